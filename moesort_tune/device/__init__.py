@@ -1,0 +1,1 @@
+"""The one path to a GPU: which HIP runtime, checked calls, compiling, architecture facts."""

@@ -1,0 +1,1 @@
+"""Crossover tables: schema and validation, atomic store, export."""

@@ -1,0 +1,1 @@
+"""From timings to a table: timing, statistics, search for switch points, sweep, verification."""
