@@ -4,7 +4,8 @@
 #include "platform/platform.h"
 
 // Exact division of any n < 2^31 by a divisor fixed at launch: n / d == mulhi(2n, multiplier) >> shift.
-// Source: Granlund and Montgomery, Division by Invariant Integers using Multiplication (1994), section 4, with N = 31.
+// Source: Granlund and Montgomery, Division by Invariant Integers using Multiplication (1994), section 4,
+// with N = 31.
 struct Divisor {
   uint32_t divisor;
   uint32_t multiplier;  // ceil(2^(31 + shift) / divisor)
@@ -29,7 +30,7 @@ struct SortingArguments {
   int32_t* reverse_sorted;     // [rows * topk], optional
 
   uint32_t* workspace;  // multiphase: [chunks, num_experts] tokens of each expert in each chunk
-  uint64_t moe_buf_bytes;
+  unsigned long long moe_buf_bytes;
 
   int32_t rows;
   int32_t num_experts;
@@ -38,9 +39,9 @@ struct SortingArguments {
 
   // The launch: the first sorting_workgroups of the grid sort, the others zero moe_buf.
   int32_t sorting_workgroups;
-  int32_t chunk_tokens;        // tokens that one sorting workgroup of multiphase owns
-  int32_t pass_tokens;         // tokens whose bits are in LDS at a time; a multiple of 32
-  int32_t reserved;            // keeps the size a multiple of 8 on every compiler
+  int32_t chunk_tokens;  // tokens that one sorting workgroup of multiphase owns
+  int32_t pass_tokens;   // tokens whose bits are in LDS at a time; a multiple of 32
+  int32_t reserved;      // keeps the size a multiple of 8 on every compiler
 };
 
 DESCRIBE_LAUNCH(SortingArguments, arguments.rows, arguments.num_experts, arguments.topk.divisor)

@@ -1,0 +1,197 @@
+// The steps that oneshot and multiphase share. A sorting workgroup keeps one bit for every (token, expert) of
+// its tokens in LDS: an expert's count is a popcount, and a token's rank inside its expert is the popcount of
+// the bits below its own, so nothing is counted one after another and the order is that of the tokens.
+#pragma once
+#include "arguments.h"
+#include "wave.h"
+
+constexpr uint32_t kWordTokens = 32;
+constexpr uint32_t kMaxWaves = 1024 / 32;  // of the largest workgroup, at the smallest wave size
+constexpr uint32_t kNoRow = 0xffffffff;    // as int32_t the -1 that reverse_sorted and local_topk_ids hold
+constexpr uint32_t kNoExpert = 0xffffffff;
+constexpr uint32_t kPaddingShift = 16;
+
+// LDS of a sorting workgroup, in this order. moesort_tune/sorting/sizes.py counts the same bytes.
+struct SortingLds {
+  uint32_t* wave_tiles;    // [kMaxWaves] tiles of the experts of each wave
+  uint32_t* wave_enabled;  // [kMaxWaves] enabled experts of each wave
+  uint32_t* next_row;      // [num_experts] row of the expert's first token of this pass; kNoRow if masked
+  uint32_t* end_row;       // [num_experts] row behind the expert's last tile
+  uint32_t*
+      local_id_and_padding;  // [num_experts] id among the enabled experts | padding rows << kPaddingShift
+  uint32_t* bits;            // [words, num_experts] bit t % 32 of word t / 32: token t chose the expert
+  uint16_t* bits_before;     // [words, num_experts] bits in the words below this one
+};
+
+__device__ __forceinline__ SortingLds map_lds(uint32_t* memory, uint32_t num_experts, uint32_t words) {
+  SortingLds lds;
+  lds.wave_tiles = memory;
+  lds.wave_enabled = lds.wave_tiles + kMaxWaves;
+  lds.next_row = lds.wave_enabled + kMaxWaves;
+  lds.end_row = lds.next_row + num_experts;
+  lds.local_id_and_padding = lds.end_row + num_experts;
+  lds.bits = lds.local_id_and_padding + num_experts;
+  lds.bits_before = reinterpret_cast<uint16_t*>(lds.bits + words * num_experts);
+  return lds;
+}
+
+__device__ __forceinline__ uint32_t smaller(uint32_t a, uint32_t b) { return a < b ? a : b; }
+
+__device__ __forceinline__ uint32_t divide(uint32_t n, const Divisor& by) {
+  return __umulhi(2 * n, by.multiplier) >> by.shift;
+}
+
+// A workgroup's place among those that share a piece of work.
+struct Share {
+  uint32_t worker;
+  uint32_t workers;
+
+  // Waves of work are dealt to the workgroups in turn, so that little work still uses all of them.
+  __device__ __forceinline__ uint32_t first() const {
+    return (wave_index() * workers + worker) * kWaveSize + lane_index();
+  }
+  __device__ __forceinline__ uint32_t stride() const { return workers * blockDim.x; }
+};
+
+__device__ __forceinline__ uint32_t tokens_to_read(const SortingArguments& arguments) {
+  if (arguments.num_local_tokens == nullptr) return arguments.rows;
+  const int32_t tokens = *arguments.num_local_tokens;
+  return tokens < 0 ? 0 : smaller(tokens, arguments.rows);
+}
+
+// Thread e answers for expert e; the threads past the last expert answer for one that is off.
+__device__ __forceinline__ bool expert_is_enabled(const SortingArguments& arguments) {
+  if (threadIdx.x >= static_cast<uint32_t>(arguments.num_experts)) return false;
+  return arguments.local_expert_mask == nullptr || arguments.local_expert_mask[threadIdx.x] != 0;
+}
+
+__device__ __forceinline__ void clear_bits(const SortingLds& lds, uint32_t num_experts, uint32_t words) {
+  for (uint32_t i = threadIdx.x; i < words * num_experts; i += blockDim.x) lds.bits[i] = 0;
+}
+
+// Sets the bits of tokens [first, end), counted from `first`. Ids outside the experts are dropped here, those
+// of masked experts in place_experts.
+__device__ __forceinline__ void mark_tokens(const SortingArguments& arguments, const SortingLds& lds,
+                                            uint32_t first, uint32_t end) {
+  const uint32_t topk = arguments.topk.divisor;
+  const uint32_t num_experts = arguments.num_experts;
+  const uint32_t pairs = first < end ? (end - first) * topk : 0;
+  const int32_t* const ids = arguments.topk_ids + first * topk;
+  for (uint32_t pair = threadIdx.x; pair < pairs; pair += blockDim.x) {
+    const uint32_t expert = ids[pair];
+    if (expert >= num_experts) continue;
+    const uint32_t token = divide(pair, arguments.topk);
+    atomicOr(&lds.bits[token / kWordTokens * num_experts + expert], 1u << token % kWordTokens);
+  }
+}
+
+// Thread e: how many of the marked tokens chose expert e, and for each word how many did before it.
+__device__ __forceinline__ uint32_t count_tokens(const SortingLds& lds, uint32_t num_experts,
+                                                 uint32_t words) {
+  if (threadIdx.x >= num_experts) return 0;
+  uint32_t count = 0;
+  for (uint32_t word = 0; word < words; ++word) {
+    const uint32_t index = word * num_experts + threadIdx.x;
+    lds.bits_before[index] = count;
+    count += __popc(lds.bits[index]);
+  }
+  return count;
+}
+
+__device__ __forceinline__ uint32_t sum_of_lower_waves(const uint32_t* wave_sums) {
+  uint32_t sum = 0;
+  for (uint32_t wave = 0; wave < wave_index(); ++wave) sum += wave_sums[wave];
+  return sum;
+}
+
+// Lays the experts' tiles out one after another. Thread e brings expert e's tokens in all (`total`) and in
+// the chunks before this workgroup's (`before`). Worker 0 of `share` writes num_valid_ids.
+__device__ __forceinline__ void place_experts(const SortingArguments& arguments, const SortingLds& lds,
+                                              bool enabled, uint32_t total, uint32_t before,
+                                              const Share& share) {
+  const uint32_t unit_size = arguments.unit_size.divisor;
+  const uint32_t count = enabled ? total : 0;
+  const uint32_t tiles = divide(count + unit_size - 1, arguments.unit_size);
+  const uint32_t tiles_up_to = wave_inclusive_sum(tiles);
+  const WaveCount enabled_lanes = wave_count(enabled);
+  if (lane_index() == kWaveSize - 1) {
+    lds.wave_tiles[wave_index()] = tiles_up_to;
+    lds.wave_enabled[wave_index()] = enabled_lanes.all;
+  }
+  __syncthreads();  // the sums of all waves are there
+
+  const uint32_t expert = threadIdx.x;
+  const uint32_t num_experts = arguments.num_experts;
+  if (expert >= num_experts) return;
+  const uint32_t end_row = (sum_of_lower_waves(lds.wave_tiles) + tiles_up_to) * unit_size;
+  const uint32_t local_id = sum_of_lower_waves(lds.wave_enabled) + enabled_lanes.below;
+  lds.next_row[expert] = enabled ? end_row - tiles * unit_size + before : kNoRow;
+  lds.end_row[expert] = end_row;
+  lds.local_id_and_padding[expert] = local_id | (tiles * unit_size - count) << kPaddingShift;
+  if (share.worker == 0 && expert == num_experts - 1) {
+    arguments.num_valid_ids[0] = end_row;
+    arguments.num_valid_ids[1] = tokens_to_read(arguments);
+  }
+}
+
+// Row of `token` (counted from the first marked one) in `expert`'s tiles, or kNoRow.
+__device__ __forceinline__ uint32_t row_of(const SortingLds& lds, uint32_t num_experts, uint32_t token,
+                                           uint32_t expert) {
+  const uint32_t next_row = lds.next_row[expert];
+  if (next_row == kNoRow) return kNoRow;
+  const uint32_t index = token / kWordTokens * num_experts + expert;
+  const uint32_t bits_below = lds.bits[index] & ((1u << token % kWordTokens) - 1);
+  return next_row + lds.bits_before[index] + __popc(bits_below);
+}
+
+// One (token, slot): its row, and its tile's expert if it is the tile's first. An expert's rows begin with a
+// tile, and every tile begins with a real token, so each tile's expert is written exactly once.
+__device__ __forceinline__ void write_pair(const SortingArguments& arguments, const SortingLds& lds,
+                                           uint32_t pair, uint32_t token, uint32_t expert, uint32_t row) {
+  const uint32_t local_id =
+      row == kNoRow ? kNoExpert : lds.local_id_and_padding[expert] & ((1u << kPaddingShift) - 1);
+  if (row != kNoRow) {
+    const uint32_t slot = pair - token * arguments.topk.divisor;
+    arguments.sorted_token_ids[row] = token | slot << 24;
+    arguments.sorted_weights[row] = arguments.topk_weights[pair];
+    if (arguments.m_indices != nullptr) arguments.m_indices[row] = token;
+    const uint32_t tile = divide(row, arguments.unit_size);
+    if (tile * arguments.unit_size.divisor == row) arguments.sorted_expert_ids[tile] = local_id;
+  }
+  if (arguments.reverse_sorted != nullptr) arguments.reverse_sorted[pair] = row;
+  if (arguments.local_topk_ids != nullptr) arguments.local_topk_ids[pair] = local_id;
+}
+
+// Writes what belongs to the (token, slot) pairs of rows [first, end), whose bits are those counted from
+// `first`. Rows that are not read (from `tokens` on) have no sorted row.
+__device__ __forceinline__ void scatter_pairs(const SortingArguments& arguments, const SortingLds& lds,
+                                              uint32_t first, uint32_t end, uint32_t tokens,
+                                              const Share& share) {
+  const uint32_t topk = arguments.topk.divisor;
+  const uint32_t num_experts = arguments.num_experts;
+  const uint32_t pairs = (end - first) * topk;
+  for (uint32_t i = share.first(); i < pairs; i += share.stride()) {
+    const uint32_t pair = first * topk + i;
+    const uint32_t token = divide(i, arguments.topk);
+    const uint32_t expert = first + token < tokens ? arguments.topk_ids[pair] : kNoExpert;
+    const uint32_t row = expert < num_experts ? row_of(lds, num_experts, token, expert) : kNoRow;
+    write_pair(arguments, lds, pair, first + token, expert, row);
+  }
+}
+
+// Fills the rows behind each expert's last token up to the end of its last tile.
+__device__ __forceinline__ void write_padding(const SortingArguments& arguments, const SortingLds& lds,
+                                              const Share& share) {
+  const uint32_t unit_size = arguments.unit_size.divisor;
+  const uint32_t places = arguments.num_experts * unit_size;
+  const uint32_t padding_id = arguments.rows | arguments.topk.divisor << 24;
+  for (uint32_t i = share.first(); i < places; i += share.stride()) {
+    const uint32_t expert = divide(i, arguments.unit_size);
+    const uint32_t place = i - expert * unit_size + 1;
+    if (place > lds.local_id_and_padding[expert] >> kPaddingShift) continue;
+    const uint32_t row = lds.end_row[expert] - place;
+    arguments.sorted_token_ids[row] = padding_id;
+    arguments.sorted_weights[row] = 0.0f;
+    if (arguments.m_indices != nullptr) arguments.m_indices[row] = arguments.rows;
+  }
+}

@@ -1,0 +1,39 @@
+// oneshot: MoE token sorting in one launch, without a workspace and without a word between workgroups.
+//
+// Inputs and outputs: arguments.h; their meaning, padding included: hip_kernels/README.md.
+// Grid:  sorting_workgroups that sort, then any number that zero moe_buf. Workgroup: a multiple of the wave
+// size, at
+//        least num_experts threads (thread e answers for expert e), at most 1024.
+// Steps: every sorting workgroup works the whole layout out for itself (all rows' bits, counts, tiles), then
+// writes
+//        its share of the (token, slot) pairs and of the padding.
+// LDS:   SortingLds with ceil(rows / 32) words.
+#include "layout.h"
+#include "zero.h"
+
+extern "C" __global__ void __launch_bounds__(1024) moe_sorting_oneshot(const SortingArguments arguments) {
+  const uint32_t sorting_workgroups = arguments.sorting_workgroups;
+  if (blockIdx.x >= sorting_workgroups) {
+    zero_share(arguments.moe_buf, arguments.moe_buf_bytes, blockIdx.x - sorting_workgroups,
+               gridDim.x - sorting_workgroups);
+    return;
+  }
+  HIP_DYNAMIC_SHARED(uint32_t, memory);
+  const uint32_t num_experts = arguments.num_experts;
+  const uint32_t rows = arguments.rows;
+  const uint32_t words = (rows + kWordTokens - 1) / kWordTokens;
+  const SortingLds lds = map_lds(memory, num_experts, words);
+  const Share share = {blockIdx.x, sorting_workgroups};
+  const bool enabled = expert_is_enabled(arguments);
+  const uint32_t tokens = tokens_to_read(arguments);
+
+  clear_bits(lds, num_experts, words);
+  __syncthreads();  // no bit is set before all are cleared
+  mark_tokens(arguments, lds, 0, tokens);
+  __syncthreads();  // all bits are set
+  const uint32_t count = count_tokens(lds, num_experts, words);
+  place_experts(arguments, lds, enabled, count, 0, share);
+  __syncthreads();  // every expert has its rows
+  scatter_pairs(arguments, lds, 0, rows, tokens, share);
+  write_padding(arguments, lds, share);
+}

@@ -1,0 +1,15 @@
+// gfx90a, gfx942 and gfx950: names of HIP for a clang without ROCm's headers; hiprtc brings them itself.
+#pragma once
+#if !defined(__gfx90a__) && !defined(__gfx942__) && !defined(__gfx950__) && defined(__AMDGCN__)
+#error "moesort-tune's kernels are built for gfx90a, gfx942 and gfx950; add the new target's facts here"
+#endif
+
+constexpr unsigned kWaveSize = 64;  // CDNA has wave64 only
+
+#define DESCRIBE_LAUNCH(type, tokens, experts, topk)
+
+#if defined(__HIPCC_RTC__)
+#include "platform/integers.h"
+#else
+#include "platform/amdgcn_builtins.h"
+#endif

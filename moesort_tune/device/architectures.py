@@ -1,0 +1,78 @@
+"""Facts of the GPU architectures, in one place. Standard library only: the serving process imports this."""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+Vendor = Literal["amd", "nvidia", "host"]
+KIB = 1024
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What the name of an architecture alone tells.
+
+    lds_bytes: on-chip memory that one workgroup may use.
+    parts: known products and partitions, {name: compute units}; a name tells no more than that, so a table is keyed
+    by compute units as well.
+    """
+
+    name: str
+    vendor: Vendor
+    wavefront_size: int
+    lds_bytes: int
+    parts: dict[str, int]
+
+
+# LDS and compute units: AMD's data sheets and the CDNA 2, 3 and 4 instruction set guides. A partition of an MI300
+# has its share of the compute units (DPX a half, QPX a quarter, CPX one XCD).
+ARCHITECTURES: dict[str, Architecture] = {
+    architecture.name: architecture
+    for architecture in (
+        Architecture("gfx90a", "amd", 64, 64 * KIB, {"MI210": 104, "MI250": 104, "MI250X": 110}),
+        Architecture(
+            "gfx942",
+            "amd",
+            64,
+            64 * KIB,
+            {
+                "MI300X": 304,
+                "MI300X DPX": 152,
+                "MI300X QPX": 76,
+                "MI300X CPX": 38,
+                "MI325X": 304,
+                "MI300A": 228,
+                "MI308X": 80,
+            },
+        ),
+        Architecture(
+            "gfx950",
+            "amd",
+            64,
+            160 * KIB,
+            {"MI350X": 256, "MI355X": 256, "MI355X DPX": 128, "MI355X QPX": 64, "MI355X CPX": 32},
+        ),
+        Architecture("sm_80", "nvidia", 32, 163 * KIB, {"A100": 108}),
+        Architecture("sm_86", "nvidia", 32, 99 * KIB, {}),
+        Architecture("sm_89", "nvidia", 32, 99 * KIB, {}),
+        Architecture("sm_90", "nvidia", 32, 227 * KIB, {"H100": 132, "H200": 132}),
+        Architecture("sm_100", "nvidia", 32, 227 * KIB, {}),
+        Architecture("sm_103", "nvidia", 32, 227 * KIB, {}),
+        Architecture("sm_120", "nvidia", 32, 99 * KIB, {}),
+        Architecture("host", "host", 64, 64 * KIB, {}),
+    )
+}
+
+AMD_ARCHITECTURES = tuple(a.name for a in ARCHITECTURES.values() if a.vendor == "amd")
+
+_GCN_ARCH_NAME = re.compile(r"[a-z0-9_]+(:[a-z]+[+-])*")
+
+
+def parse_gcn_arch_name(text: str) -> str:
+    """Bare architecture of a device's `gcnArchName`: 'gfx942' for 'gfx942:sramecc+:xnack-'.
+
+    Raises ValueError for a text of another form.
+    """
+    if not _GCN_ARCH_NAME.fullmatch(text):
+        raise ValueError(f"expected an architecture name like 'gfx942:sramecc+:xnack-', got {text!r}")
+    return text.partition(":")[0]

@@ -1,0 +1,53 @@
+"""How large things are: which shapes `oneshot` can take, outputs, workspace, LDS. Standard library only.
+
+hip_kernels/layout.h holds the same LDS layout in C++.
+"""
+
+WORD_TOKENS = 32
+"""Tokens whose choice of one expert is one word of LDS."""
+
+LDS_BYTES_PER_WORD = 4 + 2
+"""LDS of one word: its bits, and the number of bits before it (16 bits)."""
+
+LDS_BYTES_PER_EXPERT = 3 * 4
+"""LDS of one expert beside its words: next row, end row, local id and padding."""
+
+LDS_BYTES_FIXED = 256
+"""LDS for what waves tell each other in the scan over experts: two words for each of up to 32 waves."""
+
+MAX_TOKENS_IN_16_BITS = 65535
+"""Largest number of tokens for which the number of bits before a word fits into 16 bits."""
+
+
+def round_up(value: int, multiple: int) -> int:
+    """The smallest multiple of `multiple` that is not below `value`."""
+    return -(-value // multiple) * multiple
+
+
+def lds_bytes(num_experts: int, tokens: int) -> int:
+    """LDS bytes that a workgroup needs to hold the bits of `tokens` tokens for every expert."""
+    words = -(-tokens // WORD_TOKENS)
+    return LDS_BYTES_FIXED + num_experts * (LDS_BYTES_PER_EXPERT + words * LDS_BYTES_PER_WORD)
+
+
+def oneshot_max_tokens(num_experts: int, topk: int, lds_bytes: int) -> int:
+    """Largest number of tokens that `oneshot` takes; past it only `multiphase` is legal.
+
+    `oneshot` keeps one bit for every (token, expert) in the LDS of a workgroup, so `topk` does not matter; it is part
+    of the signature because a caller must not have to know that.
+
+    lds_bytes: LDS that one workgroup may use.
+    """
+    free = lds_bytes - LDS_BYTES_FIXED - num_experts * LDS_BYTES_PER_EXPERT
+    words = max(0, free // (num_experts * LDS_BYTES_PER_WORD))
+    return min(words * WORD_TOKENS, MAX_TOKENS_IN_16_BITS // WORD_TOKENS * WORD_TOKENS)
+
+
+def max_padded(rows: int, topk: int, num_experts: int, unit_size: int) -> int:
+    """Rows that `sorted_token_ids`, `sorted_weights` and `m_indices` must have room for, whatever the routing."""
+    return rows * topk + num_experts * unit_size - topk
+
+
+def max_tiles(rows: int, topk: int, num_experts: int, unit_size: int) -> int:
+    """Elements that `sorted_expert_ids` must have room for."""
+    return -(-max_padded(rows, topk, num_experts, unit_size) // unit_size)
