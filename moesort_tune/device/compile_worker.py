@@ -1,0 +1,31 @@
+"""The child process of compiler.py: reads a request on standard input, writes device code to standard output."""
+
+import json
+import sys
+
+from moesort_tune.device import hip, libraries, sources
+from moesort_tune.device.compiler import Unit
+from moesort_tune.errors import MoesortTuneError
+
+
+def main() -> int:
+    """Exit status 0 with the code on standard output, or 1 with the reason on standard error."""
+    request = json.load(sys.stdin)
+    unit = Unit(**request["unit"])
+    try:
+        libraries.adopt(libraries.RuntimeLibraries(**request["libraries"]))
+        code = hip.compile_source(
+            name=unit.file,
+            source=sources.source(unit.file),
+            headers=sources.headers(unit.target),
+            options=unit.options,
+        )
+    except MoesortTuneError as error:
+        print(error, file=sys.stderr)
+        return 1
+    sys.stdout.buffer.write(code)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,93 @@
+"""Device code for a target: from the cache, else prebuilt, else compiled by hiprtc in a child process."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from filelock import FileLock
+
+from moesort_tune.device import cache, libraries, native_library, sources
+from moesort_tune.errors import MoesortTuneError
+
+COMPILE_SECONDS = 300
+
+
+class CompileError(MoesortTuneError):
+    """hiprtc is missing, refused the source, or died."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One source to compile. file: its name in the kernels' folder; target: 'gfx942', 'sm_90', 'host'."""
+
+    file: str
+    target: str
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        return (f"--offload-arch={self.target}", "-std=c++17", "-O3")
+
+
+def code_for(unit: Unit) -> bytes:
+    """Device code of `unit`, ready to be loaded. Raises CompileError with the compiler's words."""
+    path = cache.cache_folder() / "code" / f"{unit.target}-{Path(unit.file).stem}-{_key(unit)}"
+    cached = cache.read(path)
+    if cached is not None:
+        return cached
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{path}.lock"):
+        code = cache.read(path)
+        if code is None:
+            code = compile_in_child(unit)
+            cache.write(path, code)
+    return code
+
+
+def compile_in_child(unit: Unit) -> bytes:
+    """Compiles `unit` by hiprtc in another process, which may abort without taking this one along."""
+    chosen = libraries.choose()
+    request = json.dumps({"libraries": asdict(chosen), "unit": asdict(unit)})
+    answer = subprocess.run(
+        [sys.executable, "-m", "moesort_tune.device.compile_worker"],
+        input=request.encode(),
+        capture_output=True,
+        check=False,
+        timeout=COMPILE_SECONDS,
+    )
+    if answer.returncode == 0:
+        return answer.stdout
+    words = answer.stderr.decode(errors="replace").strip()
+    if answer.returncode < 0:
+        died = signal.Signals(-answer.returncode).name
+        raise CompileError(
+            f"hiprtc ({chosen.hiprtc}) died with {died} while compiling {unit.file} for {unit.target}; this ROCm is "
+            f"probably too old for {unit.target}: install a newer one, or build with `moesort-tune build --arch "
+            f"{unit.target}`{': ' + words if words else ''}"
+        )
+    raise CompileError(f"{unit.file} does not compile for {unit.target}: {words}")
+
+
+def _key(unit: Unit) -> str:
+    chosen = libraries.choose()
+    texts = [part for name, text in sorted(sources.headers(unit.target).items()) for part in (name, text)]
+    return cache.cache_key(*unit.options, *texts, sources.source(unit.file), _compiler_identity(chosen))
+
+
+def _compiler_identity(chosen: libraries.RuntimeLibraries) -> str:
+    """What makes device code of one compiler different from another's: its file, and the compiler behind it."""
+    path = Path(chosen.hiprtc)
+    status = path.stat() if path.exists() else None
+    identity = f"{path} {status.st_size} {status.st_mtime_ns}" if status else str(path)
+    if chosen.runtime == "host":
+        command = native_library.find_compiler(native_library.RECIPES["host"])
+        build_variables = {name: value for name, value in os.environ.items() if name in _HOST_BUILD_VARIABLES}
+        identity += f" {command} {native_library.compiler_version(command)} {sorted(build_variables.items())}"
+    return identity
+
+
+_HOST_BUILD_VARIABLES = ("MOESORT_HOST_CHECK", "MOESORT_HOST_WAVEFRONT_SIZE")
+"""Variables of the host runtime that change the code that its hiprtc makes."""

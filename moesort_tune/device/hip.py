@@ -1,0 +1,369 @@
+"""HIP through hip-python: devices, memory, streams, events, modules, launches, graphs, run-time compilation.
+
+The one module that calls hip-python. Every call goes through `checked`, so a failure is a HipError that names the
+call; nothing is returned from a call that failed.
+"""
+
+import ctypes
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import ModuleType, TracebackType
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from moesort_tune.device import libraries
+from moesort_tune.device.architectures import parse_gcn_arch_name
+from moesort_tune.errors import MoesortTuneError
+
+Scalar = TypeVar("Scalar", bound=np.generic)
+
+HIP_SUCCESS = 0
+
+
+class HipError(MoesortTuneError):
+    """A HIP call failed. call: its name; code: hipError_t or hiprtcResult; name: the code's name."""
+
+    def __init__(self, call: str, code: int, name: str, reason: str = "") -> None:
+        super().__init__(f"{call} failed with {name} ({code})" + (f": {reason}" if reason else ""))
+        self.call = call
+        self.code = code
+        self.name = name
+
+
+def _hip() -> ModuleType:
+    """hip-python's module `hip`, with the runtime chosen first."""
+    libraries.choose()
+    try:
+        from rocm.bindings import hip
+    except ImportError:
+        from hip import hip
+    return hip
+
+
+def _hiprtc() -> ModuleType:
+    libraries.choose()
+    try:
+        from rocm.bindings import hiprtc
+    except ImportError:
+        from hip import hiprtc
+    return hiprtc
+
+
+def checked(call: str, *arguments: object) -> Any:
+    """Calls HIP's `call` and returns its results behind the error code: None, the one, or a tuple.
+
+    Raises HipError for any code but hipSuccess, and for a call that the runtime does not have.
+    """
+    module = _hiprtc() if call.startswith("hiprtc") else _hip()
+    try:
+        code, *results = getattr(module, call)(*arguments)
+    except (RuntimeError, AttributeError) as error:
+        raise HipError(call, -1, "missing call", _missing_call(call, error)) from error
+    if int(code) != HIP_SUCCESS:
+        raise HipError(call, int(code), getattr(code, "name", str(code)), _fault())
+    if not results:
+        return None
+    return results[0] if len(results) == 1 else tuple(results)
+
+
+def _missing_call(call: str, error: Exception) -> str:
+    runtime = libraries.choose()
+    library = runtime.hiprtc if call.startswith("hiprtc") else runtime.hip
+    return f"{library} cannot serve it ({error}); hip-python and the ROCm installed must be of the same release"
+
+
+def _fault() -> str:
+    """What our own runtimes know about the last failure, or ''."""
+    runtime = libraries.choose()
+    if runtime.runtime == "amd":
+        return ""
+    name = "moesort_host_last_fault" if runtime.runtime == "host" else "moesort_cuda_problem"
+    try:
+        function = getattr(ctypes.CDLL(runtime.hip), name)
+    except (OSError, AttributeError):
+        return ""
+    function.restype = ctypes.c_char_p
+    text: bytes | None = function()
+    return text.decode(errors="replace").strip() if text else ""
+
+
+@dataclass(frozen=True)
+class DeviceProperties:
+    """What HIP reports of a device. arch is bare ('gfx942'); lds_bytes: LDS that one workgroup may use."""
+
+    name: str
+    arch: str
+    target: str
+    compute_units: int
+    wavefront_size: int
+    lds_bytes: int
+    l2_cache_bytes: int
+    memory_bytes: int
+    runtime: str
+    hip_version: str
+    driver_version: str
+
+
+def open_device(runtime: str | None = None, ordinal: int = 0) -> "Device":
+    """The device `ordinal` of the runtime (see libraries.choose). Raises HipError, RuntimeLibraryError."""
+    chosen = libraries.choose(runtime)
+    count = int(checked("hipGetDeviceCount"))
+    libraries.check_single_copy()
+    if not 0 <= ordinal < count:
+        raise HipError("hipSetDevice", 101, "hipErrorInvalidDevice", f"device {ordinal} of {count} was asked for")
+    checked("hipSetDevice", ordinal)
+    return Device(ordinal, _properties(chosen.runtime, ordinal))
+
+
+def _properties(runtime: str, ordinal: int) -> DeviceProperties:
+    hip = _hip()
+    # hip-python 10 returns the struct, earlier ones fill the caller's.
+    try:
+        properties = checked("hipGetDeviceProperties", ordinal)
+    except TypeError:
+        properties = hip.hipDeviceProp_t()
+        checked("hipGetDeviceProperties", properties, ordinal)
+    target = _text(properties.gcnArchName)
+    return DeviceProperties(
+        name=_text(properties.name),
+        arch=parse_gcn_arch_name(target),
+        target=target,
+        compute_units=int(properties.multiProcessorCount),
+        wavefront_size=int(properties.warpSize),
+        lds_bytes=int(properties.sharedMemPerBlock),
+        l2_cache_bytes=int(properties.l2CacheSize),
+        memory_bytes=int(properties.totalGlobalMem),
+        runtime=runtime,
+        hip_version=_version(int(checked("hipRuntimeGetVersion"))),
+        driver_version=_version(int(checked("hipDriverGetVersion"))),
+    )
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
+
+
+def _version(value: int) -> str:
+    """HIP's version number in words: 70253211 is 7.2.53211."""
+    return f"{value // 10_000_000}.{value // 100_000 % 100}.{value % 100_000}"
+
+
+class Buffer:
+    """Device memory. pointer: its address (0 for no bytes); nbytes: its size. Freed by `free` or after `with`."""
+
+    def __init__(self, nbytes: int) -> None:
+        self.nbytes = nbytes
+        self.pointer = int(checked("hipMalloc", nbytes)) if nbytes else 0
+
+    def write(self, array: npt.NDArray[Any], offset: int = 0) -> None:
+        """Copies `array` to the bytes from `offset` on and waits for it."""
+        data = np.ascontiguousarray(array)
+        self._check_range(offset, data.nbytes)
+        if data.nbytes:
+            kind = _hip().hipMemcpyKind.hipMemcpyHostToDevice
+            checked("hipMemcpy", self.pointer + offset, data.ctypes.data, data.nbytes, kind)
+
+    def read(self, dtype: type[Scalar], count: int, offset: int = 0) -> npt.NDArray[Scalar]:
+        """`count` elements from byte `offset` on, copied to the host after all earlier work."""
+        result = np.empty(count, dtype)
+        self._check_range(offset, result.nbytes)
+        if result.nbytes:
+            kind = _hip().hipMemcpyKind.hipMemcpyDeviceToHost
+            checked("hipMemcpy", result.ctypes.data, self.pointer + offset, result.nbytes, kind)
+        return result
+
+    def fill(self, byte: int) -> None:
+        """Sets every byte and waits for it."""
+        if self.nbytes:
+            checked("hipMemset", self.pointer, byte, self.nbytes)
+            checked("hipDeviceSynchronize")
+
+    def free(self) -> None:
+        """Frees the memory; a second call does nothing."""
+        if self.pointer:
+            checked("hipFree", self.pointer)
+            self.pointer = 0
+
+    def _check_range(self, offset: int, nbytes: int) -> None:
+        if offset < 0 or offset + nbytes > self.nbytes:
+            raise ValueError(f"bytes {offset} to {offset + nbytes} are outside a buffer of {self.nbytes} bytes")
+
+    def __enter__(self) -> "Buffer":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.free()
+
+
+class Stream:
+    """A stream of launches and copies that run in order."""
+
+    def __init__(self) -> None:
+        non_blocking = 1
+        self.handle = checked("hipStreamCreateWithFlags", non_blocking)
+
+    def synchronize(self) -> None:
+        """Waits for all work given to the stream."""
+        checked("hipStreamSynchronize", self.handle)
+
+    def memset(self, buffer: Buffer, byte: int, nbytes: int) -> None:
+        """Sets the first `nbytes` bytes of `buffer`, in the stream's order."""
+        checked("hipMemsetAsync", buffer.pointer, byte, nbytes, self.handle)
+
+
+class Event:
+    """A point in a stream whose time can be read."""
+
+    def __init__(self) -> None:
+        self.handle = checked("hipEventCreate")
+
+    def record(self, stream: Stream) -> None:
+        """Marks the point behind all work given to `stream` so far."""
+        checked("hipEventRecord", self.handle, stream.handle)
+
+    def synchronize(self) -> None:
+        """Waits until the point is reached."""
+        checked("hipEventSynchronize", self.handle)
+
+
+def elapsed_us(start: Event, stop: Event) -> float:
+    """Microseconds between two points; `stop` must be synchronized."""
+    return float(checked("hipEventElapsedTime", start.handle, stop.handle)) * 1000.0
+
+
+class Kernel:
+    """A function of a module, launched with one argument block by value."""
+
+    def __init__(self, name: str, handle: object) -> None:
+        self.name = name
+        self.handle = handle
+
+    def prepare(self, *, grid: int, block: int, lds_bytes: int, arguments: ctypes.Structure) -> "PreparedLaunch":
+        """A launch whose arguments are laid out once, so that launching costs little."""
+        return PreparedLaunch(self, grid, block, lds_bytes, arguments)
+
+
+class PreparedLaunch:
+    """One launch, ready to be given to a stream any number of times. It keeps its own copy of the arguments."""
+
+    def __init__(self, kernel: Kernel, grid: int, block: int, lds_bytes: int, arguments: ctypes.Structure) -> None:
+        self.kernel = kernel
+        self.grid = grid
+        self.block = block
+        self.lds_bytes = lds_bytes
+        self.arguments = type(arguments).from_buffer_copy(arguments)
+        self._parameters = (ctypes.c_void_p * 1)(ctypes.addressof(self.arguments))
+
+    def launch(self, stream: Stream) -> None:
+        """Gives the launch to `stream`. Raises HipError where it is refused."""
+        checked(
+            "hipModuleLaunchKernel",
+            self.kernel.handle,
+            *(self.grid, 1, 1),
+            *(self.block, 1, 1),
+            self.lds_bytes,
+            stream.handle,
+            self._parameters,
+            None,
+        )
+
+
+class Module:
+    """Loaded device code."""
+
+    def __init__(self, code: bytes) -> None:
+        self._code = code
+        self.handle = checked("hipModuleLoadData", code)
+
+    def kernel(self, name: str) -> Kernel:
+        """The kernel called `name`. Raises HipError where the code has none."""
+        return Kernel(name, checked("hipModuleGetFunction", self.handle, name.encode()))
+
+
+class Graph:
+    """Captured work, instantiated, that a stream replays as one."""
+
+    def __init__(self, stream: Stream, work: Callable[[Stream], None]) -> None:
+        relaxed = _hip().hipStreamCaptureMode.hipStreamCaptureModeRelaxed
+        checked("hipStreamBeginCapture", stream.handle, relaxed)
+        try:
+            work(stream)
+        finally:
+            # Ended even when the work failed, so that the stream can be used again.
+            graph = checked("hipStreamEndCapture", stream.handle)
+        self._executable = checked("hipGraphInstantiateWithFlags", graph, 0)
+        checked("hipGraphDestroy", graph)
+
+    def launch(self, stream: Stream) -> None:
+        """Gives one replay to `stream`."""
+        checked("hipGraphLaunch", self._executable, stream.handle)
+
+    def destroy(self) -> None:
+        """Frees the executable graph; a second call does nothing."""
+        if self._executable is not None:
+            checked("hipGraphExecDestroy", self._executable)
+            self._executable = None
+
+
+class Device:
+    """The current device of this process."""
+
+    def __init__(self, ordinal: int, properties: DeviceProperties) -> None:
+        self.ordinal = ordinal
+        self.properties = properties
+
+    def allocate(self, nbytes: int) -> Buffer:
+        """`nbytes` bytes of device memory."""
+        return Buffer(nbytes)
+
+    def stream(self) -> Stream:
+        """A new stream."""
+        return Stream()
+
+    def event(self) -> Event:
+        """A new event."""
+        return Event()
+
+    def load(self, code: bytes) -> Module:
+        """Loads device code made for this device."""
+        return Module(code)
+
+    def capture(self, stream: Stream, work: Callable[[Stream], None]) -> Graph:
+        """A graph of what `work` gives to `stream`. Nothing may be allocated in it."""
+        return Graph(stream, work)
+
+    def synchronize(self) -> None:
+        """Waits for all work on the device."""
+        checked("hipDeviceSynchronize")
+
+
+def compile_source(*, name: str, source: bytes, headers: dict[str, bytes], options: Sequence[str]) -> bytes:
+    """Device code of one source by hiprtc. headers: {name as included: text}. Raises HipError with the compiler's log.
+
+    Run it in a child process: old hiprtc versions abort the process for a target that they do not know.
+    """
+    texts, names = list(headers.values()), [header.encode() for header in headers]
+    program = checked("hiprtcCreateProgram", source, name.encode(), len(texts), texts, names)
+    try:
+        checked("hiprtcCompileProgram", program, len(options), [option.encode() for option in options])
+    except HipError as error:
+        raise HipError(error.call, error.code, error.name, _program_log(program)) from error
+    code = bytearray(int(checked("hiprtcGetCodeSize", program)))
+    checked("hiprtcGetCode", program, code)
+    return bytes(code)
+
+
+def _program_log(program: object) -> str:
+    log = bytearray(int(checked("hiprtcGetProgramLogSize", program)))
+    checked("hiprtcGetProgramLog", program, log)
+    return log.rstrip(b"\0").decode(errors="replace").strip()
+
+
+def compiler_version() -> str:
+    """Version of hiprtc, 'major.minor'."""
+    major, minor = checked("hiprtcVersion")
+    return f"{major}.{minor}"
