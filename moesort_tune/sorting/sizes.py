@@ -30,7 +30,7 @@ def lds_bytes(num_experts: int, tokens: int) -> int:
     return LDS_BYTES_FIXED + num_experts * (LDS_BYTES_PER_EXPERT + words * LDS_BYTES_PER_WORD)
 
 
-def oneshot_max_tokens(num_experts: int, topk: int, lds_bytes: int) -> int:
+def oneshot_max_tokens(num_experts: int, topk: int, lds_bytes: int) -> int:  # noqa: ARG001 - see below
     """Largest number of tokens that `oneshot` takes; past it only `multiphase` is legal.
 
     `oneshot` keeps one bit for every (token, expert) in the LDS of a workgroup, so `topk` does not matter; it is part

@@ -1,0 +1,51 @@
+"""The kernels' argument block, as hip_kernels/arguments.h declares it."""
+
+import ctypes
+
+
+class Divisor(ctypes.Structure):
+    """A divisor fixed at launch, with what makes its division a multiplication; see `divisor`."""
+
+    _fields_ = (
+        ("divisor", ctypes.c_uint32),
+        ("multiplier", ctypes.c_uint32),
+        ("shift", ctypes.c_uint32),
+    )
+
+
+def divisor(value: int) -> Divisor:
+    """Exact division of any n < 2**31 by `value` (1 to 2**31 - 1): `mulhi(2 * n, multiplier) >> shift`.
+
+    Source: Granlund and Montgomery, Division by Invariant Integers using Multiplication (1994), section 4, N = 31.
+    """
+    shift = (value - 1).bit_length()
+    return Divisor(value, -(-(1 << (31 + shift)) // value), shift)
+
+
+class SortingArguments(ctypes.Structure):
+    """One launch's arguments; the meaning of each field is in hip_kernels/arguments.h."""
+
+    _fields_ = (
+        ("topk_ids", ctypes.c_void_p),
+        ("topk_weights", ctypes.c_void_p),
+        ("local_expert_mask", ctypes.c_void_p),
+        ("num_local_tokens", ctypes.c_void_p),
+        ("sorted_token_ids", ctypes.c_void_p),
+        ("sorted_weights", ctypes.c_void_p),
+        ("sorted_expert_ids", ctypes.c_void_p),
+        ("num_valid_ids", ctypes.c_void_p),
+        ("moe_buf", ctypes.c_void_p),
+        ("local_topk_ids", ctypes.c_void_p),
+        ("m_indices", ctypes.c_void_p),
+        ("reverse_sorted", ctypes.c_void_p),
+        ("workspace", ctypes.c_void_p),
+        ("moe_buf_bytes", ctypes.c_uint64),
+        ("rows", ctypes.c_int32),
+        ("num_experts", ctypes.c_int32),
+        ("topk", Divisor),
+        ("unit_size", Divisor),
+        ("sorting_workgroups", ctypes.c_int32),
+        ("chunk_tokens", ctypes.c_int32),
+        ("pass_tokens", ctypes.c_int32),
+        ("reserved", ctypes.c_int32),
+    )

@@ -1,0 +1,34 @@
+"""Exact comparison of a kernel's outputs with the reference."""
+
+from dataclasses import fields
+
+import numpy as np
+
+from moesort_tune.errors import MoesortTuneError
+from moesort_tune.sorting.reference import SortedOutputs
+
+
+class WrongOutputError(MoesortTuneError):
+    """A kernel's output differs from the reference."""
+
+
+def check_outputs(actual: SortedOutputs, expected: SortedOutputs, *, kernel: str, shape: str) -> None:
+    """Raises WrongOutputError naming the first difference; weights are compared bit by bit.
+
+    Optional outputs that are None in `actual` were not asked for and are not compared.
+    """
+    for output in fields(SortedOutputs):
+        got, want = getattr(actual, output.name), getattr(expected, output.name)
+        if got is None:
+            continue
+        if got.shape != want.shape:
+            raise WrongOutputError(
+                f"{kernel} is wrong for {shape}: {output.name} has {got.size} defined elements instead of {want.size}"
+            )
+        different = np.flatnonzero(got.view(np.uint32) != want.view(np.uint32))
+        if different.size:
+            place = int(different[0])
+            raise WrongOutputError(
+                f"{kernel} is wrong for {shape}: {output.name}[{place}] is {got[place]} instead of {want[place]} "
+                f"({different.size} of {want.size} elements differ)"
+            )

@@ -1,0 +1,74 @@
+"""Seeded inputs: routings that are uniform, skewed or adversarial."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from moesort_tune.errors import MoesortTuneError
+
+Int32Array = npt.NDArray[np.int32]
+Float32Array = npt.NDArray[np.float32]
+
+
+class RoutingError(MoesortTuneError):
+    """A routing that is not known or has a bad parameter."""
+
+
+@dataclass(frozen=True)
+class SortingInputs:
+    """Inputs of one sort.
+
+    topk_ids: int32 [rows, topk]; topk_weights: float32 [rows, topk]; local_expert_mask: int32 [num_experts] or None;
+    num_local_tokens: how many leading rows are real, or None for all.
+    """
+
+    topk_ids: Int32Array
+    topk_weights: Float32Array
+    local_expert_mask: Int32Array | None = None
+    num_local_tokens: int | None = None
+
+
+@dataclass(frozen=True)
+class Routing:
+    """How tokens choose experts: 'uniform', or 'zipf' with the exponent of expert popularity."""
+
+    name: str = "uniform"
+    exponent: float = field(default=0.0)
+
+    @classmethod
+    def parse(cls, text: str) -> "Routing":
+        """'uniform' or 'zipf:EXPONENT'. Raises RoutingError."""
+        name, _, exponent = text.partition(":")
+        if text == "uniform":
+            return cls()
+        try:
+            routing = cls("zipf", float(exponent)) if name == "zipf" else None
+        except ValueError:
+            routing = None
+        if routing is None or not 0 < routing.exponent < 10:
+            raise RoutingError(f"routing must be uniform or zipf:EXPONENT with an exponent above 0, got {text!r}")
+        return routing
+
+    def __str__(self) -> str:
+        return self.name if self.name == "uniform" else f"{self.name}:{self.exponent:g}"
+
+
+def make_inputs(*, rows: int, topk: int, num_experts: int, seed: int, routing: Routing | None = None) -> SortingInputs:
+    """Inputs with `topk` distinct experts in each row, the same for the same arguments on every machine."""
+    random = np.random.default_rng([seed, rows, topk, num_experts])
+    scores = random.random((rows, num_experts), dtype=np.float32)
+    if routing is not None and routing.name == "zipf":
+        # Gumbel's trick: the topk largest of log p + Gumbel noise are a draw without replacement from p.
+        popularity = random.permutation(np.arange(1, num_experts + 1)) ** -routing.exponent
+        scores = np.log(popularity) - np.log(-np.log(np.maximum(scores, np.float32(1e-30))))
+    ids = np.argpartition(-scores, topk - 1, axis=1)[:, :topk] if topk < num_experts else np.argsort(-scores, axis=1)
+    weights = random.random((rows, topk), dtype=np.float32)
+    return SortingInputs(np.ascontiguousarray(ids, dtype=np.int32), weights)
+
+
+def make_mask(num_experts: int, *, rank: int, ranks: int) -> Int32Array:
+    """Mask of expert parallelism: int32 [num_experts], 1 for the experts of `rank` among `ranks`, in equal shares."""
+    share = -(-num_experts // ranks)
+    experts = np.arange(num_experts)
+    return ((experts >= rank * share) & (experts < (rank + 1) * share)).astype(np.int32)

@@ -1,0 +1,187 @@
+"""The builtin kernels on a device: a problem's buffers, its prepared launches, its outputs."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+from moesort_tune.device import compiler, hip
+from moesort_tune.sorting.arguments import SortingArguments, divisor
+from moesort_tune.sorting.inputs import SortingInputs
+from moesort_tune.sorting.launches import DeviceLimits, Launch, plan, workspace_bytes
+from moesort_tune.sorting.problem import KernelName, Problem
+from moesort_tune.sorting.reference import SortedOutputs
+from moesort_tune.sorting.revision import KERNEL_FILES, revision
+
+JUNK = 0xA5
+"""What outputs and workspace hold before a sort, so that nothing is right by chance."""
+
+OPTIONAL_OUTPUTS = ("local_topk_ids", "m_indices", "reverse_sorted")
+
+
+class SortingKernels:
+    """The two kernels, loaded on `device`. revision: see sorting.revision."""
+
+    def __init__(self, device: hip.Device) -> None:
+        self.device = device
+        properties = device.properties
+        self.limits = DeviceLimits(
+            arch=properties.arch,
+            compute_units=properties.compute_units,
+            wavefront_size=properties.wavefront_size,
+            lds_bytes=properties.lds_bytes,
+        )
+        self.revision = revision(properties.arch)
+        self._modules = [device.load(compiler.code_for(compiler.Unit(file, properties.arch))) for file in KERNEL_FILES]
+        oneshot, multiphase = self._modules
+        self._kernels = {
+            "moe_sorting_oneshot": oneshot.kernel("moe_sorting_oneshot"),
+            "moe_sorting_count": multiphase.kernel("moe_sorting_count"),
+            "moe_sorting_scatter": multiphase.kernel("moe_sorting_scatter"),
+        }
+
+    @contextmanager
+    def prepare(
+        self, problem: Problem, inputs: SortingInputs, optional_outputs: tuple[str, ...] = ()
+    ) -> Iterator["PreparedSort"]:
+        """Device buffers and launches of one problem, freed at the end of `with`.
+
+        optional_outputs: names out of OPTIONAL_OUTPUTS that the kernels shall write.
+        """
+        prepared = PreparedSort(self, problem, inputs, optional_outputs)
+        try:
+            yield prepared
+        finally:
+            prepared.free()
+
+    def launches(self, kernel: KernelName, problem: Problem, arguments: SortingArguments) -> list[hip.PreparedLaunch]:
+        """The launches of one sort with the pointers of `arguments`. Raises OneshotTooLargeError."""
+        return [
+            self._kernels[launch.kernel].prepare(
+                grid=launch.grid,
+                block=launch.block,
+                lds_bytes=launch.lds_bytes,
+                arguments=_of_launch(arguments, problem, launch),
+            )
+            for launch in plan(kernel, problem, self.limits)
+        ]
+
+
+def _of_launch(arguments: SortingArguments, problem: Problem, launch: Launch) -> SortingArguments:
+    """`arguments` with what is different for each launch filled in."""
+    own = SortingArguments.from_buffer_copy(arguments)
+    own.rows = problem.rows
+    own.num_experts = problem.num_experts
+    own.topk = divisor(problem.topk)
+    own.unit_size = divisor(problem.unit_size)
+    own.moe_buf = (arguments.moe_buf or 0) + launch.zero_begin
+    own.moe_buf_bytes = launch.zero_end - launch.zero_begin
+    own.sorting_workgroups = launch.sorting_workgroups
+    own.chunk_tokens = launch.chunk_tokens
+    own.pass_tokens = launch.pass_tokens
+    return own
+
+
+class PreparedSort:
+    """One problem on the device. Its outputs are junk until a kernel has been launched and the stream synchronized."""
+
+    def __init__(
+        self,
+        kernels: SortingKernels,
+        problem: Problem,
+        inputs: SortingInputs,
+        optional_outputs: tuple[str, ...],
+    ) -> None:
+        self.problem = problem
+        self._kernels = kernels
+        self._buffers: dict[str, hip.Buffer] = {}
+        self._prepared: dict[KernelName, list[hip.PreparedLaunch]] = {}
+        self._allocate_inputs(inputs)
+        self._allocate_outputs(optional_outputs)
+        self._arguments = SortingArguments()
+        for name, buffer in self._buffers.items():
+            setattr(self._arguments, name, buffer.pointer)
+
+    def _allocate_inputs(self, inputs: SortingInputs) -> None:
+        arrays = {"topk_ids": inputs.topk_ids, "topk_weights": inputs.topk_weights}
+        if inputs.local_expert_mask is not None:
+            arrays["local_expert_mask"] = inputs.local_expert_mask
+        if inputs.num_local_tokens is not None:
+            arrays["num_local_tokens"] = np.array([inputs.num_local_tokens], np.int32)
+        for name, array in arrays.items():
+            self._buffers[name] = self._kernels.device.allocate(array.nbytes)
+            self._buffers[name].write(array)
+
+    def _allocate_outputs(self, optional_outputs: tuple[str, ...]) -> None:
+        elements = {
+            "sorted_token_ids": self.problem.max_padded,
+            "sorted_weights": self.problem.max_padded,
+            "sorted_expert_ids": self.problem.max_tiles,
+            "num_valid_ids": 2,
+            "local_topk_ids": self.problem.pairs,
+            "m_indices": self.problem.max_padded,
+            "reverse_sorted": self.problem.pairs,
+        }
+        sizes = {
+            name: 4 * count
+            for name, count in elements.items()
+            if name not in OPTIONAL_OUTPUTS or name in optional_outputs
+        }
+        sizes |= {"moe_buf": self.problem.moe_buf_bytes, "workspace": workspace_bytes(self.problem)}
+        for name, nbytes in sizes.items():
+            self._buffers[name] = self._kernels.device.allocate(nbytes)
+
+    def launches(self, kernel: KernelName) -> list[hip.PreparedLaunch]:
+        """The launches of one sort by `kernel`, prepared once. Raises OneshotTooLargeError."""
+        if kernel not in self._prepared:
+            self._prepared[kernel] = self._kernels.launches(kernel, self.problem, self._arguments)
+        return self._prepared[kernel]
+
+    def launch(self, kernel: KernelName, stream: hip.Stream) -> None:
+        """Gives one sort by `kernel` to `stream`."""
+        for launch in self.launches(kernel):
+            launch.launch(stream)
+
+    def spoil(self) -> None:
+        """Fills outputs and workspace with junk, so that what is read afterwards was written afterwards."""
+        inputs = {"topk_ids", "topk_weights", "local_expert_mask", "num_local_tokens"}
+        for name, buffer in self._buffers.items():
+            if name not in inputs:
+                buffer.fill(JUNK)
+
+    def set_num_local_tokens(self, tokens: int) -> None:
+        """Changes how many leading rows are real, on the device; the prepared launches and graphs stay valid."""
+        self._buffers["num_local_tokens"].write(np.array([tokens], np.int32))
+
+    def outputs(self) -> SortedOutputs:
+        """What the last sort wrote, cut to what is defined."""
+        valid = self._read("num_valid_ids", 2)
+        # A wrong kernel may claim any number of rows; what can be read of them is compared.
+        rows = min(max(int(valid[0]), 0), self.problem.max_padded)
+        return SortedOutputs(
+            sorted_token_ids=self._read("sorted_token_ids", rows),
+            sorted_weights=self._buffers["sorted_weights"].read(np.float32, rows),
+            sorted_expert_ids=self._read("sorted_expert_ids", rows // self.problem.unit_size),
+            num_valid_ids=valid,
+            m_indices=self._read_optional("m_indices", rows),
+            reverse_sorted=self._read_optional("reverse_sorted", self.problem.pairs),
+            local_topk_ids=self._read_optional("local_topk_ids", self.problem.pairs),
+        )
+
+    def moe_buf_is_zero(self) -> bool:
+        """Whether every byte of moe_buf is 0."""
+        size = self.problem.moe_buf_bytes
+        step = 1 << 28
+        buffer = self._buffers["moe_buf"]
+        return not any(buffer.read(np.uint8, min(step, size - begin), begin).any() for begin in range(0, size, step))
+
+    def _read(self, name: str, count: int) -> np.ndarray[tuple[int, ...], np.dtype[np.int32]]:
+        return self._buffers[name].read(np.int32, count)
+
+    def _read_optional(self, name: str, count: int) -> np.ndarray[tuple[int, ...], np.dtype[np.int32]] | None:
+        return self._read(name, count) if name in self._buffers else None
+
+    def free(self) -> None:
+        """Frees the device memory."""
+        for buffer in self._buffers.values():
+            buffer.free()
