@@ -1,0 +1,61 @@
+"""Medians with intervals that assume nothing about the distribution of timings."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from statistics import median
+
+MAD_TO_STANDARD_DEVIATION = 1.4826
+"""Standard deviation of a normal distribution over its median absolute deviation."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A median and the range that holds it with the confidence asked for."""
+
+    median: float
+    low: float
+    high: float
+
+
+@lru_cache(maxsize=4096)
+def interval_rank(count: int, confidence: float) -> int:
+    """Rank k such that the k-th smallest and k-th largest of `count` samples enclose the median.
+
+    The number of samples below the median is binomial whatever the distribution, so the chance that the
+    median lies outside is twice P(Binomial(count, 1/2) < k). Returns 0 where even the extremes do not reach
+    `confidence`.
+    """
+    limit = (1 - confidence) / 2 * 2.0**count
+    below = 0
+    for rank in range(count // 2 + 1):
+        below += math.comb(count, rank)
+        if below > limit:
+            return rank
+    return count // 2
+
+
+def median_interval(samples: Sequence[float], confidence: float) -> Interval:
+    """Median of `samples` with its distribution-free interval.
+
+    Too few samples for `confidence` give the whole range from the smallest to the largest. Raises ValueError
+    for none.
+    """
+    if not samples:
+        raise ValueError("expected at least one sample, got none")
+    ordered = sorted(samples)
+    rank = max(1, interval_rank(len(ordered), confidence))
+    return Interval(median(ordered), ordered[rank - 1], ordered[-rank])
+
+
+def relative_noise(samples: Sequence[float]) -> float:
+    """Robust relative standard deviation of one sample: the median deviation from the median, scaled."""
+    middle = median(samples)
+    deviation = median(abs(sample - middle) for sample in samples)
+    return MAD_TO_STANDARD_DEVIATION * deviation / middle
+
+
+def geometric_mean(values: Sequence[float]) -> float:
+    """Geometric mean of positive values."""
+    return math.exp(math.fsum(map(math.log, values)) / len(values))

@@ -1,0 +1,76 @@
+"""When to stop timing two kernels at one token count, and what was found."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from moesort_tune.tuning.statistics import Interval, median_interval
+from moesort_tune.tuning.verdict import Verdict
+
+
+@dataclass(frozen=True)
+class Stop:
+    """What the ratio of the two kernels' times came to, and why no more rounds are needed."""
+
+    verdict: Verdict
+    ratio: Interval
+    reason: str
+    decided: bool
+
+
+@dataclass(frozen=True)
+class StoppingRule:
+    """Stops as soon as the interval of the ratio oneshot / multiphase answers the question, else at a limit.
+
+    margin: a kernel wins only by more than this share of the other's time; less is a tie.
+    confidence: of the interval of the median ratio; strict, because it is looked at after every round.
+    min_rounds: rounds before the first look; the extremes of 8 samples enclose the median in 99.2 % of all
+    cases.
+    max_rounds, max_seconds: where to give up on an answer; what was reached is then said.
+    """
+
+    margin: float = 0.02
+    confidence: float = 0.99
+    min_rounds: int = 8
+    max_rounds: int = 100
+    max_seconds: float = 2.0
+
+    def judge(self, ratios: Sequence[float], elapsed_s: float) -> Stop | None:
+        """The end of the measurement after these paired ratios, or None if another round is needed."""
+        if not ratios:
+            return None
+        ratio = median_interval(ratios, self.confidence)
+        if len(ratios) >= self.min_rounds and (verdict := self._settled(ratio)) is not None:
+            return Stop(verdict, ratio, f"settled in {len(ratios)} rounds", decided=True)
+        limit = self._limit(len(ratios), elapsed_s)
+        return None if limit is None else Stop(self._likely(ratio), ratio, limit, decided=False)
+
+    def enough_alone(self, rounds: int, elapsed_s: float) -> str | None:
+        """Why a kernel without a competitor was timed often enough; None if it was not."""
+        if rounds >= self.min_rounds:
+            return f"timed alone in {rounds} rounds"
+        return self._limit(rounds, elapsed_s) if rounds else None
+
+    def _settled(self, ratio: Interval) -> Verdict | None:
+        """The verdict that the whole interval shares."""
+        if ratio.high < 1 / (1 + self.margin):
+            return Verdict.ONESHOT
+        if ratio.low > 1 + self.margin:
+            return Verdict.MULTIPHASE
+        if ratio.low >= 1 / (1 + self.margin) and ratio.high <= 1 + self.margin:
+            return Verdict.TIE
+        return None
+
+    def _likely(self, ratio: Interval) -> Verdict:
+        """The verdict at a limit: a win if the interval excludes 1 and the median exceeds the margin."""
+        if ratio.high < 1 and ratio.median < 1 / (1 + self.margin):
+            return Verdict.ONESHOT
+        if ratio.low > 1 and ratio.median > 1 + self.margin:
+            return Verdict.MULTIPHASE
+        return Verdict.TIE
+
+    def _limit(self, rounds: int, elapsed_s: float) -> str | None:
+        if rounds >= self.max_rounds:
+            return f"stopped at the limit of {self.max_rounds} rounds"
+        if elapsed_s >= self.max_seconds:
+            return f"stopped at the limit of {self.max_seconds:.2g} s after {rounds} rounds"
+        return None

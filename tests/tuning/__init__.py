@@ -1,0 +1,1 @@
+"""Timing, statistics, search, sweep and verification."""

@@ -1,0 +1,90 @@
+"""The samples file survives crashes and several writers."""
+
+import dataclasses
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from moesort_tune.errors import MoesortTuneError
+from moesort_tune.tuning.samples import COLUMNS, Sample, append_samples, read_samples, samples_path
+
+SAMPLE = Sample(
+    date="2026-11-22",
+    arch="host",
+    compute_units=2,
+    provider="builtin",
+    revision="5c1e",
+    timing="graph",
+    num_experts=128,
+    topk=4,
+    tokens=16,
+    kernel="oneshot",
+    median_us=3.25,
+    low_us=3.0,
+    high_us=3.5,
+    samples=8,
+    note="settled, in 8 rounds",
+    settings="unit_size=32;seed=0",
+    verdict="oneshot",
+    ratio=0.8,
+    ratio_low=0.79,
+    ratio_high=0.81,
+    noise=0.006,
+)
+
+
+def test_samples_lie_beside_their_table() -> None:
+    """The sidecar of tables/gfx942.yaml is tables/gfx942.samples.csv."""
+    assert samples_path(Path("tables/gfx942.yaml")) == Path("tables/gfx942.samples.csv")
+
+
+def test_columns_start_as_the_format_promises() -> None:
+    """Other people's scripts read these columns; new ones may only follow them."""
+    promised = "date,arch,compute_units,provider,revision,timing,num_experts,topk,tokens,kernel"
+    assert ",".join(COLUMNS).startswith(promised + ",median_us,low_us,high_us,samples,note")
+
+
+def test_samples_read_back_are_those_written(tmp_path: Path) -> None:
+    """Numbers, commas in notes and empty ratios survive the file."""
+    alone = dataclasses.replace(SAMPLE, verdict="", ratio=None, ratio_low=None, ratio_high=None, noise=None)
+    append_samples(tmp_path / "s.csv", [SAMPLE])
+    append_samples(tmp_path / "s.csv", [alone])
+    assert read_samples(tmp_path / "s.csv") == [SAMPLE, alone]
+
+
+def test_samples_of_a_missing_file_are_none(tmp_path: Path) -> None:
+    """A first sweep with --resume starts from nothing."""
+    assert read_samples(tmp_path / "s.csv") == []
+
+
+def test_torn_last_line_is_left_out_and_ended(tmp_path: Path) -> None:
+    """A crash in the middle of a line costs that line only, and the next sample starts a line of its own."""
+    path = tmp_path / "s.csv"
+    append_samples(path, [SAMPLE, SAMPLE])
+    path.write_bytes(path.read_bytes()[:-40])
+    assert read_samples(path) == [SAMPLE]
+    append_samples(path, [SAMPLE])
+    assert read_samples(path) == [SAMPLE, SAMPLE]
+
+
+def test_file_with_other_columns_is_refused(tmp_path: Path) -> None:
+    """A file that is something else is neither read nor misread."""
+    (tmp_path / "s.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(MoesortTuneError, match="does not have the columns of a samples file"):
+        read_samples(tmp_path / "s.csv")
+
+
+def test_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+    """The error names the file and the reason."""
+    with pytest.raises(MoesortTuneError, match=r"cannot write samples to .*s\.csv: No such file or directory"):
+        append_samples(tmp_path / "missing" / "s.csv", [SAMPLE])
+
+
+def test_samples_of_several_writers_are_all_kept(tmp_path: Path) -> None:
+    """Two sweeps into one file lose nothing and write one header."""
+    path = tmp_path / "s.csv"
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda tokens: append_samples(path, [dataclasses.replace(SAMPLE, tokens=tokens)]), range(64)))
+    assert sorted(sample.tokens for sample in read_samples(path)) == list(range(64))
+    assert path.read_text().count("date,") == 1

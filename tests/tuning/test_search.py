@@ -1,0 +1,98 @@
+"""The search finds every change of the winner that its ladder can see."""
+
+from collections.abc import Callable
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from moesort_tune.tuning.search import TokenRange, ladder, search_token_counts, unlike_neighbours
+from moesort_tune.tuning.verdict import Verdict
+
+Truth = Callable[[int], Verdict]
+
+
+def searched(truth: Truth, rungs: list[int], **limits: int) -> dict[int, Verdict]:
+    """What the search measured when every measurement told the truth."""
+    search = search_token_counts(rungs, **limits)
+    verdicts: dict[int, Verdict] = {}
+    try:
+        tokens = next(search)
+        while True:
+            verdicts[tokens] = truth(tokens)
+            tokens = search.send(verdicts[tokens])
+    except StopIteration:
+        return verdicts
+
+
+def crossing(tie_first: int, switch: int) -> Truth:
+    """Oneshot below `tie_first`, a tie up to `switch`, multiphase from there."""
+
+    def truth(tokens: int) -> Verdict:
+        if tokens < tie_first:
+            return Verdict.ONESHOT
+        return Verdict.TIE if tokens < switch else Verdict.MULTIPHASE
+
+    return truth
+
+
+def test_ladder_holds_both_ends_and_the_landmarks() -> None:
+    """First, last and the points where rules switch are always measured, and nothing outside the range."""
+    rungs = ladder(TokenRange(5, 1000), [57, 4, 2000])
+    assert rungs == [5, 6, 8, 12, 16, 24, 32, 48, 57, 64, 96, 128, 192, 256, 384, 512, 768, 1000]
+
+
+def test_ladder_of_one_count_is_that_count() -> None:
+    """A range of one token count is a valid sweep."""
+    assert ladder(TokenRange(7, 7)) == [7]
+
+
+@given(st.integers(1, 2000), st.integers(0, 300), st.integers(1, 2000))
+def test_search_brackets_a_crossing_to_adjacent_counts(tie_first: int, width: int, last: int) -> None:
+    """Both edges of the tie, or the switch itself, are found exactly wherever they lie."""
+    truth = crossing(tie_first, tie_first + width)
+    verdicts = searched(truth, ladder(TokenRange(1, last)))
+    assert all(high - low == 1 for low, high in unlike_neighbours(verdicts))
+    assert concluded(verdicts, last) == [truth(tokens) for tokens in range(1, last + 1)]
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=4, unique=True))
+def test_search_finds_several_crossings(changes: list[int]) -> None:
+    """A winner that changes more than once is found wherever a rung lies between two changes."""
+    starts = sorted(2**change + 1 for change in changes)
+
+    def truth(tokens: int) -> Verdict:
+        passed = sum(tokens >= start for start in starts)
+        return Verdict.MULTIPHASE if passed % 2 else Verdict.ONESHOT
+
+    verdicts = searched(truth, ladder(TokenRange(1, 1024)))
+    assert concluded(verdicts, 1024) == [truth(tokens) for tokens in range(1, 1025)]
+
+
+def test_search_without_a_crossing_measures_only_the_ladder() -> None:
+    """No change, no bisection: the cheap case stays cheap."""
+    rungs = ladder(TokenRange(1, 4096))
+    assert sorted(searched(lambda _: Verdict.ONESHOT, rungs)) == rungs
+
+
+@given(st.randoms(use_true_random=False), st.integers(1, 40))
+def test_search_of_pure_noise_ends(rng: object, max_points: int) -> None:
+    """Verdicts that flicker at random cannot keep the search going past its bound."""
+    choose = rng.choice  # type: ignore[attr-defined]
+    rungs = ladder(TokenRange(1, 4096))
+    verdicts = searched(lambda _: choose(list(Verdict)), rungs, max_points=max_points)
+    assert len(verdicts) <= max(max_points, len(rungs))
+
+
+def test_search_under_a_bound_looks_at_the_change_of_kernel_first() -> None:
+    """With few points left, where the choice changes matters more than where a tie ends."""
+    truth = {1: Verdict.TIE, 100: Verdict.ONESHOT, 110: Verdict.MULTIPHASE}
+    verdicts = searched(lambda tokens: truth.get(tokens, Verdict.ONESHOT), [1, 100, 110], max_points=4)
+    assert sorted(verdicts) == [1, 100, 105, 110]
+
+
+def concluded(verdicts: dict[int, Verdict], last: int) -> list[Verdict]:
+    """Verdict of every count 1..last: that of the nearest measured count below."""
+    result: list[Verdict] = []
+    for tokens in range(1, last + 1):
+        result.append(verdicts.get(tokens, result[-1] if result else Verdict.TIE))
+    return result

@@ -1,0 +1,74 @@
+"""The stopping rule: as soon as the ratio's interval answers, else at a limit."""
+
+import pytest
+
+from moesort_tune.tuning.stopping import StoppingRule
+from moesort_tune.tuning.verdict import Verdict
+
+RULE = StoppingRule(margin=0.02, confidence=0.99, min_rounds=8, max_rounds=20, max_seconds=5.0)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "verdict"),
+    [
+        (0.5, Verdict.ONESHOT),
+        (0.97, Verdict.ONESHOT),
+        (0.99, Verdict.TIE),
+        (1.0, Verdict.TIE),
+        (1.01, Verdict.TIE),
+        (1.03, Verdict.MULTIPHASE),
+        (2.0, Verdict.MULTIPHASE),
+    ],
+)
+def test_rule_stops_at_the_first_look_when_the_ratio_is_plain(ratio: float, verdict: Verdict) -> None:
+    """A clear answer costs the least number of rounds, and the margin is what makes a tie."""
+    assert RULE.judge([ratio] * 7, 0.0) is None
+    stop = RULE.judge([ratio] * 8, 0.0)
+    assert stop is not None
+    assert (stop.verdict, stop.decided) == (verdict, True)
+
+
+def test_rule_goes_on_while_the_interval_holds_both_answers() -> None:
+    """A ratio between two verdicts is measured further, not guessed."""
+    assert RULE.judge([0.9, 1.0, 1.1, 1.2] * 3, 0.0) is None
+
+
+def test_rule_at_its_round_limit_calls_an_open_question_a_tie() -> None:
+    """A margin smaller than the noise never makes a winner."""
+    stop = RULE.judge([0.9, 1.1] * 10, 0.0)
+    assert stop is not None
+    assert (stop.verdict, stop.decided) == (Verdict.TIE, False)
+    assert stop.reason == "stopped at the limit of 20 rounds"
+
+
+def test_rule_at_its_limit_keeps_a_likely_winner() -> None:
+    """An interval that excludes 1 but reaches into the margin still has a winner when time is up."""
+    stop = RULE.judge([1.01, 1.08] * 4 + [1.08] * 12, 0.0)
+    assert stop is not None
+    assert (stop.verdict, stop.decided) == (Verdict.MULTIPHASE, False)
+    stop = RULE.judge([1.01, 1.03] * 2 + [1.03] * 2, 6.0)
+    assert stop is not None
+    assert (stop.verdict, stop.decided) == (Verdict.MULTIPHASE, False)
+    assert stop.reason == "stopped at the limit of 5 s after 6 rounds"
+
+
+def test_rule_treats_both_kernels_alike() -> None:
+    """Swapping the kernels swaps the verdict: neither is favoured by the margin."""
+    swapped = {
+        Verdict.ONESHOT: Verdict.MULTIPHASE,
+        Verdict.MULTIPHASE: Verdict.ONESHOT,
+        Verdict.TIE: Verdict.TIE,
+    }
+    for ratio in (0.7, 0.979, 0.981, 0.99, 1.0, 1.01, 1.019, 1.021, 1.3):
+        there, back = RULE.judge([ratio] * 8, 0.0), RULE.judge([1 / ratio] * 8, 0.0)
+        assert there is not None
+        assert back is not None
+        assert back.verdict is swapped[there.verdict]
+
+
+def test_rule_for_a_kernel_alone_needs_the_least_rounds() -> None:
+    """Where one kernel is illegal there is no question to settle, only a time to note."""
+    assert RULE.enough_alone(7, 0.0) is None
+    assert RULE.enough_alone(8, 0.0) == "timed alone in 8 rounds"
+    assert RULE.enough_alone(1, 6.0) == "stopped at the limit of 5 s after 1 rounds"
+    assert RULE.enough_alone(0, 6.0) is None
