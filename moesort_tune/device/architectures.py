@@ -4,6 +4,8 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from moesort_tune.errors import MoesortTuneError
+
 Vendor = Literal["amd", "nvidia", "host"]
 KIB = 1024
 
@@ -76,3 +78,15 @@ def parse_gcn_arch_name(text: str) -> str:
     if not _GCN_ARCH_NAME.fullmatch(text):
         raise ValueError(f"expected an architecture name like 'gfx942:sramecc+:xnack-', got {text!r}")
     return text.partition(":")[0]
+
+
+class UnknownArchitectureError(MoesortTuneError):
+    """An architecture that the kernels are not built for."""
+
+
+def architecture(name: str) -> Architecture:
+    """The facts of `name`. Raises UnknownArchitectureError naming those that are known."""
+    known = ARCHITECTURES.get(name)
+    if known is None:
+        raise UnknownArchitectureError(f"the kernels are not built for {name}; they are for {', '.join(ARCHITECTURES)}")
+    return known

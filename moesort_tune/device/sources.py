@@ -4,7 +4,7 @@ import hashlib
 import re
 from pathlib import Path
 
-from moesort_tune.device.architectures import ARCHITECTURES, Vendor
+from moesort_tune.device.architectures import Vendor, architecture
 from moesort_tune.shipped import kernels_folder
 
 _PLATFORM_HEADERS: dict[Vendor, tuple[str, ...]] = {
@@ -19,7 +19,7 @@ _COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
 def headers(arch: str) -> dict[str, bytes]:
     """Headers that `arch` compiles: {name as included: text}."""
     folder = kernels_folder()
-    platform = [folder / "platform" / name for name in _PLATFORM_HEADERS[ARCHITECTURES[arch].vendor]]
+    platform = [folder / "platform" / name for name in _PLATFORM_HEADERS[architecture(arch).vendor]]
     files = [*sorted(folder.glob("*.h")), folder / "platform" / "platform.h", *platform]
     return {str(path.relative_to(folder)): path.read_bytes() for path in files if path.exists()}
 

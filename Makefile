@@ -1,0 +1,54 @@
+# What a person runs, and what .ci/run runs. Every target does its own set-up.
+PYTHON ?= python3
+VENV := .venv
+# The same tests' second ride: hip-python of ROCm 7, which names and loads things differently.
+VENV_HIP7 := .venv-hip7
+HIP7 := 7.2.2.562.43
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint format bench clean help
+
+help:
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+
+$(VENV)/.runtime: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,plot]'
+	touch $@
+
+$(VENV_HIP7)/.dev: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV_HIP7)
+	grep -v -E '^(hip-python|rocm-bindings)' constraints.txt > $(VENV_HIP7)/constraints.txt
+	$(VENV_HIP7)/bin/python -m pip install --quiet -c $(VENV_HIP7)/constraints.txt -e '.[dev,plot]' 'hip-python==$(HIP7)'
+	touch $@
+
+demo: $(VENV)/.runtime ## set up, sweep the best attached target, show the table, ask it three questions
+	$(BIN)/moesort-tune doctor
+	$(BIN)/moesort-tune sweep
+	$(BIN)/python scripts/demo.py
+
+test: $(VENV)/.dev $(VENV_HIP7)/.dev ## set up and run the tests, with hip-python 10 and 7
+	$(BIN)/python -m pytest -q -n auto
+	$(VENV_HIP7)/bin/python -m pytest -q -n auto tests/device tests/runtimes tests/sorting
+
+lint: $(VENV)/.dev ## ruff, strict types, clang-format, import layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror $$(git ls-files 'hip_kernels/**.h' 'hip_kernels/**.hip' 'hip_kernels/**.c' 'hip_kernels/**.cpp')
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev ## format Python and C++
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $$(git ls-files 'hip_kernels/**.h' 'hip_kernels/**.hip' 'hip_kernels/**.c' 'hip_kernels/**.cpp')
+
+bench: $(VENV)/.runtime ## print what loading a table and one decision cost
+	$(BIN)/python scripts/bench.py
+
+clean: ## remove the virtual environments
+	rm -rf $(VENV) $(VENV_HIP7)

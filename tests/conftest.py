@@ -1,0 +1,23 @@
+"""What every test session shares: a cache of its own sources' builds, and the checking mode of the host runtime."""
+
+import os
+
+import pytest
+
+from moesort_tune.device import hip, libraries
+from moesort_tune.sorting.kernels import SortingKernels
+
+# Kernel tests on the host runtime find every access outside an allocation and every read of what nobody wrote.
+os.environ.setdefault("MOESORT_HOST_CHECK", "1")
+
+
+@pytest.fixture(scope="session")
+def device() -> hip.Device:
+    """The attached GPU, or the host runtime where there is none (or where MOESORT_TUNE_RUNTIME says so)."""
+    return hip.open_device(os.environ.get("MOESORT_TUNE_RUNTIME") or libraries.attached_runtime())
+
+
+@pytest.fixture(scope="session")
+def kernels(device: hip.Device) -> SortingKernels:
+    """The builtin kernels, loaded on `device`."""
+    return SortingKernels(device)
