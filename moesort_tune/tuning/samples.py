@@ -3,6 +3,7 @@
 import csv
 import fcntl
 import io
+import math
 import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
@@ -18,9 +19,8 @@ class Sample:
     median_us, low_us, high_us: median time and its interval, in microseconds.
     samples: rounds that counted.
     settings: what besides the other columns the measurement depends on, see Settings.signature.
-    verdict, ratio, ratio_low, ratio_high, noise: of both kernels, the same on both lines of a token count;
-    empty where only one kernel was legal. The ratio is oneshot / multiphase, noise the relative deviation of
-    one round's ratio.
+    verdict, noise, ratio: the same on both lines of a token count. The ratio is oneshot / multiphase with its interval,
+    empty where only one kernel was legal; noise is the relative deviation of one round's ratio.
     """
 
     date: str
@@ -39,17 +39,21 @@ class Sample:
     samples: int
     note: str
     settings: str
-    verdict: str = ""
+    verdict: str
+    noise: float
     ratio: float | None = None
     ratio_low: float | None = None
     ratio_high: float | None = None
-    noise: float | None = None
 
 
 COLUMNS = tuple(field.name for field in fields(Sample))
+TICK_US = 1e-6
+"""Less than any time, and any ratio of two, that was ever measured."""
+
 _INTEGERS = {"compute_units", "num_experts", "topk", "tokens", "samples"}
 _TIMES = {"median_us", "low_us", "high_us"}
-_OPTIONAL = {"ratio", "ratio_low", "ratio_high", "noise"}
+_RATIOS = {"ratio", "ratio_low", "ratio_high"}
+_NAMES = {"kernel": {"oneshot", "multiphase"}, "verdict": {"oneshot", "multiphase", "tie"}}
 
 
 def samples_path(table: Path) -> Path:
@@ -85,9 +89,11 @@ def read_samples(path: Path) -> list[Sample]:
         return []
     except OSError as error:
         raise MoesortTuneError(f"cannot read samples from {path}: {error.strerror}") from error
-    lines = csv.reader(io.StringIO(text))
-    header = next(lines, None)
-    if header is not None and tuple(header) != COLUMNS:
+    try:
+        header, *lines = list(csv.reader(io.StringIO(text))) or [list(COLUMNS)]
+    except csv.Error as error:
+        raise MoesortTuneError(f"cannot read samples from {path}: {error}") from error
+    if tuple(header) != COLUMNS:
         raise MoesortTuneError(f"{path} does not have the columns of a samples file; move it away to start a new one")
     return [sample for line in lines if (sample := _parsed(line)) is not None]
 
@@ -118,10 +124,19 @@ def _parsed(line: list[str]) -> Sample | None:
 
 
 def _value(name: str, text: str) -> str | int | float | None:
+    """The text of one field as what it means; raises ValueError where it means nothing."""
     if name in _INTEGERS:
         return int(text)
-    if name in _TIMES:
-        return float(text)
-    if name in _OPTIONAL:
-        return float(text) if text else None
+    if name in _RATIOS and not text:
+        return None
+    if name in _TIMES or name in _RATIOS or name == "noise":
+        return _plausible(float(text), least=0.0 if name == "noise" else TICK_US)
+    if text not in _NAMES.get(name, {text}):
+        raise ValueError(f"{text} is no {name}")
     return text
+
+
+def _plausible(value: float, least: float) -> float:
+    if not (math.isfinite(value) and value >= least):
+        raise ValueError(f"{value} is no measurement")
+    return value

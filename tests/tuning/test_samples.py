@@ -27,10 +27,10 @@ SAMPLE = Sample(
     note="settled, in 8 rounds",
     settings="unit_size=32;seed=0",
     verdict="oneshot",
+    noise=0.006,
     ratio=0.8,
     ratio_low=0.79,
     ratio_high=0.81,
-    noise=0.006,
 )
 
 
@@ -47,7 +47,7 @@ def test_columns_start_as_the_format_promises() -> None:
 
 def test_samples_read_back_are_those_written(tmp_path: Path) -> None:
     """Numbers, commas in notes and empty ratios survive the file."""
-    alone = dataclasses.replace(SAMPLE, verdict="", ratio=None, ratio_low=None, ratio_high=None, noise=None)
+    alone = dataclasses.replace(SAMPLE, ratio=None, ratio_low=None, ratio_high=None)
     append_samples(tmp_path / "s.csv", [SAMPLE])
     append_samples(tmp_path / "s.csv", [alone])
     assert read_samples(tmp_path / "s.csv") == [SAMPLE, alone]
@@ -66,6 +66,17 @@ def test_torn_last_line_is_left_out_and_ended(tmp_path: Path) -> None:
     assert read_samples(path) == [SAMPLE]
     append_samples(path, [SAMPLE])
     assert read_samples(path) == [SAMPLE, SAMPLE]
+
+
+@pytest.mark.parametrize(
+    ("good", "bad"), [("3.25", "nan"), ("3.25", "-1"), ("0.79", "inf"), (",oneshot,3", ",twoshot,3"), (",16,", ",x,")]
+)
+def test_line_that_says_nothing_sensible_is_left_out(tmp_path: Path, good: str, bad: str) -> None:
+    """A damaged line never becomes a measurement."""
+    path = tmp_path / "s.csv"
+    append_samples(path, [SAMPLE])
+    path.write_text(path.read_text().replace(good, bad))
+    assert read_samples(path) == []
 
 
 def test_file_with_other_columns_is_refused(tmp_path: Path) -> None:

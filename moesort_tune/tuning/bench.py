@@ -1,0 +1,133 @@
+"""The device with its kernels, sentinel and timers: checks a point and measures it. Lives in the worker's process."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from moesort_tune.device import hip
+from moesort_tune.sorting.problem import KernelName
+from moesort_tune.tuning.messages import (
+    Answer,
+    CheckRequest,
+    DeviceFacts,
+    LimitRequest,
+    Measured,
+    MeasureRequest,
+    Request,
+    WorkerSpec,
+)
+from moesort_tune.tuning.provider import Point, PreparedPoint, open_provider
+from moesort_tune.tuning.sentinel import Sentinel
+from moesort_tune.tuning.timers import EagerTimer, GraphTimer, Stopwatch, Works, flush_buffer, repeated
+from moesort_tune.tuning.timing import Engine, Measurement, WarmUp
+
+VARIANTS = 3
+"""Inputs that are used in turn."""
+
+SELF_AVERAGING_TOKENS = 4096
+"""From so many tokens on one random routing is like any other, and memory is better spent otherwise."""
+
+CLOCK_RAMP = WarmUp(tolerance=0.02, window=20, max_rounds=10_000, max_seconds=2.0)
+"""MI300's clock ramps for 400 ms and more after a pause; this is done once, when the device is opened."""
+
+
+class Bench:
+    """An opened device. Raises HipError, ProviderError, CompileError where it cannot be opened."""
+
+    def __init__(self, spec: WorkerSpec) -> None:
+        self._device = hip.open_device(spec.runtime, spec.ordinal)
+        self._provider = open_provider(spec.provider, self._device)
+        self._stream = self._device.stream()
+        self._stopwatch = Stopwatch(self._device, self._stream)
+        self._sentinel = Sentinel(self._device)
+        self._flush: hip.Buffer | None = None
+        self._checked: set[tuple[Point, KernelName]] = set()
+
+    @property
+    def facts(self) -> DeviceFacts:
+        """What the table records of device and kernels."""
+        properties = self._device.properties
+        return DeviceFacts(
+            name=properties.name,
+            arch=properties.arch,
+            compute_units=properties.compute_units,
+            wavefront_size=properties.wavefront_size,
+            lds_bytes=properties.lds_bytes,
+            runtime=properties.runtime,
+            hip=properties.hip_version,
+            driver=properties.driver_version,
+            compiler=self._provider.compiler,
+            provider=self._provider.name,
+            revision=self._provider.revision,
+        )
+
+    def warm_up(self, clock: Callable[[], float]) -> None:
+        """Runs the sentinel until the device's clock has settled; a host has no clock that waits for work."""
+        if self._device.properties.runtime == "host":
+            return
+        times: list[float] = []
+        started = clock()
+        while not CLOCK_RAMP.steady(times) and clock() - started < CLOCK_RAMP.max_seconds:
+            times.append(self._stopwatch.elapsed_us(repeated(self._sentinel.launch, 200)))
+
+    def answer(self, request: Request) -> Answer:
+        """Does what is asked. Raises MoesortTuneError."""
+        if isinstance(request, LimitRequest):
+            return self._provider.oneshot_max_tokens(request.shape)
+        if isinstance(request, MeasureRequest):
+            return self._measure(request)
+        self._check(request)
+        return None
+
+    def _check(self, request: CheckRequest) -> None:
+        point = _point(request)
+        with self._provider.prepare(point) as prepared:
+            self._check_once(point, prepared, request.kernels)
+
+    def _measure(self, request: MeasureRequest) -> Measured:
+        point = _point(request)
+        with self._provider.prepare(point) as prepared:
+            works = {(k, v): prepared.work(k, v) for k in request.kernels for v in range(point.variants)}
+            first_us = {kernel: self._stopwatch.elapsed_us(works[kernel, 0]) for kernel in request.kernels}
+            self._check_once(point, prepared, request.kernels)
+            return Measured(self._timed(request, works, point.variants), first_us)
+
+    def _check_once(self, point: Point, prepared: PreparedPoint, kernels: tuple[KernelName, ...]) -> None:
+        for kernel in kernels:
+            if (point, kernel) in self._checked:
+                continue
+            for variant in range(point.variants):
+                prepared.check(kernel, variant, self._stream)
+            self._checked.add((point, kernel))
+
+    def _timed(self, request: MeasureRequest, works: Works, variants: int) -> Measurement:
+        with self._timer(request, works) as timer:
+            return Engine(
+                timer,
+                request.kernels,
+                variants=variants,
+                seed=request.settings.seed,
+                rule=request.rule,
+                warm_up=WarmUp(max_seconds=request.rule.max_seconds / 4),
+            ).measure()
+
+    @contextmanager
+    def _timer(self, request: MeasureRequest, works: Works) -> Iterator[GraphTimer | EagerTimer]:
+        if request.settings.timing == "graph":
+            timer: GraphTimer | EagerTimer = GraphTimer(self._device, self._stream, works, self._sentinel.launch)
+        else:
+            flush = self._flush_buffer() if request.settings.cold else None
+            timer = EagerTimer(self._device, self._stream, works, self._sentinel.launch, flush)
+        try:
+            yield timer
+        finally:
+            timer.close()
+
+    def _flush_buffer(self) -> hip.Buffer:
+        if self._flush is None:
+            self._flush = flush_buffer(self._device)
+        return self._flush
+
+
+def _point(request: CheckRequest | MeasureRequest) -> Point:
+    variants = VARIANTS if request.tokens < SELF_AVERAGING_TOKENS else 1
+    return Point(request.shape, request.tokens, request.settings, variants)

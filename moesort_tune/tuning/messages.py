@@ -1,0 +1,111 @@
+"""What the sweep and the process that holds the device say to each other. All of it can be pickled; none needs HIP."""
+
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+from moesort_tune.sorting.problem import KernelName
+from moesort_tune.tuning.settings import Settings
+from moesort_tune.tuning.shape import Shape
+from moesort_tune.tuning.stopping import StoppingRule
+from moesort_tune.tuning.timing import Measurement
+
+
+@dataclass(frozen=True)
+class WorkerSpec:
+    """Which device and kernels a worker opens. runtime: 'amd', 'cuda', 'host', or None for what is attached."""
+
+    runtime: str | None
+    ordinal: int
+    provider: str
+
+
+@dataclass(frozen=True)
+class DeviceFacts:
+    """The device and kernels that a worker has opened; what a table's entry records of them."""
+
+    name: str
+    arch: str
+    compute_units: int
+    wavefront_size: int
+    lds_bytes: int
+    runtime: str
+    hip: str
+    driver: str
+    compiler: str
+    provider: str
+    revision: str
+
+
+@dataclass(frozen=True)
+class LimitRequest:
+    """Asks for the largest token count that oneshot takes. Answer: int."""
+
+    shape: Shape
+
+    def __str__(self) -> str:
+        return str(self.shape)
+
+
+@dataclass(frozen=True)
+class CheckRequest:
+    """Asks for an exact check of these kernels. Answer: None, or the error that the check raised."""
+
+    shape: Shape
+    tokens: int
+    settings: Settings
+    kernels: tuple[KernelName, ...]
+
+    def __str__(self) -> str:
+        return f"{' and '.join(self.kernels)} at {self.tokens} tokens"
+
+
+@dataclass(frozen=True)
+class MeasureRequest:
+    """Asks for an exact check and then the times of these kernels. Answer: Measured."""
+
+    shape: Shape
+    tokens: int
+    settings: Settings
+    kernels: tuple[KernelName, ...]
+    rule: StoppingRule
+
+    def __str__(self) -> str:
+        return f"{' and '.join(self.kernels)} at {self.tokens} tokens"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """first_us: one time of each kernel taken before any warm-up, oneshot first: what a cold comparison would see."""
+
+    measurement: Measurement
+    first_us: dict[KernelName, float]
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """The sentence of an error that the worker met."""
+
+    sentence: str
+    details: str
+
+
+Request: TypeAlias = LimitRequest | CheckRequest | MeasureRequest
+Answer: TypeAlias = int | Measured | Refusal | None
+
+
+class Worker(Protocol):
+    """Holds a device; what the sweep measures with."""
+
+    facts: DeviceFacts
+
+    def oneshot_max_tokens(self, shape: Shape) -> int:
+        """Largest token count for which oneshot may run."""
+
+    def check(self, request: CheckRequest) -> None:
+        """Raises WorkerRefusedError for a wrong kernel, WorkerLostError where a kernel crashes or never ends."""
+
+    def measure(self, request: MeasureRequest) -> Measured:
+        """Raises WorkerRefusedError, WorkerLostError."""
+
+    def close(self) -> None:
+        """Ends it."""

@@ -1,0 +1,89 @@
+"""Where kernels come from: what the sweep needs to know of a set of kernels, whoever wrote them."""
+
+import importlib
+import importlib.util
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Final, Protocol, cast
+
+from moesort_tune.device import hip
+from moesort_tune.errors import MoesortTuneError
+from moesort_tune.sorting.problem import KernelName
+from moesort_tune.tuning.settings import Settings
+from moesort_tune.tuning.shape import Shape
+from moesort_tune.tuning.timers import Work
+
+
+@dataclass(frozen=True)
+class Point:
+    """One problem to check and time: a shape at a token count, with `variants` inputs that differ by their seed."""
+
+    shape: Shape
+    tokens: int
+    settings: Settings
+    variants: int
+
+    def __str__(self) -> str:
+        return f"{self.shape.num_experts} experts, topk {self.shape.topk}, {self.tokens} tokens"
+
+
+class PreparedPoint(Protocol):
+    """A point's inputs and outputs on the device."""
+
+    def check(self, kernel: KernelName, variant: int, stream: hip.Stream) -> None:
+        """Runs `kernel` on one input and compares every output exactly. Raises WrongOutputError."""
+
+    def work(self, kernel: KernelName, variant: int) -> Work:
+        """What gives one sort to a stream; it allocates nothing, so it can be captured."""
+
+
+class Provider(Protocol):
+    """A set of the two kernels.
+
+    name, revision: what the table's entry is keyed by; compiler: what made their code.
+    """
+
+    name: str
+    revision: str
+    compiler: str
+
+    def oneshot_max_tokens(self, shape: Shape) -> int:
+        """Largest token count for which oneshot may run; 0 where it never may."""
+
+    def prepare(self, point: Point) -> AbstractContextManager[PreparedPoint]:
+        """The point on the device, freed at the end of `with`."""
+
+
+@dataclass(frozen=True)
+class _Entry:
+    factory: str  # module:class, called with the device
+    needs: str | None  # package without which it cannot run
+
+
+_PROVIDERS: Final[dict[str, _Entry]] = {
+    "builtin": _Entry("moesort_tune.tuning.builtin_provider:BuiltinProvider", None),
+}
+
+
+class ProviderError(MoesortTuneError):
+    """Kernels that cannot be had here."""
+
+
+def available_providers() -> list[str]:
+    """Names of the providers whose packages are installed."""
+    return [name for name, entry in _PROVIDERS.items() if _installed(entry)]
+
+
+def open_provider(name: str, device: hip.Device) -> Provider:
+    """The provider's kernels on `device`. Raises ProviderError for one that is not installed."""
+    entry = _PROVIDERS.get(name)
+    if entry is None or not _installed(entry):
+        raise ProviderError(
+            f"the kernels of {name} cannot be had here; use --kernels {','.join(available_providers())}"
+        )
+    module, _, factory = entry.factory.partition(":")
+    return cast(Provider, getattr(importlib.import_module(module), factory)(device))
+
+
+def _installed(entry: _Entry) -> bool:
+    return entry.needs is None or importlib.util.find_spec(entry.needs) is not None

@@ -1,0 +1,53 @@
+"""A row of the table in the making: which points it needs, and what they come to."""
+
+from collections.abc import Mapping
+from statistics import median
+
+from moesort_tune.sorting.aiter_rule import aiter_oneshot_max_tokens
+from moesort_tune.sorting.problem import KERNELS, KernelName
+from moesort_tune.tables.schema import Evidence, Row
+from moesort_tune.tuning.records import MeasuredPoint
+from moesort_tune.tuning.search import TokenRange, ladder
+from moesort_tune.tuning.shape import Shape
+from moesort_tune.tuning.switch_points import find_switch_points, rule_loss
+from moesort_tune.tuning.verdict import MULTIPHASE, ONESHOT
+
+
+def rungs_of(shape: Shape, tokens: TokenRange, oneshot_max_tokens: int) -> list[int]:
+    """Token counts that a row always measures, ascending.
+
+    Among them are the last legal one of oneshot and both sides of the switch of AITER's rule. Past oneshot's limit
+    there is no winner to find, and powers of two are enough to draw a line.
+    """
+    rule_switch = aiter_oneshot_max_tokens(shape.num_experts)
+    rungs = ladder(tokens, [oneshot_max_tokens, rule_switch, rule_switch + 1])
+    return [rung for rung in rungs if rung <= oneshot_max_tokens or rung.bit_count() == 1 or rung == tokens.last]
+
+
+def legal_kernels(tokens: int, oneshot_max_tokens: int) -> tuple[KernelName, ...]:
+    """The kernels that may run."""
+    return KERNELS if tokens <= oneshot_max_tokens else (MULTIPHASE,)
+
+
+def aiter_rule(shape: Shape, tokens: int) -> KernelName:
+    """What AITER's own rule would run."""
+    return ONESHOT if tokens <= aiter_oneshot_max_tokens(shape.num_experts) else MULTIPHASE
+
+
+def row_of(shape: Shape, oneshot_max_tokens: int, points: Mapping[int, MeasuredPoint]) -> Row:
+    """The row that these points come to."""
+    found = find_switch_points({t: point.verdict for t, point in points.items()}, oneshot_max_tokens)
+    times = {tokens: point.times_us for tokens, point in points.items()}
+    return Row(
+        num_experts=shape.num_experts,
+        topk=shape.topk,
+        oneshot_max_tokens=oneshot_max_tokens,
+        policy=tuple(found.policy),
+        tie=tuple(found.tie),
+        evidence=Evidence(
+            points=len(points),
+            noise=round(median(point.noise for point in points.values()), 4),
+            rule_loss=round(rule_loss(times, lambda tokens: aiter_rule(shape, tokens)), 3),
+            tokens=(min(points), max(points)),
+        ),
+    )

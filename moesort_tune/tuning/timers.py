@@ -1,0 +1,172 @@
+"""Timers of a real device: replayed graphs, and launches one by one.
+
+Events are always recorded outside a capture, where they carry a time, and the stop event is waited for before
+the time between two events is read.
+"""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+
+from moesort_tune.device import hip
+from moesort_tune.sorting.problem import KernelName
+
+Work = Callable[[hip.Stream], None]
+"""Gives one whole sort (or one sentinel) to a stream, without allocating."""
+
+Works = Mapping[tuple[KernelName, int], Work]
+"""The work of each kernel on each input."""
+
+ENOUGH_US = 200.0
+"""A sample shorter than this is a large part event overhead (events tick at 10 ns, markers cost microseconds)."""
+
+MAX_LAUNCHES = 256
+"""Sorts in one sample; more would only make capturing slow."""
+
+ADAPTING_ROUNDS = 5
+"""Attempts at a number of launches that lasts long enough; each gets closer as fixed costs weigh less."""
+
+FLUSH_BYTES = 256 << 20
+"""Zeroed to flush the last-level cache: 256 MB on MI300, where HIP reports only the L2 of one XCD."""
+
+
+class Stopwatch:
+    """Times what is given to a stream between two events."""
+
+    def __init__(self, device: hip.Device, stream: hip.Stream) -> None:
+        self.stream = stream
+        self._start = device.event()
+        self._stop = device.event()
+
+    def elapsed_us(self, work: Work) -> float:
+        """Device time of `work` in microseconds; waits for it."""
+        self._start.record(self.stream)
+        work(self.stream)
+        self._stop.record(self.stream)
+        self._stop.synchronize()
+        return hip.elapsed_us(self._start, self._stop)
+
+    def lasting_us(self, work: Work) -> float:
+        """The longer of device and wall time: how much of a sweep's time one sample takes."""
+        started = time.perf_counter()
+        device_us = self.elapsed_us(work)
+        return max(device_us, (time.perf_counter() - started) * 1e6)
+
+
+def next_launches(launches: int, lasting_us: float) -> int:
+    """How many launches to try after `launches` of them lasted `lasting_us`; the same number if that was enough."""
+    if lasting_us >= ENOUGH_US:
+        return launches
+    return min(MAX_LAUNCHES, math.ceil(1.2 * launches * ENOUGH_US / lasting_us))
+
+
+class GraphTimer:
+    """Times replays of graphs that hold a sort many times over: how serving runs it. Close it to free the graphs."""
+
+    def __init__(self, device: hip.Device, stream: hip.Stream, works: Works, sentinel: Work) -> None:
+        self._device = device
+        self._stopwatch = Stopwatch(device, stream)
+        self._works = works
+        self._sentinel = sentinel
+        self._graphs: dict[object, tuple[hip.Graph, int]] = {}
+
+    def sample(self, kernel: KernelName, variant: int) -> float:
+        """Microseconds of one sort, from one replay."""
+        if (kernel, variant) not in self._graphs:
+            self._graphs[kernel, variant] = self._adapted(self._works[kernel, variant])
+        return self._replay_us(kernel, variant)
+
+    def sentinel(self) -> float:
+        """Microseconds of one sentinel, from one replay."""
+        if "sentinel" not in self._graphs:
+            self._graphs["sentinel"] = self._adapted(self._sentinel)
+        return self._replay_us("sentinel")
+
+    def close(self) -> None:
+        """Frees the graphs."""
+        for graph, _ in self._graphs.values():
+            graph.destroy()
+        self._graphs.clear()
+
+    def _replay_us(self, *key: object) -> float:
+        graph, launches = self._graphs[key if len(key) > 1 else key[0]]
+        return self._stopwatch.elapsed_us(graph.launch) / launches
+
+    def _adapted(self, work: Work) -> tuple[hip.Graph, int]:
+        """A graph whose replay lasts long enough, and the sorts in it."""
+        launches, graph = 1, self._captured(work, 1)
+        for _ in range(ADAPTING_ROUNDS):
+            self._stopwatch.elapsed_us(graph.launch)  # the first replay uploads the graph
+            wanted = next_launches(launches, self._stopwatch.lasting_us(graph.launch))
+            if wanted <= launches:
+                break
+            graph.destroy()
+            launches, graph = wanted, self._captured(work, wanted)
+        return graph, launches
+
+    def _captured(self, work: Work, launches: int) -> hip.Graph:
+        return self._device.capture(self._stopwatch.stream, repeated(work, launches))
+
+
+class EagerTimer:
+    """Times sorts launched one by one. With `flush` the last-level cache is cold before each."""
+
+    def __init__(
+        self,
+        device: hip.Device,
+        stream: hip.Stream,
+        works: Works,
+        sentinel: Work,
+        flush: hip.Buffer | None = None,
+    ) -> None:
+        self._stopwatch = Stopwatch(device, stream)
+        self._works = works
+        self._sentinel = sentinel
+        self._flush = flush
+        self._launches: dict[object, int] = {}
+
+    def sample(self, kernel: KernelName, variant: int) -> float:
+        """Microseconds of one sort."""
+        work = self._works[kernel, variant]
+        if self._flush is None:
+            return self._repeated_us((kernel, variant), work)
+        self._stopwatch.stream.memset(self._flush, 0, self._flush.nbytes)
+        return self._stopwatch.elapsed_us(work)
+
+    def sentinel(self) -> float:
+        """Microseconds of one sentinel."""
+        return self._repeated_us("sentinel", self._sentinel)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _repeated_us(self, key: object, work: Work) -> float:
+        if key not in self._launches:
+            self._launches[key] = self._adapted(work)
+        launches = self._launches[key]
+        return self._stopwatch.elapsed_us(repeated(work, launches)) / launches
+
+    def _adapted(self, work: Work) -> int:
+        launches = 1
+        for _ in range(ADAPTING_ROUNDS):
+            self._stopwatch.elapsed_us(work)  # the first launch pays for queues and arguments
+            wanted = next_launches(launches, self._stopwatch.lasting_us(repeated(work, launches)))
+            if wanted <= launches:
+                break
+            launches = wanted
+        return launches
+
+
+def repeated(work: Work, times: int) -> Work:
+    """The work `times` times over."""
+
+    def all_of_it(stream: hip.Stream) -> None:
+        for _ in range(times):
+            work(stream)
+
+    return all_of_it
+
+
+def flush_buffer(device: hip.Device) -> hip.Buffer:
+    """Memory at least as large as the last-level cache."""
+    return device.allocate(max(FLUSH_BYTES, 2 * device.properties.l2_cache_bytes))

@@ -1,0 +1,156 @@
+"""The child process that holds the device, seen from the sweep.
+
+A kernel that never ends or takes its process down costs that process and the shape at hand, not the sweep. The parent
+never loads hip-python.
+"""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator
+from multiprocessing.connection import Connection
+from types import TracebackType
+
+from moesort_tune.errors import MoesortTuneError
+from moesort_tune.tuning import worker_process
+from moesort_tune.tuning.messages import (
+    Answer,
+    CheckRequest,
+    DeviceFacts,
+    LimitRequest,
+    Measured,
+    MeasureRequest,
+    Refusal,
+    Request,
+    WorkerSpec,
+)
+from moesort_tune.tuning.shape import Shape
+
+START_SECONDS = 600.0
+"""Opening a device may compile a runtime and kernels first."""
+
+
+class WorkerRefusedError(MoesortTuneError):
+    """The worker met an error that it can tell: a failed HIP call, a wrong kernel, an impossible time."""
+
+
+class WorkerLostError(MoesortTuneError):
+    """The worker's process died or did not answer in time; it is gone, and another one is needed."""
+
+
+class WorkerStartError(MoesortTuneError):
+    """No process could be started that opens the device."""
+
+
+class ProcessWorker:
+    """A worker in a child process. A lost child is replaced by the next request.
+
+    limit_s: how long one request may take.
+    """
+
+    def __init__(self, spec: WorkerSpec, *, limit_s: float) -> None:
+        self._spec = spec
+        self._limit_s = limit_s
+        self._start()
+
+    @property
+    def facts(self) -> DeviceFacts:
+        """The device and kernels."""
+        return self._facts
+
+    def oneshot_max_tokens(self, shape: Shape) -> int:
+        """Largest token count for which oneshot may run."""
+        answer = self._ask(LimitRequest(shape))
+        assert isinstance(answer, int)
+        return answer
+
+    def check(self, request: CheckRequest) -> None:
+        """Raises WorkerRefusedError for a wrong kernel, WorkerLostError where a kernel crashes or never ends."""
+        self._ask(request)
+
+    def measure(self, request: MeasureRequest) -> Measured:
+        """Raises WorkerRefusedError, WorkerLostError."""
+        answer = self._ask(request)
+        assert isinstance(answer, Measured)
+        return answer
+
+    def close(self) -> None:
+        """Ends the child, and what it started, at once: nothing in it is worth waiting for."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid or 0, signal.SIGKILL)
+        self._process.kill()
+        self._process.join()
+        self._connection.close()
+
+    def _start(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=worker_process.serve, args=(theirs, self._spec), daemon=True)
+        with interrupts_held_back():
+            self._process.start()
+        theirs.close()
+        try:
+            facts = self._received(START_SECONDS)
+        except WorkerLostError as error:
+            self.close()
+            raise WorkerStartError(f"the device could not be opened: {error}") from error
+        except BaseException:
+            self.close()
+            raise
+        assert isinstance(facts, DeviceFacts)
+        self._facts = facts
+
+    def _ask(self, request: Request) -> Answer | DeviceFacts:
+        if not self._process.is_alive():
+            self._start()
+        self._connection.send(request)
+        try:
+            return self._received(self._limit_s)
+        except WorkerLostError as error:
+            self.close()
+            raise WorkerLostError(f"{error} ({request})") from error
+
+    def _received(self, limit_s: float) -> Answer | DeviceFacts:
+        answer = _receive(self._connection, self._process, limit_s)
+        if isinstance(answer, Refusal):
+            raise WorkerRefusedError(answer.sentence) from RuntimeError(answer.details)
+        return answer
+
+    def __enter__(self) -> "ProcessWorker":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _receive(
+    connection: "Connection[Request, Answer | DeviceFacts]",
+    process: multiprocessing.process.BaseProcess,
+    limit_s: float,
+) -> Answer | DeviceFacts:
+    try:
+        if connection.poll(limit_s):
+            return connection.recv()
+    except (EOFError, ConnectionResetError):
+        process.join()
+        raise WorkerLostError(f"the process that runs the kernels {_death(process.exitcode)}") from None
+    raise WorkerLostError(f"the kernels did not end within {limit_s:g} s")
+
+
+def _death(exitcode: int | None) -> str:
+    if exitcode is not None and exitcode < 0:
+        return f"died with {signal.Signals(-exitcode).name}"
+    return f"ended by itself with status {exitcode}"
+
+
+@contextlib.contextmanager
+def interrupts_held_back() -> Iterator[None]:
+    """A process started inside inherits that ctrl-C does not reach it: its parent decides when it ends."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -1,0 +1,190 @@
+"""The sweep, on a worker whose kernels follow formulas."""
+
+import pytest
+
+from moesort_tune.tables.schema import Row
+from moesort_tune.tuning.messages import CheckRequest, MeasureRequest
+from moesort_tune.tuning.records import point_of
+from moesort_tune.tuning.search import TokenRange
+from moesort_tune.tuning.settings import Settings
+from moesort_tune.tuning.shape import Shape
+from moesort_tune.tuning.stopping import StoppingRule
+from moesort_tune.tuning.sweep import BISECTION_POINTS, Sweep, SweepPlan, SweepResult
+from moesort_tune.tuning.verdict import MULTIPHASE, ONESHOT
+from moesort_tune.tuning.worker import WorkerLostError, WorkerRefusedError
+from tests.tuning.fakes import FakeWorker, ListListener, ListSink
+
+SHAPES = [Shape(8, 2), Shape(128, 4)]
+
+
+def crossing_worker(**options: object) -> FakeWorker:
+    """oneshot costs 2 us + 0.1 us a token, multiphase 6 us: equal at 40 tokens, within 2 % from 39 to 41."""
+    return FakeWorker(lambda _, tokens: 2 + 0.1 * tokens, lambda _, __: 6.0, **options)  # type: ignore[arg-type]
+
+
+def plan(**changes: object) -> SweepPlan:
+    """Both shapes, 1 to 512 tokens."""
+    values: dict[str, object] = {
+        "shapes": SHAPES,
+        "tokens": TokenRange(1, 512),
+        "settings": Settings(),
+        "rule": StoppingRule(max_rounds=40),
+        **changes,
+    }
+    return SweepPlan(**values)  # type: ignore[arg-type]
+
+
+def swept(worker: FakeWorker, sink: ListSink | None = None, **changes: object) -> tuple[SweepResult, ListListener]:
+    """One sweep's result and warnings."""
+    listener = ListListener()
+    result = Sweep(plan(**changes), worker=worker, sink=sink or ListSink(), listener=listener).run()
+    return result, listener
+
+
+def test_sweep_finds_the_known_crossing_and_its_tie() -> None:
+    """The row is what the formulas say: a tie of 39 to 41 tokens, and the switch behind it."""
+    result, _ = swept(crossing_worker())
+    for row in result.rows:
+        assert row.policy == ((1, ONESHOT), (42, MULTIPHASE), *row.policy[2:])
+        assert row.tie == ((39, 41),)
+        assert row.evidence.tokens == (1, 512)
+
+
+def test_sweep_gives_the_same_rows_for_another_seed() -> None:
+    """Noise of 1 % moves no switch outside the ties of both sweeps."""
+    rows = [swept(crossing_worker(noise=0.01), settings=Settings(seed=seed))[0].rows for seed in (0, 1)]
+    for one, other in zip(*rows, strict=True):
+        for tokens in range(1, 513):
+            if not one.in_tie(tokens) and not other.in_tie(tokens):
+                assert one.kernel_at(tokens) == other.kernel_at(tokens)
+
+
+def test_sweep_records_what_aiters_rule_would_lose() -> None:
+    """With 128 experts AITER's rule takes oneshot to 56 tokens, where it needs 7.6 us instead of 6 us."""
+    result, _ = swept(crossing_worker(), shapes=[Shape(128, 4)])
+    assert result.rows[0].evidence.rule_loss == pytest.approx(7.6 / 6.0, abs=0.001)
+
+
+def test_sweep_never_times_oneshot_past_its_limit() -> None:
+    """Past the limit multiphase is timed alone, and the row's choice follows."""
+    sink = ListSink()
+    result, _ = swept(crossing_worker(limit=20), sink)
+    assert all(ONESHOT not in m.times_us for (_, tokens), m in sink.points.items() if tokens > 20)
+    assert result.rows[0].policy == ((1, ONESHOT), (21, MULTIPHASE))
+
+
+def test_sweep_checks_every_shape_before_it_times_any() -> None:
+    """A wrong kernel is found before a row is written."""
+    order: list[str] = []
+    worker = crossing_worker(before=lambda request: order.append(type(request).__name__))
+    swept(worker)
+    assert order.index("MeasureRequest") > len(order) - order[::-1].index("CheckRequest") - 1
+    assert {shape for shape, _ in worker.checked} == set(SHAPES)
+
+
+def test_wrong_kernel_ends_the_sweep_without_a_row() -> None:
+    """Not even the shapes that were right get a row: the kernels are not what they claim to be."""
+
+    def before(request: CheckRequest | MeasureRequest) -> None:
+        if request.shape == SHAPES[1]:
+            raise WorkerRefusedError("oneshot is wrong for 128 experts")
+
+    sink = ListSink()
+    with pytest.raises(WorkerRefusedError, match="oneshot is wrong"):
+        swept(crossing_worker(before=before), sink)
+    assert sink.rows == []
+
+
+@pytest.mark.parametrize("kind", [CheckRequest, MeasureRequest])
+def test_lost_worker_costs_its_shape_only(kind: type) -> None:
+    """A kernel that never ends is named; the other rows are measured."""
+
+    def before(request: CheckRequest | MeasureRequest) -> None:
+        if request.shape == SHAPES[0] and isinstance(request, kind) and request.tokens == 64:
+            raise WorkerLostError("the kernels did not end within 30 s")
+
+    result, listener = swept(crossing_worker(before=before))
+    assert [(row.num_experts, row.topk) for row in result.rows] == [(128, 4)]
+    assert result.failed == {Shape(8, 2): "the kernels did not end within 30 s"}
+    assert listener.warnings == ["8/2 gets no row: the kernels did not end within 30 s"]
+
+
+def test_sweep_does_not_measure_again_what_is_known() -> None:
+    """Resuming takes every known point and measures the rest, with the same result."""
+    first = ListSink()
+    whole, _ = swept(crossing_worker(), first)
+    half = dict(list(first.points.items())[:20])
+    second = ListSink(earlier={key: point_of(measurement) for key, measurement in half.items()})
+    worker = crossing_worker()
+    resumed, _ = swept(worker, second)
+    assert resumed.rows == whole.rows
+    assert not set(worker.timed) & set(half)
+
+
+class TickingClock:
+    """Every look at it takes 0.1 s."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        self.now += 0.1
+        return self.now
+
+
+def swept_in_time(time_budget_s: float) -> tuple[SweepResult, ListListener, FakeWorker]:
+    """A sweep under a budget, by a clock that ticks."""
+    worker, listener = crossing_worker(), ListListener()
+    budgeted = plan(time_budget_s=time_budget_s)
+    sweep = Sweep(budgeted, worker=worker, sink=ListSink(), listener=listener, clock=TickingClock())
+    return sweep.run(), listener, worker
+
+
+def test_budget_that_ends_within_a_ladder_gives_no_row() -> None:
+    """What could not be measured is said, with what to do about it."""
+    result, listener, _ = swept_in_time(2.0)
+    assert result.rows == []
+    assert list(result.unfinished) == SHAPES
+    assert "raise --time-budget, or go on later with --resume" in listener.warnings[0]
+
+
+def test_budget_that_ends_after_the_ladder_leaves_the_unknown_as_a_tie() -> None:
+    """A row made of its ladder alone claims no switch that was not bracketed."""
+    result, listener, _ = swept_in_time(10.0)
+    row = result.rows[0]
+    assert row.tie
+    assert row.tie[0][0] <= 39
+    assert row.tie[0][1] >= 41
+    assert "before every switch was bracketed" in listener.warnings[0]
+
+
+def test_rows_share_the_budget_evenly() -> None:
+    """The first row cannot eat the time of the others."""
+    _, _, worker = swept_in_time(10.0)
+    shares = [sum(shape == one for shape, _ in worker.timed) for one in SHAPES]
+    assert abs(shares[0] - shares[1]) <= 2
+
+
+def test_point_under_a_budget_gets_less_time() -> None:
+    """The stopping rule's limit follows the budget."""
+    limits: list[float] = []
+
+    def before(request: CheckRequest | MeasureRequest) -> None:
+        if isinstance(request, MeasureRequest):
+            limits.append(request.rule.max_seconds)
+
+    swept(crossing_worker(before=before), time_budget_s=20.0)
+    assert limits[0] == pytest.approx(20.0 / len(SHAPES) / (18 + BISECTION_POINTS), rel=0.1)
+
+
+def test_unsettled_points_and_dropped_rounds_are_told() -> None:
+    """A person hears of a noisy device before trusting the row."""
+    _, listener = swept(crossing_worker(noise=0.3), rule=StoppingRule(max_rounds=9))
+    assert any("ended at a limit before their ratio was settled" in text for text in listener.warnings)
+
+
+def test_row_is_a_valid_table_row() -> None:
+    """What the sweep makes is what the table's schema takes."""
+    result, _ = swept(crossing_worker())
+    assert all(isinstance(row, Row) for row in result.rows)
+    assert all(row.evidence.points and row.evidence.noise is not None for row in result.rows)
