@@ -29,7 +29,7 @@ struct SortingArguments {
   int32_t* m_indices;          // [max_padded], optional
   int32_t* reverse_sorted;     // [rows * topk], optional
 
-  uint32_t* workspace;  // multiphase: [chunks, num_experts] tokens of each expert in each chunk
+  uint32_t* workspace;  // multiphase: what its launches hand on
   unsigned long long moe_buf_bytes;
 
   int32_t rows;
@@ -41,7 +41,7 @@ struct SortingArguments {
   int32_t sorting_workgroups;
   int32_t chunk_tokens;  // tokens that one sorting workgroup of multiphase owns
   int32_t pass_tokens;   // tokens whose bits are in LDS at a time; a multiple of 32
-  int32_t reserved;      // keeps the size a multiple of 8 on every compiler
+  int32_t chunks;        // sorting workgroups of multiphase that own tokens
 };
 
 DESCRIBE_LAUNCH(SortingArguments, arguments.rows, arguments.num_experts, arguments.topk.divisor)

@@ -9,29 +9,34 @@ constexpr uint32_t kWordTokens = 32;
 constexpr uint32_t kMaxWaves = 1024 / 32;  // of the largest workgroup, at the smallest wave size
 constexpr uint32_t kNoRow = 0xffffffff;    // as int32_t the -1 that reverse_sorted and local_topk_ids hold
 constexpr uint32_t kNoExpert = 0xffffffff;
-constexpr uint32_t kPaddingShift = 16;
 
 // LDS of a sorting workgroup, in this order. moesort_tune/sorting/sizes.py counts the same bytes.
 struct SortingLds {
   uint32_t* wave_tiles;    // [kMaxWaves] tiles of the experts of each wave
   uint32_t* wave_enabled;  // [kMaxWaves] enabled experts of each wave
+  uint32_t* bits;          // [words, num_experts] bit t % 32 of word t / 32: token t chose the expert
   uint32_t* next_row;      // [num_experts] row of the expert's first token of this pass; kNoRow if masked
+  uint32_t* padding_row;   // [num_experts] row behind the expert's last token
   uint32_t* end_row;       // [num_experts] row behind the expert's last tile
-  uint32_t*
-      local_id_and_padding;  // [num_experts] id among the enabled experts | padding rows << kPaddingShift
-  uint32_t* bits;            // [words, num_experts] bit t % 32 of word t / 32: token t chose the expert
-  uint16_t* bits_before;     // [words, num_experts] bits in the words below this one
+  uint16_t* local_ids;     // [num_experts] the expert's place among the enabled ones
+  uint16_t* bits_before;   // [words, num_experts] bits in the words below this one
 };
+
+// LDS is cleared 16 bytes at a time, so the bits begin and end on such a border.
+__device__ __forceinline__ uint32_t vectors_of_bits(uint32_t num_experts, uint32_t words) {
+  return (words * num_experts + 3) / 4;
+}
 
 __device__ __forceinline__ SortingLds map_lds(uint32_t* memory, uint32_t num_experts, uint32_t words) {
   SortingLds lds;
   lds.wave_tiles = memory;
   lds.wave_enabled = lds.wave_tiles + kMaxWaves;
-  lds.next_row = lds.wave_enabled + kMaxWaves;
-  lds.end_row = lds.next_row + num_experts;
-  lds.local_id_and_padding = lds.end_row + num_experts;
-  lds.bits = lds.local_id_and_padding + num_experts;
-  lds.bits_before = reinterpret_cast<uint16_t*>(lds.bits + words * num_experts);
+  lds.bits = lds.wave_enabled + kMaxWaves;
+  lds.next_row = lds.bits + 4 * vectors_of_bits(num_experts, words);
+  lds.padding_row = lds.next_row + num_experts;
+  lds.end_row = lds.padding_row + num_experts;
+  lds.local_ids = reinterpret_cast<uint16_t*>(lds.end_row + num_experts);
+  lds.bits_before = lds.local_ids + num_experts;
   return lds;
 }
 
@@ -53,6 +58,13 @@ struct Share {
   __device__ __forceinline__ uint32_t stride() const { return workers * blockDim.x; }
 };
 
+// Rows [first, end) of topk_ids, of which those from `tokens` on are not read.
+struct Rows {
+  uint32_t first;
+  uint32_t end;
+  uint32_t tokens;
+};
+
 __device__ __forceinline__ uint32_t tokens_to_read(const SortingArguments& arguments) {
   if (arguments.num_local_tokens == nullptr) return arguments.rows;
   const int32_t tokens = *arguments.num_local_tokens;
@@ -66,17 +78,22 @@ __device__ __forceinline__ bool expert_is_enabled(const SortingArguments& argume
 }
 
 __device__ __forceinline__ void clear_bits(const SortingLds& lds, uint32_t num_experts, uint32_t words) {
-  for (uint32_t i = threadIdx.x; i < words * num_experts; i += blockDim.x) lds.bits[i] = 0;
+  uint4* const bits = reinterpret_cast<uint4*>(lds.bits);
+#pragma unroll 1
+  for (uint32_t i = threadIdx.x; i < vectors_of_bits(num_experts, words); i += blockDim.x)
+    bits[i] = make_uint4(0, 0, 0, 0);
 }
 
-// Sets the bits of tokens [first, end), counted from `first`. Ids outside the experts are dropped here, those
+// Sets the bits of the tokens that are read, counted from rows.first. Ids outside the experts are dropped here, those
 // of masked experts in place_experts.
 __device__ __forceinline__ void mark_tokens(const SortingArguments& arguments, const SortingLds& lds,
-                                            uint32_t first, uint32_t end) {
+                                            const Rows& rows) {
   const uint32_t topk = arguments.topk.divisor;
   const uint32_t num_experts = arguments.num_experts;
-  const uint32_t pairs = first < end ? (end - first) * topk : 0;
-  const int32_t* const ids = arguments.topk_ids + first * topk;
+  const uint32_t end = smaller(rows.end, rows.tokens);
+  const uint32_t pairs = rows.first < end ? (end - rows.first) * topk : 0;
+  const int32_t* const ids = arguments.topk_ids + rows.first * topk;
+#pragma unroll 1
   for (uint32_t pair = threadIdx.x; pair < pairs; pair += blockDim.x) {
     const uint32_t expert = ids[pair];
     if (expert >= num_experts) continue;
@@ -86,31 +103,36 @@ __device__ __forceinline__ void mark_tokens(const SortingArguments& arguments, c
 }
 
 // Thread e: how many of the marked tokens chose expert e, and for each word how many did before it.
-__device__ __forceinline__ uint32_t count_tokens(const SortingLds& lds, uint32_t num_experts,
-                                                 uint32_t words) {
+__device__ __forceinline__ uint32_t count_tokens(const SortingLds& lds, uint32_t num_experts, uint32_t words) {
   if (threadIdx.x >= num_experts) return 0;
   uint32_t count = 0;
-  for (uint32_t word = 0; word < words; ++word) {
-    const uint32_t index = word * num_experts + threadIdx.x;
+#pragma unroll 1
+  for (uint32_t index = threadIdx.x; index < words * num_experts; index += num_experts) {
     lds.bits_before[index] = count;
     count += __popc(lds.bits[index]);
   }
   return count;
 }
 
-__device__ __forceinline__ uint32_t sum_of_lower_waves(const uint32_t* wave_sums) {
-  uint32_t sum = 0;
-  for (uint32_t wave = 0; wave < wave_index(); ++wave) sum += wave_sums[wave];
-  return sum;
+// An expert's tokens in all chunks, and in those before this workgroup's.
+struct ExpertTokens {
+  uint32_t total;
+  uint32_t before;
+};
+
+// Ids count only the enabled experts before; without a mask they are the experts themselves.
+__device__ __forceinline__ uint32_t enabled_below(const SortingArguments& arguments, const SortingLds& lds,
+                                                  const WaveCount& enabled) {
+  if (arguments.local_expert_mask == nullptr) return threadIdx.x;
+  return sum_of_lower_waves(lds.wave_enabled) + enabled.below;
 }
 
-// Lays the experts' tiles out one after another. Thread e brings expert e's tokens in all (`total`) and in
-// the chunks before this workgroup's (`before`). Worker 0 of `share` writes num_valid_ids.
-__device__ __forceinline__ void place_experts(const SortingArguments& arguments, const SortingLds& lds,
-                                              bool enabled, uint32_t total, uint32_t before,
-                                              const Share& share) {
+// Lays the experts' tiles out one after another. Thread e brings expert e's tokens. Worker 0 of `share` writes
+// num_valid_ids.
+__device__ __forceinline__ void place_experts(const SortingArguments& arguments, const SortingLds& lds, bool enabled,
+                                              const ExpertTokens& tokens, const Share& share) {
   const uint32_t unit_size = arguments.unit_size.divisor;
-  const uint32_t count = enabled ? total : 0;
+  const uint32_t count = enabled ? tokens.total : 0;
   const uint32_t tiles = divide(count + unit_size - 1, arguments.unit_size);
   const uint32_t tiles_up_to = wave_inclusive_sum(tiles);
   const WaveCount enabled_lanes = wave_count(enabled);
@@ -120,62 +142,83 @@ __device__ __forceinline__ void place_experts(const SortingArguments& arguments,
   }
   __syncthreads();  // the sums of all waves are there
 
+  const uint32_t end_row = (sum_of_lower_waves(lds.wave_tiles) + tiles_up_to) * unit_size;
+  const uint32_t first_row = end_row - tiles * unit_size;
+  const uint32_t local_id = enabled_below(arguments, lds, enabled_lanes);
   const uint32_t expert = threadIdx.x;
   const uint32_t num_experts = arguments.num_experts;
   if (expert >= num_experts) return;
-  const uint32_t end_row = (sum_of_lower_waves(lds.wave_tiles) + tiles_up_to) * unit_size;
-  const uint32_t local_id = sum_of_lower_waves(lds.wave_enabled) + enabled_lanes.below;
-  lds.next_row[expert] = enabled ? end_row - tiles * unit_size + before : kNoRow;
+  lds.next_row[expert] = enabled ? first_row + tokens.before : kNoRow;
+  lds.padding_row[expert] = first_row + count;
   lds.end_row[expert] = end_row;
-  lds.local_id_and_padding[expert] = local_id | (tiles * unit_size - count) << kPaddingShift;
+  lds.local_ids[expert] = local_id;
   if (share.worker == 0 && expert == num_experts - 1) {
     arguments.num_valid_ids[0] = end_row;
     arguments.num_valid_ids[1] = tokens_to_read(arguments);
   }
 }
 
+// One (token, slot) and what is known of it before the experts are placed.
+struct Pair {
+  uint32_t place;   // in its rows' pairs; past their number there is no such pair
+  uint32_t expert;  // kNoExpert if it is not read
+  float weight;
+};
+
+// Loading early hides the latency behind the counting.
+__device__ __forceinline__ Pair load_pair(const SortingArguments& arguments, const Rows& rows, uint32_t place) {
+  Pair pair = {place, kNoExpert, 0.0f};
+  const uint32_t topk = arguments.topk.divisor;
+  if (place + rows.first * topk >= smaller(rows.end, rows.tokens) * topk) return pair;
+  pair.expert = arguments.topk_ids[rows.first * topk + place];
+  pair.weight = arguments.topk_weights[rows.first * topk + place];
+  return pair;
+}
+
 // Row of `token` (counted from the first marked one) in `expert`'s tiles, or kNoRow.
 __device__ __forceinline__ uint32_t row_of(const SortingLds& lds, uint32_t num_experts, uint32_t token,
                                            uint32_t expert) {
-  const uint32_t next_row = lds.next_row[expert];
-  if (next_row == kNoRow) return kNoRow;
+  if (expert >= num_experts) return kNoRow;
   const uint32_t index = token / kWordTokens * num_experts + expert;
+  const uint32_t next_row = lds.next_row[expert];
   const uint32_t bits_below = lds.bits[index] & ((1u << token % kWordTokens) - 1);
-  return next_row + lds.bits_before[index] + __popc(bits_below);
+  const uint32_t row = next_row + lds.bits_before[index] + __popc(bits_below);
+  return next_row == kNoRow ? kNoRow : row;
 }
 
-// One (token, slot): its row, and its tile's expert if it is the tile's first. An expert's rows begin with a
-// tile, and every tile begins with a real token, so each tile's expert is written exactly once.
-__device__ __forceinline__ void write_pair(const SortingArguments& arguments, const SortingLds& lds,
-                                           uint32_t pair, uint32_t token, uint32_t expert, uint32_t row) {
-  const uint32_t local_id =
-      row == kNoRow ? kNoExpert : lds.local_id_and_padding[expert] & ((1u << kPaddingShift) - 1);
+// One (token, slot): its row, and its tile's expert if it is the tile's first. An expert's rows begin with a tile, and
+// every tile begins with a real token, so each tile's expert is written exactly once.
+__device__ __forceinline__ void write_pair(const SortingArguments& arguments, const SortingLds& lds, const Rows& rows,
+                                           const Pair& pair) {
+  const uint32_t topk = arguments.topk.divisor;
+  const uint32_t token = divide(pair.place, arguments.topk);
+  const uint32_t row = row_of(lds, arguments.num_experts, token, pair.expert);
+  uint32_t local_id = kNoExpert;
   if (row != kNoRow) {
-    const uint32_t slot = pair - token * arguments.topk.divisor;
-    arguments.sorted_token_ids[row] = token | slot << 24;
-    arguments.sorted_weights[row] = arguments.topk_weights[pair];
-    if (arguments.m_indices != nullptr) arguments.m_indices[row] = token;
+    const uint32_t slot = pair.place - token * topk;
+    local_id = lds.local_ids[pair.expert];
+    arguments.sorted_token_ids[row] = (rows.first + token) | slot << 24;
+    arguments.sorted_weights[row] = pair.weight;
+    if (arguments.m_indices != nullptr) arguments.m_indices[row] = rows.first + token;
     const uint32_t tile = divide(row, arguments.unit_size);
     if (tile * arguments.unit_size.divisor == row) arguments.sorted_expert_ids[tile] = local_id;
   }
-  if (arguments.reverse_sorted != nullptr) arguments.reverse_sorted[pair] = row;
-  if (arguments.local_topk_ids != nullptr) arguments.local_topk_ids[pair] = local_id;
+  const uint32_t place = rows.first * topk + pair.place;
+  if (arguments.reverse_sorted != nullptr) arguments.reverse_sorted[place] = row;
+  if (arguments.local_topk_ids != nullptr) arguments.local_topk_ids[place] = local_id;
 }
 
-// Writes what belongs to the (token, slot) pairs of rows [first, end), whose bits are those counted from
-// `first`. Rows that are not read (from `tokens` on) have no sorted row.
+// Writes what belongs to this worker's share of the pairs of `rows`, whose bits are marked. `pair` is its first one.
 __device__ __forceinline__ void scatter_pairs(const SortingArguments& arguments, const SortingLds& lds,
-                                              uint32_t first, uint32_t end, uint32_t tokens,
-                                              const Share& share) {
-  const uint32_t topk = arguments.topk.divisor;
-  const uint32_t num_experts = arguments.num_experts;
-  const uint32_t pairs = (end - first) * topk;
-  for (uint32_t i = share.first(); i < pairs; i += share.stride()) {
-    const uint32_t pair = first * topk + i;
-    const uint32_t token = divide(i, arguments.topk);
-    const uint32_t expert = first + token < tokens ? arguments.topk_ids[pair] : kNoExpert;
-    const uint32_t row = expert < num_experts ? row_of(lds, num_experts, token, expert) : kNoRow;
-    write_pair(arguments, lds, pair, first + token, expert, row);
+                                              const Rows& rows, Pair pair, const Share& share) {
+  const uint32_t pairs = (rows.end - rows.first) * arguments.topk.divisor;
+  if (pair.place >= pairs) return;
+#pragma unroll 1
+  while (true) {
+    write_pair(arguments, lds, rows, pair);
+    const uint32_t next = pair.place + share.stride();
+    if (next >= pairs) return;
+    pair = load_pair(arguments, rows, next);
   }
 }
 
@@ -185,11 +228,11 @@ __device__ __forceinline__ void write_padding(const SortingArguments& arguments,
   const uint32_t unit_size = arguments.unit_size.divisor;
   const uint32_t places = arguments.num_experts * unit_size;
   const uint32_t padding_id = arguments.rows | arguments.topk.divisor << 24;
+#pragma unroll 1
   for (uint32_t i = share.first(); i < places; i += share.stride()) {
     const uint32_t expert = divide(i, arguments.unit_size);
-    const uint32_t place = i - expert * unit_size + 1;
-    if (place > lds.local_id_and_padding[expert] >> kPaddingShift) continue;
-    const uint32_t row = lds.end_row[expert] - place;
+    const uint32_t row = lds.padding_row[expert] + (i - expert * unit_size);
+    if (row >= lds.end_row[expert]) continue;
     arguments.sorted_token_ids[row] = padding_id;
     arguments.sorted_weights[row] = 0.0f;
     if (arguments.m_indices != nullptr) arguments.m_indices[row] = arguments.rows;

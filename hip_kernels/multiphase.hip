@@ -1,25 +1,15 @@
 // multiphase: MoE token sorting by all compute units, in two launches that hand on through the workspace.
 //
 // Inputs and outputs: arguments.h; their meaning, padding included: hip_kernels/README.md.
-// The rows are cut into chunks of chunk_tokens, one for each of the sorting_workgroups; a workgroup takes its
-// chunk in passes of pass_tokens, whose bits fit into LDS. Grid:  sorting_workgroups that sort, then any
-// number that zero moe_buf (each launch its own part of it). Workgroup:
-//        a multiple of the wave size, at least num_experts threads (thread e answers for expert e), at most
-//        1024.
+// The rows are cut into `chunks` of chunk_tokens, one for each of the first sorting workgroups; a workgroup takes its
+// chunk in passes of pass_tokens, whose bits fit into LDS. Sorting workgroups without a chunk help with the padding.
+// Workspace: [chunks, num_experts] tokens of each expert in each chunk, then [words, num_experts] the bits of all rows,
+//        32 to a word, each chunk beginning a word.
+// Grid:  sorting_workgroups that sort, then any number that zero moe_buf (each launch its own part of it). Workgroup:
+//        a multiple of the wave size, at least num_experts threads (thread e answers for expert e), at most 1024.
 // LDS:   SortingLds with pass_tokens / 32 words.
 #include "layout.h"
 #include "zero.h"
-
-struct Chunk {
-  uint32_t first;
-  uint32_t end;  // in rows; the tokens that are read may end before
-};
-
-__device__ __forceinline__ Chunk own_chunk(const SortingArguments& arguments) {
-  const uint32_t rows = arguments.rows;
-  const uint32_t first = blockIdx.x * arguments.chunk_tokens;
-  return {first, smaller(first + arguments.chunk_tokens, rows)};
-}
 
 __device__ __forceinline__ bool zeroed_instead(const SortingArguments& arguments) {
   const uint32_t sorting_workgroups = arguments.sorting_workgroups;
@@ -29,72 +19,125 @@ __device__ __forceinline__ bool zeroed_instead(const SortingArguments& arguments
   return true;
 }
 
-// First launch: how many tokens of its chunk chose each expert. Workgroup c writes row c of the workspace.
+// This workgroup's rows: empty for one without a chunk.
+__device__ __forceinline__ Rows own_chunk(const SortingArguments& arguments) {
+  const uint32_t rows = arguments.rows;
+  const uint32_t first = smaller(blockIdx.x * arguments.chunk_tokens, rows);
+  return {first, smaller(first + arguments.chunk_tokens, rows), tokens_to_read(arguments)};
+}
+
+// The part of `chunk` from row `first` on that one pass takes.
+__device__ __forceinline__ Rows pass_of(const SortingArguments& arguments, const Rows& chunk, uint32_t first) {
+  return {first, smaller(first + arguments.pass_tokens, chunk.end), chunk.tokens};
+}
+
+__device__ __forceinline__ uint32_t words_of(const Rows& rows) {
+  return (rows.end - rows.first + kWordTokens - 1) / kWordTokens;
+}
+
+// The bits of `rows` in the workspace: [words, num_experts].
+__device__ __forceinline__ uint32_t* stored_bits(const SortingArguments& arguments, const Rows& rows) {
+  const unsigned long long words = arguments.chunks + rows.first / kWordTokens;
+  return arguments.workspace + words * arguments.num_experts;
+}
+
+// Thread e: copies expert e's bits of `rows` from LDS to the workspace and counts them.
+__device__ __forceinline__ uint32_t store_bits(const SortingArguments& arguments, const SortingLds& lds,
+                                               const Rows& rows) {
+  const uint32_t num_experts = arguments.num_experts;
+  if (threadIdx.x >= num_experts) return 0;
+  uint32_t* const stored = stored_bits(arguments, rows);
+  uint32_t count = 0;
+#pragma unroll 1
+  for (uint32_t index = threadIdx.x; index < words_of(rows) * num_experts; index += num_experts) {
+    stored[index] = lds.bits[index];
+    count += __popc(lds.bits[index]);
+  }
+  return count;
+}
+
+// The way back, with the number of bits before each word.
+__device__ __forceinline__ uint32_t load_bits(const SortingArguments& arguments, const SortingLds& lds,
+                                              const Rows& rows) {
+  const uint32_t num_experts = arguments.num_experts;
+  if (threadIdx.x >= num_experts) return 0;
+  const uint32_t* const stored = stored_bits(arguments, rows);
+  uint32_t count = 0;
+#pragma unroll 2
+  for (uint32_t index = threadIdx.x; index < words_of(rows) * num_experts; index += num_experts) {
+    const uint32_t bits = stored[index];
+    lds.bits[index] = bits;
+    lds.bits_before[index] = count;
+    count += __popc(bits);
+  }
+  return count;
+}
+
+// First launch: the bits of its chunk, and how many of its tokens chose each expert. Workgroup c writes row c of the
+// counts.
 extern "C" __global__ void __launch_bounds__(1024) moe_sorting_count(const SortingArguments arguments) {
   if (zeroed_instead(arguments)) return;
   HIP_DYNAMIC_SHARED(uint32_t, memory);
   const uint32_t num_experts = arguments.num_experts;
-  const uint32_t words = arguments.pass_tokens / kWordTokens;
-  const SortingLds lds = map_lds(memory, num_experts, words);
-  const Chunk chunk = own_chunk(arguments);
-  const uint32_t end = smaller(chunk.end, tokens_to_read(arguments));
+  const SortingLds lds = map_lds(memory, num_experts, arguments.pass_tokens / kWordTokens);
+  const Rows chunk = own_chunk(arguments);
 
   uint32_t count = 0;
-  for (uint32_t first = chunk.first; first < end; first += arguments.pass_tokens) {
-    clear_bits(lds, num_experts, words);
+#pragma unroll 1
+  for (uint32_t first = chunk.first; first < chunk.end; first += arguments.pass_tokens) {
+    const Rows rows = pass_of(arguments, chunk, first);
+    clear_bits(lds, num_experts, words_of(rows));
     __syncthreads();  // no bit is set before all are cleared
-    mark_tokens(arguments, lds, first, smaller(first + arguments.pass_tokens, end));
+    mark_tokens(arguments, lds, rows);
     __syncthreads();  // all bits of the pass are set
-    count += count_tokens(lds, num_experts, words);
-    __syncthreads();  // no bit is cleared before all are counted
+    count += store_bits(arguments, lds, rows);
+    __syncthreads();  // no bit is cleared before all are stored
   }
   if (threadIdx.x < num_experts) arguments.workspace[blockIdx.x * num_experts + threadIdx.x] = count;
 }
-
-struct ExpertTokens {
-  uint32_t total;   // of all chunks
-  uint32_t before;  // of the chunks before this workgroup's
-};
 
 __device__ __forceinline__ ExpertTokens sum_chunks(const SortingArguments& arguments) {
   ExpertTokens tokens = {0, 0};
   const uint32_t num_experts = arguments.num_experts;
   if (threadIdx.x >= num_experts) return tokens;
-  const uint32_t chunks = arguments.sorting_workgroups;
+  const uint32_t* const counts = arguments.workspace + threadIdx.x;
+  const uint32_t chunks = arguments.chunks;
+#pragma unroll 4
   for (uint32_t chunk = 0; chunk < chunks; ++chunk) {
-    if (chunk == blockIdx.x) tokens.before = tokens.total;
-    tokens.total += arguments.workspace[chunk * num_experts + threadIdx.x];
+    const uint32_t count = counts[chunk * num_experts];
+    tokens.total += count;
+    if (chunk < blockIdx.x) tokens.before += count;
   }
   return tokens;
 }
 
-// Second launch: every workgroup works the layout out from all chunks' counts, then writes the (token, slot)
-// pairs of its own chunk and its share of the padding.
+// Second launch: every workgroup works the layout out from all chunks' counts, then writes the (token, slot) pairs of
+// its own chunk and its share of the padding.
 extern "C" __global__ void __launch_bounds__(1024) moe_sorting_scatter(const SortingArguments arguments) {
   if (zeroed_instead(arguments)) return;
   HIP_DYNAMIC_SHARED(uint32_t, memory);
   const uint32_t num_experts = arguments.num_experts;
-  const uint32_t words = arguments.pass_tokens / kWordTokens;
-  const SortingLds lds = map_lds(memory, num_experts, words);
+  const SortingLds lds = map_lds(memory, num_experts, arguments.pass_tokens / kWordTokens);
   const Share share = {blockIdx.x, static_cast<uint32_t>(arguments.sorting_workgroups)};
-  const Share whole = {0, 1};
-  const uint32_t tokens = tokens_to_read(arguments);
-  const ExpertTokens expert = sum_chunks(arguments);
-  place_experts(arguments, lds, expert_is_enabled(arguments), expert.total, expert.before, share);
+  const Share alone = {0, 1};
+  const Rows chunk = own_chunk(arguments);
+  Rows rows = pass_of(arguments, chunk, chunk.first);
+  Pair first_pair = load_pair(arguments, rows, alone.first());
+  const bool enabled = expert_is_enabled(arguments);
 
-  const Chunk chunk = own_chunk(arguments);
-  for (uint32_t first = chunk.first; first < chunk.end; first += arguments.pass_tokens) {
-    const uint32_t end = smaller(first + arguments.pass_tokens, chunk.end);
-    clear_bits(lds, num_experts, words);
-    __syncthreads();  // no bit is set before all are cleared; the experts have their rows
-    mark_tokens(arguments, lds, first, smaller(end, tokens));
-    __syncthreads();  // all bits of the pass are set
-    const uint32_t count = count_tokens(lds, num_experts, words);
-    __syncthreads();  // all words know the bits before them
-    scatter_pairs(arguments, lds, first, end, tokens, whole);
+  uint32_t count = load_bits(arguments, lds, rows);
+  place_experts(arguments, lds, enabled, sum_chunks(arguments), share);
+  __syncthreads();  // the experts have their rows, and the bits of the first pass are in LDS
+#pragma unroll 1
+  while (true) {
+    scatter_pairs(arguments, lds, rows, first_pair, alone);
+    if (rows.end == chunk.end) break;
+    rows = pass_of(arguments, chunk, rows.end);
+    first_pair = load_pair(arguments, rows, alone.first());
     __syncthreads();  // all pairs have found their rows
-    if (threadIdx.x < num_experts && lds.next_row[threadIdx.x] != kNoRow) lds.next_row[threadIdx.x] += count;
+    if (enabled) lds.next_row[threadIdx.x] += count;
+    count = load_bits(arguments, lds, rows);
+    __syncthreads();  // the bits of the pass are in LDS
   }
-  __syncthreads();  // with no pass at all, the experts' rows are not known before here
   write_padding(arguments, lds, share);
 }

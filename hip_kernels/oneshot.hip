@@ -20,20 +20,20 @@ extern "C" __global__ void __launch_bounds__(1024) moe_sorting_oneshot(const Sor
   }
   HIP_DYNAMIC_SHARED(uint32_t, memory);
   const uint32_t num_experts = arguments.num_experts;
-  const uint32_t rows = arguments.rows;
-  const uint32_t words = (rows + kWordTokens - 1) / kWordTokens;
+  const Rows rows = {0, static_cast<uint32_t>(arguments.rows), tokens_to_read(arguments)};
+  const uint32_t words = (rows.end + kWordTokens - 1) / kWordTokens;
   const SortingLds lds = map_lds(memory, num_experts, words);
   const Share share = {blockIdx.x, sorting_workgroups};
+  const Pair first_pair = load_pair(arguments, rows, share.first());
   const bool enabled = expert_is_enabled(arguments);
-  const uint32_t tokens = tokens_to_read(arguments);
 
   clear_bits(lds, num_experts, words);
   __syncthreads();  // no bit is set before all are cleared
-  mark_tokens(arguments, lds, 0, tokens);
+  mark_tokens(arguments, lds, rows);
   __syncthreads();  // all bits are set
   const uint32_t count = count_tokens(lds, num_experts, words);
-  place_experts(arguments, lds, enabled, count, 0, share);
+  place_experts(arguments, lds, enabled, {count, 0}, share);
   __syncthreads();  // every expert has its rows
-  scatter_pairs(arguments, lds, 0, rows, tokens, share);
+  scatter_pairs(arguments, lds, rows, first_pair, share);
   write_padding(arguments, lds, share);
 }

@@ -5,8 +5,7 @@
 // Workgroup `worker` of `workers` writes its share of `bytes` zero bytes at `buffer`, whose address and
 // length need no alignment: 16 bytes a thread on the aligned middle, single bytes on the at most 15 before
 // and behind it.
-__device__ __forceinline__ void zero_share(void* buffer, unsigned long long bytes, unsigned worker,
-                                           unsigned workers) {
+__device__ __forceinline__ void zero_share(void* buffer, unsigned long long bytes, unsigned worker, unsigned workers) {
   constexpr unsigned kVector = 16;
   unsigned char* const begin = static_cast<unsigned char*>(buffer);
   const unsigned misaligned = reinterpret_cast<unsigned long long>(begin) % kVector;

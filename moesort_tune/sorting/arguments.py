@@ -47,5 +47,5 @@ class SortingArguments(ctypes.Structure):
         ("sorting_workgroups", ctypes.c_int32),
         ("chunk_tokens", ctypes.c_int32),
         ("pass_tokens", ctypes.c_int32),
-        ("reserved", ctypes.c_int32),
+        ("chunks", ctypes.c_int32),
     )

@@ -77,6 +77,7 @@ def _of_launch(arguments: SortingArguments, problem: Problem, launch: Launch) ->
     own.moe_buf = (arguments.moe_buf or 0) + launch.zero_begin
     own.moe_buf_bytes = launch.zero_end - launch.zero_begin
     own.sorting_workgroups = launch.sorting_workgroups
+    own.chunks = launch.chunks
     own.chunk_tokens = launch.chunk_tokens
     own.pass_tokens = launch.pass_tokens
     return own
@@ -127,7 +128,10 @@ class PreparedSort:
             for name, count in elements.items()
             if name not in OPTIONAL_OUTPUTS or name in optional_outputs
         }
-        sizes |= {"moe_buf": self.problem.moe_buf_bytes, "workspace": workspace_bytes(self.problem)}
+        sizes |= {
+            "moe_buf": self.problem.moe_buf_bytes,
+            "workspace": workspace_bytes(self.problem, self._kernels.limits),
+        }
         for name, nbytes in sizes.items():
             self._buffers[name] = self._kernels.device.allocate(nbytes)
 

@@ -9,14 +9,14 @@ from moesort_tune.sorting.sizes import WORD_TOKENS, lds_bytes, oneshot_max_token
 MAX_THREADS = 1024
 """Threads of the largest workgroup."""
 
-MAX_ONESHOT_WORKGROUPS = 32
-"""Sorting workgroups of oneshot; each works the whole layout out, so more of them only help with the writing."""
+MAX_WRITING_WORKGROUPS = 32
+"""Sorting workgroups that are there for the writing only; each works the whole layout out, so few are enough."""
 
-PASS_TOKENS = 256
+MIN_CHUNK_TOKENS = 64
+"""Tokens that a workgroup of multiphase owns, as long as there are compute units for the chunks."""
+
+MAX_PASS_TOKENS = 256
 """Tokens whose bits a workgroup of multiphase holds at a time: with 1024 experts, 60 of the 64 KiB of LDS."""
-
-MAX_CHUNKS = 256
-"""Sorting workgroups of multiphase; each reads all chunks' counts, so their number is bounded."""
 
 ZERO_THREADS_BYTES = 64
 """Bytes of moe_buf that one thread should zero, as long as there are workgroups left."""
@@ -27,9 +27,9 @@ ZERO_WORKGROUPS_PER_UNIT = 8
 
 GEOMETRY = (
     MAX_THREADS,
-    MAX_ONESHOT_WORKGROUPS,
-    PASS_TOKENS,
-    MAX_CHUNKS,
+    MAX_WRITING_WORKGROUPS,
+    MIN_CHUNK_TOKENS,
+    MAX_PASS_TOKENS,
     ZERO_THREADS_BYTES,
     ZERO_WORKGROUPS_PER_UNIT,
 )
@@ -59,6 +59,7 @@ class Launch:
     block: int
     lds_bytes: int
     sorting_workgroups: int
+    chunks: int
     chunk_tokens: int
     pass_tokens: int
     zero_begin: int
@@ -70,9 +71,10 @@ def plan(kernel: KernelName, problem: Problem, limits: DeviceLimits) -> tuple[La
     return _plan_oneshot(problem, limits) if kernel == "oneshot" else _plan_multiphase(problem, limits)
 
 
-def workspace_bytes(problem: Problem) -> int:
-    """Bytes of global memory through which multiphase's launches hand on."""
-    return _chunks(problem) * problem.num_experts * 4
+def workspace_bytes(problem: Problem, limits: DeviceLimits) -> int:
+    """Bytes of global memory through which multiphase's launches hand on: a count and bits for each chunk and expert."""
+    words = _chunks(problem, limits) * _chunk_tokens(problem, limits) // WORD_TOKENS
+    return (_chunks(problem, limits) + words) * problem.num_experts * 4
 
 
 def _plan_oneshot(problem: Problem, limits: DeviceLimits) -> tuple[Launch, ...]:
@@ -83,8 +85,7 @@ def _plan_oneshot(problem: Problem, limits: DeviceLimits) -> tuple[Launch, ...]:
             f"(got {problem.rows}); use dispatch_policy=2 or 0"
         )
     block = _threads(problem, problem.pairs, limits)
-    writes = max(problem.pairs, problem.num_experts * problem.unit_size)
-    workgroups = min(MAX_ONESHOT_WORKGROUPS, max(1, -(-writes // block)))
+    workgroups = _writing_workgroups(problem, problem.pairs, block)
     return (
         Launch(
             kernel="moe_sorting_oneshot",
@@ -92,6 +93,7 @@ def _plan_oneshot(problem: Problem, limits: DeviceLimits) -> tuple[Launch, ...]:
             block=block,
             lds_bytes=lds_bytes(problem.num_experts, problem.rows),
             sorting_workgroups=workgroups,
+            chunks=0,
             chunk_tokens=0,
             pass_tokens=0,
             zero_begin=0,
@@ -101,38 +103,53 @@ def _plan_oneshot(problem: Problem, limits: DeviceLimits) -> tuple[Launch, ...]:
 
 
 def _plan_multiphase(problem: Problem, limits: DeviceLimits) -> tuple[Launch, ...]:
+    chunks, chunk_tokens = _chunks(problem, limits), _chunk_tokens(problem, limits)
+    pass_tokens = min(chunk_tokens, MAX_PASS_TOKENS)
+    pairs = pass_tokens * problem.topk
+    block = _threads(problem, pairs, limits)
     # The second launch has more to sort, so it zeroes the smaller part.
     cut = problem.moe_buf_bytes * 5 // 8 // 16 * 16
-    parts = (("moe_sorting_count", 0, cut), ("moe_sorting_scatter", cut, problem.moe_buf_bytes))
-    pass_tokens = min(PASS_TOKENS, max(WORD_TOKENS, round_up(problem.rows, WORD_TOKENS)))
-    block = _threads(problem, min(problem.rows, pass_tokens) * problem.topk, limits)
+    parts = (
+        ("moe_sorting_count", chunks, 0, cut),
+        ("moe_sorting_scatter", max(chunks, _writing_workgroups(problem, pairs, block)), cut, problem.moe_buf_bytes),
+    )
     return tuple(
         Launch(
             kernel=kernel,
-            grid=_chunks(problem) + _zero_workgroups(end - begin, block, limits),
+            grid=sorting_workgroups + _zero_workgroups(end - begin, block, limits),
             block=block,
             lds_bytes=lds_bytes(problem.num_experts, pass_tokens),
-            sorting_workgroups=_chunks(problem),
-            chunk_tokens=_chunk_tokens(problem),
+            sorting_workgroups=sorting_workgroups,
+            chunks=chunks,
+            chunk_tokens=chunk_tokens,
             pass_tokens=pass_tokens,
             zero_begin=begin,
             zero_end=end,
         )
-        for kernel, begin, end in parts
+        for kernel, sorting_workgroups, begin, end in parts
     )
 
 
-def _chunk_tokens(problem: Problem) -> int:
-    return max(PASS_TOKENS, round_up(-(-problem.rows // MAX_CHUNKS), PASS_TOKENS))
+def _chunk_tokens(problem: Problem, limits: DeviceLimits) -> int:
+    """Tokens of a chunk: so many that there is at most one chunk for each compute unit."""
+    share = -(-problem.rows // limits.compute_units)
+    return max(MIN_CHUNK_TOKENS, round_up(share, WORD_TOKENS))
 
 
-def _chunks(problem: Problem) -> int:
-    return max(1, -(-problem.rows // _chunk_tokens(problem)))
+def _chunks(problem: Problem, limits: DeviceLimits) -> int:
+    return max(1, -(-problem.rows // _chunk_tokens(problem, limits)))
 
 
 def _threads(problem: Problem, pairs: int, limits: DeviceLimits) -> int:
-    wanted = max(problem.num_experts, pairs, limits.wavefront_size)
+    """Threads of a sorting workgroup: one for each expert at least, and for each place that is written if it can be."""
+    wanted = max(problem.num_experts, pairs, problem.num_experts * problem.unit_size)
     return min(MAX_THREADS, round_up(wanted, limits.wavefront_size))
+
+
+def _writing_workgroups(problem: Problem, pairs: int, block: int) -> int:
+    """Workgroups among which the writing of pairs and padding is shared."""
+    places = max(pairs, problem.num_experts * problem.unit_size)
+    return min(MAX_WRITING_WORKGROUPS, max(1, -(-places // block)))
 
 
 def _zero_workgroups(zero_bytes: int, block: int, limits: DeviceLimits) -> int:

@@ -9,8 +9,11 @@ WORD_TOKENS = 32
 LDS_BYTES_PER_WORD = 4 + 2
 """LDS of one word: its bits, and the number of bits before it (16 bits)."""
 
-LDS_BYTES_PER_EXPERT = 3 * 4
-"""LDS of one expert beside its words: next row, end row, local id and padding."""
+LDS_BYTES_PER_EXPERT = 3 * 4 + 2
+"""LDS of one expert beside its words: next row, padding row, end row, local id."""
+
+LDS_VECTOR_BYTES = 16
+"""The bits are cleared this many bytes at a time, and padded to a multiple of it."""
 
 LDS_BYTES_FIXED = 256
 """LDS for what waves tell each other in the scan over experts: two words for each of up to 32 waves."""
@@ -26,8 +29,9 @@ def round_up(value: int, multiple: int) -> int:
 
 def lds_bytes(num_experts: int, tokens: int) -> int:
     """LDS bytes that a workgroup needs to hold the bits of `tokens` tokens for every expert."""
-    words = -(-tokens // WORD_TOKENS)
-    return LDS_BYTES_FIXED + num_experts * (LDS_BYTES_PER_EXPERT + words * LDS_BYTES_PER_WORD)
+    words = -(-tokens // WORD_TOKENS) * num_experts
+    bits = round_up(words * 4, LDS_VECTOR_BYTES)
+    return LDS_BYTES_FIXED + bits + num_experts * LDS_BYTES_PER_EXPERT + words * 2
 
 
 def oneshot_max_tokens(num_experts: int, topk: int, lds_bytes: int) -> int:  # noqa: ARG001 - see below
@@ -38,7 +42,7 @@ def oneshot_max_tokens(num_experts: int, topk: int, lds_bytes: int) -> int:  # n
 
     lds_bytes: LDS that one workgroup may use.
     """
-    free = lds_bytes - LDS_BYTES_FIXED - num_experts * LDS_BYTES_PER_EXPERT
+    free = lds_bytes - LDS_BYTES_FIXED - LDS_VECTOR_BYTES - num_experts * LDS_BYTES_PER_EXPERT
     words = max(0, free // (num_experts * LDS_BYTES_PER_WORD))
     return min(words * WORD_TOKENS, MAX_TOKENS_IN_16_BITS // WORD_TOKENS * WORD_TOKENS)
 
