@@ -72,7 +72,7 @@ def plan(kernel: KernelName, problem: Problem, limits: DeviceLimits) -> tuple[La
 
 
 def workspace_bytes(problem: Problem, limits: DeviceLimits) -> int:
-    """Bytes of global memory through which multiphase's launches hand on: a count and bits for each chunk and expert."""
+    """Bytes of global memory of the workspace of multiphase: counts and bits of every chunk and expert."""
     words = _chunks(problem, limits) * _chunk_tokens(problem, limits) // WORD_TOKENS
     return (_chunks(problem, limits) + words) * problem.num_experts * 4
 
