@@ -1,0 +1,164 @@
+"""Compiles the kernels for AMD GPUs ahead of time: with ROCm's compiler, or with upstream clang alone."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from moesort_tune.device import code_objects
+from moesort_tune.device.code_objects import Manifest
+from moesort_tune.device.compiler import Unit
+from moesort_tune.device.elf import CodeObject
+from moesort_tune.errors import MoesortTuneError
+from moesort_tune.shipped import kernels_folder
+
+COMPILER_VARIABLE = "MOESORT_TUNE_CLANG"
+"""Environment variable that names the compiler."""
+
+MIN_CLANG = 20
+"""First upstream clang that knows gfx950."""
+
+COMPILE_SECONDS = 300
+
+_OPTIONS = (
+    "--offload-device-only",
+    "--no-gpu-bundle-output",
+    # Neither ROCm's headers nor its device library are needed, so they need not be there.
+    "-nogpuinc",
+    "-nogpulib",
+    # Version 5 is loaded by every ROCm that hip-python 6.2 and newer belong to; newer clangs write 6.
+    "-mcode-object-version=5",
+    # The default puts a symbol into the object that is a hash of the compiler's command line.
+    "-fuse-cuid=none",
+)
+
+
+class OffloadCompilerError(MoesortTuneError):
+    """No compiler for AMD GPUs, or it failed."""
+
+
+@dataclass(frozen=True)
+class OffloadCompiler:
+    """A compiler that is there. version: the line in which it names itself, 'Debian clang version 22.1.8 ...'."""
+
+    path: str
+    version: str
+
+    @property
+    def release(self) -> int:
+        """Clang's major version; 0 if it does not say."""
+        match = re.search(r"clang version (\d+)", self.version)
+        return int(match[1]) if match else 0
+
+    @property
+    def is_from_rocm(self) -> bool:
+        return "AMD clang" in self.version
+
+
+def find_compiler(explicit: str | None = None) -> OffloadCompiler:
+    """The compiler to use: `explicit`, else MOESORT_TUNE_CLANG's, else ROCm's, else the newest upstream clang.
+
+    Raises OffloadCompilerError where the named one does not run or none is found.
+    """
+    named = explicit or os.environ.get(COMPILER_VARIABLE)
+    if named:
+        compiler = _identify(named)
+        if compiler is None:
+            raise OffloadCompilerError(f"{named} is not a clang that runs here; name another one or none")
+        return compiler
+    for path in _candidates():
+        compiler = _identify(path)
+        if compiler is not None and _is_usable(compiler):
+            return compiler
+    raise OffloadCompilerError(
+        f"no compiler for AMD GPUs was found; install ROCm, or clang {MIN_CLANG} or newer with lld (Debian and "
+        f"Ubuntu: apt-get install clang-{MIN_CLANG} lld-{MIN_CLANG}), or name a compiler in {COMPILER_VARIABLE}"
+    )
+
+
+def _candidates() -> Iterator[str]:
+    for root in (os.environ.get("ROCM_PATH"), "/opt/rocm"):
+        if root:
+            yield from (f"{root}/{name}" for name in ("bin/amdclang++", "lib/llvm/bin/amdclang++", "bin/hipcc"))
+    folders = [Path(folder) for folder in os.environ.get("PATH", "").split(os.pathsep) if folder]
+    found = {path.name for folder in folders if folder.is_dir() for path in folder.glob("clang++-*")}
+    releases = sorted((int(name[8:]) for name in found if name[8:].isdigit()), reverse=True)
+    yield from ("amdclang++", *(f"clang++-{release}" for release in releases), "clang++")
+
+
+def _identify(path: str) -> OffloadCompiler | None:
+    resolved = shutil.which(path)
+    if resolved is None:
+        return None
+    try:
+        answer = subprocess.run(
+            [resolved, "--version"], capture_output=True, text=True, check=True, timeout=COMPILE_SECONDS
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    lines = [line.strip() for line in answer.stdout.splitlines() if "clang version" in line]
+    return OffloadCompiler(resolved, lines[0]) if lines else None
+
+
+def _is_usable(compiler: OffloadCompiler) -> bool:
+    """Whether it can be expected to build all targets: ROCm's own can, upstream must be new enough and have lld."""
+    if compiler.is_from_rocm:
+        return True
+    if compiler.release < MIN_CLANG:
+        return False
+    linker = subprocess.run(
+        [compiler.path, "-print-prog-name=ld.lld"], capture_output=True, text=True, check=False
+    ).stdout.strip()
+    return shutil.which(linker) is not None
+
+
+@dataclass(frozen=True)
+class Build:
+    """A code object and what is known of it."""
+
+    manifest: Manifest
+    code: bytes
+
+
+def build(
+    arch: str,
+    files: Sequence[str],
+    *,
+    revision: str,
+    compiler: OffloadCompiler,
+    extra_options: tuple[str, ...] = (),
+) -> Build:
+    """Compiles `files` (of the kernels' folder) into one code object. Raises OffloadCompilerError with its words."""
+    options = (*Unit("", arch).options, *_OPTIONS, *extra_options)
+    code = compile_files(files, options, compiler)
+    manifest = Manifest(
+        arch=arch,
+        revision=revision,
+        compiler=compiler.version,
+        options=options,
+        sha256=code_objects.digest(code),
+        kernels=code_objects.resources(CodeObject(code)),
+    )
+    return Build(manifest, code)
+
+
+def compile_files(files: Sequence[str], options: Sequence[str], compiler: OffloadCompiler) -> bytes:
+    """One code object of all `files`, as one translation unit. Raises OffloadCompilerError."""
+    unit = "".join(f'#include "{file}"\n' for file in files)
+    with tempfile.TemporaryDirectory() as folder:
+        output = Path(folder) / "kernels.co"
+        command = [compiler.path, "-x", "hip", *options, f"-I{kernels_folder()}", "-o", str(output), "-"]
+        try:
+            answer = subprocess.run(
+                command, input=unit, capture_output=True, text=True, check=False, timeout=COMPILE_SECONDS
+            )
+        except subprocess.TimeoutExpired as error:
+            raise OffloadCompilerError(f"{shlex.join(command)} did not end in {COMPILE_SECONDS} s") from error
+        if answer.returncode != 0:
+            raise OffloadCompilerError(f"{shlex.join(command)} failed: {answer.stderr.strip()}")
+        return output.read_bytes()

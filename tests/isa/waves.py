@@ -1,0 +1,258 @@
+"""Steps the waves of a launch, and records every instruction that each of them executes.
+
+Waves of a workgroup run one after another between barriers, workgroups one after another; LDS is full of junk before
+each workgroup. A write past the LDS asked for and an access to global memory outside every allocation are errors.
+"""
+
+import ctypes
+import functools
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from tests.isa import dpp, tinygrad_emulator
+from tests.isa.memory import GlobalMemory
+from tests.isa.tinygrad_emulator import LDS_GUARD_BYTES, MAX_LDS_BYTES, STAGING_REGISTER, WAVE_LANES
+
+LDS_JUNK = 0x5EADBEEF
+FIRST_VGPR = 256
+"""Operand numbers below this are scalar registers and constants."""
+
+NO_SCALAR_BASE = 127
+LINE_SHIFT = 7
+"""128-byte lines of the vector L1."""
+
+INSTRUCTION_LIMIT = 4_000_000
+"""Of one wave; more means that it never ends."""
+
+Order = Literal["forward", "backward"]
+Workgroup = tuple[int, int, int]
+
+
+class Step(NamedTuple):
+    """One decoded instruction. kind: how it is stepped; access_bytes: of one lane's global access."""
+
+    function: Callable[..., None]
+    uses: tuple[int, ...]
+    kind: Literal["plain", "dpp", "global", "barrier"]
+    instruction: Any
+    access_bytes: int
+
+    @property
+    def name(self) -> str:
+        name: str = self.instruction.op.name
+        return name.lower()
+
+
+class Executed(NamedTuple):
+    """One executed instruction. l1_hit: a global load that found every line fetched before by its workgroup."""
+
+    address: int
+    l1_hit: bool
+
+
+@dataclass
+class LaunchTrace:
+    """What every wave of the workgroups that were run has executed, and the instructions by address."""
+
+    waves: dict[Workgroup, list[list[Executed]]]
+    code: dict[int, Step]
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """A launch as the hardware is told of it. user_sgprs: initial scalar registers; scratch_bytes: of a lane."""
+
+    entry: int
+    grid: Workgroup
+    block: Workgroup
+    rsrc2: int
+    user_sgprs: Sequence[int]
+    lds_bytes: int
+    scratch_bytes: int
+
+    @property
+    def threads(self) -> int:
+        return self.block[0] * self.block[1] * self.block[2]
+
+    def workgroups(self) -> Iterator[Workgroup]:
+        width, height, depth = self.grid
+        return ((x, y, z) for z in range(depth) for y in range(height) for x in range(width))
+
+
+class Code(dict[int, Step]):
+    """Decoded and compiled instructions by address, filled as execution reaches them."""
+
+    def __missing__(self, address: int) -> Step:
+        emulator = tinygrad_emulator.load()
+        (program, runtime), instruction = emulator._decode_at(address, "cdna")
+        kind: Literal["plain", "dpp", "global", "barrier"] = "plain"
+        if isinstance(instruction, emulator.irc.SOPP) and instruction.op in emulator._BARRIER_OPS:
+            kind = "barrier"
+        elif isinstance(instruction, (emulator.irc.VOP1_DPP16, emulator.irc.VOP2_DPP16)):
+            kind = "dpp"
+        elif isinstance(instruction, (emulator.irc.GLOBAL, emulator.irc.FLAT)):
+            kind = "global"
+        access_bytes = _access_bytes(instruction.op.name) if kind == "global" else 0
+        self[address] = step = Step(runtime.fxn, tuple(program.arg.globals), kind, instruction, access_bytes)
+        return step
+
+
+@functools.cache
+def _access_bytes(name: str) -> int:
+    """Bytes that one lane touches: 16 for GLOBAL_STORE_DWORDX4, 8 for GLOBAL_ATOMIC_ADD_X2."""
+    words = re.search(r"DWORDX(\d)", name)
+    if words:
+        return 4 * int(words[1])
+    return 1 if "BYTE" in name else 2 if "SHORT" in name else 8 if name.endswith("_X2") else 4
+
+
+@dataclass
+class Wave:
+    """One wavefront: its registers as arrays, what it has executed, and how to step it."""
+
+    state: Any
+    lds: npt.NDArray[np.uint32]
+    scratch: npt.NDArray[np.uint8]
+    trace: list[Executed] = field(default_factory=list)
+    done: bool = False
+
+    def __post_init__(self) -> None:
+        emulator = tinygrad_emulator.load()
+        self._end, self._exec = emulator.ENDPGM_PC, emulator.EXEC_LO.offset
+        self.sgpr = np.frombuffer(self.state._sgpr_mv, np.uint32)
+        self.vgpr = np.frombuffer(self.state._vgpr_mv, np.uint32).reshape(256, WAVE_LANES)
+        agpr = self.state.accvgpr_buf.as_memoryview(force_zero_copy=True)
+        self.agpr = np.frombuffer(agpr, np.uint32).reshape(256, WAVE_LANES)
+        self._address = self.sgpr[emulator.PC_LO_IDX : emulator.PC_LO_IDX + 2].data.cast("B").cast("Q")
+        arrays = (self.sgpr, self.vgpr, None, self.lds, self.scratch, self.agpr)
+        self._buffers = [ctypes.c_uint64(0 if array is None else array.ctypes.data) for array in arrays]
+        self._arguments: dict[tuple[int, ...], list[ctypes.c_uint64]] = {}
+
+    def run_until_barrier(self, code: Code, memory: GlobalMemory, lines: set[int]) -> None:
+        """Steps the wave past its next barrier or to its end. lines: those in L1, added to."""
+        while self._address[0] != self._end:
+            step = code[self._address[0]]
+            l1_hit = step.kind == "global" and self._note_access(step, memory, lines)
+            self.trace.append(Executed(self._address[0], l1_hit))
+            if len(self.trace) > INSTRUCTION_LIMIT:
+                raise RuntimeError(f"a wave executed more than {INSTRUCTION_LIMIT} instructions")
+            arguments = self._arguments.get(step.uses)
+            if arguments is None:
+                arguments = self._arguments[step.uses] = [self._buffers[use] for use in step.uses]
+            if step.kind == "dpp":
+                self._run_dpp(step, arguments)
+            else:
+                step.function(*arguments)
+            if step.kind == "barrier":
+                return
+        self.done = True
+
+    def _pair(self, register: int) -> int:
+        return int(self.sgpr[register]) | int(self.sgpr[register + 1]) << 32
+
+    def _set_exec(self, mask: int) -> None:
+        self.sgpr[self._exec], self.sgpr[self._exec + 1] = mask & 0xFFFFFFFF, mask >> 32
+
+    def _run_dpp(self, step: Step, arguments: list[ctypes.c_uint64]) -> None:
+        """A lane whose source does not exist or is inactive reads 0 with bound_ctrl and is left out without it."""
+        instruction = step.instruction
+        source, exists, enabled = dpp.route(instruction.dpp, instruction.row_mask, instruction.bank_mask)
+        active = self._pair(self._exec)
+        readable = exists & dpp.lanes_of(active)[source]
+        saved = self.agpr[STAGING_REGISTER].copy()
+        operand = self.vgpr[instruction.vsrc0.offset % FIRST_VGPR]
+        self.agpr[STAGING_REGISTER] = np.where(readable, operand[source], 0)
+        self._set_exec(active & dpp.mask_of(enabled if instruction.bc else enabled & readable))
+        step.function(*arguments)
+        self._set_exec(active)
+        self.agpr[STAGING_REGISTER] = saved
+
+    def _note_access(self, step: Step, memory: GlobalMemory, lines: set[int]) -> bool:
+        """Checks the addresses of a global access; for a load, whether it finds every line that it touches."""
+        active = dpp.lanes_of(self._pair(self._exec))
+        if not active.any():
+            return False
+        addresses = self._addresses(step.instruction)[active]
+        memory.check(addresses, step.access_bytes, step.name)
+        if "load" not in step.name:
+            return False
+        touched = set((addresses >> LINE_SHIFT).tolist())
+        hit = touched <= lines
+        lines |= touched
+        return hit
+
+    def _addresses(self, instruction: Any) -> npt.NDArray[np.int64]:
+        low = instruction.addr.offset - FIRST_VGPR
+        address: npt.NDArray[np.int64] = self.vgpr[low].astype(np.int64)
+        flat = isinstance(instruction, tinygrad_emulator.load().irc.FLAT)
+        if flat or instruction.saddr.offset == NO_SCALAR_BASE:
+            address = address | self.vgpr[low + 1].astype(np.int64) << 32
+        else:
+            address = address + self._pair(instruction.saddr.offset)
+        # 12 bits without a sign in flat accesses, 13 bits with one in the others.
+        field = int(instruction.offset)
+        return address + (field & 0xFFF if flat else (field & 0x1FFF ^ 0x1000) - 0x1000)
+
+
+def run(
+    geometry: Geometry,
+    memory: GlobalMemory,
+    *,
+    order: Order = "forward",
+    only: Sequence[Workgroup] | None = None,
+) -> LaunchTrace:
+    """Runs the workgroups of a launch (all, or `only` these).
+
+    order: in which workgroups run, and waves between barriers; results must not depend on it.
+    """
+    lds = np.empty((MAX_LDS_BYTES + LDS_GUARD_BYTES) // 4, np.uint32)
+    scratch = np.zeros(max(geometry.scratch_bytes * WAVE_LANES, 4), np.uint8)
+    workgroups = list(geometry.workgroups() if only is None else only)
+    trace = LaunchTrace({}, code := Code())
+    with tinygrad_emulator.load()._MXCSRContext():
+        for workgroup in workgroups if order == "forward" else reversed(workgroups):
+            lds[:] = LDS_JUNK
+            waves = [
+                _wave(geometry, workgroup, first, lds, scratch) for first in range(0, geometry.threads, WAVE_LANES)
+            ]
+            _run_workgroup(waves if order == "forward" else waves[::-1], code, memory)
+            if (lds[-(-geometry.lds_bytes // 4) :] != LDS_JUNK).any():
+                raise RuntimeError(f"workgroup {workgroup} wrote past its {geometry.lds_bytes} bytes of LDS")
+            trace.waves[workgroup] = [wave.trace for wave in waves]
+    return trace
+
+
+def _run_workgroup(waves: list[Wave], code: Code, memory: GlobalMemory) -> None:
+    lines: set[int] = set()
+    while not all(wave.done for wave in waves):
+        for wave in waves:
+            if not wave.done:
+                wave.run_until_barrier(code, memory, lines)
+
+
+def _wave(
+    geometry: Geometry,
+    workgroup: Workgroup,
+    first_thread: int,
+    lds: npt.NDArray[np.uint32],
+    scratch: npt.NDArray[np.uint8],
+) -> Wave:
+    state = tinygrad_emulator.load()._init_wave(
+        geometry.entry,
+        first_thread,
+        geometry.threads,
+        *geometry.block,
+        0,
+        geometry.rsrc2,
+        geometry.scratch_bytes,
+        "cdna",
+        *workgroup,
+        list(geometry.user_sgprs) or [0],
+        WAVE_LANES,
+    )
+    return Wave(state, lds, scratch)
