@@ -1,0 +1,170 @@
+"""From bytes that nobody vouches for to plain data: a small, safe subset of YAML within fixed limits.
+
+Scalars follow YAML 1.2's core schema (`yes`, `1_000` and `2026-11-22` are text). Anchors, aliases, tags, repeated keys,
+several documents, numbers that are not finite and anything beyond the limits below are refused while the text is
+still being parsed, so that time and memory do not depend on what a hostile file would expand to.
+"""
+
+import math
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+import yaml
+
+from moesort_tune.tables.errors import RefusedError, Step, place_of
+
+MAX_BYTES: Final = 1 << 20
+"""Size of a table; one of 100 rows has 20 kB."""
+
+MAX_EVENTS: Final = 100_000
+"""Parser events, of which a row makes about 35: what a file costs goes by these rather than by its size."""
+
+MAX_DEPTH: Final = 10
+"""Lists and mappings inside one another; a table has 7. libyaml's time grows with the square of the depth."""
+
+MAX_DIGITS: Final = 18
+"""Digits of an integer, so that it fits into 64 bits."""
+
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_INTEGER = re.compile(r"[-+]?[0-9]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+_WORDS: Final[dict[str, object]] = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+}
+
+Scalar = str | int | float | bool | None
+
+
+def parse(data: bytes) -> object:
+    """Dicts, lists, strings, numbers, booleans and None of one YAML document.
+
+    Raises RefusedError naming the place and what is not accepted there.
+    """
+    if len(data) > MAX_BYTES:
+        raise RefusedError("", f"larger than the {MAX_BYTES} bytes that a table may have")
+    text = _decode(data)
+    if not text.strip():
+        raise RefusedError("", "the file is empty")
+    try:
+        return _Builder(yaml.parse(text, Loader=_LOADER)).document()
+    except yaml.YAMLError as error:
+        raise RefusedError("", _sentence(error)) from error
+
+
+def resolve(text: str) -> Scalar:
+    """Value of a plain scalar. Raises ValueError for numbers that are not finite or too long."""
+    if text in _WORDS:
+        return _WORDS[text]  # type: ignore[return-value]
+    if _INTEGER.fullmatch(text):
+        if len(text) > MAX_DIGITS:
+            raise ValueError(f"expected a number of at most {MAX_DIGITS} digits, got {_shortened(text)}")
+        return int(text)
+    if _NOT_FINITE.fullmatch(text):
+        raise ValueError(f"expected a finite number, got {text}")
+    if _FLOAT.fullmatch(text):
+        return _finite(text)
+    return text
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"expected a finite number, got {_shortened(text)}")
+    return value
+
+
+def _decode(data: bytes) -> str:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise RefusedError("", f"not a text file in UTF-8 (byte {error.start})") from error
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 40 else f"{text[:30]}... ({len(text)} characters)"
+
+
+def _sentence(error: yaml.YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "unreadable text"
+    where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+    return f"not valid YAML{where}: {problem}"
+
+
+class _Builder:
+    """Builds the data of one document from parser events, keeping the place for error messages."""
+
+    def __init__(self, events: Iterator[yaml.Event]) -> None:
+        self._events = events
+        self._left = MAX_EVENTS
+        self._steps: list[Step] = []
+
+    def document(self) -> object:
+        self._next(yaml.StreamStartEvent)
+        self._next(yaml.DocumentStartEvent)
+        data = self._node(self._next())
+        self._next(yaml.DocumentEndEvent)
+        if type(self._next()) is not yaml.StreamEndEvent:
+            raise RefusedError("", "expected one YAML document, got several")
+        return data
+
+    def _next(self, kind: type[yaml.Event] | None = None) -> Any:
+        self._left -= 1
+        if self._left < 0:
+            raise self._refused(f"more than the {MAX_EVENTS} values and brackets that a table may have")
+        event = next(self._events)
+        if kind is not None and type(event) is not kind:
+            raise RefusedError("", "expected a YAML document with schema, arch and tables")
+        return event
+
+    def _node(self, event: Any) -> object:
+        kind = type(event)
+        if kind is yaml.AliasEvent or getattr(event, "anchor", None):
+            raise self._refused("anchors and aliases (& and *) are not accepted in a table")
+        if getattr(event, "tag", None) is not None:
+            raise self._refused(f"tags are not accepted in a table, got {_shortened(event.tag)}")
+        if kind is yaml.ScalarEvent:
+            return self._scalar(event)
+        if len(self._steps) >= MAX_DEPTH:
+            raise self._refused(f"more than {MAX_DEPTH} lists and mappings inside one another")
+        return self._mapping() if kind is yaml.MappingStartEvent else self._list()
+
+    def _scalar(self, event: yaml.ScalarEvent) -> Scalar:
+        if not event.implicit[0]:  # quoted, or a block of text
+            return str(event.value)
+        try:
+            return resolve(event.value)
+        except ValueError as error:
+            raise self._refused(str(error)) from error
+
+    def _list(self) -> list[object]:
+        items: list[object] = []
+        while type(event := self._next()) is not yaml.SequenceEndEvent:
+            self._steps.append(len(items))
+            items.append(self._node(event))
+            self._steps.pop()
+        return items
+
+    def _mapping(self) -> dict[str, object]:
+        items: dict[str, object] = {}
+        while type(event := self._next()) is not yaml.MappingEndEvent:
+            key = self._key(event)
+            if key in items:
+                raise self._refused(f"key {_shortened(key)!r} appears twice")
+            self._steps.append(key)
+            items[key] = self._node(self._next())
+            self._steps.pop()
+        return items
+
+    def _key(self, event: yaml.Event) -> str:
+        key = self._node(event) if type(event) is yaml.ScalarEvent else event
+        if not isinstance(key, str):
+            raise self._refused("expected a plain word as key")
+        return key
+
+    def _refused(self, reason: str) -> RefusedError:
+        return RefusedError(place_of(_shortened(s) if isinstance(s, str) else s for s in self._steps), reason)

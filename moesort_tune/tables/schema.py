@@ -1,0 +1,168 @@
+"""The table of one architecture, as data: what docs/tables.md describes, field by field."""
+
+import datetime
+from bisect import bisect_right
+from typing import Annotated, Final, Literal, NamedTuple
+
+import msgspec
+
+SCHEMA: Final = 1
+"""Version of the format that this package reads and writes."""
+
+MAX_EXPERTS: Final = 1024
+MAX_TOPK: Final = 255
+
+MAX_TOKENS: Final = (1 << 24) - 1
+"""A token id has 24 bits of an output element."""
+
+Kernel = Literal["oneshot", "multiphase"]
+Provider = Literal["builtin", "aiter"]
+Timing = Literal["graph", "eager"]
+
+_Count = Annotated[int, msgspec.Meta(ge=1)]
+_Limit = Annotated[int, msgspec.Meta(ge=0)]
+_Number = Annotated[float, msgspec.Meta(ge=0)]
+_Ratio = Annotated[float, msgspec.Meta(ge=1)]
+_NO_CONTROLS = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]*$"
+_Text = Annotated[str, msgspec.Meta(max_length=400, pattern=_NO_CONTROLS)]
+_Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
+
+Step = tuple[_Count, Kernel]
+"""A kernel and the token count from which it is chosen."""
+
+Range = tuple[_Count, _Count]
+"""First and last token count."""
+
+
+class _Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Fields by name; nothing is added silently."""
+
+
+class Device(_Record, frozen=True):
+    """The GPU that was measured; lds_bytes: on-chip memory that one workgroup may use."""
+
+    name: _Text
+    compute_units: _Count
+    wavefront_size: Literal[32, 64]
+    lds_bytes: _Count
+
+
+class Kernels(_Record, frozen=True):
+    """Whose kernels were measured; revision names their code and is None for published figures alone."""
+
+    provider: Provider
+    revision: _Text | None = None
+
+
+class Sweep(_Record, frozen=True, omit_defaults=True):
+    """When and under what settings the rows were measured.
+
+    graph: timed as a replayed graph, as serving runs it; eager: launched one by one.
+    ep: ranks that the experts are spread over, one of which is measured.
+    cold: the last-level cache was flushed before each launch.
+    """
+
+    date: datetime.date
+    timing: Timing
+    unit_size: _Count
+    model_dim: _Count
+    dtype: _Text
+    routing: _Text
+    seed: int
+    ep: _Count = 1
+    cold: bool = False
+
+
+class Evidence(_Record, frozen=True):
+    """What a row rests on.
+
+    points: token counts measured; noise: relative deviation of one comparison.
+    rule_loss: worst time of AITER's own rule over the better kernel on those points.
+    tokens: first and last token count that was measured.
+    learned: made by a serving process on its own traffic (`on_miss="measure"`) instead of a sweep.
+    source: who published the figures, where they were not measured by this program.
+    """
+
+    points: _Limit | None = None
+    noise: _Number | None = None
+    rule_loss: _Ratio | None = None
+    tokens: Range | None = None
+    learned: bool = False
+    source: _Text | None = None
+
+
+class Row(_Record, frozen=True):
+    """The choice for one (num_experts, topk) at every token count.
+
+    policy: [first token count, kernel], ascending from 1, the kernels taking turns.
+    tie: token ranges in which neither kernel won by more than the noise.
+    sweep, software: only where they are not those of the entry, because rows of another sweep were merged in.
+    """
+
+    num_experts: _Count
+    topk: _Count
+    oneshot_max_tokens: _Limit
+    policy: Annotated[tuple[Step, ...], msgspec.Meta(min_length=1)]
+    tie: tuple[Range, ...] = ()
+    evidence: Evidence = Evidence()
+    sweep: Sweep | None = None
+    software: dict[str, _Text] | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(num_experts, topk): what a row is known by inside its entry."""
+        return self.num_experts, self.topk
+
+    def kernel_at(self, tokens: int) -> Kernel:
+        """The choice for `tokens` >= 0; oneshot never past oneshot_max_tokens."""
+        kernel = self.policy[max(0, bisect_right(self.policy, tokens, key=_first) - 1)][1]
+        return "multiphase" if tokens > self.oneshot_max_tokens else kernel
+
+    def in_tie(self, tokens: int) -> bool:
+        """Whether neither kernel won at `tokens`."""
+        return any(first <= tokens <= last for first, last in self.tie)
+
+
+def _first(step: tuple[int, Kernel]) -> int:
+    return step[0]
+
+
+class EntryKey(NamedTuple):
+    """What an entry is known by inside its table; revision and timing are None for published figures."""
+
+    compute_units: int
+    provider: Provider
+    revision: str | None
+    timing: Timing | None
+
+    def __str__(self) -> str:
+        told = (f"{self.compute_units} compute units", self.provider, self.revision, self.timing)
+        return ", ".join(part for part in told if part)
+
+
+class Entry(_Record, frozen=True):
+    """The rows of one device, one set of kernels and one way of timing.
+
+    evidence: 'published' marks figures that others published: they have no sweep and no revision.
+    """
+
+    device: Device
+    kernels: Kernels
+    rows: Annotated[tuple[Row, ...], msgspec.Meta(min_length=1)]
+    software: dict[str, _Text] = {}
+    sweep: Sweep | None = None
+    evidence: Literal["published"] | None = None
+
+    @property
+    def key(self) -> EntryKey:
+        """What tells this entry from the others of its table."""
+        timing = self.sweep.timing if self.sweep else None
+        return EntryKey(self.device.compute_units, self.kernels.provider, self.kernels.revision, timing)
+
+
+class Table(_Record, frozen=True):
+    """All that is known of one architecture."""
+
+    schema: int
+    arch: _Name
+    tables: Annotated[tuple[Entry, ...], msgspec.Meta(min_length=1)]

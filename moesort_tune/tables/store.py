@@ -1,0 +1,129 @@
+"""Tables on disk: reading what nobody vouches for, writing all or nothing, merging under a lock."""
+
+import contextlib
+import os
+import secrets
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from moesort_tune.tables.errors import RefusedError, TableError
+from moesort_tune.tables.merge import merge_entry
+from moesort_tune.tables.reader import MAX_BYTES, parse
+from moesort_tune.tables.schema import SCHEMA, Entry, Table
+from moesort_tune.tables.validation import check, to_table
+from moesort_tune.tables.writer import to_yaml
+
+
+def load(path: Path) -> Table:
+    """The table in `path`. Raises TableError naming file, place and reason."""
+    data = _read(path)
+    try:
+        return to_table(parse(data))
+    except RefusedError as error:
+        raise error.in_file(path) from error
+
+
+def save(path: Path, table: Table) -> None:
+    """Writes `table` whole or not at all; readers see the old file or the new one.
+
+    Raises TableError where it is not valid or the folder cannot be written.
+    """
+    try:
+        check(table)
+        text = to_yaml(table)
+        to_table(parse(text.encode()))
+    except RefusedError as error:
+        raise TableError(f"not written to {path}: {error}") from error
+    with _told(f"cannot write {path}"):
+        path = path.resolve()  # a link stays one
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _replace(path, text.encode())
+
+
+def add_entry(path: Path, arch: str, entry: Entry) -> Table:
+    """Puts the rows of `entry` into the table in `path`, which need not exist, and returns the whole table.
+
+    What is there stays; rows of the same entry and shape are replaced. Several processes may do so at once. Raises
+    TableError where the file is of another architecture, not a table, or cannot be written.
+    """
+
+    def added(table: Table | None) -> Table:
+        if table is None:
+            return Table(schema=SCHEMA, arch=arch, tables=(entry,))
+        if table.arch != arch:
+            raise TableError(f"{path} holds the table of {table.arch}, not of {arch}; name another file")
+        return merge_entry(table, entry)
+
+    return update(path, added)
+
+
+def update(path: Path, change: Callable[[Table | None], Table]) -> Table:
+    """Replaces the table in `path` (None where there is none) by `change` of it, while no other process does."""
+    with _locked(path):
+        table = change(load(path) if path.exists() else None)
+        save(path, table)
+    return table
+
+
+def _read(path: Path) -> bytes:
+    """At most one byte more than a table may have. Raises TableError."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise TableError(f"{path} is not a file; name a table like tables/gfx942.yaml")
+        with path.open("rb") as file:
+            return file.read(MAX_BYTES + 1)
+    except FileNotFoundError as error:
+        raise TableError(f"{path} does not exist; `moesort-tune sweep --out {path}` makes it") from error
+    except OSError as error:
+        raise TableError(f"cannot read {path}: {error.strerror}") from error
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Holds the lock of the table; a hidden file beside it, which stays."""
+    from filelock import FileLock  # a reader of tables needs none
+
+    with _told(f"cannot write {path}"):
+        path = path.resolve()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path.with_name(f".{path.name}.lock"))
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _replace(path: Path, data: bytes) -> None:
+    new = path.with_name(f".{path.name}.{secrets.token_hex(8)}.new")
+    try:
+        with new.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        if path.exists():
+            new.chmod(stat.S_IMODE(path.stat().st_mode))
+        new.replace(path)
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes the new name last through a power failure, where the file system can."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+@contextlib.contextmanager
+def _told(what: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise TableError(f"{what}: {error.strerror or error}; name a file in a folder that can be written") from error

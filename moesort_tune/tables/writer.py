@@ -1,0 +1,100 @@
+"""A table as YAML that reads well: a line for each part of an entry and for each row."""
+
+import datetime
+import re
+from collections.abc import Iterator
+
+import msgspec
+
+from moesort_tune.tables.reader import resolve
+from moesort_tune.tables.schema import Entry, Evidence, Row, Table
+
+_PLAIN = re.compile(r"[A-Za-z0-9(][A-Za-z0-9_ .+/()=-]*(?<! )")
+_FIELDS_OF_ENTRY = ("device", "software", "kernels", "sweep", "evidence")
+_FIELDS_OF_ROW = ("num_experts", "topk", "oneshot_max_tokens", "policy", "tie", "evidence", "sweep", "software")
+
+
+def to_yaml(table: Table) -> str:
+    """The text of the table's file; reading it gives the same table."""
+    return "\n".join(_lines(table)) + "\n"
+
+
+def _lines(table: Table) -> Iterator[str]:
+    yield f"schema: {table.schema}"
+    yield f"arch: {_flow(table.arch)}"
+    yield "tables:"
+    for entry in table.tables:
+        yield from _lines_of_entry(entry)
+
+
+def _lines_of_entry(entry: Entry) -> Iterator[str]:
+    lead = "- "
+    for name in _FIELDS_OF_ENTRY:
+        value = getattr(entry, name)
+        if value:
+            yield f"{lead}{name}: {_flow(value)}"
+            lead = "  "
+    yield "  rows:"
+    for row in entry.rows:
+        yield f"  - {_flow_of_row(row)}"
+
+
+def _flow_of_row(row: Row) -> str:
+    values = ((name, getattr(row, name)) for name in _FIELDS_OF_ROW)
+    told = [(name, value) for name, value in values if value is not None and value != Evidence()]
+    return "{" + ", ".join(f"{name}: {_flow(value)}" for name, value in told) + "}"
+
+
+def _flow(value: object) -> str:
+    if isinstance(value, msgspec.Struct):
+        return _flow(_told(value))
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_scalar(str(key))}: {_flow(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_flow, value)) + "]"
+    return _scalar(value)
+
+
+def _told(record: msgspec.Struct) -> dict[str, object]:
+    """The fields of a record that say something: those without a default, and those that differ from it."""
+    fields = msgspec.structs.fields(record)
+    values = {field.name: getattr(record, field.name) for field in fields}
+    return {f.name: values[f.name] for f in fields if f.default is msgspec.NODEFAULT or values[f.name] != f.default}
+
+
+def _scalar(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return _number(value)
+    if isinstance(value, datetime.date):
+        return value.isoformat()
+    return _text(value) if isinstance(value, str) else str(value)
+
+
+def _number(value: float) -> str:
+    """With a point before an exponent: YAML 1.1 readers take '1e-05' for text."""
+    mantissa, exponent, power = repr(value).partition("e")
+    point = "" if "." in mantissa or not exponent else ".0"
+    return mantissa + point + exponent + power
+
+
+def _text(value: str) -> str:
+    """Plain where every YAML reader takes it for text, else in double quotes."""
+    if _PLAIN.fullmatch(value) and isinstance(_resolved(value), str) and value.lower() not in _YAML_1_1_WORDS:
+        return value
+    return '"' + "".join(c if _needs_no_escape(c) else f"\\U{ord(c):08X}" for c in value) + '"'
+
+
+def _resolved(text: str) -> object:
+    try:
+        return resolve(text)
+    except ValueError:
+        return None
+
+
+_YAML_1_1_WORDS = frozenset(("y", "n", "yes", "no", "on", "off"))
+
+
+def _needs_no_escape(character: str) -> bool:
+    return character.isprintable() and character not in '"\\'

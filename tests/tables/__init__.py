@@ -1,0 +1,1 @@
+"""Tables: reading, refusing, storing, merging, exporting."""

@@ -1,0 +1,151 @@
+"""What is a table and what is not: every refusal names the place and the reason."""
+
+import msgspec
+import pytest
+
+from moesort_tune.tables.errors import RefusedError
+from moesort_tune.tables.reader import parse
+from moesort_tune.tables.schema import Evidence, Kernels, Table
+from moesort_tune.tables.validation import check, to_table
+from tests.tables.examples import EXAMPLE, entry, published, row, sweep, table
+
+
+def refusal(text: str) -> str:
+    """The sentence with which a table's text is refused."""
+    with pytest.raises(RefusedError) as refused:
+        to_table(parse(text.encode()))
+    return str(refused.value)
+
+
+def test_table_of_the_documentation_is_accepted() -> None:
+    """The example that people copy from is a valid table."""
+    accepted = to_table(parse(EXAMPLE.encode()))
+    assert accepted.arch == "gfx942"
+    assert accepted.tables[0].key == (304, "builtin", "5c1e0f", "graph")
+    assert accepted.tables[0].rows[0].policy == ((1, "oneshot"), (25, "multiphase"))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("topk: 4", "topk: eight", "tables[0].rows[0].topk: expected int >= 1, got 'eight'"),
+        ("topk: 4", "topk: 0", "tables[0].rows[0].topk: expected int >= 1, got 0"),
+        ("topk: 4", "topk: -4", "tables[0].rows[0].topk: expected int >= 1, got -4"),
+        ("topk: 4", "topk: 4.5", "tables[0].rows[0].topk: expected int >= 1, got 4.5"),
+        ("topk: 4", "topk: true", "tables[0].rows[0].topk: expected int >= 1, got True"),
+        ("topk: 4", "topk: ", "tables[0].rows[0].topk: expected int >= 1, got nothing"),
+        ("topk: 4", "topk: 129", "tables[0].rows[0].topk: expected at most 128, got 129"),
+        ("topk: 4, ", "", "tables[0].rows[0].topk: missing"),
+        ("topk: 4", "top_k: 4", "tables[0].rows[0].top_k: unknown key"),
+        ("num_experts: 128", "num_experts: 1025", "tables[0].rows[0].num_experts: expected at most 1024, got 1025"),
+        ("[1, oneshot]", "[2, oneshot]", "tables[0].rows[0].policy[0]: expected the first token count to be 1, got 2"),
+        (
+            "[[1, oneshot], ",
+            "[[1, oneshot], [40, multiphase], [30, oneshot], ",
+            "tables[0].rows[0].policy[2]: expected ascending token counts, got 30 after 40",
+        ),
+        (
+            "[1, oneshot]",
+            "[1, multiphase]",
+            "tables[0].rows[0].policy[1]: expected another kernel than in the step before, got multiphase again",
+        ),
+        (
+            "[25, multiphase]",
+            "[1026, multiphase]",
+            "tables[0].rows[0].policy[0]: oneshot is chosen for 1025 tokens, past oneshot_max_tokens 1024",
+        ),
+        (
+            "[[1, oneshot], [25, multiphase]]",
+            "[[1, multiphase], [1025, oneshot]]",
+            "tables[0].rows[0].policy[1]: oneshot is chosen for 1025 tokens, past oneshot_max_tokens 1024",
+        ),
+        ("[[1, oneshot], [25, multiphase]]", "[]", "tables[0].rows[0].policy: expected a list with at least one item"),
+        (
+            "[25, multiphase]",
+            "[25, twophase]",
+            "tables[0].rows[0].policy[1][1]: expected multiphase or oneshot, got 'twophase'",
+        ),
+        ("[25, multiphase]", "[99999999, multiphase]", "tables[0].rows[0].policy[1]: expected at most 16777216 tokens"),
+        ("[19, 24]", "[24, 19]", "tables[0].rows[0].tie[0]: expected [first, last], got [24, 19]"),
+        ("[19, 24]", "[19, 24], [24, 30]", "tables[0].rows[0].tie[1]: expected ranges that ascend and do not overlap"),
+        ("[19, 24]", "[19, 99999999]", "tables[0].rows[0].tie[0]: expected at most 16777215 tokens, got 99999999"),
+        ("[19, 24]", "[19]", "tables[0].rows[0].tie[0]: expected a list of 2: [int >= 1, int >= 1], got a list of 1"),
+        ("noise: 0.006", "noise: -1", "tables[0].rows[0].evidence.noise: expected number >= 0, got -1"),
+        ("noise: 0.006", "noise: .nan", "tables[0].rows[0].evidence.noise: expected a finite number, got .nan"),
+        ("rule_loss: 1.31", "rule_loss: 0.9", "tables[0].rows[0].evidence.rule_loss: expected number >= 1, got 0.9"),
+        ("compute_units: 304", "compute_units: 0", "tables[0].device.compute_units: expected int >= 1, got 0"),
+        ("wavefront_size: 64", "wavefront_size: 16", "tables[0].device.wavefront_size: expected 32 or 64, got 16"),
+        ("provider: builtin", "provider: mine", "tables[0].kernels.provider: expected aiter or builtin, got 'mine'"),
+        (", revision: 5c1e0f", "", "tables[0].kernels.revision: missing; only an entry with evidence: published"),
+        ("revision: 5c1e0f", "revision: 51", "tables[0].kernels.revision: expected text, got 51; put it in quotes"),
+        ("hip: 7.2.53211", "hip: 7.2", "tables[0].software: expected a mapping of text to text (numbers in quotes)"),
+        ("timing: graph", "timing: slow", "tables[0].sweep.timing: expected eager or graph, got 'slow'"),
+        ("2026-11-22", "today", "tables[0].sweep.date: expected a date like 2026-11-22, got 'today'"),
+        ("name: AMD", 'name: "\\e[31m', "not valid YAML"),
+        ("{name: AMD Instinct MI300X", '{name: "\\e[31mMI"', "tables[0].device.name: expected text of at most 400"),
+        ("arch: gfx942", "arch: ../gfx942", "arch: expected a word like gfx942, got '../gfx942'"),
+        ("schema: 1", "schema: 2", "schema: 2 is newer than moesort-tune"),
+        ("schema: 1", "schema: 0", "schema: expected int >= 1, got 0"),
+        ("schema: 1", "schema: one", "schema: expected int >= 1, got 'one'"),
+        ("schema: 1", "version: 1", "not a table: expected a mapping with schema, arch and tables"),
+        ("tables: ", "tables: []\nmore: ", "tables: expected a list with at least one item, got a list of 0"),
+    ],
+)
+def test_table_with_a_fault_is_refused_by_place_and_reason(old: str, new: str, message: str) -> None:
+    """One change to the valid example makes it invalid, and the sentence says where."""
+    assert EXAMPLE.count(old) >= 1
+    assert refusal(EXAMPLE.replace(old, new, 1)).startswith(message)
+
+
+@pytest.mark.parametrize("text", ["5", "- 1", "text", "a: 1"])
+def test_data_of_another_kind_is_told_to_be_no_table(text: str) -> None:
+    """A YAML file that is something else entirely gets the general sentence."""
+    assert refusal(text) == "not a table: expected a mapping with schema, arch and tables"
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        (table(entry([row(), row()])), "tables[0].rows[1]: a second row for 128 experts, topk 4"),
+        (table(entry(), entry()), "tables[1]: a second entry for 304 compute units, builtin, 5c1e0f, graph"),
+        (table(published(sweep=sweep())), "tables[0].sweep: published figures have no sweep"),
+        (
+            table(published(kernels=Kernels(provider="aiter", revision="1"))),
+            "tables[0].kernels.revision: published figures have no revision",
+        ),
+        (table(published([row()])), "tables[0].rows[0].evidence.source: published figures must name their source"),
+        (table(entry(sweep=None)), "tables[0].sweep: missing"),
+        (table(entry([row(sweep=sweep(timing="eager"))])), "tables[0].rows[0].sweep.timing: expected 'graph'"),
+        (table(entry([row(evidence=Evidence(tokens=(9, 1)))])), "tables[0].rows[0].evidence.tokens: expected [first"),
+        (table(entry([row(oneshot_max_tokens=1 << 24)])), "tables[0].rows[0].oneshot_max_tokens: expected at most"),
+    ],
+)
+def test_table_that_contradicts_itself_is_refused(broken: Table, message: str) -> None:
+    """What types cannot say is checked for tables made in the program as well as for those read."""
+    with pytest.raises(RefusedError) as refused:
+        check(broken)
+    assert str(refused.value).startswith(message)
+
+
+def test_tables_of_several_kinds_of_entries_are_accepted() -> None:
+    """Entries may differ in any one part of their key."""
+    check(table(entry(), entry(sweep=sweep(timing="eager")), entry(kernels=Kernels(provider="builtin", revision="2"))))
+    check(table(entry(), published(), entry([row(evidence=Evidence(learned=True))], device=_half())))
+
+
+def _half() -> object:
+    return msgspec.structs.replace(entry().device, compute_units=152)
+
+
+def test_row_that_ends_in_oneshot_stops_choosing_it_at_its_limit() -> None:
+    """A last oneshot step has no end of its own; the row's limit is its end."""
+    always = row(switch=None, oneshot_max_tokens=100)
+    check(table(entry([always])))
+    assert [always.kernel_at(tokens) for tokens in (0, 1, 100, 101)] == ["oneshot"] * 3 + ["multiphase"]
+
+
+def test_row_tells_its_choice_and_ties_at_each_token_count() -> None:
+    """A step begins at its count; a tie holds both its ends."""
+    switching = row(policy=((1, "multiphase"), (5, "oneshot"), (9, "multiphase")), tie=((3, 4),))
+    assert "".join(switching.kernel_at(tokens)[0] for tokens in range(1, 11)) == "mmmmoooomm"
+    assert [tokens for tokens in range(1, 8) if switching.in_tie(tokens)] == [3, 4]
