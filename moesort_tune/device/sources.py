@@ -8,9 +8,9 @@ from moesort_tune.device.architectures import Vendor, architecture
 from moesort_tune.shipped import kernels_folder
 
 _PLATFORM_HEADERS: dict[Vendor, tuple[str, ...]] = {
-    "amd": ("amdgcn.h", "amdgcn_builtins.h", "integers.h"),
-    "nvidia": ("nvrtc.h", "integers.h"),
-    "host": ("host.h",),
+    "amd": ("amdgcn.h", "amdgcn_builtins.h", "integers.h", "wave_gfx9.h"),
+    "nvidia": ("nvrtc.h", "integers.h", "wave_portable.h"),
+    "host": ("host.h", "wave_portable.h"),
 }
 
 _COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
