@@ -6,16 +6,19 @@ A broken, truncated or foreign entry reads as absent, so it is made again and ne
 import hashlib
 import os
 import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import platformdirs
+from filelock import FileLock
 
-from moesort_tune.errors import MoesortTuneError
+from moesort_tune.device.remedies import REMEDIES, DeviceError
 
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
 
-class CacheError(MoesortTuneError):
+class CacheError(DeviceError):
     """The cache folder cannot be used."""
 
 
@@ -25,9 +28,7 @@ def cache_folder() -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise CacheError(
-            f"the cache folder {folder} cannot be made ({error.strerror}); set MOESORT_TUNE_CACHE to a writable one"
-        ) from error
+        raise _unusable(f"the cache folder {folder} cannot be made", error) from error
     return folder
 
 
@@ -47,7 +48,7 @@ def read(path: Path) -> bytes | None:
     except OSError:
         return None
     content = stored[:-_DIGEST_BYTES]
-    whole = len(stored) > _DIGEST_BYTES and hashlib.sha256(content).digest() == stored[-_DIGEST_BYTES:]
+    whole = len(stored) > _DIGEST_BYTES and _digest(path, content) == stored[-_DIGEST_BYTES:]
     return content if whole else None
 
 
@@ -58,11 +59,52 @@ def write(path: Path, content: bytes) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-        with os.fdopen(handle, "wb") as file:
-            file.write(content + hashlib.sha256(content).digest())
-        Path(temporary).replace(path)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as file:
+            try:
+                file.write(content + _digest(path, content))
+                file.flush()
+                Path(file.name).replace(path)
+            except BaseException:
+                Path(file.name).unlink(missing_ok=True)
+                raise
     except OSError as error:
-        raise CacheError(
-            f"cannot write {path} ({error.strerror}); make room or set MOESORT_TUNE_CACHE to another folder"
-        ) from error
+        raise _unusable(f"cannot write {path}", error) from error
+
+
+def get(path: Path, make: Callable[[], bytes]) -> bytes:
+    """The content stored at `path`, else what `make` makes, which is stored; one process at a time makes it.
+
+    Raises CacheError and what `make` raises.
+    """
+    content = read(path)
+    if content is not None:
+        return content
+    with _locked(path):
+        content = read(path)
+        if content is None:
+            content = make()
+            write(path, content)
+    return content
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    lock = FileLock(f"{path}.lock")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except OSError as error:
+        raise _unusable(f"cannot write into {path.parent}", error) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _digest(path: Path, content: bytes) -> bytes:
+    """Of the content and of where it belongs: an entry under another's name is foreign."""
+    return hashlib.sha256(f"{path.parent.name}/{path.name}\n".encode() + content).digest()
+
+
+def _unusable(what: str, error: OSError) -> CacheError:
+    return CacheError(f"{what} ({error.strerror})", REMEDIES["cache not writable"])

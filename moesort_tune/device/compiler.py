@@ -8,8 +8,6 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from filelock import FileLock
-
 from moesort_tune.device import cache, libraries, native_library, sources
 from moesort_tune.errors import MoesortTuneError
 
@@ -33,18 +31,9 @@ class Unit:
 
 
 def code_for(unit: Unit) -> bytes:
-    """Device code of `unit`, ready to be loaded. Raises CompileError with the compiler's words."""
+    """Device code of `unit`, ready to be loaded. Raises CompileError with the compiler's words, CacheError."""
     path = cache.cache_folder() / "code" / f"{unit.target}-{Path(unit.file).stem}-{_key(unit)}"
-    cached = cache.read(path)
-    if cached is not None:
-        return cached
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{path}.lock"):
-        code = cache.read(path)
-        if code is None:
-            code = compile_in_child(unit)
-            cache.write(path, code)
-    return code
+    return cache.get(path, lambda: compile_in_child(unit))
 
 
 def compile_in_child(unit: Unit) -> bytes:

@@ -5,6 +5,8 @@ call; nothing is returned from a call that failed.
 """
 
 import ctypes
+import functools
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import ModuleType, TracebackType
@@ -13,25 +15,25 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from moesort_tune.device import libraries
+from moesort_tune.device import libraries, remedies
 from moesort_tune.device.architectures import parse_gcn_arch_name
-from moesort_tune.errors import MoesortTuneError
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
 HIP_SUCCESS = 0
 
 
-class HipError(MoesortTuneError):
+class HipError(remedies.DeviceError):
     """A HIP call failed. call: its name; code: hipError_t or hiprtcResult; name: the code's name."""
 
-    def __init__(self, call: str, code: int, name: str, reason: str = "") -> None:
-        super().__init__(f"{call} failed with {name} ({code})" + (f": {reason}" if reason else ""))
+    def __init__(self, call: str, code: int, name: str, reason: str = "", remedy: str = "") -> None:
+        super().__init__(f"{call} failed with {name} ({code})" + (f": {reason}" if reason else ""), remedy)
         self.call = call
         self.code = code
         self.name = name
 
 
+@functools.cache
 def _hip() -> ModuleType:
     """hip-python's module `hip`, with the runtime chosen first."""
     libraries.choose()
@@ -42,6 +44,7 @@ def _hip() -> ModuleType:
     return hip
 
 
+@functools.cache
 def _hiprtc() -> ModuleType:
     libraries.choose()
     try:
@@ -60,18 +63,25 @@ def checked(call: str, *arguments: object) -> Any:
     try:
         code, *results = getattr(module, call)(*arguments)
     except (RuntimeError, AttributeError) as error:
-        raise HipError(call, -1, "missing call", _missing_call(call, error)) from error
+        raise _missing_call(call, error) from error
     if int(code) != HIP_SUCCESS:
-        raise HipError(call, int(code), getattr(code, "name", str(code)), _fault())
+        raise _failed_call(call, int(code), getattr(code, "name", str(code)))
     if not results:
         return None
     return results[0] if len(results) == 1 else tuple(results)
 
 
-def _missing_call(call: str, error: Exception) -> str:
+def _failed_call(call: str, code: int, name: str) -> HipError:
+    return HipError(call, code, name, _fault(), remedies.of_hip_error(name, libraries.choose().runtime))
+
+
+def _missing_call(call: str, error: Exception) -> HipError:
     runtime = libraries.choose()
-    library = runtime.hiprtc if call.startswith("hiprtc") else runtime.hip
-    return f"{library} cannot serve it ({error}); hip-python and the ROCm installed must be of the same release"
+    is_hiprtc = call.startswith("hiprtc")
+    library = runtime.hiprtc if is_hiprtc else runtime.hip
+    words = re.sub(r"b'([^']*)'", r"\1", str(error))  # hip-python prints bytes as Python does
+    symptom = remedies.why_no_call(words, is_hiprtc=is_hiprtc)
+    return HipError(call, -1, "missing call", f"{library} cannot serve it ({words})", remedies.REMEDIES[symptom])
 
 
 def _fault() -> str:
@@ -110,7 +120,7 @@ def open_device(runtime: str | None = None, ordinal: int = 0) -> "Device":
     """The device `ordinal` of the runtime (see libraries.choose). Raises HipError, RuntimeLibraryError."""
     chosen = libraries.choose(runtime)
     count = int(checked("hipGetDeviceCount"))
-    libraries.check_single_copy()
+    libraries.check_mapped()
     if not 0 <= ordinal < count:
         raise HipError("hipSetDevice", 101, "hipErrorInvalidDevice", f"device {ordinal} of {count} was asked for")
     checked("hipSetDevice", ordinal)

@@ -5,24 +5,21 @@ on AMD machines to the copy that is already mapped (a ROCm build of torch brings
 nothing to a second one), else to what is installed; elsewhere to a runtime of our own.
 """
 
-import ctypes.util
-import importlib.util
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
 
-from moesort_tune.device import native_library
-from moesort_tune.errors import MoesortTuneError
+from moesort_tune.device import amd_libraries, native_library
+from moesort_tune.device.architectures import ARCHITECTURES
+from moesort_tune.device.machine import Machine, this_machine
+from moesort_tune.device.remedies import REMEDIES, DeviceError
 
 RuntimeName = Literal["amd", "host", "cuda"]
 RUNTIMES: tuple[RuntimeName, ...] = ("amd", "cuda", "host")
 
-_MAPS = Path("/proc/self/maps")
 
-
-class RuntimeLibraryError(MoesortTuneError):
+class RuntimeLibraryError(DeviceError):
     """The HIP runtime asked for cannot be used in this process."""
 
 
@@ -46,17 +43,18 @@ def chosen() -> RuntimeLibraries | None:
 def choose(runtime: str | None = None) -> RuntimeLibraries:
     """Chooses and pins the runtime: 'amd', 'host' or 'cuda'.
 
-    None takes MOESORT_TUNE_RUNTIME, else AMD's where there is an AMD GPU, else NVIDIA's where there is one, else host.
+    None keeps the choice that was made; before there is one it takes MOESORT_TUNE_RUNTIME, else AMD's where there is
+    an AMD GPU for the kernels, else NVIDIA's where there is one, else host.
     Raises RuntimeLibraryError for an unknown name and for a second, different choice.
     """
-    wanted = _checked_name(runtime or os.environ.get("MOESORT_TUNE_RUNTIME") or None)
+    wanted = _checked_name(runtime)
     if _chosen is None:
-        name = wanted or attached_runtime()
-        return adopt(find_libraries(name))
-    if wanted is not None and wanted != _chosen.runtime:
+        forced = _checked_name(os.environ.get("MOESORT_TUNE_RUNTIME") or None)
+        return adopt(find_libraries(wanted or forced or attached_runtime()))
+    if wanted not in (None, _chosen.runtime):
         raise RuntimeLibraryError(
-            f"this process already uses the {_chosen.runtime} runtime ({_chosen.hip}); "
-            f"start another process for {wanted}"
+            f"this process already uses the {_chosen.runtime} runtime ({_chosen.hip})",
+            f"start another process for {wanted}",
         )
     return _chosen
 
@@ -64,8 +62,10 @@ def choose(runtime: str | None = None) -> RuntimeLibraries:
 def adopt(libraries: RuntimeLibraries) -> RuntimeLibraries:
     """Pins these files; for a child process that must use its parent's. Raises RuntimeLibraryError."""
     global _chosen  # noqa: PLW0603 - one choice per process is the point
-    if _chosen not in (None, libraries):
-        raise RuntimeLibraryError(f"this process already uses {_chosen}, so it cannot use {libraries}")
+    if _chosen == libraries:
+        return libraries
+    if _chosen is not None:
+        raise RuntimeLibraryError(f"this process already uses {_chosen.hip}", f"start another one for {libraries.hip}")
     _pin(libraries)
     _chosen = libraries
     return libraries
@@ -77,13 +77,21 @@ def _checked_name(name: str | None) -> RuntimeName | None:
     return name
 
 
-def attached_runtime() -> RuntimeName:
-    """The runtime for the GPU at hand: 'amd', 'cuda', or 'host' where there is none."""
-    if Path("/dev/kfd").exists():
+def attached_runtime(machine: Machine | None = None) -> RuntimeName:
+    """The runtime for the GPU at hand: 'amd', 'cuda', or 'host' where there is none that the kernels are built for.
+
+    An AMD GPU that cannot be used is no reason to measure on something else: it counts, and says why when it is used.
+    """
+    machine = machine or this_machine()
+    if machine.kfd and _has_known_gpu(machine):
         return "amd"
-    if Path("/dev/nvidiactl").exists() and ctypes.util.find_library("cuda"):
-        return "cuda"
-    return "host"
+    return "cuda" if machine.nvidia else "host"
+
+
+def _has_known_gpu(machine: Machine) -> bool:
+    """Whether one of AMD's GPUs is for us, or may be: a laptop's integrated GPU is not, an unreadable list may be."""
+    overridden = "HSA_OVERRIDE_GFX_VERSION" in machine.environment
+    return machine.kfd_gpus is None or any(overridden or gpu.arch in ARCHITECTURES for gpu in machine.kfd_gpus)
 
 
 def find_libraries(runtime: RuntimeName) -> RuntimeLibraries:
@@ -91,51 +99,31 @@ def find_libraries(runtime: RuntimeName) -> RuntimeLibraries:
     if runtime != "amd":
         path = str(native_library.library(runtime))
         return RuntimeLibraries(runtime, path, path)
-    hip = next(_amd_candidates("amdhip64"), "libamdhip64.so")
-    return RuntimeLibraries("amd", hip, _beside(hip, "hiprtc"))
+    hip = next(amd_libraries.candidates("amdhip64")).path
+    if hip.endswith(amd_libraries.DELETED):
+        raise RuntimeLibraryError(f"this process uses {hip}, which is no longer there", REMEDIES["replaced library"])
+    return RuntimeLibraries("amd", hip, amd_libraries.hiprtc_of(hip))
 
 
-def mapped_libraries(name: str, maps: Path = _MAPS) -> list[str]:
-    """Paths of the distinct files called lib`name`.so* that are mapped into this process."""
-    found: dict[tuple[str, str], str] = {}
-    for line in maps.read_text(errors="replace").splitlines():
-        # address permissions offset device inode path; the path may hold spaces
-        entry = line.split(maxsplit=5)
-        if len(entry) == 6 and Path(entry[5]).name.startswith(f"lib{name}.so"):
-            found.setdefault((entry[3], entry[4]), entry[5])
-    return list(found.values())
+def check_mapped() -> None:
+    """To be called after the first HIP call: exactly one libamdhip64 may be mapped, and it must be the chosen one.
 
-
-def check_single_copy() -> None:
-    """Raises RuntimeLibraryError where more than one libamdhip64 is mapped: they would not know each other's memory."""
-    mapped = mapped_libraries("amdhip64")
+    Two of them would not know each other's memory. Raises RuntimeLibraryError with the paths.
+    """
+    mapped = amd_libraries.mapped("amdhip64")
     if len(mapped) > 1:
         raise RuntimeLibraryError(
-            f"two HIP runtimes are loaded in this process ({' and '.join(mapped)}), and memory of one means nothing "
-            "to the other; import torch before moesort_tune touches the GPU, or remove one of them"
+            f"{len(mapped)} HIP runtimes are loaded in this process ({' and '.join(mapped)}), and memory of one means "
+            "nothing to the other",
+            REMEDIES["two HIP libraries"],
         )
-
-
-def _amd_candidates(name: str) -> Iterator[str]:
-    """Copies of AMD's library in the order in which they are right: mapped, torch's, ROCm wheels', ROCM_PATH's."""
-    yield from mapped_libraries(name)
-    for package, folder in (("torch", "lib"), ("_rocm_sdk_core", "lib")):
-        spec = importlib.util.find_spec(package)
-        for root in (spec.submodule_search_locations or ()) if spec else ():
-            yield from _in_folder(Path(root) / folder, name)
-    for installation in (os.environ.get("ROCM_PATH"), os.environ.get("ROCM_HOME"), "/opt/rocm"):
-        if installation:
-            yield from _in_folder(Path(installation) / "lib", name)
-
-
-def _in_folder(folder: Path, name: str) -> list[str]:
-    return [str(path) for path in sorted(folder.glob(f"lib{name}.so*"))[:1]]
-
-
-def _beside(hip: str, name: str) -> str:
-    """lib`name` of the same ROCm as the HIP library `hip`."""
-    neighbours = mapped_libraries(name) + _in_folder(Path(hip).resolve().parent, name)
-    return neighbours[0] if neighbours else f"lib{name}.so"
+    # A pinned name without a folder is the loader's to resolve.
+    pinned = _chosen.hip if _chosen and Path(_chosen.hip).is_absolute() else None
+    if pinned and mapped and not amd_libraries.same_file(pinned, mapped[0]):
+        raise RuntimeLibraryError(
+            f"{pinned} was chosen, but hip-python had already opened {mapped[0]} in this process",
+            "start another process for it",
+        )
 
 
 def _pin(libraries: RuntimeLibraries) -> None:
@@ -158,9 +146,6 @@ def _pin_hip_python_7(files: dict[str, bytes]) -> None:
     try:
         from hip import chip, chiprtc
     except ImportError as error:
-        raise RuntimeLibraryError(
-            f"hip-python cannot be imported ({error}); install the version of your ROCm release, "
-            "for example: pip install hip-python~=7.2.0"
-        ) from error
+        raise RuntimeLibraryError(f"hip-python cannot be imported ({error})", REMEDIES["no hip-python"]) from error
     chip.DLL = files["amdhip64"]
     chiprtc.DLL = files["hiprtc"]

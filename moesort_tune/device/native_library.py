@@ -7,16 +7,14 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock
-
 from moesort_tune.device import cache
-from moesort_tune.errors import MoesortTuneError
+from moesort_tune.device.remedies import REMEDIES, DeviceError
 from moesort_tune.shipped import kernels_folder
 
 BUILD_SECONDS = 300
 
 
-class NativeBuildError(MoesortTuneError):
+class NativeBuildError(DeviceError):
     """No compiler, or it failed."""
 
 
@@ -44,16 +42,12 @@ RECIPES = {
 
 
 def library(runtime: str) -> Path:
-    """Path of the built `libamdhip64.so` of runtime 'host' or 'cuda'. Raises NativeBuildError."""
+    """Path of the built `libamdhip64.so` of runtime 'host' or 'cuda'. Raises NativeBuildError, CacheError."""
     recipe = RECIPES[runtime]
     compiler = find_compiler(recipe)
     folder = cache.cache_folder() / "runtimes" / f"{runtime}-{_key(recipe, compiler)}"
     path = folder / "libamdhip64.so"
-    if cache.read(path) is None:
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / "lock"):
-            if cache.read(path) is None:
-                cache.write(path, _build(recipe, compiler))
+    cache.get(path, lambda: _build(recipe, compiler))
     return path
 
 
@@ -65,8 +59,8 @@ def find_compiler(recipe: Recipe) -> tuple[str, ...]:
             return tuple(command)
     tried = chosen[0] if chosen else ", ".join(recipe.compilers)
     raise NativeBuildError(
-        f"the {recipe.runtime} runtime is built on first use and needs a compiler, but none of these was found: "
-        f"{tried}; install one (Debian and Ubuntu: apt-get install g++) or name it in {recipe.environment_variable}"
+        f"the {recipe.runtime} runtime is built on first use, and no compiler was found (tried {tried})",
+        REMEDIES["no host compiler"],
     )
 
 

@@ -1,0 +1,115 @@
+"""Finds AMD's HIP libraries: which copies there are, where each comes from, which are mapped into this process."""
+
+import ctypes.util
+import itertools
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from moesort_tune.device import installed
+
+MAPS = Path("/proc/self/maps")
+
+DELETED = " (deleted)"
+"""What the kernel writes behind the path of a mapped file that was replaced since."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One copy of a library. origin: where it was found; release: the ROCm that it belongs to, '' if unknown."""
+
+    path: str
+    origin: str
+    release: str = ""
+
+
+def candidates(name: str, maps: Path = MAPS) -> Iterator[Candidate]:
+    """Copies of lib`name`.so, never none, the right one first.
+
+    First one that is already mapped: whoever mapped it holds memory of that copy. Then torch's own, which torch will
+    map when it is imported; the copies of ROCm's wheels, which a newer torch maps; ROCM_PATH, ROCM_HOME and
+    /opt/rocm; at last what the loader finds by name.
+    """
+    yielded: list[str] = []
+    for one in itertools.chain(_mapped(name, maps), _in_packages(name), _in_installations(name), _by_name(name)):
+        if not any(same_file(one.path, path) for path in yielded):
+            yielded.append(one.path)
+            yield one
+    if not yielded:
+        yield Candidate(f"lib{name}.so", "the loader")
+
+
+def mapped(name: str, maps: Path = MAPS) -> list[str]:
+    """Paths of the distinct files called lib`name`.so* that are mapped into this process.
+
+    That of a file that was replaced since ends in DELETED.
+    """
+    called = re.compile(rf"lib{name}(-[0-9a-f]+)?\.so(\.|$| )")
+    found: dict[tuple[str, str], str] = {}
+    for line in maps.read_text(errors="replace").splitlines():
+        # address permissions offset device inode path; the path may hold spaces
+        entry = line.split(maxsplit=5)
+        if len(entry) == 6 and called.match(entry[5].rpartition("/")[2]):
+            found.setdefault((entry[3], entry[4]), entry[5])
+    return list(found.values())
+
+
+def hiprtc_of(hip: str, maps: Path = MAPS) -> str:
+    """The run-time compiler that belongs to the HIP library `hip`: mapped, beside it, or inside it as in ROCm 5."""
+    neighbours = [*mapped("hiprtc", maps), *_in_folder(Path(hip).resolve().parent, "hiprtc")]
+    if neighbours:
+        return neighbours[0]
+    if Path(hip).is_absolute() and b"hiprtcCreateProgram\0" in Path(hip).read_bytes():
+        return hip
+    return "libhiprtc.so"
+
+
+def _mapped(name: str, maps: Path) -> Iterator[Candidate]:
+    installations = [*_in_packages(name), *_in_installations(name)]
+    for path in mapped(name, maps):
+        release = next((one.release for one in installations if same_file(one.path, path)), "")
+        yield Candidate(path, "already loaded", release)
+
+
+def _in_packages(name: str) -> Iterator[Candidate]:
+    torch = installed.package_folder("torch")
+    if torch is not None:
+        yield from _candidates_in(torch / "lib", name, "torch", installed.rocm_of_torch())
+    # The wheels' folder of libraries may carry their version in its name.
+    sdk = installed.package_folder("rocm_sdk") or installed.package_folder("_rocm_sdk_core")
+    for folder in sorted(sdk.parent.glob("_rocm_sdk_core*")) if sdk else ():
+        yield from _candidates_in(folder / "lib", name, "ROCm's wheels", installed.rocm_of_wheels())
+
+
+def _in_installations(name: str) -> Iterator[Candidate]:
+    for origin, root in installed.rocm_installations():
+        for folder in (root / "lib", root / "lib64"):
+            yield from _candidates_in(folder, name, origin, installed.rocm_of_installation(root))
+
+
+def _by_name(name: str) -> Iterator[Candidate]:
+    for folder in os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep):
+        if folder:
+            yield from _candidates_in(Path(folder), name, "LD_LIBRARY_PATH", "")
+    soname = ctypes.util.find_library(name)
+    if soname:
+        yield Candidate(soname, "the loader")
+
+
+def _candidates_in(folder: Path, name: str, origin: str, release: str) -> list[Candidate]:
+    return [Candidate(path, origin, release) for path in _in_folder(folder, name)]
+
+
+def _in_folder(folder: Path, name: str) -> list[str]:
+    """The library in a folder: its name without a version where there is one, as wheels have only the versioned one."""
+    return [str(path) for path in sorted(folder.glob(f"lib{name}.so*")) if path.exists()][:1]
+
+
+def same_file(one: str, other: str) -> bool:
+    """Whether two paths lead to one file."""
+    try:
+        return one == other or Path(one).samefile(other)
+    except OSError:
+        return False

@@ -1,0 +1,115 @@
+"""Versions of what is installed, read from files and package metadata: nothing is imported or loaded."""
+
+import ast
+import importlib.util
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Package:
+    """An installed Python package. build: what it was built for, 'ROCm 7.2', 'CUDA 12.8', 'CPU', or ''."""
+
+    name: str
+    version: str
+    folder: str
+    build: str = ""
+
+
+def hip_python_package() -> Package | None:
+    """hip-python, or since release 10 the package that it is a front for."""
+    for distribution, module in (("rocm-bindings-hip", "rocm"), ("hip-python", "hip")):
+        version, folder = _version((distribution,)), package_folder(module)
+        if version and folder:
+            return Package(distribution, version, str(folder))
+    return None
+
+
+def torch_package() -> Package | None:
+    """torch and what it was built for, by its version.py."""
+    folder = package_folder("torch")
+    if folder is None or not (folder / "version.py").exists():
+        return None
+    words = _constants(folder / "version.py")
+    version = words.get("__version__") or _version(("torch",)) or "of unknown version"
+    return Package("torch", version, str(folder), _torch_build(words, version))
+
+
+def aiter_package() -> Package | None:
+    """AITER, whose import would compile and load its kernels."""
+    folder = package_folder("aiter")
+    if folder is None or not (folder / "__init__.py").exists():
+        return None
+    return Package("aiter", _version(("amd-aiter", "aiter")) or "of unknown version", str(folder))
+
+
+def _torch_build(words: dict[str, str], version: str) -> str:
+    if "hip" in words:
+        release = version.partition("+rocm")[2]
+        return f"ROCm {release}" if release else f"ROCm (HIP {words['hip'].partition('-')[0]})"
+    return f"CUDA {words['cuda']}" if "cuda" in words else "CPU"
+
+
+def rocm_of_torch() -> str:
+    """The ROCm release whose libraries lie in torch's wheel, '7.2'; '' if it does not say."""
+    package = torch_package()
+    return package.build.removeprefix("ROCm ") if package and package.build.startswith("ROCm ") else ""
+
+
+def rocm_of_wheels() -> str:
+    """Release of the ROCm that is installed as Python wheels; '' without them."""
+    return _version(("rocm-sdk-core", "rocm")) or ""
+
+
+def rocm_of_installation(root: Path) -> str:
+    """Release of a ROCm folder like /opt/rocm, '7.2.0'; '' where it does not say."""
+    for file in ("version", "version-rocm", "version-dev"):
+        try:
+            return (root / ".info" / file).read_text().partition("-")[0].strip()
+        except OSError:
+            continue
+    return ""
+
+
+def rocm_installations() -> Iterable[tuple[str, Path]]:
+    """ROCm folders in the order in which they count: (what names it, folder)."""
+    for variable in ("ROCM_PATH", "ROCM_HOME"):
+        if os.environ.get(variable):
+            yield variable, Path(os.environ[variable])
+    yield "/opt/rocm", Path("/opt/rocm")
+
+
+def package_folder(name: str) -> Path | None:
+    """Folder of an importable top-level package, without importing it."""
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        return None
+    return next(map(Path, spec.submodule_search_locations), None) if spec and spec.submodule_search_locations else None
+
+
+def _version(distributions: Iterable[str]) -> str | None:
+    for name in distributions:
+        try:
+            return metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return None
+
+
+def _constants(file: Path) -> dict[str, str]:
+    """The text constants that a Python file assigns at its top: {name: value}; {} if it cannot be read."""
+    try:
+        statements = ast.parse(file.read_text()).body
+    except (OSError, SyntaxError, ValueError):
+        return {}
+    found = {}
+    for statement in statements:
+        targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
+        value = getattr(statement, "value", None)
+        if isinstance(value, ast.Constant) and isinstance(value.value, str):
+            found.update({target.id: value.value for target in targets if isinstance(target, ast.Name)})
+    return found

@@ -1,0 +1,168 @@
+"""What to do about each failure that real machines show: one table, for the code that raises and for `doctor`."""
+
+from typing import Literal
+
+from moesort_tune.device import releases
+from moesort_tune.device.machine import Machine, this_machine
+from moesort_tune.errors import MoesortTuneError
+
+Symptom = Literal[
+    "no kfd",
+    "kfd forbidden",
+    "devices hidden",
+    "no AMD GPU",
+    "HIP sees no device",
+    "no NVIDIA device",
+    "unknown architecture",
+    "code for another GPU",
+    "no hiprtc",
+    "no HIP library",
+    "two HIP libraries",
+    "replaced library",
+    "missing call",
+    "hip-python does not fit",
+    "no hip-python",
+    "out of memory",
+    "launch failed",
+    "refused launch",
+    "runtime died",
+    "no host compiler",
+    "no offload compiler",
+    "cache not writable",
+    "overridden architecture",
+    "no torch",
+    "torch for another GPU",
+    "no aiter",
+    "table refused",
+    "no table",
+]
+
+_CONTAINER = "in a container pass --device=/dev/kfd --device=/dev/dri --group-add=video --group-add=render"
+
+REMEDIES: dict[Symptom, str] = {
+    "no kfd": f"load the amdgpu kernel driver (modprobe amdgpu); {_CONTAINER}",
+    "kfd forbidden": (
+        f"become a member of the groups that own the device files (sudo usermod -aG render,video $USER) and log in "
+        f"again; {_CONTAINER}"
+    ),
+    "devices hidden": "unset the variable, or name a device that is there (they are counted from 0)",
+    "no AMD GPU": "check that the machine has one (lspci | grep -i amd) and that it was handed to this container",
+    "HIP sees no device": (
+        "the driver lists a GPU that this ROCm does not know: install a newer ROCm (gfx950 needs 7.0), and see whether "
+        "rocminfo lists the GPU"
+    ),
+    "no NVIDIA device": "see whether nvidia-smi lists a GPU; in a container pass --gpus=all",
+    "unknown architecture": "take a GPU that the kernels are built for, or MOESORT_TUNE_RUNTIME=host to try things out",
+    "code for another GPU": (
+        "this code was compiled for another GPU: build it for this one with `moesort-tune build --arch ...`, or unset "
+        "MOESORT_TUNE_CODE_OBJECTS to have it compiled at run time"
+    ),
+    "no hiprtc": (
+        "install the run-time compiler of the same ROCm (it comes with the package hip-runtime-amd), or compile ahead "
+        "of time with `moesort-tune build --arch ... --out DIR` and set MOESORT_TUNE_CODE_OBJECTS=DIR"
+    ),
+    "no HIP library": "install ROCm (package hip-runtime-amd), or name the folder where it lies in ROCM_PATH",
+    "two HIP libraries": (
+        "set ROCM_PATH to the ROCm that torch uses, or import torch before anything else that uses the GPU, "
+        "so that only one is loaded"
+    ),
+    "replaced library": "ROCm was updated under this process: start it again",
+    "missing call": "install ROCm 6.2 or newer and the hip-python of the same release (`moesort-tune doctor` names it)",
+    "hip-python does not fit": "install the hip-python of the ROCm that is installed (`moesort-tune doctor` names it)",
+    "no hip-python": "pip install hip-python",
+    "out of memory": (
+        "see what else holds device memory (amd-smi process, nvidia-smi), or ask for less: fewer --tokens, "
+        "a smaller --model-dim, another --device"
+    ),
+    "launch failed": (
+        "what was running is lost and this process can no longer use the GPU: look for the cause in the kernel's log "
+        "(dmesg | grep amdgpu), then start again; a sweep goes on where it stopped with --resume"
+    ),
+    "refused launch": "report it with the output of `moesort-tune doctor --json`: a launch that does not fit is a bug",
+    "runtime died": (
+        "the driver and the ROCm in user space probably do not fit each other: compare cat /sys/module/amdgpu/version "
+        "with what the ROCm release asks for, and see whether rocminfo runs"
+    ),
+    "no host compiler": "install one (Debian and Ubuntu: apt-get install g++), or name it in CXX (C++) or CC (C)",
+    "no offload compiler": (
+        "only `moesort-tune build` needs it: install ROCm, or clang 20 or newer with lld "
+        "(Debian and Ubuntu: apt-get install clang-20 lld-20)"
+    ),
+    "cache not writable": "make room there, or set MOESORT_TUNE_CACHE to a folder that can be written",
+    "overridden architecture": "unset it before a sweep: its table would be filed under the wrong architecture",
+    "no torch": (
+        "only the torch operator needs it; on an AMD machine use the ROCm build that the container brings "
+        "(a virtual environment made with --system-site-packages sees it)"
+    ),
+    "torch for another GPU": (
+        "install the ROCm build of torch, or use the container's (python -m venv --system-site-packages)"
+    ),
+    "no aiter": "only needed to measure or steer AITER's own kernels; vLLM's and SGLang's ROCm containers bring it",
+    "table refused": "repair the place that is named, or measure the table anew with `moesort-tune sweep`",
+    "no table": "measure one: `moesort-tune sweep`; until then AITER's rule decides",
+}
+
+_NO_DEVICE = {"hipErrorNoDevice", "hipErrorNotInitialized", "hipErrorInsufficientDriver"}
+
+_SYMPTOMS: dict[str, Symptom] = {
+    "hipErrorOutOfMemory": "out of memory",
+    "hipErrorNoBinaryForGpu": "code for another GPU",
+    "hipErrorInvalidImage": "code for another GPU",
+    "hipErrorInvalidKernelFile": "code for another GPU",
+    "hipErrorSharedObjectInitFailed": "code for another GPU",
+    "hipErrorInvalidDeviceFunction": "code for another GPU",
+    "hipErrorLaunchFailure": "launch failed",
+    "hipErrorLaunchTimeOut": "launch failed",
+    "hipErrorIllegalAddress": "launch failed",
+    "hipErrorECCNotCorrectable": "launch failed",
+    "hipErrorLaunchOutOfResources": "refused launch",
+    "hipErrorInvalidConfiguration": "refused launch",
+}
+"""What HIP's error names say by themselves; those of _NO_DEVICE are said by the machine."""
+
+
+class DeviceError(MoesortTuneError):
+    """A failure below or around the GPU. what: what happened; remedy: what to do about it, '' where none is known."""
+
+    def __init__(self, what: str, remedy: str = "") -> None:
+        super().__init__(f"{what}; {remedy}" if remedy else what)
+        self.what = what
+        self.remedy = remedy
+
+
+def of_hip_error(name: str, runtime: str, machine: Machine | None = None) -> str:
+    """What to do about HIP's error `name` on `machine` (by default this one); '' where nothing is known."""
+    if name in _NO_DEVICE:
+        return REMEDIES[why_no_device(runtime, machine or this_machine())]
+    symptom = _SYMPTOMS.get(name)
+    return REMEDIES[symptom] if symptom else ""
+
+
+def why_no_device(runtime: str, machine: Machine) -> Symptom:
+    """Which of the causes of a runtime without a device it is: HIP has one error for all of them."""
+    if runtime != "amd":
+        return "devices hidden" if "CUDA_VISIBLE_DEVICES" in machine.environment else "no NVIDIA device"
+    if not machine.kfd:
+        return "no kfd"
+    if machine.forbidden:
+        return "kfd forbidden"
+    if machine.kfd_gpus == ():
+        return "no AMD GPU"
+    return "devices hidden" if machine.hiding else "HIP sees no device"
+
+
+def why_no_call(message: str, *, is_hiprtc: bool) -> Symptom:
+    """What is missing where hip-python raised instead of calling: the library, or the call in it."""
+    if "failed to dlopen" in message:
+        return "no hiprtc" if is_hiprtc else "no HIP library"
+    return "missing call"
+
+
+def hip_python(rocm: releases.Release | None) -> str:
+    """What to install for a ROCm release: the exact command where the release is known."""
+    if rocm is None:
+        return REMEDIES["hip-python does not fit"]
+    command = releases.pip_command(rocm)
+    if command is None:
+        return f"install ROCm {releases.text(releases.OLDEST)} or newer: {releases.text(rocm)} lacks needed calls"
+    return command
