@@ -7,6 +7,8 @@ import pytest
 from moesort_tune.device import hip, libraries
 from moesort_tune.sorting.kernels import SortingKernels
 
+pytest_plugins = ["tests.opt_in"]
+
 # Kernel tests on the host runtime find every access outside an allocation and every read of what nobody wrote.
 os.environ.setdefault("MOESORT_HOST_CHECK", "1")
 

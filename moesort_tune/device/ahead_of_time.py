@@ -23,6 +23,9 @@ COMPILER_VARIABLE = "MOESORT_TUNE_CLANG"
 MIN_CLANG = 20
 """First upstream clang that knows gfx950."""
 
+ROCM_FOLDER = "/opt/rocm"
+"""Where ROCm is, unless ROCM_PATH says otherwise."""
+
 COMPILE_SECONDS = 300
 
 _OPTIONS = (
@@ -82,7 +85,7 @@ def find_compiler(explicit: str | None = None) -> OffloadCompiler:
 
 
 def _candidates() -> Iterator[str]:
-    for root in (os.environ.get("ROCM_PATH"), "/opt/rocm"):
+    for root in (os.environ.get("ROCM_PATH"), ROCM_FOLDER):
         if root:
             yield from (f"{root}/{name}" for name in ("bin/amdclang++", "lib/llvm/bin/amdclang++", "bin/hipcc"))
     folders = [Path(folder) for folder in os.environ.get("PATH", "").split(os.pathsep) if folder]

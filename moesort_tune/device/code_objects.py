@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,16 @@ import msgspec
 
 from moesort_tune.device.architectures import ARCHITECTURES
 from moesort_tune.device.elf import CodeObject, CodeObjectError
+from moesort_tune.errors import MoesortTuneError
 from moesort_tune.shipped import kernels_folder
 
 FOLDER_VARIABLE = "MOESORT_TUNE_CODE_OBJECTS"
 """Environment variable that names a folder of prebuilt code objects."""
+
+
+class ResourceError(MoesortTuneError):
+    """A kernel occupies what it must not."""
+
 
 _log = logging.getLogger(__name__)
 
@@ -92,12 +99,22 @@ def complaints(arch: str, kernels: tuple[KernelResources, ...]) -> list[str]:
     return found
 
 
+def check_resources(manifests: Sequence[Manifest]) -> None:
+    """Raises ResourceError naming every kernel and number that `complaints` objects to."""
+    found = [text for manifest in manifests for text in complaints(manifest.arch, manifest.kernels)]
+    if found:
+        raise ResourceError(f"{'; '.join(found)}: the kernels would run slowly or not at all, so do not ship them")
+
+
 def write(folder: Path, manifest: Manifest, code: bytes) -> None:
-    """Writes `<arch>.co` and `<arch>.json` into `folder`, which is made if need be."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{manifest.arch}.co").write_bytes(code)
+    """Writes `<arch>.co` and `<arch>.json` into `folder`, which is made if need be. Raises CodeObjectError."""
     text = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
-    (folder / f"{manifest.arch}.json").write_bytes(text + b"\n")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{manifest.arch}.co").write_bytes(code)
+        (folder / f"{manifest.arch}.json").write_bytes(text + b"\n")
+    except OSError as error:
+        raise CodeObjectError(f"cannot write to {folder} ({error.strerror}); choose another folder") from error
 
 
 def find_prebuilt(arch: str, revision: str) -> bytes | None:

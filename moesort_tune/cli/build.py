@@ -1,0 +1,104 @@
+"""moesort-tune build: code objects of the kernels, compiled ahead of time."""
+
+from pathlib import Path
+
+import click
+import msgspec
+
+from moesort_tune.device import ahead_of_time, code_objects
+from moesort_tune.device.ahead_of_time import Build
+from moesort_tune.device.architectures import AMD_ARCHITECTURES
+from moesort_tune.device.code_objects import KernelResources
+from moesort_tune.sorting.revision import KERNEL_FILES, revision
+
+_COLUMNS = (
+    ("VGPRs", "vgprs"),
+    ("AGPRs", "agprs"),
+    ("SGPRs", "sgprs"),
+    ("spilled VGPRs", "vgpr_spills"),
+    ("spilled SGPRs", "sgpr_spills"),
+    ("scratch bytes", "scratch_bytes"),
+    ("static LDS bytes", "lds_bytes"),
+    ("wave size", "wavefront_size"),
+    ("argument bytes", "kernarg_bytes"),
+    ("code bytes", "code_bytes"),
+)
+
+
+@click.command(short_help="Compile the kernels ahead of time for AMD GPUs.")
+@click.option(
+    "--arch", type=click.Choice([*AMD_ARCHITECTURES, "all"]), required=True, help="Architecture to compile for."
+)
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for <arch>.co and <arch>.json; left out, nothing is kept.",
+)
+@click.option("--check", is_flag=True, help="Fail when a kernel spills, uses scratch or exceeds the LDS.")
+@click.option("--compiler", help="amdclang++, hipcc or clang++ 20 or newer. Default: MOESORT_TUNE_CLANG, else found.")
+@click.option("--json", "as_json", is_flag=True, help="Print the manifests as JSON.")
+@click.option("--markdown", is_flag=True, help="Print the kernels' resources as the page docs/resources.md.")
+def build(*, arch: str, out: Path | None, check: bool, compiler: str | None, as_json: bool, markdown: bool) -> None:
+    """Compile the kernels ahead of time for AMD GPUs, with ROCm's compiler or with upstream clang alone.
+
+    At run time a code object of the same revision in the folder that MOESORT_TUNE_CODE_OBJECTS names is used instead
+    of compiling with hiprtc.
+
+    Example: moesort-tune build --arch gfx950 --out code_objects --check
+    """
+    if as_json and markdown:
+        raise click.UsageError("--json and --markdown exclude each other; give one of them")
+    found = ahead_of_time.find_compiler(compiler)
+    builds = [
+        ahead_of_time.build(name, KERNEL_FILES, revision=revision(name), compiler=found)
+        for name in (AMD_ARCHITECTURES if arch == "all" else (arch,))
+    ]
+    if check:
+        code_objects.check_resources([built.manifest for built in builds])
+    if out is not None:
+        for built in builds:
+            code_objects.write(out, built.manifest, built.code)
+    if as_json:
+        manifests = msgspec.json.encode([built.manifest for built in builds])
+        click.echo(msgspec.json.format(manifests, indent=2))
+    elif markdown:
+        click.echo(markdown_page(builds), nl=False)
+    else:
+        click.echo("\n\n".join(_summary(built, out) for built in builds))
+
+
+def _summary(built: Build, out: Path | None) -> str:
+    manifest = built.manifest
+    place = f"{out / manifest.arch}.co" if out else "not kept (no --out)"
+    lines = [f"{manifest.arch}: {place}", f"  revision {manifest.revision}, {manifest.compiler}"]
+    lines += [f"  {kernel.name:20} {_resources_in_words(kernel)}" for kernel in manifest.kernels]
+    return "\n".join(lines)
+
+
+def _resources_in_words(kernel: KernelResources) -> str:
+    registers = f"{kernel.vgprs:3} VGPRs {kernel.agprs} AGPRs {kernel.sgprs:3} SGPRs"
+    spills = kernel.vgpr_spills + kernel.sgpr_spills
+    return f"{registers}, {spills} spills, {kernel.scratch_bytes} B scratch, wave{kernel.wavefront_size}"
+
+
+def markdown_page(builds: list[Build]) -> str:
+    """The page docs/resources.md: one table of all kernels on all targets."""
+    compiler = builds[0].manifest.compiler
+    heads = ["target", "kernel", *(head for head, _ in _COLUMNS)]
+    rows = [
+        [built.manifest.arch, f"`{kernel.name}`", *(str(getattr(kernel, field)) for _, field in _COLUMNS)]
+        for built in builds
+        for kernel in built.manifest.kernels
+    ]
+    table = [f"| {' | '.join(cells)} |" for cells in (heads, ["---"] * len(heads), *rows)]
+    return "\n".join(
+        [
+            "# What the kernels occupy",
+            "",
+            "From the metadata of the code objects. Written by `make resources`; do not edit.",
+            f"Compiler: {compiler}. The LDS that a launch asks for comes on top of the static LDS.",
+            "",
+            *table,
+            "",
+        ]
+    )

@@ -1,0 +1,115 @@
+"""Finding a compiler for AMD GPUs, and building with it."""
+
+from pathlib import Path
+
+import pytest
+
+from moesort_tune.device import ahead_of_time, code_objects
+from moesort_tune.device.ahead_of_time import OffloadCompilerError
+from moesort_tune.device.architectures import AMD_ARCHITECTURES
+from moesort_tune.sorting.revision import KERNEL_FILES, revision
+from tests.offload import code_object, fake_compiler, real_compiler
+
+UPSTREAM = "Debian clang version {}.1.0"
+ROCM = "AMD clang version 19.0.0git (https://github.com/RadeonOpenCompute/llvm-project roc-6.4.0)"
+
+
+@pytest.fixture
+def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine without any compiler; its PATH is this folder."""
+    monkeypatch.delenv("MOESORT_TUNE_CLANG", raising=False)
+    monkeypatch.setenv("ROCM_PATH", str(tmp_path / "rocm"))
+    monkeypatch.setattr(ahead_of_time, "ROCM_FOLDER", str(tmp_path / "opt-rocm"))
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}")
+    return tmp_path
+
+
+def test_named_compiler_is_the_only_one_asked(bare: Path) -> None:
+    """Protects --compiler: a better one elsewhere does not matter."""
+    fake_compiler(bare / "rocm/bin", "amdclang++", version=ROCM)
+    named = fake_compiler(bare, "own-clang++", version=UPSTREAM.format(18))
+    assert ahead_of_time.find_compiler(str(named)).path == str(named)
+
+
+def test_variable_names_the_compiler(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Protects MOESORT_TUNE_CLANG."""
+    named = fake_compiler(bare, "own-clang++", version=UPSTREAM.format(21))
+    monkeypatch.setenv("MOESORT_TUNE_CLANG", str(named))
+    assert ahead_of_time.find_compiler().path == str(named)
+
+
+def test_named_compiler_that_does_not_run_is_an_error(bare: Path) -> None:
+    """Protects against silently taking another compiler than the one asked for."""
+    with pytest.raises(OffloadCompilerError, match="missing-clang is not a clang that runs here"):
+        ahead_of_time.find_compiler(str(bare / "missing-clang"))
+
+
+def test_rocm_comes_before_upstream(bare: Path) -> None:
+    """Protects machines with ROCm: its own compiler makes the code that its runtime knows."""
+    fake_compiler(bare / "bin", "clang++-22", version=UPSTREAM.format(22))
+    rocm = fake_compiler(bare / "rocm/bin", "amdclang++", version=ROCM)
+    assert ahead_of_time.find_compiler().path == str(rocm)
+
+
+def test_newest_upstream_clang_is_taken(bare: Path) -> None:
+    """Protects the order of releases: 22 is newer than 9."""
+    for release in (9, 20, 22, 21):
+        fake_compiler(bare / "bin", f"clang++-{release}", version=UPSTREAM.format(release))
+    assert ahead_of_time.find_compiler().release == 22
+
+
+def test_old_clang_is_not_enough(bare: Path) -> None:
+    """Protects against a clang that does not know gfx950: the error says what to install."""
+    fake_compiler(bare / "bin", "clang++-19", version=UPSTREAM.format(19))
+    fake_compiler(bare / "bin", "clang++", version=UPSTREAM.format(14))
+    with pytest.raises(OffloadCompilerError, match="install ROCm, or clang 20 or newer with lld"):
+        ahead_of_time.find_compiler()
+
+
+def test_clang_without_linker_is_not_enough(bare: Path) -> None:
+    """Protects against a clang whose ld.lld is not installed: it would fail at the end of the build."""
+    compiler = fake_compiler(bare / "bin", "clang++-22", version=UPSTREAM.format(22))
+    compiler.write_text(compiler.read_text().replace("echo /bin/sh", "echo ld.lld"))
+    with pytest.raises(OffloadCompilerError, match="no compiler for AMD GPUs was found"):
+        ahead_of_time.find_compiler()
+
+
+def test_failing_compiler_is_quoted(bare: Path) -> None:
+    """Protects against guessing: the error holds the command and the compiler's own words."""
+    path = fake_compiler(bare, "broken-clang++", version=UPSTREAM.format(22))
+    compiler = ahead_of_time.find_compiler(str(path))
+    with pytest.raises(OffloadCompilerError, match=r"--offload-arch=gfx942 .* failed: error: no such target"):
+        ahead_of_time.build("gfx942", KERNEL_FILES, revision="r", compiler=compiler)
+
+
+def test_manifest_says_what_was_built(bare: Path) -> None:
+    """Protects prebuilt objects: revision, compiler, options and content are recorded."""
+    code = code_object("gfx90a")
+    compiler = ahead_of_time.find_compiler(
+        str(fake_compiler(bare, "clang++", version=UPSTREAM.format(22), output=code))
+    )
+    built = ahead_of_time.build("gfx90a", KERNEL_FILES, revision="abc", compiler=compiler)
+    manifest = built.manifest
+    assert (built.code, manifest.arch, manifest.revision) == (code, "gfx90a", "abc")
+    assert manifest.compiler == UPSTREAM.format(22)
+    assert "--offload-arch=gfx90a" in manifest.options
+    assert manifest.sha256 == code_objects.digest(code)
+
+
+@pytest.mark.offload_clang
+@pytest.mark.parametrize("arch", AMD_ARCHITECTURES)
+def test_kernels_build_within_their_limits(arch: str) -> None:
+    """Protects the product's targets: no spills, no scratch, all three kernels in one object."""
+    built = ahead_of_time.build(arch, KERNEL_FILES, revision=revision(arch), compiler=real_compiler())
+    code_objects.check_resources([built.manifest])
+    names = {kernel.name for kernel in built.manifest.kernels}
+    assert names == {"moe_sorting_oneshot", "moe_sorting_count", "moe_sorting_scatter"}
+
+
+@pytest.mark.offload_clang
+def test_build_is_reproducible() -> None:
+    """Protects comparisons of objects: the same sources and compiler give the same bytes."""
+    builds = [
+        ahead_of_time.build("gfx942", KERNEL_FILES, revision="r", compiler=real_compiler()).code for _ in range(2)
+    ]
+    assert builds[0] == builds[1]

@@ -1,0 +1,86 @@
+"""Which prebuilt code object is used, and which are left alone."""
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from moesort_tune.device import code_objects
+from moesort_tune.device.code_objects import Manifest
+from moesort_tune.device.elf import CodeObject, CodeObjectError
+from tests.offload import code_object
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder that MOESORT_TUNE_CODE_OBJECTS names."""
+    monkeypatch.setenv("MOESORT_TUNE_CODE_OBJECTS", str(tmp_path))
+    return tmp_path
+
+
+def store(folder: Path, code: bytes, *, arch: str = "gfx942", revision: str = "new") -> None:
+    manifest = Manifest(
+        arch=arch,
+        revision=revision,
+        compiler="clang version 22",
+        options=("-O3",),
+        sha256=code_objects.digest(code),
+        kernels=code_objects.resources(CodeObject(code)),
+    )
+    code_objects.write(folder, manifest, code)
+
+
+def test_prebuilt_of_the_same_revision_is_used(folder: Path) -> None:
+    """Protects machines without hiprtc: what `build` wrote is what runs."""
+    store(folder, code_object())
+    assert code_objects.find_prebuilt("gfx942", "new") == code_object()
+
+
+def test_prebuilt_for_another_target_is_not_looked_at(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Protects folders that hold all targets: gfx950 has none here, which is no reason to warn."""
+    store(folder, code_object())
+    assert code_objects.find_prebuilt("gfx950", "new") is None
+    assert not caplog.records
+
+
+def warning_of(caplog: pytest.LogCaptureFixture, arch: str = "gfx942") -> str:
+    with caplog.at_level(logging.WARNING):
+        assert code_objects.find_prebuilt(arch, "new") is None
+    return caplog.text
+
+
+def test_prebuilt_of_other_sources_is_refused_aloud(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Protects tables: they must never be measured or used with kernels of another revision."""
+    store(folder, code_object(), revision="old")
+    assert "built from revision old, and these kernels are new" in warning_of(caplog)
+
+
+def test_prebuilt_that_was_changed_is_refused_aloud(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Protects against half-copied files: the content must be what the manifest describes."""
+    store(folder, code_object())
+    (folder / "gfx942.co").write_bytes(code_object()[:-8])
+    assert "its content is not what gfx942.json describes" in warning_of(caplog)
+
+
+def test_prebuilt_renamed_to_another_target_is_refused_aloud(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Protects against a gfx942 object under the name of gfx950, which the GPU would refuse to load."""
+    store(folder, code_object("gfx942"), arch="gfx950")
+    assert "it was built for gfx942" in warning_of(caplog, "gfx950")
+
+
+@pytest.mark.parametrize("manifest", [None, "{}", "not json"])
+def test_prebuilt_without_a_manifest_is_refused_aloud(
+    folder: Path, caplog: pytest.LogCaptureFixture, manifest: str | None
+) -> None:
+    """Protects against objects of unknown origin, and names the command that makes a good one."""
+    (folder / "gfx942.co").write_bytes(code_object())
+    if manifest is not None:
+        (folder / "gfx942.json").write_text(manifest)
+    assert f"moesort-tune build --arch gfx942 --out {folder}" in warning_of(caplog)
+
+
+def test_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+    """Protects `build --out` on a path that is a file."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CodeObjectError, match=r"cannot write to .*file"):
+        store(tmp_path / "file" / "below", code_object())
