@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from moesort_tune.device import hip
+from moesort_tune.errors import MoesortTuneError
 from moesort_tune.sorting.problem import KernelName
 from moesort_tune.tuning.messages import (
     Answer,
@@ -30,11 +31,16 @@ CLOCK_RAMP = WarmUp(tolerance=0.02, window=20, max_rounds=10_000, max_seconds=2.
 """MI300's clock ramps for 400 ms and more after a pause; this is done once, when the device is opened."""
 
 
+class WrongDeviceError(MoesortTuneError):
+    """The attached device is not of the architecture that was asked for."""
+
+
 class Bench:
-    """An opened device. Raises HipError, ProviderError, CompileError where it cannot be opened."""
+    """An opened device. Raises HipError, WrongDeviceError, ProviderError, CompileError where it cannot be opened."""
 
     def __init__(self, spec: WorkerSpec) -> None:
         self._device = hip.open_device(spec.runtime, spec.ordinal)
+        _check_promise(spec.arch, self._device.properties)
         self._provider = open_provider(spec.provider, self._device)
         self._stream = self._device.stream()
         self._stopwatch = Stopwatch(self._device, self._stream)
@@ -126,6 +132,15 @@ class Bench:
         if self._flush is None:
             self._flush = flush_buffer(self._device)
         return self._flush
+
+
+def _check_promise(arch: str | None, properties: hip.DeviceProperties) -> None:
+    """Before anything is compiled: the device must be the one that was promised."""
+    if arch not in (None, properties.arch):
+        raise WrongDeviceError(
+            f"{arch} was asked for, but what is attached is {properties.arch} ({properties.name}); "
+            f"use --arch {properties.arch} to measure that"
+        )
 
 
 def _point(request: CheckRequest | MeasureRequest) -> Point:

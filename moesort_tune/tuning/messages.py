@@ -12,9 +12,13 @@ from moesort_tune.tuning.timing import Measurement
 
 @dataclass(frozen=True)
 class WorkerSpec:
-    """Which device and kernels a worker opens. runtime: 'amd', 'cuda', 'host', or None for what is attached."""
+    """Which device and kernels a worker opens.
+
+    runtime: 'amd', 'cuda', 'host', or None for what is attached. arch: what the device must be, or None for any.
+    """
 
     runtime: str | None
+    arch: str | None
     ordinal: int
     provider: str
 
@@ -96,7 +100,9 @@ Answer: TypeAlias = int | Measured | Refusal | None
 class Worker(Protocol):
     """Holds a device; what the sweep measures with."""
 
-    facts: DeviceFacts
+    @property
+    def facts(self) -> DeviceFacts:
+        """The device and kernels."""
 
     def oneshot_max_tokens(self, shape: Shape) -> int:
         """Largest token count for which oneshot may run."""

@@ -54,8 +54,3 @@ def relative_noise(samples: Sequence[float]) -> float:
     middle = median(samples)
     deviation = median(abs(sample - middle) for sample in samples)
     return MAD_TO_STANDARD_DEVIATION * deviation / middle
-
-
-def geometric_mean(values: Sequence[float]) -> float:
-    """Geometric mean of positive values."""
-    return math.exp(math.fsum(map(math.log, values)) / len(values))

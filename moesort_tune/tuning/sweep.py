@@ -5,14 +5,14 @@ The device is behind a `Worker`, files behind a `Sink`, the terminal behind a `L
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.tables.schema import Row
-from moesort_tune.tuning.messages import CheckRequest, MeasureRequest, Worker
+from moesort_tune.tuning.messages import CheckRequest, DeviceFacts, MeasureRequest, Worker
 from moesort_tune.tuning.records import MeasuredPoint, point_of
 from moesort_tune.tuning.rows import legal_kernels, row_of, rungs_of
 from moesort_tune.tuning.search import DEFAULT_MAX_POINTS, Search, TokenRange, search_token_counts
@@ -60,6 +60,12 @@ class Sink(Protocol):
 
 class Listener(Protocol):
     """What a person sees."""
+
+    def opened(self, facts: DeviceFacts) -> None:
+        """The device that will be measured."""
+
+    def planned(self, shapes: Sequence[Shape]) -> None:
+        """The rows ahead."""
 
     def row_started(self, shape: Shape, points: int) -> None:
         """About so many points are ahead."""
@@ -113,6 +119,7 @@ class Sweep:
     def run(self) -> SweepResult:
         """Checks all shapes first, so that a wrong kernel is found before anything is written, then measures."""
         shapes = self._plan.shapes
+        self._listener.planned(shapes)
         for shape in shapes:
             with self._row_at_stake(shape):
                 self._check(shape)

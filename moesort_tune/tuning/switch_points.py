@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from moesort_tune.sorting.problem import KernelName
-from moesort_tune.tuning.verdict import MULTIPHASE, ONESHOT, Verdict
+from moesort_tune.tuning.verdict import KERNEL_OF, MULTIPHASE, ONESHOT, Verdict
 
 Segment = tuple[int, KernelName]
 Tie = tuple[int, int]
@@ -72,12 +72,8 @@ def _policy(spans: list[Span], oneshot_max_tokens: int) -> list[Segment]:
     decided = [span for span in spans if span.verdict is not Verdict.TIE]
     starts_in_tie = bool(spans) and spans[0].verdict is Verdict.TIE
     opening: list[Segment] = [(1, ONESHOT)] if starts_in_tie or not decided else []
-    choices = [(span.first if opening or index else 1, _kernel(span)) for index, span in enumerate(decided)]
+    choices = [(span.first if opening or index else 1, KERNEL_OF[span.verdict]) for index, span in enumerate(decided)]
     return _without_repeats([*opening, *choices, (oneshot_max_tokens + 1, MULTIPHASE)])
-
-
-def _kernel(span: Span) -> KernelName:
-    return ONESHOT if span.verdict is Verdict.ONESHOT else MULTIPHASE
 
 
 def _without_repeats(segments: list[Segment]) -> list[Segment]:

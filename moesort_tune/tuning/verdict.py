@@ -3,6 +3,8 @@
 import enum
 from typing import Final
 
+from moesort_tune.sorting.problem import KernelName
+
 ONESHOT: Final = "oneshot"
 MULTIPHASE: Final = "multiphase"
 
@@ -13,3 +15,7 @@ class Verdict(enum.Enum):
     ONESHOT = "oneshot"
     MULTIPHASE = "multiphase"
     TIE = "tie"
+
+
+KERNEL_OF: Final[dict[Verdict, KernelName]] = {Verdict.ONESHOT: ONESHOT, Verdict.MULTIPHASE: MULTIPHASE}
+"""The kernel that a verdict other than TIE names."""

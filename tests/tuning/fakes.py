@@ -1,6 +1,6 @@
 """A worker, a sink and a listener without device, files and terminal."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from moesort_tune.sorting.problem import KernelName
@@ -93,6 +93,12 @@ class ListListener:
     """Keeps warnings."""
 
     warnings: list[str] = field(default_factory=list)
+
+    def opened(self, facts: DeviceFacts) -> None:
+        """Ignored."""
+
+    def planned(self, shapes: Sequence[Shape]) -> None:
+        """Ignored."""
 
     def row_started(self, shape: Shape, points: int) -> None:
         """Ignored."""

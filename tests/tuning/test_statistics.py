@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from moesort_tune.tuning.statistics import geometric_mean, interval_rank, median_interval, relative_noise
+from moesort_tune.tuning.statistics import interval_rank, median_interval, relative_noise
 
 
 def test_interval_rank_matches_published_tables() -> None:
@@ -45,8 +45,3 @@ def test_relative_noise_estimates_a_standard_deviation() -> None:
     """Normal noise of 5 % is reported as about 5 %."""
     rng = random.Random(2)
     assert relative_noise([rng.gauss(10.0, 0.5) for _ in range(4000)]) == pytest.approx(0.05, rel=0.1)
-
-
-def test_geometric_mean_of_reciprocals_is_one() -> None:
-    """Twice as slow and twice as fast cancel."""
-    assert geometric_mean([0.5, 2.0]) == pytest.approx(1.0)

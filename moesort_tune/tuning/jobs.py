@@ -1,0 +1,117 @@
+"""A whole sweep, from the name of an architecture to the table: what the command line runs."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from moesort_tune.device.architectures import architecture
+from moesort_tune.sorting.sizes import oneshot_max_tokens
+from moesort_tune.tuning.devices import AUTO, attached_arch, open_worker
+from moesort_tune.tuning.messages import DeviceFacts
+from moesort_tune.tuning.presets import default_shapes
+from moesort_tune.tuning.records import Conditions
+from moesort_tune.tuning.rows import rungs_of
+from moesort_tune.tuning.search import DEFAULT_MAX_POINTS, TokenRange
+from moesort_tune.tuning.settings import Settings
+from moesort_tune.tuning.shape import Shape
+from moesort_tune.tuning.stopping import StoppingRule
+from moesort_tune.tuning.sweep import Listener, Sweep, SweepPlan, SweepResult
+from moesort_tune.tuning.table_sink import TableSink, check_folder, check_table
+
+DEFAULT_TOKENS = TokenRange(1, 16384)
+HOST_TOKENS = TokenRange(1, 512)
+"""The default on `host`: what two cores sort in milliseconds."""
+
+POINT_LIMIT_SECONDS = 120.0
+"""A kernel that runs longer than this never ends."""
+
+
+@dataclass(frozen=True)
+class SweepJob:
+    """What a person asked for; None stands for a default that depends on the device."""
+
+    arch: str
+    ordinal: int
+    providers: tuple[str, ...]
+    shapes: list[Shape] | None
+    tokens: TokenRange | None
+    settings: Settings
+    rule: StoppingRule
+    table: Path | None
+    resume: bool = False
+    time_budget_s: float | None = None
+    point_limit_s: float = POINT_LIMIT_SECONDS
+    max_points: int = DEFAULT_MAX_POINTS
+
+    def plan(self, arch: str) -> SweepPlan:
+        """The sweep on a device of `arch`; several providers share the time budget."""
+        budget = None if self.time_budget_s is None else self.time_budget_s / len(self.providers)
+        return SweepPlan(
+            shapes=self.shapes or default_shapes(arch),
+            tokens=self.tokens or default_tokens(arch),
+            settings=self.settings,
+            rule=self.rule,
+            time_budget_s=budget,
+            max_points=self.max_points,
+        )
+
+    def table_for(self, arch: str) -> Path:
+        """The file to write."""
+        return self.table or Path("tables") / f"{arch}.yaml"
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """What one provider's sweep came to, and where it was written."""
+
+    facts: DeviceFacts
+    table: Path
+    samples: Path
+    result: SweepResult
+
+
+def default_tokens(arch: str) -> TokenRange:
+    """Token counts swept when nobody named any."""
+    return HOST_TOKENS if arch == "host" else DEFAULT_TOKENS
+
+
+def run_job(job: SweepJob, listener: Listener) -> list[JobResult]:
+    """Sweeps each provider's kernels. Raises MoesortTuneError; what was measured until then is kept."""
+    check_folder(job.table_for("any").parent)
+    return [_run_provider(job, provider, listener) for provider in job.providers]
+
+
+def _run_provider(job: SweepJob, provider: str, listener: Listener) -> JobResult:
+    with open_worker(arch=job.arch, ordinal=job.ordinal, provider=provider, limit_s=job.point_limit_s) as worker:
+        facts = worker.facts
+        listener.opened(facts)
+        table = job.table_for(facts.arch)
+        check_table(table, facts.arch)
+        sink = TableSink(table, Conditions(facts, job.settings, job.rule.margin), job.resume)
+        result = Sweep(job.plan(facts.arch), worker=worker, sink=sink, listener=listener).run()
+        return JobResult(facts, table, sink.samples, result)
+
+
+@dataclass(frozen=True)
+class PlannedRow:
+    """A row ahead: oneshot's limit, and the token counts that are measured before the search goes between them."""
+
+    shape: Shape
+    oneshot_max_tokens: int
+    ladder: list[int]
+
+
+def planned_rows(job: SweepJob, arch: str) -> list[PlannedRow]:
+    """What a sweep on `arch` would measure, from the facts of the architecture alone."""
+    plan = job.plan(arch)
+    lds_bytes = architecture(arch).lds_bytes
+    limits = {shape: oneshot_max_tokens(shape.num_experts, shape.topk, lds_bytes) for shape in plan.shapes}
+    return [PlannedRow(shape, limit, rungs_of(shape, plan.tokens, limit)) for shape, limit in limits.items()]
+
+
+def planned_arch(job: SweepJob) -> str:
+    """The architecture that the job will measure; a GPU is opened only where its name cannot be told otherwise."""
+    arch = attached_arch() if job.arch == AUTO else job.arch
+    if arch is not None:
+        return arch
+    with open_worker(arch=AUTO, ordinal=job.ordinal, provider="builtin", limit_s=job.point_limit_s) as worker:
+        return worker.facts.arch

@@ -1,0 +1,133 @@
+"""Verification measures what the sweep did not."""
+
+import random
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from moesort_tune.sorting.problem import KernelName
+from moesort_tune.tables.schema import Evidence, Row
+from moesort_tune.tuning.search import TokenRange
+from moesort_tune.tuning.settings import Settings
+from moesort_tune.tuning.shape import Shape
+from moesort_tune.tuning.stopping import StoppingRule
+from moesort_tune.tuning.verdict import MULTIPHASE, ONESHOT
+from moesort_tune.tuning.verify import (
+    AS_SWEPT,
+    OTHER_SETTINGS,
+    Question,
+    Verification,
+    choose_questions,
+    draw_tokens,
+    settings_named,
+    shapes_between,
+)
+from tests.tuning.fakes import FakeWorker
+
+ROWS = [
+    Row(num_experts=8, topk=2, oneshot_max_tokens=500, policy=((1, ONESHOT),), evidence=Evidence(tokens=(1, 512))),
+    Row(num_experts=128, topk=4, oneshot_max_tokens=500, policy=((1, ONESHOT),), evidence=Evidence(tokens=(1, 512))),
+]
+
+
+@dataclass
+class Names:
+    """A listener that keeps what it hears."""
+
+    settings: list[tuple[str, int]] = field(default_factory=list)
+
+    def setting(self, name: str, points: int) -> None:
+        """Keeps it."""
+        self.settings.append((name, points))
+
+    def at(self, question: Question) -> None:
+        """Ignored."""
+
+
+def test_questions_avoid_what_was_measured() -> None:
+    """A table is not verified by the points that made it."""
+    measured = {Shape(8, 2): {*range(1, 100)}, Shape(128, 4): {64}}
+    questions = choose_questions(ROWS, limit_of=lambda _: 500, measured=measured, per_shape=10, seed=1)
+    assert all(q.tokens not in measured.get(q.shape, set()) for q in questions)
+    assert all(1 <= q.tokens <= 500 for q in questions)
+    assert {q.shape: q.swept for q in questions} == {Shape(8, 2): True, Shape(128, 4): True, Shape(32, 2): False}
+
+
+def test_questions_come_from_the_seed() -> None:
+    """The same seed asks the same, another one something else."""
+    asked = [choose_questions(ROWS, limit_of=lambda _: 500, measured={}, per_shape=8, seed=s) for s in (1, 1, 2)]
+    assert asked[0] == asked[1] != asked[2]
+
+
+def test_shape_without_legal_oneshot_raises_no_question() -> None:
+    """Where one kernel is legal there is nothing to choose."""
+    assert choose_questions(ROWS, limit_of=lambda _: 0, measured={}, per_shape=8, seed=1) == []
+
+
+def test_shapes_between_are_not_swept_ones() -> None:
+    """Unknown shapes lie between the rows, with a topk that they can have."""
+    assert shapes_between([Shape(256, 8), Shape(8, 2), Shape(64, 6)]) == [Shape(22, 2), Shape(128, 6)]
+    assert shapes_between([Shape(8, 8)]) == []
+
+
+@given(st.integers(1, 50), st.integers(0, 50), st.integers(0, 12), st.integers())
+def test_drawn_tokens_are_distinct_and_in_reach(first: int, width: int, count: int, seed: int) -> None:
+    """However small the reach, the draw ends and stays inside."""
+    drawn = draw_tokens(TokenRange(first, first + width), {first}, count, random.Random(seed))
+    assert len(drawn) <= count
+    assert len(set(drawn)) == len(drawn)
+    assert all(first < tokens <= first + width for tokens in drawn)
+
+
+def test_settings_that_are_the_base_are_not_repeated() -> None:
+    """A table that was swept with unit_size 64 has one variation less."""
+    names = settings_named(OTHER_SETTINGS, Settings(unit_size=64))
+    assert next(iter(names)) == AS_SWEPT
+    assert "unit_size=64" not in names
+    assert names["cold"].cold
+    assert names["eager"].timing == "eager"
+
+
+def test_unknown_setting_is_answered_with_the_list() -> None:
+    """Bad values are quoted with what there is."""
+    with pytest.raises(ValueError, match=r"no setting is called 'unit_size=17'; there are all, none, unit_size=16"):
+        settings_named(["unit_size=17"], Settings())
+
+
+def verification(switch: int) -> tuple[Verification, Names]:
+    """Kernels that cross at 40 tokens under a choice that switches at `switch`."""
+    worker = FakeWorker(lambda _, tokens: 2 + 0.1 * tokens, lambda _, __: 6.0)
+    names = Names()
+
+    def choose(_: Shape, tokens: int) -> KernelName:
+        return MULTIPHASE if tokens >= switch else ONESHOT
+
+    return Verification(worker, choose=choose, rule=StoppingRule(), listener=names), names
+
+
+QUESTIONS = [Question(Shape(8, 2), tokens, True) for tokens in (5, 20, 39, 60, 140)]
+
+
+def test_right_table_has_no_regret() -> None:
+    """Choices at the true crossing cost nothing, and a constant does as well for one shape."""
+    report = verification(40)[0].report(AS_SWEPT, Settings(), QUESTIONS)
+    assert report.regrets["table"].worst == pytest.approx(1.0)
+    assert report.regrets["always oneshot"].worst == pytest.approx(16 / 6)
+    assert report.as_good
+    assert report.constant == 39 * 8
+
+
+def test_wrong_table_is_found_out() -> None:
+    """A table whose switch is at the wrong place shows its regret and where."""
+    report = verification(100)[0].report(AS_SWEPT, Settings(), QUESTIONS)
+    assert report.regrets["table"].worst_settled == pytest.approx(8 / 6)
+    assert report.regrets["table"].worst_at.tokens == 60
+
+
+def test_expert_parallelism_skips_shapes_with_too_few_experts() -> None:
+    """Each rank has at least one expert."""
+    check, names = verification(40)
+    check.report("ep=16", Settings(ep=16), [*QUESTIONS, Question(Shape(64, 6), 9, True)])
+    assert names.settings == [("ep=16", 1)]
