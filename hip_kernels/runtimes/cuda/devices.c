@@ -165,16 +165,8 @@ EXPORT hipError_t hipDeviceGet(hipDevice_t* device, int ordinal) {
   return FORWARD_WITHOUT_CONTEXT(cuDeviceGet, device, ordinal);
 }
 
-EXPORT hipError_t hipDeviceGetName(char* name, int bytes, hipDevice_t device) {
-  return FORWARD_WITHOUT_CONTEXT(cuDeviceGetName, name, bytes, device);
-}
-
 EXPORT hipError_t hipDeviceTotalMem(size_t* bytes, hipDevice_t device) {
   return FORWARD_WITHOUT_CONTEXT(cuDeviceTotalMem, bytes, device);
-}
-
-EXPORT hipError_t hipDeviceGetPCIBusId(char* id, int bytes, int device) {
-  return FORWARD_WITHOUT_CONTEXT(cuDeviceGetPCIBusId, id, bytes, device);
 }
 
 EXPORT hipError_t hipDeviceGetAttribute(int* value, int attribute, int device) {

@@ -39,7 +39,6 @@ enum {
   CU_MEMORYTYPE_HOST = 1,
   CU_MEMORYTYPE_DEVICE = 2,
   CU_MEMORYTYPE_ARRAY = 3,
-  CU_GRAPH_NODE_TYPE_BATCH_MEM_OP = 12,
 };
 
 // X(name of the call, symbol in libcuda, parameters)
@@ -51,7 +50,6 @@ enum {
   X(cuDeviceGet, "cuDeviceGet", (CUdevice * device, int ordinal))                                                     \
   X(cuDeviceGetName, "cuDeviceGetName", (char* name, int bytes, CUdevice device))                                     \
   X(cuDeviceGetUuid, "cuDeviceGetUuid_v2", (CUuuid * uuid, CUdevice device))                                          \
-  X(cuDeviceGetPCIBusId, "cuDeviceGetPCIBusId", (char* id, int bytes, CUdevice device))                               \
   X(cuDeviceTotalMem, "cuDeviceTotalMem_v2", (size_t* bytes, CUdevice device))                                        \
   X(cuDeviceGetAttribute, "cuDeviceGetAttribute", (int* value, int attribute, CUdevice device))                       \
   X(cuDevicePrimaryCtxRetain, "cuDevicePrimaryCtxRetain", (CUcontext * context, CUdevice device))                     \
@@ -105,9 +103,6 @@ enum {
   X(cuStreamIsCapturing, "cuStreamIsCapturing", (CUstream stream, int* status))                                       \
   X(cuStreamGetCaptureInfo, "cuStreamGetCaptureInfo_v2",                                                              \
     (CUstream stream, int* status, unsigned long long* id, CUgraph* graph, const CUgraphNode** nodes, size_t* count)) \
-  X(cuThreadExchangeStreamCaptureMode, "cuThreadExchangeStreamCaptureMode", (int* mode))                              \
-  X(cuGraphGetNodes, "cuGraphGetNodes", (CUgraph graph, CUgraphNode * nodes, size_t* count))                          \
-  X(cuGraphNodeGetType, "cuGraphNodeGetType", (CUgraphNode node, int* type))                                          \
   X(cuGraphDestroy, "cuGraphDestroy", (CUgraph graph))                                                                \
   X(cuGraphInstantiateWithFlags, "cuGraphInstantiateWithFlags",                                                       \
     (CUgraphExec * exec, CUgraph graph, unsigned long long flags))                                                    \

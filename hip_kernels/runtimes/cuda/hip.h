@@ -14,7 +14,6 @@ typedef CUevent hipEvent_t;
 typedef CUmodule hipModule_t;
 typedef CUfunction hipFunction_t;
 typedef CUgraph hipGraph_t;
-typedef CUgraphNode hipGraphNode_t;
 typedef CUgraphExec hipGraphExec_t;
 
 // HIP took CUDA's numbers; errors.c has the rest of them, and those where the two differ.
