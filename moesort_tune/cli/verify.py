@@ -1,0 +1,131 @@
+"""`moesort-tune verify`: measures what a sweep did not, and says what the table's choices cost."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from moesort_tune.cli.parameters import Parameter
+from moesort_tune.errors import MoesortTuneError
+from moesort_tune.tuning.jobs import POINT_LIMIT_SECONDS
+from moesort_tune.tuning.verify import OTHER_SETTINGS, Question, SettingReport
+from moesort_tune.tuning.verify_job import VerifyJob, VerifyResult, run_verification
+
+
+def parse_settings(text: str) -> tuple[str, ...]:
+    """'all', 'none' or names with commas between them; raises ValueError."""
+    if text in ("all", "none"):
+        return tuple(OTHER_SETTINGS) if text == "all" else ()
+    names = tuple(name.strip() for name in text.split(","))
+    for name in names:
+        if name not in OTHER_SETTINGS:
+            raise ValueError(f"no setting is called {name!r}; there are all, none, {', '.join(OTHER_SETTINGS)}")
+    return names
+
+
+SETTINGS = Parameter("NAME,NAME,...", parse_settings)
+
+EPILOG = """\b
+Regret is the time of the choice over the time of the better kernel: 1 is perfect.
+
+\b
+Examples:
+  moesort-tune verify tables/gfx950.yaml
+  moesort-tune verify tables/gfx950.yaml --settings none --fail-above 1.05
+"""
+
+
+@click.command(epilog=EPILOG, short_help="Measure what a sweep did not, and say what the table's choices cost.")
+@click.argument("table", type=click.Path(path_type=Path))
+@click.option("--device", "ordinal", type=click.IntRange(0), default=0, show_default=True, help="Number of the device.")
+@click.option("--kernels", "provider", type=click.Choice(["builtin", "aiter"]), default="builtin", show_default=True)
+@click.option("--timing", type=click.Choice(["graph", "eager"]), default="graph", show_default=True)
+@click.option("--points", type=click.IntRange(1), help="Token counts for each shape. Default: 8, on host 4.")
+@click.option("--settings", type=SETTINGS, default="all", show_default=True, help=f"{', '.join(OTHER_SETTINGS)}.")
+@click.option("--margin", type=click.FloatRange(0, 1), default=0.02, show_default=True, help="Less is a tie.")
+@click.option("--seed", type=click.IntRange(0, 2**31), default=1, show_default=True, help="Of points and inputs.")
+@click.option("--point-limit", type=click.FloatRange(0, min_open=True), default=POINT_LIMIT_SECONDS, show_default=True)
+@click.option(
+    "--fail-above",
+    type=click.FloatRange(1),
+    help="Exit 1 if the table's worst regret that is more than noise, or its mean on shapes without a row, is higher.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def verify(fail_above: float | None, as_json: bool, point_limit: float, **options: Any) -> None:
+    """Measure what the sweep of TABLE did not measure, and say what its choices cost beside others'."""
+    job = VerifyJob(point_limit_s=point_limit, **options)
+    result = run_verification(job, LineListener(Console(stderr=True)))
+    click.echo(json.dumps(as_data(result), indent=2) if as_json else as_text(result))
+    fault = None if fail_above is None else result.fault(fail_above)
+    if fault is not None:
+        raise MoesortTuneError(f"{fault}, above the limit of {fail_above}")
+
+
+class LineListener:
+    """A line on stderr for each setting; on a terminal the point at hand as well."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def setting(self, name: str, points: int) -> None:
+        """A setting begins."""
+        self._console.print(f"{name}: {points} points", markup=False, highlight=False)
+
+    def at(self, question: Question) -> None:
+        """A point begins."""
+        if self._console.is_terminal:
+            text = f"  {question.shape}, {question.tokens} tokens"
+            self._console.print(f"{text:<40}", end="\r", markup=False, highlight=False)
+
+
+def as_text(result: VerifyResult) -> str:
+    """The reports for a person."""
+    device = f"{result.facts.name}, {result.facts.arch}, {result.facts.compute_units} compute units"
+    return "\n\n".join([device, *map(report_as_text, result.reports)])
+
+
+def report_as_text(report: SettingReport) -> str:
+    """One setting: a line for each way to choose, and whether a constant would do."""
+    lines = [f"{report.setting} ({len(report.points)} points)", f"  {'':<24}{'mean':>7}{'worst':>8}  worst at"]
+    for name, regret in report.regrets.items():
+        where = str(regret.worst_at) if regret.worst > 1 else "-"
+        lines.append(f"  {name:<24}{regret.mean:>7.3f}{regret.worst:>8.3f}  {where}")
+    if report.as_good:
+        lines.append(f"  A single constant, tokens * experts > {report.constant}, does as well as the table here.")
+    return "\n".join(lines)
+
+
+def as_data(result: VerifyResult) -> dict[str, object]:
+    """The reports as plain data."""
+    return {
+        "arch": result.facts.arch,
+        "device": result.facts.name,
+        "compute_units": result.facts.compute_units,
+        "revision": result.facts.revision,
+        "reports": [report_as_data(report) for report in result.reports],
+    }
+
+
+def report_as_data(report: SettingReport) -> dict[str, object]:
+    """One setting as plain data."""
+    return {
+        "setting": report.setting,
+        "points": len(report.points),
+        "constant": report.constant,
+        "constant_does_as_well": report.as_good,
+        "regret": {
+            name: {
+                "mean": round(regret.mean, 4),
+                "worst": round(regret.worst, 4),
+                "worst_settled": round(regret.worst_settled, 4),
+                "worst_at": {
+                    "num_experts": regret.worst_at.shape.num_experts,
+                    "topk": regret.worst_at.shape.topk,
+                    "tokens": regret.worst_at.tokens,
+                },
+            }
+            for name, regret in report.regrets.items()
+        },
+    }

@@ -1,0 +1,149 @@
+"""A whole verification, from the table's file to the reports: what the command line runs."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from moesort_tune import runtime
+from moesort_tune.errors import MoesortTuneError
+from moesort_tune.sorting.problem import KernelName
+from moesort_tune.tables import store
+from moesort_tune.tables.schema import Entry, Provider
+from moesort_tune.tuning.devices import open_worker
+from moesort_tune.tuning.messages import DeviceFacts, Worker
+from moesort_tune.tuning.rows import rungs_of
+from moesort_tune.tuning.samples import read_samples, samples_path
+from moesort_tune.tuning.search import TokenRange
+from moesort_tune.tuning.settings import Settings, Timing
+from moesort_tune.tuning.shape import Shape
+from moesort_tune.tuning.stopping import StoppingRule
+from moesort_tune.tuning.verdict import MULTIPHASE, ONESHOT
+from moesort_tune.tuning.verify import (
+    AS_SWEPT,
+    Listener,
+    Question,
+    SettingReport,
+    Verification,
+    choose_questions,
+    settings_named,
+    swept_settings,
+)
+
+OTHER_SHAPES: Final = "shapes without a row"
+"""Name of the report on shapes that lie between the rows, under the settings of the sweep."""
+
+DEFAULT_POINTS: Final = 8
+HOST_POINTS: Final = 4
+"""Token counts a shape; every setting but the swept ones asks half of them."""
+
+POINT_SECONDS: Final = 1.0
+"""A ratio that is not settled after so long is close enough to 1 to cost nothing."""
+
+
+@dataclass(frozen=True)
+class VerifyJob:
+    """What a person asked for. points: token counts a shape, None for a default that depends on the device."""
+
+    table: Path
+    ordinal: int
+    provider: Provider
+    timing: Timing
+    settings: tuple[str, ...]
+    seed: int
+    points: int | None
+    margin: float
+    point_limit_s: float
+
+
+@dataclass(frozen=True)
+class VerifyResult:
+    """The device, and a report for each setting, those under the sweep's own settings first."""
+
+    facts: DeviceFacts
+    reports: list[SettingReport]
+
+    def fault(self, limit: float) -> str | None:
+        """What exceeds `limit`: the worst settled regret of shapes with a row, or the mean of those without."""
+        for report in self.reports:
+            table = report.regrets["table"]
+            if report.setting == AS_SWEPT and table.worst_settled > limit:
+                return f"the table's regret reaches {table.worst_settled:.3f} (worst at {table.worst_at})"
+            if report.setting == OTHER_SHAPES and table.mean > limit:
+                return f"the table's mean regret on shapes without a row is {table.mean:.3f}"
+        return None
+
+
+def run_verification(job: VerifyJob, listener: Listener) -> VerifyResult:
+    """Measures and compares. Raises MoesortTuneError where the table has no entry for the attached device."""
+    arch = store.load(job.table).arch
+    with open_worker(arch=arch, ordinal=job.ordinal, provider=job.provider, limit_s=job.point_limit_s) as worker:
+        dispatcher, entry = _dispatcher(job, worker.facts)
+        questions = _questions(job, worker, entry)
+        verification = Verification(
+            worker,
+            choose=lambda shape, tokens: _chosen(dispatcher, shape, tokens),
+            rule=StoppingRule(margin=job.margin, max_seconds=POINT_SECONDS),
+            listener=listener,
+        )
+        base = swept_settings(entry, job.seed)
+        return VerifyResult(worker.facts, _reports(verification, settings_named(job.settings, base), questions))
+
+
+def _reports(
+    verification: Verification, settings: dict[str, Settings], questions: list[Question]
+) -> list[SettingReport]:
+    own = [question for question in questions if question.swept]
+    asked = {AS_SWEPT: own, OTHER_SHAPES: [question for question in questions if not question.swept]}
+    base = settings[AS_SWEPT]
+    reports = [verification.report(name, base, some) for name, some in asked.items() if some]
+    others = {name: one for name, one in settings.items() if name != AS_SWEPT}
+    return reports + [verification.report(name, one, own[::2]) for name, one in others.items()]
+
+
+def _dispatcher(job: VerifyJob, facts: DeviceFacts) -> tuple[runtime.Dispatcher, Entry]:
+    """The dispatcher that a deployment on this device would get, with the entry that decides."""
+    dispatcher = runtime.Dispatcher.load(
+        job.table,
+        arch=facts.arch,
+        compute_units=facts.compute_units,
+        kernels=job.provider,
+        timing=job.timing,
+        revision=facts.revision,
+    )
+    if dispatcher.entry is None:
+        reasons = "; ".join(dispatcher.not_used)
+        raise MoesortTuneError(f"{job.table} has no entry for this device and these kernels: {reasons}")
+    if dispatcher.entry.sweep is None:
+        raise MoesortTuneError(f"{job.table} holds published figures, whose settings are not known; sweep instead")
+    return dispatcher, dispatcher.entry
+
+
+def _questions(job: VerifyJob, worker: Worker, entry: Entry) -> list[Question]:
+    default = HOST_POINTS if worker.facts.runtime == "host" else DEFAULT_POINTS
+    questions = choose_questions(
+        entry.rows,
+        limit_of=worker.oneshot_max_tokens,
+        measured=_measured(job, worker, entry),
+        per_shape=job.points or default,
+        seed=job.seed,
+    )
+    if not any(question.swept for question in questions):
+        raise MoesortTuneError(f"every legal token count of {job.table} was swept, so there is nothing to verify")
+    return questions
+
+
+def _measured(job: VerifyJob, worker: Worker, entry: Entry) -> dict[Shape, set[int]]:
+    """Token counts behind each row: those of the samples file, and what every sweep of the row measures."""
+    measured: dict[Shape, set[int]] = {}
+    for row in entry.rows:
+        shape = Shape(row.num_experts, row.topk)
+        tokens = TokenRange(*(row.evidence.tokens or (1, 16384)))
+        measured[shape] = set(rungs_of(shape, tokens, worker.oneshot_max_tokens(shape)))
+    for sample in read_samples(samples_path(job.table)):
+        measured.setdefault(Shape(sample.num_experts, sample.topk), set()).add(sample.tokens)
+    return measured
+
+
+def _chosen(dispatcher: runtime.Dispatcher, shape: Shape, tokens: int) -> KernelName:
+    policy = dispatcher.policy(tokens=tokens, num_experts=shape.num_experts, topk=shape.topk)
+    return ONESHOT if policy == 1 else MULTIPHASE

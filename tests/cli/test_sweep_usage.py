@@ -1,0 +1,89 @@
+"""What `sweep` refuses before it opens a device, and what it plans without one."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from moesort_tune.cli.sweep import sweep
+from moesort_tune.tuning.presets import MODELS
+
+
+def run(*arguments: str) -> Result:
+    """`moesort-tune sweep` with these arguments, in this process."""
+    return CliRunner().invoke(sweep, arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--experts", "0", "--topk", "1"], "expected 1 to 1024 experts, got 0"),
+        (["--experts", "8,x", "--topk", "1"], "expected integers with commas between them, got '8,x'"),
+        (["--tokens", "5:1"], "expected 1 <= FIRST <= LAST <= 16777215, got '5:1'"),
+        (["--tokens", "few"], "expected FIRST:LAST, like 1:16384, got 'few'"),
+        (["--experts", "512", "--topk", "300"], "expected topk from 1 to 255, got 300"),
+        (["--experts", "4", "--topk", "8"], "topk must not exceed the number of experts, got topk 8 with 4 experts"),
+        (["--experts", "8,64,128", "--topk", "2,6"], "got 3 and 2 values"),
+        (["--experts", "8"], "--experts and --topk need each other"),
+        (["--topk", "8"], "--experts and --topk need each other"),
+        (["--arch", "gfx1"], "'gfx1' is not known; expected auto or one of gfx90a, gfx942, gfx950"),
+        (["--model", "gpt-5"], "no preset is called 'gpt-5'; there are mixtral-8x7b"),
+        (["--routing", "zipf:x"], "routing must be uniform or zipf:EXPONENT"),
+        (["--ep", "16", "--experts", "8", "--topk", "2"], "--ep 16 leaves ranks without one of the 8 experts"),
+        (["--cold"], "use eager timing with it"),
+        (["--unit-size", "0"], "0 is not in the range 1<=x<=1024"),
+        (["--time-budget", "0"], "0.0 is not in the range x>0"),
+        (["--timing", "cold"], "'cold' is not one of"),
+        (["--tokens", "1:16777215", "--experts", "512", "--topk", "255"], "must be below 2^31"),
+    ],
+)
+def test_bad_values_are_bad_usage_and_quoted(arguments: list[str], words: str) -> None:
+    """Every bad value ends with status 2 and a sentence that shows it, before any device is opened."""
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert words in result.output
+
+
+def test_missing_misses_file_is_told(tmp_path: Path) -> None:
+    """A file that is not there is a failure, not a sweep of something else."""
+    result = run("--from-misses", str(tmp_path / "none.csv"))
+    assert "cannot read misses from" in str(result.exception)
+
+
+def test_dry_run_prints_the_plan_of_any_architecture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a GPU a person sees what a sweep on one would measure; nothing is written."""
+    monkeypatch.chdir(tmp_path)
+    result = run("--dry-run", "--arch", "gfx950", "--model", "gpt-oss-120b", "--tokens", "1:64")
+    assert result.exit_code == 0
+    assert "gfx950, kernels builtin, graph timing -> tables/gfx950.yaml" in result.output
+    assert "1 2 3 4 6 8 12 16 24 32 48 56 57 64" in result.output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_dry_run_as_json_has_the_default_grid() -> None:
+    """The default grid is every preset once, up to 16384 tokens."""
+    plan = json.loads(run("--dry-run", "--arch", "gfx942", "--json").stdout)
+    assert {(row["num_experts"], row["topk"]) for row in plan["rows"]} == {
+        (shape.num_experts, shape.topk) for shape in MODELS.values()
+    }
+    assert all(row["ladder"][0] == 1 and row["ladder"][-1] == 16384 for row in plan["rows"])
+
+
+def test_dry_run_takes_the_shapes_of_misses(tmp_path: Path) -> None:
+    """What a deployment asked for in vain is the next grid, beside shapes named otherwise."""
+    misses = tmp_path / "misses.csv"
+    misses.write_text("num_experts,topk,arch,compute_units,kernels,tokens\n96,4,gfx942,304,builtin,7\n")
+    plan = json.loads(
+        run(
+            "--dry-run", "--json", "--arch", "gfx942", "--from-misses", str(misses), "--experts", "8", "--topk", "2"
+        ).stdout
+    )
+    assert [(row["num_experts"], row["topk"]) for row in plan["rows"]] == [(8, 2), (96, 4)]
+
+
+def test_help_has_examples() -> None:
+    """A person learns the command from its help."""
+    result = run("--help")
+    assert result.exit_code == 0
+    assert "moesort-tune sweep --arch gfx950 --model gpt-oss-120b" in result.output
