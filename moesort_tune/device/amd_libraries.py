@@ -12,6 +12,9 @@ from moesort_tune.device import installed
 
 MAPS = Path("/proc/self/maps")
 
+UNRESOLVED = "nowhere"
+"""Origin of a name that nothing was found for, left for the loader to fail on."""
+
 DELETED = " (deleted)"
 """What the kernel writes behind the path of a mapped file that was replaced since."""
 
@@ -38,7 +41,7 @@ def candidates(name: str, maps: Path = MAPS) -> Iterator[Candidate]:
             yielded.append(one.path)
             yield one
     if not yielded:
-        yield Candidate(f"lib{name}.so", "the loader")
+        yield Candidate(f"lib{name}.so", UNRESOLVED)
 
 
 def mapped(name: str, maps: Path = MAPS) -> list[str]:

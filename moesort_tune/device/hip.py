@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from moesort_tune.device import libraries, remedies
 from moesort_tune.device.architectures import parse_gcn_arch_name
+from moesort_tune.device.machine import amdgpu_version
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
@@ -116,10 +117,25 @@ class DeviceProperties:
     driver_version: str
 
 
+def device_count() -> int:
+    """How many devices the runtime has. Raises HipError, for none as well."""
+    return int(checked("hipGetDeviceCount"))
+
+
+def runtime_version() -> str:
+    """HIP's version, '7.2.53211'; of the library, so it needs no device."""
+    return _version(int(checked("hipRuntimeGetVersion")))
+
+
+def driver_version(runtime: str) -> str:
+    """The kernel driver's version: for AMD amdgpu's, '6.16.6', which HIP does not tell; else as HIP tells it."""
+    return amdgpu_version() if runtime == "amd" else _version(int(checked("hipDriverGetVersion")))
+
+
 def open_device(runtime: str | None = None, ordinal: int = 0) -> "Device":
     """The device `ordinal` of the runtime (see libraries.choose). Raises HipError, RuntimeLibraryError."""
     chosen = libraries.choose(runtime)
-    count = int(checked("hipGetDeviceCount"))
+    count = device_count()
     libraries.check_mapped()
     if not 0 <= ordinal < count:
         raise HipError("hipSetDevice", 101, "hipErrorInvalidDevice", f"device {ordinal} of {count} was asked for")
@@ -146,8 +162,8 @@ def _properties(runtime: str, ordinal: int) -> DeviceProperties:
         l2_cache_bytes=int(properties.l2CacheSize),
         memory_bytes=int(properties.totalGlobalMem),
         runtime=runtime,
-        hip_version=_version(int(checked("hipRuntimeGetVersion"))),
-        driver_version=_version(int(checked("hipDriverGetVersion"))),
+        hip_version=runtime_version(),
+        driver_version=driver_version(runtime),
     )
 
 

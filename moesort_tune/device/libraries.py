@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Literal, cast
 
 from moesort_tune.device import amd_libraries, native_library
-from moesort_tune.device.architectures import ARCHITECTURES
 from moesort_tune.device.machine import Machine, this_machine
 from moesort_tune.device.remedies import REMEDIES, DeviceError
 
@@ -83,15 +82,9 @@ def attached_runtime(machine: Machine | None = None) -> RuntimeName:
     An AMD GPU that cannot be used is no reason to measure on something else: it counts, and says why when it is used.
     """
     machine = machine or this_machine()
-    if machine.kfd and _has_known_gpu(machine):
+    if machine.amd_gpu:
         return "amd"
     return "cuda" if machine.nvidia else "host"
-
-
-def _has_known_gpu(machine: Machine) -> bool:
-    """Whether one of AMD's GPUs is for us, or may be: a laptop's integrated GPU is not, an unreadable list may be."""
-    overridden = "HSA_OVERRIDE_GFX_VERSION" in machine.environment
-    return machine.kfd_gpus is None or any(overridden or gpu.arch in ARCHITECTURES for gpu in machine.kfd_gpus)
 
 
 def find_libraries(runtime: RuntimeName) -> RuntimeLibraries:

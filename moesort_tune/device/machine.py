@@ -2,14 +2,17 @@
 
 import ctypes.util
 import os
+import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from moesort_tune.device.architectures import ARCHITECTURES
 from moesort_tune.device.kfd import KfdGpu, gpus
 
 KFD = Path("/dev/kfd")
 RENDER_NODES = Path("/dev/dri")
+AMDGPU_VERSION = Path("/sys/module/amdgpu/version")
 NVIDIA = Path("/dev/nvidiactl")
 
 HIDING = ("HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "CUDA_VISIBLE_DEVICES")
@@ -44,6 +47,16 @@ class Machine:
     environment: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def amd_gpu(self) -> bool:
+        """Whether an AMD GPU is attached that the kernels are built for, or may be (its list can be unreadable).
+
+        A laptop's integrated GPU has /dev/kfd too, and is none.
+        """
+        overridden = "HSA_OVERRIDE_GFX_VERSION" in self.environment
+        known = self.kfd_gpus is None or any(overridden or gpu.arch in ARCHITECTURES for gpu in self.kfd_gpus)
+        return self.kfd and known
+
+    @property
     def hiding(self) -> dict[str, str]:
         """The variables that hide GPUs and are set."""
         return {name: self.environment[name] for name in HIDING if name in self.environment}
@@ -65,6 +78,14 @@ def relevant_variables(environment: Mapping[str, str]) -> dict[str, str]:
     return {
         name: value for name, value in sorted(environment.items()) if name in _VARIABLES or name.startswith(_PREFIXES)
     }
+
+
+def amdgpu_version() -> str:
+    """Version of AMD's kernel driver: '6.16.6' of the packaged one, 'Linux 6.8.0' for that of the kernel itself."""
+    try:
+        return AMDGPU_VERSION.read_text().strip()
+    except OSError:
+        return f"Linux {platform.release()}"
 
 
 def _forbidden() -> tuple[str, ...]:

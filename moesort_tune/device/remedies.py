@@ -7,6 +7,7 @@ from moesort_tune.device.machine import Machine, this_machine
 from moesort_tune.errors import MoesortTuneError
 
 Symptom = Literal[
+    "no GPU",
     "no kfd",
     "kfd forbidden",
     "devices hidden",
@@ -34,12 +35,17 @@ Symptom = Literal[
     "torch for another GPU",
     "no aiter",
     "table refused",
+    "table of other kernels",
     "no table",
 ]
 
 _CONTAINER = "in a container pass --device=/dev/kfd --device=/dev/dri --group-add=video --group-add=render"
 
 REMEDIES: dict[Symptom, str] = {
+    "no GPU": (
+        "nothing is wrong: everything but a GPU's timings works on the embedded host runtime, so try "
+        "`moesort-tune sweep`; docs/run-on-amd.md says how a table for an AMD GPU is made"
+    ),
     "no kfd": f"load the amdgpu kernel driver (modprobe amdgpu); {_CONTAINER}",
     "kfd forbidden": (
         f"become a member of the groups that own the device files (sudo usermod -aG render,video $USER) and log in "
@@ -99,6 +105,7 @@ REMEDIES: dict[Symptom, str] = {
     ),
     "no aiter": "only needed to measure or steer AITER's own kernels; vLLM's and SGLang's ROCm containers bring it",
     "table refused": "repair the place that is named, or measure the table anew with `moesort-tune sweep`",
+    "table of other kernels": "its decisions are not used; measure it anew with `moesort-tune sweep`",
     "no table": "measure one: `moesort-tune sweep`; until then AITER's rule decides",
 }
 

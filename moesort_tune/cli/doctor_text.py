@@ -1,0 +1,136 @@
+"""The doctor's report for a person."""
+
+from collections.abc import Iterator, Mapping
+
+from rich.markup import escape
+
+from moesort_tune.device import releases
+from moesort_tune.device.diagnosis import (
+    CompilerState,
+    DeviceState,
+    Problem,
+    RuntimeState,
+    State,
+    TableState,
+    known_devices,
+    problems,
+)
+from moesort_tune.device.installed import Package
+
+_KIB, _GIB = 1 << 10, 1 << 30
+
+_FITS = {
+    "same": "made for ROCm {}",
+    "near": "close to ROCm {}",
+    "foreign": "not made for ROCm {}",
+}
+
+
+def lines(state: State, about: Mapping[str, str]) -> Iterator[str]:
+    """Lines of the report in rich's markup. about: see doctor.about."""
+    yield f"moesort-tune {about['moesort_tune']}, Python {about['python']}, {escape(about['system'])}"
+    for title, rows in _sections(state):
+        if rows:
+            yield ""
+            yield f"[bold]{title}[/bold]"
+            yield from _aligned(rows)
+    yield from _advice(problems(state))
+    yield ""
+    yield _summary(state)
+
+
+Rows = list[tuple[str, str]]
+
+
+def _sections(state: State) -> Iterator[tuple[str, Rows]]:
+    devices = [(runtime, device) for runtime in state.runtimes for device in runtime.devices]
+    yield "Devices", [(f"{runtime.name} {device.ordinal}", _device(device)) for runtime, device in devices]
+    yield "HIP runtimes", [(runtime.name, _runtime(runtime)) for runtime in state.runtimes]
+    yield (
+        "Copies of AMD's libamdhip64",
+        [
+            (f"{copy.origin} {copy.release}", f"{copy.path}{' (the one to use)' if number == 0 else ''}")
+            for number, copy in enumerate(state.rocm)
+        ],
+    )
+    yield "Compilers", [(compiler.purpose, _compiler(compiler)) for compiler in state.compilers]
+    yield "Python packages", _packages(state)
+    yield "Tables", [(table.origin, _table(table)) for table in state.tables]
+    yield "Revision of the kernels", _revisions(state.revisions)
+    yield "Environment", [("cache", state.cache.folder), *state.machine.environment.items()]
+
+
+def _aligned(rows: Rows) -> Iterator[str]:
+    width = max(len(name) for name, _ in rows)
+    for name, text in rows:
+        yield f"  {escape(name.strip()):<{width}}  {escape(text)}"
+
+
+def _device(device: DeviceState) -> str:
+    return (
+        f"{device.name}: {device.target}, {device.compute_units} compute units, waves of {device.wavefront_size}, "
+        f"{device.lds_bytes // _KIB} KiB of LDS, {device.memory_bytes / _GIB:.0f} GiB"
+    )
+
+
+def _runtime(runtime: RuntimeState) -> str:
+    if runtime.failure and not runtime.library:
+        return runtime.failure.what
+    parts = [f"HIP {runtime.hip_version}" if runtime.hip_version else "", runtime.compiler]
+    if runtime.failure or runtime.missing_calls:
+        parts.append("no devices")
+    return ", ".join(filter(None, [*parts, runtime.library]))
+
+
+def _compiler(compiler: CompilerState) -> str:
+    return "none found" if compiler.failure else f"{compiler.command}: {compiler.version}"
+
+
+def _packages(state: State) -> Rows:
+    rocm = state.rocm_release
+    fit = _FITS[state.fit].format(releases.text(rocm)) if state.fit and rocm else ""
+    return [
+        ("hip-python", _package(state.hip_python, fit)),
+        ("torch", _package(state.torch)),
+        ("aiter", _package(state.aiter)),
+    ]
+
+
+def _package(package: Package | None, note: str = "") -> str:
+    if package is None:
+        return "not installed"
+    note = note or package.build
+    return f"{package.version}{f' ({note})' if note else ''}"
+
+
+def _table(table: TableState) -> str:
+    if table.refused:
+        return f"refused: {table.refused}"
+    units = ", ".join(map(str, table.compute_units))
+    return f"{table.path}: {table.arch}, {units} compute units"
+
+
+def _revisions(revisions: Mapping[str, str]) -> Rows:
+    """One row a revision: architectures that compile the same share it."""
+    archs: dict[str, list[str]] = {}
+    for arch, revision in revisions.items():
+        archs.setdefault(revision, []).append(arch)
+    return [(revision, ", ".join(names)) for revision, names in archs.items()]
+
+
+def _advice(found: tuple[Problem, ...]) -> Iterator[str]:
+    for title, serious, style in (("To be put right", True, "bold red"), ("Good to know", False, "bold")):
+        chosen = [problem for problem in found if problem.serious == serious]
+        if chosen:
+            yield ""
+            yield f"[{style}]{title}[/{style}]"
+        for problem in chosen:
+            yield f"  {escape(problem.subject)}: {escape(problem.what)}"
+            yield f"    [cyan]->[/cyan] {escape(problem.remedy)}"
+
+
+def _summary(state: State) -> str:
+    if state.best is None:
+        return "Nothing to measure on yet: see above."
+    device = known_devices(state.best)[0]
+    return f"`moesort-tune sweep` would measure on {escape(device.name)} ({device.arch}, {state.best.name} runtime)."
