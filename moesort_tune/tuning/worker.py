@@ -8,7 +8,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from types import TracebackType
 
@@ -31,6 +31,10 @@ START_SECONDS = 600.0
 """Opening a device may compile a runtime and kernels first."""
 
 
+Serve = Callable[["Connection[Answer | DeviceFacts, Request]", WorkerSpec], None]
+"""Sends the device's facts, or a Refusal, then an answer to each request."""
+
+
 class WorkerRefusedError(MoesortTuneError):
     """The worker met an error that it can tell: a failed HIP call, a wrong kernel, an impossible time."""
 
@@ -46,12 +50,13 @@ class WorkerStartError(MoesortTuneError):
 class ProcessWorker:
     """A worker in a child process. A lost child is replaced by the next request.
 
-    limit_s: how long one request may take.
+    limit_s: how long one request may take. serve: what the child runs.
     """
 
-    def __init__(self, spec: WorkerSpec, *, limit_s: float) -> None:
+    def __init__(self, spec: WorkerSpec, *, limit_s: float, serve: Serve = worker_process.serve) -> None:
         self._spec = spec
         self._limit_s = limit_s
+        self._serve = serve
         self._start()
 
     @property
@@ -86,7 +91,7 @@ class ProcessWorker:
     def _start(self) -> None:
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=worker_process.serve, args=(theirs, self._spec), daemon=True)
+        self._process = context.Process(target=self._serve, args=(theirs, self._spec), daemon=True)
         with interrupts_held_back():
             self._process.start()
         theirs.close()

@@ -1,0 +1,53 @@
+"""What the child process of a worker runs in tests: no device, and kernels that misbehave by token count."""
+
+import os
+import signal
+import subprocess
+import time
+from multiprocessing.connection import Connection
+
+from moesort_tune.tuning.messages import Answer, DeviceFacts, LimitRequest, MeasureRequest, Refusal, Request, WorkerSpec
+from moesort_tune.tuning.worker_process import _tie_to_parent
+from tests.tuning.fakes import FACTS, FakeWorker
+
+CRASHING_TOKENS = 64
+ENDLESS_TOKENS = 65
+REFUSED_TOKENS = 66
+
+
+def serve(connection: "Connection[Answer | DeviceFacts, Request]", spec: WorkerSpec) -> None:
+    """Answers from formulas; some token counts crash, never end or are refused, for 8 experts only."""
+    del spec
+    _tie_to_parent()
+    connection.send(FACTS)
+    worker = FakeWorker(lambda _, tokens: 2 + 0.1 * tokens, lambda _, __: 6.0)
+    while True:
+        try:
+            request = connection.recv()
+        except EOFError:
+            return
+        connection.send(_answer(worker, request))
+
+
+def _answer(worker: FakeWorker, request: Request) -> Answer:
+    if isinstance(request, LimitRequest):
+        return worker.oneshot_max_tokens(request.shape)
+    if request.shape.num_experts == 8:
+        _misbehave(request.tokens)
+        if request.tokens == REFUSED_TOKENS:
+            return Refusal("hipModuleLaunchKernel failed with hipErrorLaunchFailure (719)", "traceback")
+    return worker.measure(request) if isinstance(request, MeasureRequest) else None
+
+
+def _misbehave(tokens: int) -> None:
+    if tokens == CRASHING_TOKENS:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if tokens == ENDLESS_TOKENS:
+        subprocess.Popen(["sleep", "987654"])
+        time.sleep(1000)
+
+
+def serve_nothing(connection: "Connection[Answer | DeviceFacts, Request]", spec: WorkerSpec) -> None:
+    """Dies before it has opened anything."""
+    del connection, spec
+    os.kill(os.getpid(), signal.SIGABRT)

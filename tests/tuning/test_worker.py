@@ -1,0 +1,93 @@
+"""The child process that holds the device: what it answers, and what happens when it does not."""
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from moesort_tune.sorting.problem import KERNELS
+from moesort_tune.tuning.messages import CheckRequest, MeasureRequest, WorkerSpec
+from moesort_tune.tuning.settings import Settings
+from moesort_tune.tuning.shape import Shape
+from moesort_tune.tuning.stopping import StoppingRule
+from moesort_tune.tuning.verdict import Verdict
+from moesort_tune.tuning.worker import ProcessWorker, WorkerLostError, WorkerRefusedError, WorkerStartError
+from tests.tuning.fakes import FACTS
+from tests.tuning.serving import CRASHING_TOKENS, ENDLESS_TOKENS, REFUSED_TOKENS, serve, serve_nothing
+
+SPEC = WorkerSpec(None, None, 0, "builtin")
+
+
+@pytest.fixture
+def worker() -> Iterator[ProcessWorker]:
+    """A worker whose kernels misbehave at some token counts; a request may take 1 s."""
+    with ProcessWorker(SPEC, limit_s=1.0, serve=serve) as worker:
+        yield worker
+
+
+def check(tokens: int) -> CheckRequest:
+    """A check at this token count."""
+    return CheckRequest(Shape(8, 2), tokens, Settings(), KERNELS)
+
+
+def test_worker_answers_from_its_process(worker: ProcessWorker) -> None:
+    """Facts, limits and measurements survive the way through the pipe."""
+    assert worker.facts == FACTS
+    assert worker.oneshot_max_tokens(Shape(8, 2)) == 1024
+    request = MeasureRequest(Shape(8, 2), 16, Settings(), KERNELS, StoppingRule())
+    assert worker.measure(request).measurement.verdict is Verdict.ONESHOT
+
+
+def test_worker_tells_a_refusal_in_its_words(worker: ProcessWorker) -> None:
+    """A failed call is named, and the process lives on."""
+    with pytest.raises(WorkerRefusedError, match="hipModuleLaunchKernel failed with hipErrorLaunchFailure"):
+        worker.check(check(REFUSED_TOKENS))
+    worker.check(check(1))
+
+
+def test_crashed_worker_is_told_and_replaced(worker: ProcessWorker) -> None:
+    """A kernel that takes its process down is named by signal and point; the next request gets a new process."""
+    with pytest.raises(WorkerLostError, match=r"died with SIGSEGV \(oneshot and multiphase at 64 tokens\)"):
+        worker.check(check(CRASHING_TOKENS))
+    worker.check(check(1))
+
+
+def test_endless_kernel_is_ended_and_replaced(worker: ProcessWorker) -> None:
+    """A kernel that never ends costs its limit; its process and all that it started are gone."""
+    with pytest.raises(WorkerLostError, match=r"did not end within 1 s \(oneshot and multiphase at 65 tokens\)"):
+        worker.check(check(ENDLESS_TOKENS))
+    assert not processes_with("987654")
+    worker.check(check(1))
+
+
+def test_worker_that_cannot_start_is_told() -> None:
+    """A device that aborts its process is an error of its own, not one of a shape."""
+    with pytest.raises(WorkerStartError, match=r"the device could not be opened: .* died with SIGABRT"):
+        ProcessWorker(SPEC, limit_s=1.0, serve=serve_nothing)
+
+
+def test_closed_worker_leaves_no_process(worker: ProcessWorker) -> None:
+    """Whatever ends the sweep, no process holds the device afterwards."""
+    pid = worker._process.pid
+    worker.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid or 0), 0)
+
+
+def processes_with(word: str) -> list[str]:
+    """Command lines of running processes that hold `word`, once those that were killed had time to go."""
+    for _ in range(50):
+        found = [line for path in Path("/proc").glob("[0-9]*/cmdline") if word in (line := _text(path))]
+        if not found:
+            return []
+        time.sleep(0.02)
+    return found
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""
