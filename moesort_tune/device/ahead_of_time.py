@@ -137,8 +137,8 @@ def build(
     extra_options: tuple[str, ...] = (),
 ) -> Build:
     """Compiles `files` (of the kernels' folder) into one code object. Raises OffloadCompilerError with its words."""
-    options = (*Unit("", arch).options, *_OPTIONS, *extra_options)
-    code = compile_files(files, options, compiler)
+    options = (*target_options(arch), *extra_options)
+    code = compile_unit("".join(f'#include "{file}"\n' for file in files), options, compiler)
     manifest = Manifest(
         arch=arch,
         revision=revision,
@@ -150,15 +150,19 @@ def build(
     return Build(manifest, code)
 
 
-def compile_files(files: Sequence[str], options: Sequence[str], compiler: OffloadCompiler) -> bytes:
-    """One code object of all `files`, as one translation unit. Raises OffloadCompilerError."""
-    unit = "".join(f'#include "{file}"\n' for file in files)
+def target_options(arch: str) -> tuple[str, ...]:
+    """Options with which device code for `arch` is compiled."""
+    return (*Unit("", arch).options, *_OPTIONS)
+
+
+def compile_unit(source: str, options: Sequence[str], compiler: OffloadCompiler) -> bytes:
+    """The code object of one translation unit, which may include the kernels' files. Raises OffloadCompilerError."""
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "kernels.co"
         command = [compiler.path, "-x", "hip", *options, f"-I{kernels_folder()}", "-o", str(output), "-"]
         try:
             answer = subprocess.run(
-                command, input=unit, capture_output=True, text=True, check=False, timeout=COMPILE_SECONDS
+                command, input=source, capture_output=True, text=True, check=False, timeout=COMPILE_SECONDS
             )
         except subprocess.TimeoutExpired as error:
             raise OffloadCompilerError(f"{shlex.join(command)} did not end in {COMPILE_SECONDS} s") from error

@@ -31,6 +31,12 @@ class GlobalMemory:
         self._note(np.append(self._begins, address), np.append(self._ends, address + nbytes))
         return address
 
+    def view(self, address: int, nbytes: int) -> npt.NDArray[np.uint8]:
+        """The first `nbytes` bytes of an allocation."""
+        owner = self._owners[address]
+        begin = address - owner.ctypes.data
+        return owner[begin : begin + nbytes]
+
     def free(self, address: int) -> None:
         """Forgets an allocation."""
         del self._owners[address]

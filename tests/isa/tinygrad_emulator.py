@@ -15,11 +15,9 @@ from typing import Any
 from moesort_tune.device.architectures import ARCHITECTURES
 
 REPO_VARIABLE = "TINYGRAD_REPO"
+FOLDER = Path(__file__).parent
 
 MAX_LDS_BYTES = max(facts.lds_bytes for facts in ARCHITECTURES.values() if facts.vendor == "amd")
-LDS_GUARD_BYTES = 64 * 1024
-"""A 16-bit offset on a valid address still lands in memory that is ours."""
-
 STAGING_REGISTER = 255
 """Register of the accumulator file that carries DPP operands during one instruction."""
 
@@ -110,8 +108,7 @@ def _correct_lane_wrap(emulator: Any) -> None:
 
 def _correct_lds_size(emulator: Any) -> None:
     """Compiled instructions take LDS as a parameter declared with 64 KiB; gfx950 has more."""
-    words = (MAX_LDS_BYTES + LDS_GUARD_BYTES) // 4
-    emulator._Ctx.lds = emulator.UOp.param(3, emulator.dtypes.uint32, (words,))
+    emulator._Ctx.lds = emulator.UOp.param(3, emulator.dtypes.uint32, (MAX_LDS_BYTES // 4,))
 
 
 def _correct_dpp(emulator: Any) -> None:

@@ -1,0 +1,40 @@
+"""What the emulated tests share. They need TINYGRAD_REPO, a checkout of tinygrad, and a compiler for AMD GPUs."""
+
+import functools
+
+import pytest
+
+from moesort_tune.device import ahead_of_time
+from moesort_tune.device.architectures import AMD_ARCHITECTURES
+from moesort_tune.sorting.revision import KERNEL_FILES, revision
+from tests.isa import tinygrad_emulator
+from tests.offload import real_compiler
+from tests.opt_in import not_here
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Every test that takes `arch` is run in the emulator, so it belongs to that suite."""
+    for item in items:
+        if "arch" in getattr(item, "fixturenames", ()) and item.path.is_relative_to(tinygrad_emulator.FOLDER):
+            item.add_marker("emulator")
+
+
+@pytest.fixture(params=AMD_ARCHITECTURES)
+def arch(request: pytest.FixtureRequest) -> str:
+    """Each AMD target; skips where there is no emulator."""
+    reason = tinygrad_emulator.missing()
+    if reason is not None:
+        not_here("emulator", reason)
+    return str(request.param)
+
+
+@functools.cache
+def _code(arch: str) -> bytes:
+    compiler = real_compiler("emulator")
+    return ahead_of_time.build(arch, KERNEL_FILES, revision=revision(arch), compiler=compiler).code
+
+
+@pytest.fixture
+def code(arch: str) -> bytes:
+    """The code object of the kernels for `arch`."""
+    return _code(arch)

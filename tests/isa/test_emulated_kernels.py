@@ -1,0 +1,116 @@
+"""Both kernels' machine code on every AMD target: exact outputs, and no access outside the buffers.
+
+What this shows and what it does not: docs/targets.md.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from moesort_tune.sorting.check import check_outputs
+from moesort_tune.sorting.problem import KERNELS, KernelName
+from moesort_tune.sorting.sizes import oneshot_max_tokens
+from tests.isa.device import EmulatedDevice, emulated_kernels
+from tests.isa.waves import ORDERS, Order
+from tests.sorting import cases
+from tests.sorting.cases import Case
+
+COMPUTE_UNITS = 4
+"""Few, so that few workgroups zero moe_buf."""
+
+pytestmark = pytest.mark.parametrize("kernel", KERNELS)
+
+
+def sort_and_check(arch: str, code: bytes, kernel: KernelName, case: Case, order: Order = "forward") -> EmulatedDevice:
+    device = EmulatedDevice(arch, compute_units=COMPUTE_UNITS, order=order)
+    outputs = case.run(emulated_kernels(device, code), kernel)
+    check_outputs(outputs, case.expected, kernel=kernel, shape=f"{case.problem} on {arch}")
+    return device
+
+
+def everything_at_once(rows: int) -> Case:
+    """Every optional input and output, bad ids, masked experts, and a moe_buf that is not aligned at all."""
+    case = cases.with_mask(cases.uniform(rows, 5, 67, unit_size=24, moe_buf_bytes=4099), rank=1, ranks=3)
+    return cases.with_bad_ids(cases.with_tokens(case, rows - 3))
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("rows", [3, 70, 300])
+def test_every_option_at_once_is_exact(arch: str, code: bytes, kernel: KernelName, rows: int, order: Order) -> None:
+    """Protects all outputs together, and shows missing barriers: the order of waves must not matter."""
+    sort_and_check(arch, code, kernel, everything_at_once(rows), order)
+
+
+@pytest.mark.parametrize("tokens", [0, 1, 31, 32, 33, 65])
+@pytest.mark.parametrize("experts", [(1, 1), (63, 3), (65, 8)])
+def test_sizes_around_words_and_waves_are_exact(
+    arch: str, code: bytes, kernel: KernelName, tokens: int, experts: tuple[int, int]
+) -> None:
+    """Protects the edges: no rows, one row, a word of tokens and a wave of experts, one more and one less."""
+    num_experts, topk = experts
+    sort_and_check(arch, code, kernel, cases.uniform(tokens, topk, num_experts, unit_size=16))
+
+
+@pytest.mark.parametrize("shape", [(128, 4, 32), (256, 8, 32), (255, 255, 1), (1024, 9, 2)])
+def test_many_experts_are_exact(arch: str, code: bytes, kernel: KernelName, shape: tuple[int, int, int]) -> None:
+    """Protects the scan over experts across waves, up to the largest expert count and topk."""
+    num_experts, topk, unit_size = shape
+    sort_and_check(arch, code, kernel, cases.uniform(9, topk, num_experts, unit_size=unit_size))
+
+
+@pytest.mark.parametrize("tokens", [513, 1100])
+def test_several_chunks_are_exact(arch: str, code: bytes, kernel: KernelName, tokens: int) -> None:
+    """Protects the hand-over between the chunks of multiphase, and many words in oneshot."""
+    sort_and_check(arch, code, kernel, cases.uniform(tokens, 2, 12))
+
+
+@pytest.mark.parametrize("expert", [0, 66])
+def test_one_hot_expert_is_exact(arch: str, code: bytes, kernel: KernelName, expert: int) -> None:
+    """Protects ranks where all tokens meet in one expert, and 66 experts without a tile."""
+    sort_and_check(arch, code, kernel, cases.one_hot_expert(130, 67, expert))
+
+
+def test_masked_expert_may_repeat_in_a_row(arch: str, code: bytes, kernel: KernelName) -> None:
+    """Protects masks with a sentinel expert that is always off and stands in a row any number of times."""
+    case = cases.with_mask(cases.uniform(40, 4, 33), rank=0, ranks=2)
+    ids = case.inputs.topk_ids.copy()
+    ids[:, 1:] = 32
+    sort_and_check(arch, code, kernel, cases.with_ids(case, ids))
+
+
+def test_nothing_enabled_leaves_nothing(arch: str, code: bytes, kernel: KernelName) -> None:
+    """Protects a rank that owns no expert."""
+    case = cases.uniform(20, 2, 8)
+    case = replace(case, inputs=replace(case.inputs, local_expert_mask=np.zeros(8, np.int32)))
+    sort_and_check(arch, code, kernel, case)
+
+
+@pytest.mark.parametrize("tokens", [-1, 0, 20, 1000])
+def test_local_tokens_are_clamped(arch: str, code: bytes, kernel: KernelName, tokens: int) -> None:
+    """Protects the count on the device: below 0 and above the rows it means none and all."""
+    sort_and_check(arch, code, kernel, cases.with_tokens(cases.uniform(40, 3, 16), tokens))
+
+
+@pytest.mark.parametrize("moe_buf_bytes", [1, 15, 16, 4096, 65537])
+def test_moe_buf_of_any_alignment_is_zeroed(arch: str, code: bytes, kernel: KernelName, moe_buf_bytes: int) -> None:
+    """Protects the ends of moe_buf: odd sizes lie at odd addresses, the others 4 bytes past an aligned one."""
+    sort_and_check(arch, code, kernel, cases.uniform(2, 2, 8, moe_buf_bytes=moe_buf_bytes))
+
+
+@pytest.mark.parametrize("optional_outputs", [(), ("local_topk_ids",), ("m_indices",), ("reverse_sorted",)])
+def test_optional_outputs_are_independent(
+    arch: str, code: bytes, kernel: KernelName, optional_outputs: tuple[str, ...]
+) -> None:
+    """Protects callers that want some outputs only."""
+    case = replace(cases.with_mask(cases.uniform(34, 4, 32)), optional_outputs=optional_outputs)
+    sort_and_check(arch, code, kernel, case)
+
+
+def test_largest_oneshot_fits_into_the_targets_lds(arch: str, code: bytes, kernel: KernelName) -> None:
+    """Protects oneshot_max_tokens: the largest legal problem runs in the LDS of each target, 160 KiB on gfx950."""
+    device = EmulatedDevice(arch, compute_units=COMPUTE_UNITS)
+    tokens = oneshot_max_tokens(1024, 1, device.properties.lds_bytes)
+    launches = sort_and_check(arch, code, kernel, cases.uniform(tokens, 1, 1024, unit_size=1)).launches
+    if kernel == "oneshot":
+        assert launches[0].lds_bytes > device.properties.lds_bytes * 0.9
