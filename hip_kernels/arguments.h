@@ -33,15 +33,17 @@ struct SortingArguments {
   unsigned long long moe_buf_bytes;
 
   int32_t rows;
-  int32_t num_experts;
+  Divisor num_experts;
   Divisor topk;
   Divisor unit_size;
 
   // The launch: the first sorting_workgroups of the grid sort, the others zero moe_buf.
   int32_t sorting_workgroups;
-  int32_t chunk_tokens;  // tokens that one sorting workgroup of multiphase owns
-  int32_t pass_tokens;   // tokens whose bits are in LDS at a time; a multiple of 32
-  int32_t chunks;        // sorting workgroups of multiphase that own tokens
+  int32_t chunk_tokens;      // tokens that one sorting workgroup of multiphase owns
+  int32_t pass_tokens;       // tokens whose bits are in LDS at a time; a multiple of 32
+  int32_t chunks;            // sorting workgroups of multiphase that own tokens
+  int32_t chunk_groups;      // groups of threads among which a workgroup of multiphase adds up the chunks' counts
+  int32_t chunks_per_group;  // of which the last group may have fewer
 };
 
-DESCRIBE_LAUNCH(SortingArguments, arguments.rows, arguments.num_experts, arguments.topk.divisor)
+DESCRIBE_LAUNCH(SortingArguments, arguments.rows, arguments.num_experts.divisor, arguments.topk.divisor)

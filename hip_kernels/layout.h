@@ -18,6 +18,7 @@ struct SortingLds {
   uint32_t* next_row;      // [num_experts] row of the expert's first token of this pass; kNoRow if masked
   uint32_t* padding_row;   // [num_experts] row behind the expert's last token
   uint32_t* end_row;       // [num_experts] row behind the expert's last tile
+  uint32_t* chunk_sums;    // multiphase: [2, chunk_groups, num_experts] if there is more than one group
   uint16_t* local_ids;     // [num_experts] the expert's place among the enabled ones
   uint16_t* bits_before;   // [words, num_experts] bits in the words below this one
 };
@@ -27,7 +28,8 @@ __device__ __forceinline__ uint32_t vectors_of_bits(uint32_t num_experts, uint32
   return (words * num_experts + 3) / 4;
 }
 
-__device__ __forceinline__ SortingLds map_lds(uint32_t* memory, uint32_t num_experts, uint32_t words) {
+__device__ __forceinline__ SortingLds map_lds(uint32_t* memory, uint32_t num_experts, uint32_t words,
+                                              uint32_t chunk_sums = 0) {
   SortingLds lds;
   lds.wave_tiles = memory;
   lds.wave_enabled = lds.wave_tiles + kMaxWaves;
@@ -35,7 +37,8 @@ __device__ __forceinline__ SortingLds map_lds(uint32_t* memory, uint32_t num_exp
   lds.next_row = lds.bits + 4 * vectors_of_bits(num_experts, words);
   lds.padding_row = lds.next_row + num_experts;
   lds.end_row = lds.padding_row + num_experts;
-  lds.local_ids = reinterpret_cast<uint16_t*>(lds.end_row + num_experts);
+  lds.chunk_sums = lds.end_row + num_experts;
+  lds.local_ids = reinterpret_cast<uint16_t*>(lds.chunk_sums + chunk_sums);
   lds.bits_before = lds.local_ids + num_experts;
   return lds;
 }
@@ -73,7 +76,7 @@ __device__ __forceinline__ uint32_t tokens_to_read(const SortingArguments& argum
 
 // Thread e answers for expert e; the threads past the last expert answer for one that is off.
 __device__ __forceinline__ bool expert_is_enabled(const SortingArguments& arguments) {
-  if (threadIdx.x >= static_cast<uint32_t>(arguments.num_experts)) return false;
+  if (threadIdx.x >= arguments.num_experts.divisor) return false;
   return arguments.local_expert_mask == nullptr || arguments.local_expert_mask[threadIdx.x] != 0;
 }
 
@@ -89,7 +92,7 @@ __device__ __forceinline__ void clear_bits(const SortingLds& lds, uint32_t num_e
 __device__ __forceinline__ void mark_tokens(const SortingArguments& arguments, const SortingLds& lds,
                                             const Rows& rows) {
   const uint32_t topk = arguments.topk.divisor;
-  const uint32_t num_experts = arguments.num_experts;
+  const uint32_t num_experts = arguments.num_experts.divisor;
   const uint32_t end = smaller(rows.end, rows.tokens);
   const uint32_t pairs = rows.first < end ? (end - rows.first) * topk : 0;
   const int32_t* const ids = arguments.topk_ids + rows.first * topk;
@@ -146,7 +149,7 @@ __device__ __forceinline__ void place_experts(const SortingArguments& arguments,
   const uint32_t first_row = end_row - tiles * unit_size;
   const uint32_t local_id = enabled_below(arguments, lds, enabled_lanes);
   const uint32_t expert = threadIdx.x;
-  const uint32_t num_experts = arguments.num_experts;
+  const uint32_t num_experts = arguments.num_experts.divisor;
   if (expert >= num_experts) return;
   lds.next_row[expert] = enabled ? first_row + tokens.before : kNoRow;
   lds.padding_row[expert] = first_row + count;
@@ -192,7 +195,7 @@ __device__ __forceinline__ void write_pair(const SortingArguments& arguments, co
                                            const Pair& pair) {
   const uint32_t topk = arguments.topk.divisor;
   const uint32_t token = divide(pair.place, arguments.topk);
-  const uint32_t row = row_of(lds, arguments.num_experts, token, pair.expert);
+  const uint32_t row = row_of(lds, arguments.num_experts.divisor, token, pair.expert);
   uint32_t local_id = kNoExpert;
   if (row != kNoRow) {
     const uint32_t slot = pair.place - token * topk;
@@ -226,7 +229,7 @@ __device__ __forceinline__ void scatter_pairs(const SortingArguments& arguments,
 __device__ __forceinline__ void write_padding(const SortingArguments& arguments, const SortingLds& lds,
                                               const Share& share) {
   const uint32_t unit_size = arguments.unit_size.divisor;
-  const uint32_t places = arguments.num_experts * unit_size;
+  const uint32_t places = arguments.num_experts.divisor * unit_size;
   const uint32_t padding_id = arguments.rows | arguments.topk.divisor << 24;
 #pragma unroll 1
   for (uint32_t i = share.first(); i < places; i += share.stride()) {

@@ -38,13 +38,13 @@ __device__ __forceinline__ uint32_t words_of(const Rows& rows) {
 // The bits of `rows` in the workspace: [words, num_experts].
 __device__ __forceinline__ uint32_t* stored_bits(const SortingArguments& arguments, const Rows& rows) {
   const unsigned long long words = arguments.chunks + rows.first / kWordTokens;
-  return arguments.workspace + words * arguments.num_experts;
+  return arguments.workspace + words * arguments.num_experts.divisor;
 }
 
 // Thread e: copies expert e's bits of `rows` from LDS to the workspace and counts them.
 __device__ __forceinline__ uint32_t store_bits(const SortingArguments& arguments, const SortingLds& lds,
                                                const Rows& rows) {
-  const uint32_t num_experts = arguments.num_experts;
+  const uint32_t num_experts = arguments.num_experts.divisor;
   if (threadIdx.x >= num_experts) return 0;
   uint32_t* const stored = stored_bits(arguments, rows);
   uint32_t count = 0;
@@ -59,7 +59,7 @@ __device__ __forceinline__ uint32_t store_bits(const SortingArguments& arguments
 // The way back, with the number of bits before each word.
 __device__ __forceinline__ uint32_t load_bits(const SortingArguments& arguments, const SortingLds& lds,
                                               const Rows& rows) {
-  const uint32_t num_experts = arguments.num_experts;
+  const uint32_t num_experts = arguments.num_experts.divisor;
   if (threadIdx.x >= num_experts) return 0;
   const uint32_t* const stored = stored_bits(arguments, rows);
   uint32_t count = 0;
@@ -78,7 +78,7 @@ __device__ __forceinline__ uint32_t load_bits(const SortingArguments& arguments,
 extern "C" __global__ void __launch_bounds__(1024) moe_sorting_count(const SortingArguments arguments) {
   if (zeroed_instead(arguments)) return;
   HIP_DYNAMIC_SHARED(uint32_t, memory);
-  const uint32_t num_experts = arguments.num_experts;
+  const uint32_t num_experts = arguments.num_experts.divisor;
   const SortingLds lds = map_lds(memory, num_experts, arguments.pass_tokens / kWordTokens);
   const Rows chunk = own_chunk(arguments);
 
@@ -96,17 +96,44 @@ extern "C" __global__ void __launch_bounds__(1024) moe_sorting_count(const Sorti
   if (threadIdx.x < num_experts) arguments.workspace[blockIdx.x * num_experts + threadIdx.x] = count;
 }
 
-__device__ __forceinline__ ExpertTokens sum_chunks(const SortingArguments& arguments) {
+// Expert `expert`'s tokens in the chunks of one group of threads.
+__device__ __forceinline__ ExpertTokens sum_group(const SortingArguments& arguments, uint32_t expert, uint32_t group) {
+  const uint32_t num_experts = arguments.num_experts.divisor;
+  const uint32_t first = group * arguments.chunks_per_group;
+  const uint32_t end = smaller(first + arguments.chunks_per_group, arguments.chunks);
   ExpertTokens tokens = {0, 0};
-  const uint32_t num_experts = arguments.num_experts;
-  if (threadIdx.x >= num_experts) return tokens;
-  const uint32_t* const counts = arguments.workspace + threadIdx.x;
-  const uint32_t chunks = arguments.chunks;
-#pragma unroll 4
-  for (uint32_t chunk = 0; chunk < chunks; ++chunk) {
-    const uint32_t count = counts[chunk * num_experts];
+#pragma unroll 8
+  for (uint32_t chunk = first; chunk < end; ++chunk) {
+    const uint32_t count = arguments.workspace[chunk * num_experts + expert];
     tokens.total += count;
-    if (chunk < blockIdx.x) tokens.before += count;
+    tokens.before += chunk < blockIdx.x ? count : 0;
+  }
+  return tokens;
+}
+
+// Thread e: expert e's tokens in all chunks. Groups of num_experts threads add up a part of the chunks each, since one
+// thread's loads would wait for one another; the groups meet in LDS.
+__device__ __forceinline__ ExpertTokens sum_chunks(const SortingArguments& arguments, const SortingLds& lds) {
+  const uint32_t num_experts = arguments.num_experts.divisor;
+  const uint32_t groups = arguments.chunk_groups;
+  const uint32_t group = groups == 1 ? 0 : divide(threadIdx.x, arguments.num_experts);
+  const uint32_t expert = threadIdx.x - group * num_experts;
+  ExpertTokens tokens = {0, 0};
+  if (expert < num_experts && group < groups) tokens = sum_group(arguments, expert, group);
+  if (groups == 1) return tokens;
+
+  uint32_t* const totals = lds.chunk_sums;
+  uint32_t* const before = lds.chunk_sums + groups * num_experts;
+  if (group < groups) {
+    totals[threadIdx.x] = tokens.total;
+    before[threadIdx.x] = tokens.before;
+  }
+  __syncthreads();  // the sums of all groups are there
+  if (group != 0) return {0, 0};
+#pragma unroll 4
+  for (uint32_t other = threadIdx.x + num_experts; other < groups * num_experts; other += num_experts) {
+    tokens.total += totals[other];
+    tokens.before += before[other];
   }
   return tokens;
 }
@@ -116,8 +143,9 @@ __device__ __forceinline__ ExpertTokens sum_chunks(const SortingArguments& argum
 extern "C" __global__ void __launch_bounds__(1024) moe_sorting_scatter(const SortingArguments arguments) {
   if (zeroed_instead(arguments)) return;
   HIP_DYNAMIC_SHARED(uint32_t, memory);
-  const uint32_t num_experts = arguments.num_experts;
-  const SortingLds lds = map_lds(memory, num_experts, arguments.pass_tokens / kWordTokens);
+  const uint32_t num_experts = arguments.num_experts.divisor;
+  const uint32_t chunk_sums = arguments.chunk_groups == 1 ? 0 : 2 * arguments.chunk_groups * num_experts;
+  const SortingLds lds = map_lds(memory, num_experts, arguments.pass_tokens / kWordTokens, chunk_sums);
   const Share share = {blockIdx.x, static_cast<uint32_t>(arguments.sorting_workgroups)};
   const Share alone = {0, 1};
   const Rows chunk = own_chunk(arguments);
@@ -126,7 +154,7 @@ extern "C" __global__ void __launch_bounds__(1024) moe_sorting_scatter(const Sor
   const bool enabled = expert_is_enabled(arguments);
 
   uint32_t count = load_bits(arguments, lds, rows);
-  place_experts(arguments, lds, enabled, sum_chunks(arguments), share);
+  place_experts(arguments, lds, enabled, sum_chunks(arguments, lds), share);
   __syncthreads();  // the experts have their rows, and the bits of the first pass are in LDS
 #pragma unroll 1
   while (true) {

@@ -19,7 +19,7 @@ extern "C" __global__ void __launch_bounds__(1024) moe_sorting_oneshot(const Sor
     return;
   }
   HIP_DYNAMIC_SHARED(uint32_t, memory);
-  const uint32_t num_experts = arguments.num_experts;
+  const uint32_t num_experts = arguments.num_experts.divisor;
   const Rows rows = {0, static_cast<uint32_t>(arguments.rows), tokens_to_read(arguments)};
   const uint32_t words = (rows.end + kWordTokens - 1) / kWordTokens;
   const SortingLds lds = map_lds(memory, num_experts, words);

@@ -71,13 +71,15 @@ def _of_launch(arguments: SortingArguments, problem: Problem, launch: Launch) ->
     """`arguments` with what is different for each launch filled in."""
     own = SortingArguments.from_buffer_copy(arguments)
     own.rows = problem.rows
-    own.num_experts = problem.num_experts
+    own.num_experts = divisor(problem.num_experts)
     own.topk = divisor(problem.topk)
     own.unit_size = divisor(problem.unit_size)
     own.moe_buf = (arguments.moe_buf or 0) + launch.zero_begin
     own.moe_buf_bytes = launch.zero_end - launch.zero_begin
     own.sorting_workgroups = launch.sorting_workgroups
     own.chunks = launch.chunks
+    own.chunk_groups = launch.chunk_groups
+    own.chunks_per_group = -(-launch.chunks // launch.chunk_groups)
     own.chunk_tokens = launch.chunk_tokens
     own.pass_tokens = launch.pass_tokens
     return own

@@ -1,0 +1,128 @@
+"""Prints, in one run, the floors and both kernels' times over the grid of shapes that the kernels are judged by.
+
+Columns, in microseconds of one operator in a replayed graph: an empty kernel of one workgroup, a memset of moe_buf
+(tokens x 4096 x bfloat16), oneshot, multiphase, then the better kernel over the empty kernel and over the memset.
+
+    python scripts/bench_gpu.py [--tokens 1,16,64] [--shapes 8/2,128/4] [--rounds 5]
+"""
+
+import ctypes
+import statistics
+from collections.abc import Callable
+
+import click
+
+from moesort_tune.device import hip
+from moesort_tune.sorting.inputs import make_inputs
+from moesort_tune.sorting.kernels import SortingKernels
+from moesort_tune.sorting.launches import OneshotTooLargeError
+from moesort_tune.sorting.problem import KERNELS, Problem
+
+SHAPES = "8/2,32/4,128/4,128/8,256/8,384/8,512/10"
+TOKENS = "1,16,64,256,1024,4096,16384"
+MODEL_DIM = 4096
+LAUNCHES = 200
+EMPTY = b'struct Nothing { void* nothing; };\nextern "C" __global__ void empty(const Nothing nothing) {}\n'
+
+Work = Callable[[hip.Stream], None]
+
+
+class Nothing(ctypes.Structure):
+    """Arguments of the empty kernel."""
+
+    _fields_ = (("nothing", ctypes.c_void_p),)
+
+
+class Bench:
+    """One device, and graphs of LAUNCHES times the same work."""
+
+    def __init__(self, rounds: int, launches: int) -> None:
+        self.device = hip.open_device()
+        self.kernels = SortingKernels(self.device)
+        self.stream = self.device.stream()
+        self.rounds = rounds
+        self.launches = launches
+        self._events = (self.device.event(), self.device.event())
+
+    def graph(self, work: Work) -> hip.Graph:
+        def many(stream: hip.Stream) -> None:
+            for _ in range(self.launches):
+                work(stream)
+
+        return self.device.capture(self.stream, many)
+
+    def times_us(self, works: dict[str, Work]) -> dict[str, float]:
+        """Median microseconds of each work, its replays interleaved with the others'."""
+        graphs = {name: self.graph(work) for name, work in works.items()}
+        samples: dict[str, list[float]] = {name: [] for name in works}
+        for name, graph in graphs.items():  # the first replay uploads the graph
+            self._replay_us(graph)
+        for _ in range(self.rounds):
+            for name, graph in graphs.items():
+                samples[name].append(self._replay_us(graph))
+        for graph in graphs.values():
+            graph.destroy()
+        return {name: statistics.median(values) for name, values in samples.items()}
+
+    def _replay_us(self, graph: hip.Graph) -> float:
+        start, stop = self._events
+        start.record(self.stream)
+        graph.launch(self.stream)
+        stop.record(self.stream)
+        stop.synchronize()
+        return hip.elapsed_us(start, stop) / self.launches
+
+
+def empty_kernel(device: hip.Device) -> hip.PreparedLaunch:
+    """A kernel that does nothing, one workgroup of one wave."""
+    options = (f"--offload-arch={device.properties.arch}", "-std=c++17")
+    code = hip.compile_source(name="empty.hip", source=EMPTY, headers={}, options=options)
+    kernel = device.load(code).kernel("empty")
+    return kernel.prepare(grid=1, block=device.properties.wavefront_size, lds_bytes=0, arguments=Nothing())
+
+
+def bench_shape(bench: Bench, num_experts: int, topk: int, tokens: int) -> dict[str, float]:
+    """Times of everything that is legal for one shape."""
+    nbytes = tokens * MODEL_DIM * 2
+    problem = Problem(tokens, topk, num_experts, moe_buf_bytes=nbytes)
+    inputs = make_inputs(rows=tokens, topk=topk, num_experts=num_experts, seed=0)
+    with bench.kernels.prepare(problem, inputs) as prepared, bench.device.allocate(nbytes) as buffer:
+        works: dict[str, Work] = {
+            "empty": empty_kernel(bench.device).launch,
+            "memset": lambda stream: stream.memset(buffer, 0, nbytes),
+        }
+        for kernel in KERNELS:
+            try:
+                prepared.launches(kernel)
+            except OneshotTooLargeError:
+                continue
+            works[kernel] = lambda stream, kernel=kernel: prepared.launch(kernel, stream)  # type: ignore[misc]
+        return bench.times_us(works)
+
+
+@click.command()
+@click.option("--shapes", default=SHAPES, show_default=True, help="experts/topk, separated by commas")
+@click.option("--tokens", default=TOKENS, show_default=True)
+@click.option("--rounds", default=5, show_default=True, help="interleaved replays of each graph")
+@click.option("--launches", default=LAUNCHES, show_default=True, help="operators in one graph")
+def main(shapes: str, tokens: str, rounds: int, launches: int) -> None:
+    """Print floors and both kernels' times on the attached GPU."""
+    bench = Bench(rounds, launches)
+    properties = bench.device.properties
+    print(f"{properties.name}, {properties.arch}, {properties.compute_units} compute units, HIP {properties.hip_version}")
+    print("experts/topk  tokens    empty   memset  oneshot   multi  better/empty  better/memset  better-memset")
+    for shape in shapes.split(","):
+        num_experts, topk = map(int, shape.split("/"))
+        for count in map(int, tokens.split(",")):
+            times = bench_shape(bench, num_experts, topk, count)
+            best = min(times[kernel] for kernel in KERNELS if kernel in times)
+            oneshot = f"{times['oneshot']:8.2f}" if "oneshot" in times else "       -"
+            print(
+                f"{shape:>12} {count:7d} {times['empty']:8.2f} {times['memset']:8.2f} {oneshot} {times['multiphase']:7.2f}"
+                f" {best / times['empty']:13.2f} {best / times['memset']:14.2f} {best - times['memset']:14.2f}",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
