@@ -10,6 +10,9 @@ constexpr unsigned kWaveSize = 64;  // CDNA has wave64 only
 
 #if defined(__HIPCC_RTC__)
 #include "platform/integers.h"
+#ifndef HIP_DYNAMIC_SHARED  // ROCm 5's hiprtc does not bring it
+#define HIP_DYNAMIC_SHARED(type, name) extern __shared__ type name[]
+#endif
 #else
 #include "platform/amdgcn_builtins.h"
 #endif

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from moesort_tune.sorting.check import check_outputs
+from moesort_tune.sorting.kernels import SortingKernels
 from moesort_tune.sorting.problem import KERNELS, KernelName
 from moesort_tune.sorting.sizes import oneshot_max_tokens
 from tests.isa.device import EmulatedDevice, emulated_kernels
@@ -22,10 +23,14 @@ COMPUTE_UNITS = 4
 pytestmark = pytest.mark.parametrize("kernel", KERNELS)
 
 
+def check_case(kernels: SortingKernels, kernel: KernelName, case: Case) -> None:
+    shape = f"{case.problem} on {kernels.limits.arch}"
+    check_outputs(case.run(kernels, kernel), case.expected, kernel=kernel, shape=shape)
+
+
 def sort_and_check(arch: str, code: bytes, kernel: KernelName, case: Case, order: Order = "forward") -> EmulatedDevice:
     device = EmulatedDevice(arch, compute_units=COMPUTE_UNITS, order=order)
-    outputs = case.run(emulated_kernels(device, code), kernel)
-    check_outputs(outputs, case.expected, kernel=kernel, shape=f"{case.problem} on {arch}")
+    check_case(emulated_kernels(device, code), kernel, case)
     return device
 
 
