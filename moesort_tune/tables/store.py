@@ -1,4 +1,4 @@
-"""Tables on disk: reading what nobody vouches for, writing all or nothing, merging under a lock."""
+"""Tables on disk: written all or nothing, merged under a lock."""
 
 import contextlib
 import os
@@ -7,21 +7,17 @@ import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from filelock import FileLock
+
 from moesort_tune.tables.errors import RefusedError, TableError
+from moesort_tune.tables.files import load
 from moesort_tune.tables.merge import merge_entry
-from moesort_tune.tables.reader import MAX_BYTES, parse
+from moesort_tune.tables.reader import parse
 from moesort_tune.tables.schema import SCHEMA, Entry, Table
 from moesort_tune.tables.validation import check, to_table
 from moesort_tune.tables.writer import to_yaml
 
-
-def load(path: Path) -> Table:
-    """The table in `path`. Raises TableError naming file, place and reason."""
-    data = _read(path)
-    try:
-        return to_table(parse(data))
-    except RefusedError as error:
-        raise error.in_file(path) from error
+__all__ = ["add_entry", "load", "save", "update"]
 
 
 def save(path: Path, table: Table) -> None:
@@ -66,24 +62,9 @@ def update(path: Path, change: Callable[[Table | None], Table]) -> Table:
     return table
 
 
-def _read(path: Path) -> bytes:
-    """At most one byte more than a table may have. Raises TableError."""
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise TableError(f"{path} is not a file; name a table like tables/gfx942.yaml")
-        with path.open("rb") as file:
-            return file.read(MAX_BYTES + 1)
-    except FileNotFoundError as error:
-        raise TableError(f"{path} does not exist; `moesort-tune sweep --out {path}` makes it") from error
-    except OSError as error:
-        raise TableError(f"cannot read {path}: {error.strerror}") from error
-
-
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Holds the lock of the table; a hidden file beside it, which stays."""
-    from filelock import FileLock  # a reader of tables needs none
-
     with _told(f"cannot write {path}"):
         path = path.resolve()
         path.parent.mkdir(parents=True, exist_ok=True)

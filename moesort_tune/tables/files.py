@@ -1,0 +1,31 @@
+"""Reads a table that nobody vouches for. Apart from store.py, whose imports a serving process does not need."""
+
+import stat
+from pathlib import Path
+
+from moesort_tune.tables.errors import RefusedError, TableError
+from moesort_tune.tables.reader import MAX_BYTES, parse
+from moesort_tune.tables.schema import Table
+from moesort_tune.tables.validation import to_table
+
+
+def load(path: Path) -> Table:
+    """The table in `path`. Raises TableError naming file, place and reason."""
+    data = _read(path)
+    try:
+        return to_table(parse(data))
+    except RefusedError as error:
+        raise error.in_file(path) from error
+
+
+def _read(path: Path) -> bytes:
+    """At most one byte more than a table may have. Raises TableError."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise TableError(f"{path} is not a file; name a table like tables/gfx942.yaml")
+        with path.open("rb") as file:
+            return file.read(MAX_BYTES + 1)
+    except FileNotFoundError as error:
+        raise TableError(f"{path} does not exist; `moesort-tune sweep --out {path}` makes it") from error
+    except OSError as error:
+        raise TableError(f"cannot read {path}: {error.strerror}") from error
