@@ -15,7 +15,7 @@ from moesort_tune.sorting.check import check_outputs
 from moesort_tune.sorting.launches import OneshotTooLargeError
 from moesort_tune.sorting.problem import KERNELS, KernelName
 from moesort_tune.sorting.revision import KERNEL_FILES, revision
-from tests.isa import where
+from tests.isa import tinygrad_emulator, where
 from tests.isa.counts import LaunchCost, launch_cost
 from tests.isa.device import EmulatedDevice, emulated_kernels
 from tests.isa.program import EmulatedLaunch
@@ -151,10 +151,10 @@ def parse_list(text: str, known: tuple[str, ...]) -> tuple[str, ...]:
     return known if text == "all" else tuple(text.split(","))
 
 
-def build_for(arch: str, compiler: OffloadCompiler) -> Build:
+def build_for(arch: str, compiler: OffloadCompiler, options: tuple[str, ...]) -> Build:
     """The kernels of this checkout, with line tables, which change no instruction."""
     return ahead_of_time.build(
-        arch, KERNEL_FILES, revision=revision(arch), compiler=compiler, extra_options=("-gline-tables-only",)
+        arch, KERNEL_FILES, revision=revision(arch), compiler=compiler, extra_options=("-gline-tables-only", *options)
     )
 
 
@@ -165,16 +165,29 @@ def build_for(arch: str, compiler: OffloadCompiler) -> Build:
 @click.option("--tokens", default=",".join(map(str, TOKENS)), show_default=True)
 @click.option("--where", "show_where", is_flag=True, help="Also print which lines the busiest wave's instructions are.")
 @click.option("--compiler", help="clang++ to use; found by itself if left out.")
-def main(*, arch: str, kernel: str, shape: str, tokens: str, show_where: bool, compiler: str | None) -> None:
+@click.option("--option", "options", multiple=True, help="One more option for the compiler, to try it out.")
+def main(
+    *,
+    arch: str,
+    kernel: str,
+    shape: str,
+    tokens: str,
+    show_where: bool,
+    compiler: str | None,
+    options: tuple[str, ...],
+) -> None:
     """Run both kernels in the emulator (TINYGRAD_REPO) and print what the busiest wave executes.
 
     AITER's figures are those of gfx950 for every target. Cycles are a model, never to be quoted as measured.
 
     Example: python -m tests.isa.bench --shape 128/4,256/8 --tokens 1,64 --kernel oneshot --where
     """
+    reason = tinygrad_emulator.missing()
+    if reason is not None:
+        raise click.ClickException(f"emulator: not run because {reason}")
     found = ahead_of_time.find_compiler(compiler)
     archs = parse_list(arch, AMD_ARCHITECTURES)
-    builds = {name: build_for(name, found) for name in archs}
+    builds = {name: build_for(name, found, options) for name in archs}
     kernels: tuple[KernelName, ...] = tuple(name for name in KERNELS if kernel in {name, "all"})
     for name, build in builds.items():
         print_resources(build)

@@ -25,13 +25,14 @@ def report(launch: EmulatedLaunch, cost: LaunchCost, code: bytes) -> str:
     by_line: Counter[tuple[str, str]] = Counter()
     for executed in trace:
         chain = frames[executed.address - launch.base]
-        function = _readable(chain[-2][0]) if len(chain) > 1 else launch.kernel
+        # The two outermost functions below the kernel: a template's body, and the step inside it.
+        function = " > ".join(_readable(name) for name, _ in chain[-2:-4:-1]) or launch.kernel
         by_function[function][classify(launch.trace.code[executed.address].name)] += 1
         by_line[chain[0][1], function] += 1
     lines = [f"  {launch.kernel}: {cost.instructions} in wave {cost.wave} of workgroup {cost.workgroup[0]}"]
     for function, classes in sorted(by_function.items(), key=lambda item: -item[1].total()):
         parts = " ".join(f"{kind}={count}" for kind, count in classes.most_common())
-        lines.append(f"  {classes.total():6} {function:28} {parts}")
+        lines.append(f"  {classes.total():6} {function:44} {parts}")
     lines += [f"        {count:6} {line} in {function}" for (line, function), count in by_line.most_common(LINES_SHOWN)]
     return "\n".join(lines)
 
