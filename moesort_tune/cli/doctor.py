@@ -1,16 +1,16 @@
 """`moesort-tune doctor`: what is attached and installed, and what to do about what is missing."""
 
-import json
 import platform
 from dataclasses import asdict
-from importlib import metadata
 from typing import Any
 
 import click
 from rich.console import Console
 
+from moesort_tune import __version__
 from moesort_tune.cli.doctor_text import lines
 from moesort_tune.cli.found_tables import found_tables
+from moesort_tune.cli.output import print_json, results
 from moesort_tune.device import probing, releases
 from moesort_tune.device.architectures import ARCHITECTURES
 from moesort_tune.device.diagnosis import State, problems
@@ -33,11 +33,11 @@ def doctor(as_json: bool) -> None:
     """
     state = _look()
     if as_json:
-        click.echo(json.dumps(report(state), indent=2))
+        print_json(report(state))
         return
-    console = Console(soft_wrap=True)
+    console = results()
     for line in lines(state, about()):
-        console.print(line, highlight=False)
+        console.print(line, markup=True, soft_wrap=True)
 
 
 def _look() -> State:
@@ -53,7 +53,7 @@ def _look() -> State:
 def about() -> dict[str, str]:
     """Versions of this package and of what it runs on."""
     return {
-        "moesort_tune": metadata.version("moesort-tune"),
+        "moesort_tune": __version__,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
     }

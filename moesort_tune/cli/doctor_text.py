@@ -20,9 +20,9 @@ from moesort_tune.device.installed import Package
 _KIB, _GIB = 1 << 10, 1 << 30
 
 _FITS = {
-    "same": "made for ROCm {}",
+    "same": "fits ROCm {}",
     "near": "close to ROCm {}",
-    "foreign": "not made for ROCm {}",
+    "foreign": "does not fit ROCm {}",
 }
 
 

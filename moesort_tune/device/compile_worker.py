@@ -1,6 +1,7 @@
 """The child process of compiler.py: reads a request on standard input, writes device code to standard output."""
 
 import json
+import os
 import sys
 
 from moesort_tune.device import hip, libraries, sources
@@ -12,6 +13,8 @@ def main() -> int:
     """Exit status 0 with the code on standard output, or 1 with the reason on standard error."""
     request = json.load(sys.stdin)
     unit = Unit(**request["unit"])
+    output = os.dup(1)
+    os.dup2(2, 1)  # what a compiler prints must not get into the code
     try:
         libraries.adopt(libraries.RuntimeLibraries(**request["libraries"]))
         code = hip.compile_source(
@@ -23,7 +26,8 @@ def main() -> int:
     except MoesortTuneError as error:
         print(error, file=sys.stderr)
         return 1
-    sys.stdout.buffer.write(code)
+    with os.fdopen(output, "wb") as file:
+        file.write(code)
     return 0
 
 

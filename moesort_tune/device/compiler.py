@@ -9,12 +9,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from moesort_tune.device import cache, libraries, native_library, sources
-from moesort_tune.errors import MoesortTuneError
+from moesort_tune.device.remedies import REMEDIES, DeviceError
 
 COMPILE_SECONDS = 300
 
 
-class CompileError(MoesortTuneError):
+class CompileError(DeviceError):
     """hiprtc is missing, refused the source, or died."""
 
 
@@ -40,24 +40,27 @@ def compile_in_child(unit: Unit) -> bytes:
     """Compiles `unit` by hiprtc in another process, which may abort without taking this one along."""
     chosen = libraries.choose()
     request = json.dumps({"libraries": asdict(chosen), "unit": asdict(unit)})
-    answer = subprocess.run(
-        [sys.executable, "-m", "moesort_tune.device.compile_worker"],
-        input=request.encode(),
-        capture_output=True,
-        check=False,
-        timeout=COMPILE_SECONDS,
-    )
+    try:
+        answer = subprocess.run(
+            [sys.executable, "-m", "moesort_tune.device.compile_worker"],
+            input=request.encode(),
+            capture_output=True,
+            check=False,
+            timeout=COMPILE_SECONDS,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise CompileError(f"hiprtc ({chosen.hiprtc}) did not compile {unit.file} in {COMPILE_SECONDS} s") from error
     if answer.returncode == 0:
         return answer.stdout
     words = answer.stderr.decode(errors="replace").strip()
-    if answer.returncode < 0:
-        died = signal.Signals(-answer.returncode).name
-        raise CompileError(
-            f"hiprtc ({chosen.hiprtc}) died with {died} while compiling {unit.file} for {unit.target}; this ROCm is "
-            f"probably too old for {unit.target}: install a newer one, or build with `moesort-tune build --arch "
-            f"{unit.target}`{': ' + words if words else ''}"
-        )
-    raise CompileError(f"{unit.file} does not compile for {unit.target}: {words}")
+    if answer.returncode > 0:
+        raise CompileError(f"{unit.file} could not be compiled for {unit.target}: {words}")
+    died = signal.Signals(-answer.returncode).name
+    raise CompileError(
+        f"hiprtc ({chosen.hiprtc}) died with {died} while compiling {unit.file} for {unit.target}"
+        + (f": {words}" if words else ""),
+        REMEDIES["compiler died"],
+    )
 
 
 def _key(unit: Unit) -> str:

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+OPT_ROCM = Path("/opt/rocm")
+"""Where ROCm is where nothing else is said."""
+
 
 @dataclass(frozen=True)
 class Package:
@@ -79,7 +82,7 @@ def rocm_installations() -> Iterable[tuple[str, Path]]:
     for variable in ("ROCM_PATH", "ROCM_HOME"):
         if os.environ.get(variable):
             yield variable, Path(os.environ[variable])
-    yield "/opt/rocm", Path("/opt/rocm")
+    yield str(OPT_ROCM), OPT_ROCM
 
 
 def package_folder(name: str) -> Path | None:

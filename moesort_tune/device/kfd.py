@@ -17,18 +17,26 @@ class KfdGpu:
 
 
 def gpus(topology: Path = TOPOLOGY) -> tuple[KfdGpu, ...] | None:
-    """The GPUs that the driver lists, by node; None where it lists nothing that may be read, as in some containers."""
+    """The GPUs that the driver lists and that may be seen from here, by node.
+
+    None where there may be some that cannot be seen: in a container that was given none of them, or no sysfs.
+    """
     try:
         files = {int(path.name): path / "properties" for path in topology.iterdir() if path.name.isdecimal()}
-        nodes = {node: _properties(files[node].read_text()) for node in sorted(files)}
+    except OSError:
+        return None
+    nodes = {node: _properties(files[node]) for node in sorted(files)}
+    # CPUs are nodes too, without SIMDs.
+    found = tuple(_gpu(node, values) for node, values in nodes.items() if values and values.get("simd_count"))
+    return None if not found and None in nodes.values() else found
+
+
+def _properties(file: Path) -> dict[str, int] | None:
+    """Lines 'name value'; None for a node of which this container may not know."""
+    try:
+        return {name: int(value) for name, value in map(str.split, file.read_text().splitlines())}
     except (OSError, ValueError):
         return None
-    # CPUs are nodes too, without SIMDs; a node whose file is empty is one that a container may not see.
-    return tuple(_gpu(node, values) for node, values in nodes.items() if values.get("simd_count"))
-
-
-def _properties(text: str) -> dict[str, int]:
-    return {name: int(value) for name, value in (line.split() for line in text.splitlines() if line.strip())}
 
 
 def _gpu(node: int, values: dict[str, int]) -> KfdGpu:

@@ -17,6 +17,7 @@ Symptom = Literal[
     "unknown architecture",
     "code for another GPU",
     "no hiprtc",
+    "compiler died",
     "no HIP library",
     "two HIP libraries",
     "replaced library",
@@ -66,6 +67,10 @@ REMEDIES: dict[Symptom, str] = {
     "no hiprtc": (
         "install the run-time compiler of the same ROCm (it comes with the package hip-runtime-amd), or compile ahead "
         "of time with `moesort-tune build --arch ... --out DIR` and set MOESORT_TUNE_CODE_OBJECTS=DIR"
+    ),
+    "compiler died": (
+        "this ROCm is probably too old for the GPU: install a newer one (gfx950 needs 7.0), or compile ahead of time "
+        "with `moesort-tune build --arch ... --out DIR` and set MOESORT_TUNE_CODE_OBJECTS=DIR"
     ),
     "no HIP library": "install ROCm (package hip-runtime-amd), or name the folder where it lies in ROCM_PATH",
     "two HIP libraries": (
@@ -127,6 +132,9 @@ _SYMPTOMS: dict[str, Symptom] = {
 }
 """What HIP's error names say by themselves; those of _NO_DEVICE are said by the machine."""
 
+_OF_HARDWARE: set[Symptom] = {"launch failed", "refused launch"}
+"""What the host runtime explains itself, by kernel, workgroup and place."""
+
 
 class DeviceError(MoesortTuneError):
     """A failure below or around the GPU. what: what happened; remedy: what to do about it, '' where none is known."""
@@ -139,15 +147,17 @@ class DeviceError(MoesortTuneError):
 
 def of_hip_error(name: str, runtime: str, machine: Machine | None = None) -> str:
     """What to do about HIP's error `name` on `machine` (by default this one); '' where nothing is known."""
-    if name in _NO_DEVICE:
+    if name in _NO_DEVICE and runtime != "host":
         return REMEDIES[why_no_device(runtime, machine or this_machine())]
     symptom = _SYMPTOMS.get(name)
-    return REMEDIES[symptom] if symptom else ""
+    if symptom is None or (runtime == "host" and symptom in _OF_HARDWARE):
+        return ""
+    return REMEDIES[symptom]
 
 
 def why_no_device(runtime: str, machine: Machine) -> Symptom:
-    """Which of the causes of a runtime without a device it is: HIP has one error for all of them."""
-    if runtime != "amd":
+    """Which of the causes it is that 'amd' or 'cuda' has no device: HIP has one error for all of them."""
+    if runtime == "cuda":
         return "devices hidden" if "CUDA_VISIBLE_DEVICES" in machine.environment else "no NVIDIA device"
     if not machine.kfd:
         return "no kfd"

@@ -1,0 +1,134 @@
+"""`moesort-tune doctor`: what it prints on machines of several kinds."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from moesort_tune.cli.doctor import doctor
+from moesort_tune.cli.found_tables import found_tables
+from moesort_tune.device import probing
+from moesort_tune.device.amd_libraries import Candidate
+from moesort_tune.device.diagnosis import Failure, RuntimeState, State, TableState
+from moesort_tune.device.remedies import REMEDIES
+from moesort_tune.sorting.revision import revision
+from tests.device import states
+from tests.tables import examples
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Runs doctor on a recorded state."""
+
+    def on(state: State, *options: str) -> Result:
+        monkeypatch.setattr(probing, "look", lambda **_: state)
+        result = CliRunner().invoke(doctor, options)
+        assert result.exit_code == 0, result.output
+        return result
+
+    return on
+
+
+def test_report_without_a_gpu_reads_as_help(run: Any) -> None:
+    """Protects newcomers: what to do next, and nothing that sounds broken."""
+    text = run(states.BARE).stdout
+    assert "To be put right" not in text
+    assert "GPU: none is attached (there is no /dev/kfd)" in text
+    assert "nothing is wrong" in text
+    assert text.endswith("`moesort-tune sweep` would measure on moesort-tune host (host, host runtime).\n")
+    for word in ("error", "failed", "Traceback"):
+        assert word not in text
+
+
+def test_report_of_a_fitting_container_names_what_would_be_used(run: Any) -> None:
+    """Protects the page that somebody with an MI300X sends back."""
+    text = run(states.CONTAINER).stdout
+    assert "AMD Instinct MI300X: gfx942:sramecc+:xnack-, 304 compute units, waves of 64, 64 KiB of LDS" in text
+    assert "7.2.2.562.43 (fits ROCm 7.2)" in text
+    assert "/opt/rocm/lib/libamdhip64.so (the one to use)" in text
+    assert "2.9.0a0+git1234 (ROCm (HIP 7.2.26015))" in text
+
+
+def test_report_of_a_misfit_prints_the_pip_command(run: Any) -> None:
+    """Protects the one command that puts it right."""
+    rocm = (Candidate("/opt/rocm/lib/libamdhip64.so", "/opt/rocm", "6.4.1"),)
+    text = run(replace(states.CONTAINER, rocm=rocm)).stdout
+    assert "To be put right" in text
+    assert "pip install 'hip-python~=6.4.0'" in text
+
+
+def test_report_is_made_when_a_driver_crashes(run: Any) -> None:
+    """Protects the exit status: doctor succeeds whenever it could report."""
+    dead = RuntimeState("amd", failure=Failure("asked for its devices, its process ended with SIGSEGV"))
+    text = run(states.with_amd(dead)).stdout
+    assert "amd runtime: asked for its devices, its process ended with SIGSEGV" in text
+    assert REMEDIES["runtime died"] in text
+
+
+def test_brackets_in_paths_are_printed(run: Any) -> None:
+    """Protects table errors and folders, whose brackets are no markup."""
+    table = TableState("[x].yaml", "./tables", refused="[x].yaml: tables[0].rows[3].topk: expected int >= 1, got [red]")
+    assert table.refused in run(replace(states.BARE, tables=(table,))).stdout
+
+
+def test_json_has_what_scripts_read(run: Any) -> None:
+    """Protects the names that scripts and bug reports rely on."""
+    report = json.loads(run(states.CONTAINER, "--json").stdout)
+    keys = {"revisions", "runtimes", "devices", "compilers", "hip_python", "torch", "aiter", "tables", "problems"}
+    assert keys <= report.keys()
+    assert report["revisions"] == states.REVISIONS
+    assert [(device["runtime"], device["arch"]) for device in report["devices"]] == [
+        ("amd", "gfx942"),
+        ("host", "host"),
+    ]
+    assert report["hip_python"] == {
+        "version": "7.2.2.562.43",
+        "rocm": "7.2",
+        "fit": "same",
+        "pip": "pip install 'hip-python~=7.2.0'",
+    }
+    assert report["problems"] == [
+        {
+            "subject": "table",
+            "what": "there is none for gfx942 yet",
+            "remedy": REMEDIES["no table"],
+            "serious": False,
+        }
+    ]
+
+
+def test_doctor_reports_on_this_machine(tmp_path: Path) -> None:
+    """Protects the whole way, child processes included: the host runtime answers on every machine."""
+    command = [sys.executable, "-c", "from moesort_tune.cli.doctor import doctor; doctor()", "--json"]
+    answer = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    report = json.loads(answer.stdout)
+    assert report["revisions"]["gfx950"] == revision("gfx950")
+    assert [device["arch"] for device in report["devices"] if device["runtime"] == "host"] == ["host"]
+    assert report["hip_python"]["version"]
+
+
+def test_tables_are_found_in_their_order_and_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Protects what a process started here would read; a folder that is named twice is read once."""
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables" / "gfx942.yaml").write_text(examples.EXAMPLE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MOESORT_TUNE_TABLE", str(tmp_path / "tables"))
+    (table,) = [table for table in found_tables() if table.origin != "shipped"]
+    assert (table.origin, table.arch, table.refused) == ("MOESORT_TUNE_TABLE", "gfx942", "")
+
+
+@pytest.mark.parametrize(("name", "content"), [("broken.yaml", "schema: 2\n"), ("absent.yaml", None)])
+def test_table_that_cannot_be_used_is_found_with_its_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, content: str | None
+) -> None:
+    """Protects against a table that is named and not used, and nobody noticing."""
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    monkeypatch.setenv("MOESORT_TUNE_TABLE", str(tmp_path / name))
+    table = found_tables()[0]
+    assert str(tmp_path / name) in table.refused

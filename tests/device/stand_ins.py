@@ -1,0 +1,106 @@
+"""Machines that are not here: small libraries in the places where PyTorch, ROCm's wheels and ROCm itself put theirs."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from moesort_tune.shipped import kernels_folder
+
+SOURCE = Path(__file__).parent / "stand_in" / "hip.c"
+
+ANSWER_SECONDS = 120
+
+HIDDEN = ("ROCM_PATH", "ROCM_HOME", "LD_LIBRARY_PATH", "LD_PRELOAD", "MOESORT_TUNE_RUNTIME", "PYTHONPATH")
+"""Variables that would lead to a library of this machine."""
+
+
+def library(path: Path, hip: str, *flags: str) -> Path:
+    """A stand-in at `path` that says it is HIP version `hip`, '7.2.53211'."""
+    major, minor, patch = map(int, hip.split("."))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    include = f"-I{kernels_folder() / 'runtimes' / 'cuda'}"
+    number = f"-DHIP_VERSION={major * 10_000_000 + minor * 100_000 + patch}"
+    soname = f"-Wl,-soname,{path.name}"
+    subprocess.run(["cc", "-shared", "-fPIC", include, number, soname, *flags, SOURCE, "-o", path], check=True)
+    return path
+
+
+def libraries(folder: Path, hip: str, suffix: str = "") -> Path:
+    """libamdhip64.so and libhiprtc.so, their names with `suffix`, in `folder`; returns the first."""
+    library(folder / f"libhiprtc.so{suffix}", hip, "-DWITH_HIPRTC")
+    return library(folder / f"libamdhip64.so{suffix}", hip)
+
+
+def rocm_installation(root: Path, release: str, hip: str) -> Path:
+    """ROCm as its Debian packages lay it out below /opt/rocm: versioned files and links to them."""
+    real = libraries(root / "lib", hip, ".7.2.70200")
+    for name in ("libamdhip64.so", "libhiprtc.so"):
+        (root / "lib" / f"{name}.7").symlink_to(f"{name}.7.2.70200")
+        (root / "lib" / name).symlink_to(f"{name}.7")
+    _write(root / ".info" / "version", f"{release}-43\n")
+    return real
+
+
+def torch_wheel(site: Path, version: str, hip: str) -> Path:
+    """PyTorch's own ROCm wheel: the libraries in torch/lib, mapped by `import torch`."""
+    real = libraries(site / "torch" / "lib", hip)
+    _torch(site, version, hip, f"import ctypes\nctypes.CDLL({str(real)!r})\n")
+    return real
+
+
+def torch_without_libraries(site: Path, version: str, hip: str | None, maps: Path | None = None) -> None:
+    """A torch that brings no HIP: built for the CPU, or for a ROCm whose library `maps` its import maps."""
+    _torch(site, version, hip, f"import ctypes\nctypes.CDLL({str(maps)!r})\n" if maps else "")
+
+
+def _torch(site: Path, version: str, hip: str | None, source: str) -> None:
+    _write(site / "torch" / "__init__.py", source)
+    words = f"__version__ = '{version}'\ncuda: Optional[str] = None\nhip: Optional[str] = {hip!r}\n"
+    _write(site / "torch" / "version.py", f"from typing import Optional\n{words}")
+
+
+def rocm_wheels(site: Path, release: str, hip: str) -> Path:
+    """ROCm as wheels: only versioned files, in a package of its own beside rocm_sdk."""
+    _write(site / "rocm_sdk" / "__init__.py", "")
+    _write(site / "_rocm_sdk_core" / "__init__.py", "")
+    metadata = f"Metadata-Version: 2.1\nName: rocm-sdk-core\nVersion: {release}\n"
+    _write(site / f"rocm_sdk_core-{release}.dist-info" / "METADATA", metadata)
+    return libraries(site / "_rocm_sdk_core" / "lib", hip, ".7")
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def run(script: str, *, site: Path | None = None, opt_rocm: Path | None = None, **environment: str) -> Any:
+    """Runs Python in a process of its own, with hip-python, and returns what it printed as JSON.
+
+    site: a folder of packages before the installed ones; opt_rocm: what stands for /opt/rocm (by default nothing).
+    Raises AssertionError with the process's words where it fails.
+    """
+    prologue = f"""
+import json
+from pathlib import Path
+from moesort_tune.device import installed
+installed.OPT_ROCM = Path({str(opt_rocm or "/nonexistent")!r})
+"""
+    answer = subprocess.run(
+        [sys.executable, "-c", prologue + script],
+        env=clean_environment(site, **environment),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=ANSWER_SECONDS,
+    )
+    assert answer.returncode == 0, answer.stderr
+    return json.loads(answer.stdout.splitlines()[-1])
+
+
+def clean_environment(site: Path | None = None, **environment: str) -> dict[str, str]:
+    """This process's environment without what would point to another ROCm, and with `environment`."""
+    kept = {name: value for name, value in os.environ.items() if name not in HIDDEN}
+    return kept | ({"PYTHONPATH": str(site)} if site else {}) | environment

@@ -1,0 +1,65 @@
+"""Versions of installed packages, read without importing anything."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from moesort_tune.device import installed
+from tests.device import stand_ins
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of packages before the installed ones."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("version", "hip", "build"),
+    [
+        ("2.9.0+rocm7.2", "7.2.26015-fc0010cf6a", "ROCm 7.2"),
+        ("2.9.0a0+git1234", "7.2.26015-fc0010cf6a", "ROCm (HIP 7.2.26015)"),
+        ("2.13.0+cpu", None, "CPU"),
+    ],
+)
+def test_torch_is_told_by_its_build(site: Path, version: str, hip: str | None, build: str) -> None:
+    """Protects the question that matters on an AMD machine: which GPU was this torch built for."""
+    stand_ins.torch_without_libraries(site, version, hip)
+    package = installed.torch_package()
+    assert package is not None
+    assert (package.version, package.build) == (version, build)
+    assert "torch" not in sys.modules
+
+
+def test_cuda_build_is_told_by_its_cuda(site: Path) -> None:
+    """Protects the CUDA builds, whose version.py has the same form."""
+    (site / "torch").mkdir()
+    (site / "torch" / "__init__.py").write_text("raise ImportError('must not be imported')")
+    (site / "torch" / "version.py").write_text("__version__ = '2.13.0'\ncuda: Optional[str] = '13.0'\nhip = None\n")
+    package = installed.torch_package()
+    assert package is not None
+    assert package.build == "CUDA 13.0"
+
+
+def test_folder_that_is_only_called_torch_is_none(site: Path) -> None:
+    """Protects a project folder of that name, which Python takes for a package."""
+    (site / "torch").mkdir()
+    (site / "aiter").mkdir()
+    assert installed.torch_package() is None
+    assert installed.aiter_package() is None
+
+
+def test_hip_python_is_told_by_its_release() -> None:
+    """Protects the version that is compared with ROCm's: of hip-python 7 as of the bindings of 10."""
+    package = installed.hip_python_package()
+    assert package is not None
+    assert int(package.version.partition(".")[0]) in (6, 7, 10)
+
+
+def test_rocm_folder_tells_its_release(tmp_path: Path) -> None:
+    """Protects /opt/rocm/.info/version, which carries a build number."""
+    stand_ins.rocm_installation(tmp_path, "7.2.0", "7.2.53211")
+    assert installed.rocm_of_installation(tmp_path) == "7.2.0"
+    assert installed.rocm_of_installation(tmp_path / "lib") == ""

@@ -1,0 +1,184 @@
+"""What doctor makes of the state of a machine."""
+
+from dataclasses import replace
+
+import pytest
+
+from moesort_tune.device.amd_libraries import Candidate
+from moesort_tune.device.diagnosis import CacheState, Failure, Problem, RuntimeState, State, TableState, problems
+from moesort_tune.device.installed import Package
+from moesort_tune.device.kfd import KfdGpu
+from moesort_tune.device.machine import Machine
+from moesort_tune.device.remedies import REMEDIES
+from tests.device import states
+
+
+def serious(state: State) -> list[Problem]:
+    """The problems that stop something."""
+    return [problem for problem in problems(state) if problem.serious]
+
+
+def of(subject: str, state: State) -> Problem:
+    """The one problem of a subject."""
+    (found,) = [problem for problem in problems(state) if problem.subject == subject]
+    return found
+
+
+def test_machine_without_a_gpu_has_nothing_to_put_right() -> None:
+    """Protects newcomers: a machine without a GPU is not broken."""
+    assert serious(states.BARE) == []
+    assert of("GPU", states.BARE).remedy.startswith("nothing is wrong: everything but a GPU's timings works")
+
+
+def test_everything_that_is_said_has_a_remedy() -> None:
+    """Protects the promise of the command: each line says what to do."""
+    dead = RuntimeState("amd", failure=Failure("its process ended with SIGSEGV"))
+    for state in (states.BARE, states.CONTAINER, states.with_amd(dead), replace(states.BARE, hip_python=None)):
+        assert all(problem.remedy for problem in problems(state))
+
+
+def test_fitting_container_only_lacks_a_table() -> None:
+    """Protects the machine that this project is for: the one thing left is to measure."""
+    assert [problem.subject for problem in problems(states.CONTAINER)] == ["table"]
+    assert of("table", states.CONTAINER).what == "there is none for gfx942 yet"
+
+
+def test_failure_of_an_attached_gpu_is_serious_and_keeps_its_remedy() -> None:
+    """Protects what the HIP error itself said to do."""
+    failure = Failure("hipGetDeviceCount failed with hipErrorNoDevice (100)", REMEDIES["kfd forbidden"])
+    machine = replace(states.CONTAINER.machine, forbidden=("/dev/kfd",))
+    found = of("amd runtime", states.with_amd(RuntimeState("amd", "/opt/rocm/x.so", failure=failure), machine))
+    assert found == Problem("amd runtime", failure.what, REMEDIES["kfd forbidden"], serious=True)
+
+
+def test_installed_rocm_without_a_gpu_is_not_a_problem() -> None:
+    """Protects build machines: ROCm is there, a GPU is not, and nobody expects one."""
+    failure = Failure("hipGetDeviceCount failed with hipErrorNoDevice (100)", REMEDIES["no kfd"])
+    state = states.with_amd(RuntimeState("amd", "/opt/rocm/x.so", "7.2.53211", failure=failure), Machine())
+    assert serious(state) == []
+    assert of("GPU", state).what == "none is attached (there is no /dev/kfd)"
+
+
+def test_gpu_without_kernels_is_named_but_not_serious() -> None:
+    """Protects laptops whose processor has an AMD GPU: the host runtime is theirs."""
+    machine = Machine(kfd=True, kfd_gpus=(KfdGpu(1, "gfx1103", 12, 65536),))
+    state = replace(states.BARE, machine=machine)
+    assert serious(state) == []
+    assert of("GPU", state).what.startswith("a gfx1103 is attached; the kernels are for gfx90a, gfx942, gfx950")
+
+
+def test_too_old_rocm_is_told_by_what_it_lacks() -> None:
+    """Protects distributions' old packages: the missing call says more than its consequences."""
+    old = RuntimeState("amd", "/usr/lib/x.so.5", "5.2.21153", missing_calls=("hipGetDevicePropertiesR0600",))
+    found = of("amd runtime", states.with_amd(old))
+    assert found.what == "/usr/lib/x.so.5 (HIP 5.2.21153) lacks hipGetDevicePropertiesR0600"
+    assert found.remedy == REMEDIES["missing call"]
+    assert found.serious
+
+
+def test_missing_hiprtc_is_serious_where_there_is_a_device() -> None:
+    """Protects a GPU for which nothing can be compiled."""
+    state = states.with_amd(replace(states.AMD, compiler="", compiler_failure=Failure("libhiprtc.so is not there")))
+    assert of("amd run-time compiler", state).remedy == REMEDIES["no hiprtc"]
+    assert serious(state) == [of("amd run-time compiler", state)]
+
+
+@pytest.mark.parametrize(
+    ("version", "release", "command", "is_serious"),
+    [
+        ("10.0.0.0.1.2", "7.2.0", "pip install 'hip-python~=7.2.0'", True),
+        ("7.2.2.562.43", "6.4.1", "pip install 'hip-python~=6.4.0'", True),
+        ("7.1.0.555.40", "7.2.0", "pip install 'hip-python~=7.2.0'", False),
+    ],
+)
+def test_hip_python_of_another_release_is_answered_with_the_command(
+    version: str, release: str, command: str, is_serious: bool
+) -> None:
+    """Protects the exact pip command for the ROCm that is there."""
+    state = replace(
+        states.CONTAINER,
+        hip_python=Package("hip-python", version, "/site"),
+        rocm=(Candidate("/opt/rocm/lib/libamdhip64.so", "/opt/rocm", release),),
+    )
+    found = of("hip-python", state)
+    assert (found.remedy, found.serious) == (command, is_serious)
+    assert found.what.startswith(f"{version} was not made for ROCm")
+
+
+def test_rocm_that_hides_its_release_is_told_by_its_hip_version() -> None:
+    """Protects distributions' ROCm, which has no .info/version."""
+    rocm = (Candidate("libamdhip64.so.6", "the loader"),)
+    state = replace(states.with_amd(replace(states.AMD, hip_version="6.4.43483")), rocm=rocm)
+    assert of("hip-python", state).remedy == "pip install 'hip-python~=6.4.0'"
+
+
+def test_hip_version_of_rocm_10_is_not_taken_for_its_release() -> None:
+    """Protects ROCm 10, whose HIP calls itself 7.15."""
+    rocm = (Candidate("libamdhip64.so.7", "the loader"),)
+    state = replace(states.with_amd(replace(states.AMD, hip_version="7.15.26333")), rocm=rocm)
+    assert state.rocm_release is None
+    assert not any(problem.subject == "hip-python" for problem in problems(state))
+
+
+def test_missing_hip_python_is_said_once() -> None:
+    """Protects against the same cause under the name of every runtime."""
+    failed = tuple(RuntimeState(name, failure=Failure("hip-python cannot be imported")) for name in ("amd", "cuda"))
+    state = replace(states.CONTAINER, hip_python=None, runtimes=(*failed, states.HOST))
+    assert [(problem.subject, problem.remedy) for problem in serious(state)] == [
+        ("hip-python", "pip install 'hip-python~=7.2.0'")
+    ]
+
+
+def test_torch_for_another_gpu_is_named_on_an_amd_machine() -> None:
+    """Protects the common accident: pip's own torch over the container's ROCm build."""
+    torch = Package("torch", "2.13.0", "/site/torch", "CUDA 13.0")
+    found = of("torch", replace(states.CONTAINER, torch=torch))
+    assert found.what == "2.13.0 is a CUDA 13.0 build on a machine with an AMD GPU"
+
+
+def test_refused_table_is_serious_and_told_with_its_reason() -> None:
+    """Protects a deployment against a table that is silently not used."""
+    table = TableState("t.yaml", "MOESORT_TUNE_TABLE", refused="t.yaml: tables[0].rows[3].topk: expected int >= 1")
+    found = of("table", replace(states.BARE, tables=(table, _table("host", REVISIONS["host"]))))
+    assert (found.what, found.serious) == (table.refused, True)
+
+
+def test_table_of_other_kernels_is_told_by_their_revision() -> None:
+    """Protects against stale tables: the file is there and none of its decisions are used."""
+    state = replace(states.BARE, tables=(_table("host", "older"),))
+    assert of("table", state).what == "host.yaml was measured with other kernels than these (40d6000000000000)"
+
+
+def test_published_table_is_not_called_stale() -> None:
+    """Protects tables of published figures, which carry no revision."""
+    state = replace(states.BARE, tables=(TableState("p.yaml", "shipped", "host", (4,), ()),))
+    assert not any(problem.subject == "table" for problem in problems(state))
+
+
+def test_folder_that_cannot_be_written_is_serious() -> None:
+    """Protects read-only containers: nothing can be compiled there."""
+    state = replace(
+        states.BARE, cache=CacheState("/cache", Failure("cannot write into /cache (Read-only file system)"))
+    )
+    assert of("cache", state).remedy == REMEDIES["cache not writable"]
+    assert of("cache", state).serious
+
+
+def test_overridden_architecture_is_pointed_out() -> None:
+    """Protects tables from being filed under an architecture that is not there."""
+    machine = replace(states.CONTAINER.machine, environment={"HSA_OVERRIDE_GFX_VERSION": "9.4.2"})
+    assert "HSA_OVERRIDE_GFX_VERSION=9.4.2" in of("environment", replace(states.CONTAINER, machine=machine)).what
+
+
+def test_serious_problems_come_first() -> None:
+    """Protects the reader of a long report."""
+    found = problems(states.with_amd(RuntimeState("amd", failure=Failure("its process ended with SIGSEGV"))))
+    assert [problem.serious for problem in found] == sorted((problem.serious for problem in found), reverse=True)
+    assert found[0].remedy == REMEDIES["runtime died"]
+
+
+REVISIONS = states.REVISIONS
+
+
+def _table(arch: str, revision: str) -> TableState:
+    return TableState(f"{arch}.yaml", "./tables", arch, (4,), (revision,))

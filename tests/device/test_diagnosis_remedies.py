@@ -1,0 +1,131 @@
+"""Failures of real machines, and that the error says what to do about them as doctor does."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from moesort_tune.device import remedies
+from moesort_tune.device.kfd import KfdGpu
+from moesort_tune.device.machine import Machine
+from moesort_tune.device.remedies import REMEDIES, Symptom
+from tests.device import stand_ins
+
+GPU = (KfdGpu(1, "gfx942", 304, 65536),)
+HIDDEN = {"HIP_VISIBLE_DEVICES": "-1"}
+
+
+@pytest.mark.parametrize(
+    ("machine", "symptom"),
+    [
+        (Machine(), "no kfd"),
+        (Machine(kfd=True, kfd_gpus=GPU, forbidden=("/dev/kfd",)), "kfd forbidden"),
+        (Machine(kfd=True, kfd_gpus=None, forbidden=("/dev/dri/renderD128",), environment=HIDDEN), "kfd forbidden"),
+        (Machine(kfd=True, kfd_gpus=GPU, environment=HIDDEN), "devices hidden"),
+        (Machine(kfd=True, kfd_gpus=(), environment=HIDDEN), "no AMD GPU"),
+        (Machine(kfd=True, kfd_gpus=GPU), "HIP sees no device"),
+    ],
+)
+def test_no_device_has_the_cause_that_the_machine_shows(machine: Machine, symptom: Symptom) -> None:
+    """Protects the remedy: HIP tells a lack of permission, hidden devices and an empty machine apart by nothing."""
+    assert remedies.why_no_device("amd", machine) == symptom
+    assert remedies.of_hip_error("hipErrorNoDevice", "amd", machine) == REMEDIES[symptom]
+
+
+def test_hidden_nvidia_devices_are_told_by_their_own_variable() -> None:
+    """Protects the cuda runtime: HIP_VISIBLE_DEVICES means nothing to NVIDIA's driver."""
+    assert remedies.why_no_device("cuda", Machine(nvidia=True, environment=HIDDEN)) == "no NVIDIA device"
+    hidden = Machine(nvidia=True, environment={"CUDA_VISIBLE_DEVICES": ""})
+    assert remedies.why_no_device("cuda", hidden) == "devices hidden"
+
+
+@pytest.mark.parametrize(
+    ("name", "symptom"),
+    [
+        ("hipErrorOutOfMemory", "out of memory"),
+        ("hipErrorNoBinaryForGpu", "code for another GPU"),
+        ("hipErrorInvalidImage", "code for another GPU"),
+        ("hipErrorLaunchFailure", "launch failed"),
+        ("hipErrorIllegalAddress", "launch failed"),
+        ("hipErrorInvalidConfiguration", "refused launch"),
+    ],
+)
+def test_hip_error_names_its_remedy(name: str, symptom: Symptom) -> None:
+    """Protects the errors that mean the same on every machine."""
+    assert remedies.of_hip_error(name, "amd", Machine()) == REMEDIES[symptom]
+
+
+def test_host_runtimes_own_words_are_left_alone() -> None:
+    """Protects the host runtime's reports of a barrier or an access, which no kernel log explains."""
+    assert remedies.of_hip_error("hipErrorLaunchFailure", "host", Machine()) == ""
+    assert remedies.of_hip_error("hipErrorOutOfMemory", "host", Machine()) == REMEDIES["out of memory"]
+
+
+def test_error_without_a_known_remedy_has_none() -> None:
+    """Protects against advice that is made up."""
+    assert remedies.of_hip_error("hipErrorInvalidValue", "amd", Machine()) == ""
+
+
+PROVOKE = """
+from moesort_tune.device import compiler, hip, libraries
+from moesort_tune.errors import MoesortTuneError
+libraries.choose("amd")
+try:
+    {call}
+except MoesortTuneError as error:
+    print(json.dumps(str(error)))
+"""
+
+
+def error_of(call: str, **where: Any) -> str:
+    """What a process with stand-ins for ROCm is told when it runs `call`."""
+    error: str = stand_ins.run(PROVOKE.format(call=call), **where)
+    return error
+
+
+def test_out_of_memory_says_what_to_ask_less_of(tmp_path: Path) -> None:
+    """Protects a sweep beside another job: which call failed, with what, and what to do."""
+    stand_ins.rocm_installation(tmp_path, "7.2.0", "7.2.53211")
+    error = error_of("hip.Buffer(1 << 20)", opt_rocm=tmp_path, STAND_IN_MALLOC_ERROR="2")
+    assert error == f"hipMalloc failed with hipErrorOutOfMemory (2); {REMEDIES['out of memory']}"
+
+
+def test_launch_that_fails_midway_says_how_to_go_on(tmp_path: Path) -> None:
+    """Protects a long sweep: a kernel's death shows up at the next wait, and nothing on the GPU survives it."""
+    stand_ins.rocm_installation(tmp_path, "7.2.0", "7.2.53211")
+    error = error_of("hip.open_device().synchronize()", opt_rocm=tmp_path, STAND_IN_SYNCHRONIZE_ERROR="719")
+    assert error == f"hipDeviceSynchronize failed with hipErrorLaunchFailure (719); {REMEDIES['launch failed']}"
+    assert "--resume" in error
+
+
+def test_missing_rocm_says_what_to_install() -> None:
+    """Protects a GPU machine without ROCm."""
+    error = error_of("hip.device_count()")
+    assert error.startswith("hipGetDeviceCount failed with missing call (-1): libamdhip64.so cannot serve it")
+    assert error.endswith(REMEDIES["no HIP library"])
+
+
+def test_missing_hiprtc_says_what_to_install(tmp_path: Path) -> None:
+    """Protects a ROCm without its run-time compiler, where prebuilt kernels still work."""
+    stand_ins.library(tmp_path / "lib" / "libamdhip64.so", "7.2.53211")
+    error = error_of('compiler.compile_in_child(compiler.Unit("oneshot.hip", "gfx942"))', opt_rocm=tmp_path)
+    assert error.startswith("oneshot.hip could not be compiled for gfx942: hiprtcCreateProgram failed")
+    assert error.endswith(REMEDIES["no hiprtc"])
+
+
+def test_too_old_rocm_says_so(tmp_path: Path) -> None:
+    """Protects HIP 5, which lacks the call that every hip-python asks a device's properties by."""
+    stand_ins.library(tmp_path / "lib" / "libamdhip64.so", "5.2.21153", "-DWITHOUT_R0600")
+    error = error_of("hip.open_device()", opt_rocm=tmp_path)
+    assert error.startswith("hipGetDeviceProperties failed with missing call")
+    assert "hipGetDevicePropertiesR0600" in error
+    assert error.endswith(REMEDIES["missing call"])
+
+
+def test_compiler_that_dies_takes_nobody_along(tmp_path: Path) -> None:
+    """Protects against old hiprtc versions, which abort the process for a target that they do not know."""
+    stand_ins.rocm_installation(tmp_path, "5.2.0", "5.2.21153")
+    call = 'compiler.compile_in_child(compiler.Unit("oneshot.hip", "gfx950"))'
+    error = error_of(call, opt_rocm=tmp_path, STAND_IN_COMPILE_CRASH="6")
+    assert error.startswith(f"hiprtc ({tmp_path / 'lib' / 'libhiprtc.so'}) died with SIGABRT")
+    assert error.endswith(REMEDIES["compiler died"])
