@@ -1,0 +1,15 @@
+// The host runtime: its hiprtc brings HIP's own names with it.
+#pragma once
+
+constexpr unsigned kWaveSize = warpSize;
+
+// Tells the virtual clock what a launch with this parameter block works on: `tokens`, `experts` and `topk` are
+// expressions of `arguments`.
+#define DESCRIBE_LAUNCH(Parameters, tokens, experts, topk)                                           \
+  template <>                                                                                        \
+  struct moesort_host::Describe<Parameters> {                                                        \
+    static LaunchShape shape(const void* first_parameter) {                                          \
+      const Parameters& arguments = *static_cast<const Parameters*>(first_parameter);                \
+      return {static_cast<double>(tokens), static_cast<double>(experts), static_cast<double>(topk)}; \
+    }                                                                                                \
+  };

@@ -1,0 +1,41 @@
+#include "api.h"
+
+#include "clock.h"
+#include "failures.h"
+#include "settings.h"
+
+namespace moesort_host {
+namespace {
+
+thread_local hipError_t last_error_of_thread = hipSuccess;
+
+// Everything that a wrong environment variable can spoil is read here, so that the first call tells.
+bool configured() {
+  static const bool read = (settings(), clock(), failures(), true);
+  return read && !configuration_failed();
+}
+
+}  // namespace
+
+std::mutex& api_mutex() {
+  static std::mutex& instance = *new std::mutex;
+  return instance;
+}
+
+int refusal(const char* name) {
+  if (!configured()) return hipErrorInvalidConfiguration;
+  return failures().next(name);
+}
+
+hipError_t remember(hipError_t error) {
+  if (error != hipSuccess && error != hipErrorNotReady) last_error_of_thread = error;
+  return error;
+}
+
+hipError_t last_error(bool clear) {
+  const hipError_t error = last_error_of_thread;
+  if (clear) last_error_of_thread = hipSuccess;
+  return error;
+}
+
+}  // namespace moesort_host

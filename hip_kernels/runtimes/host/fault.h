@@ -1,0 +1,15 @@
+// What a kernel did wrong. Like a device's fault it stays: later device work fails until hipDeviceReset.
+#pragma once
+#include <string>
+
+namespace moesort_host {
+
+// Keeps the first sentence since the last clear, and says it on stderr. Safe from any thread.
+void record_fault(const std::string& sentence);
+bool faulted();
+void clear_fault();
+
+}  // namespace moesort_host
+
+// The sentence of the last fault, or an empty string. For callers that want to quote it.
+extern "C" const char* moesort_host_last_fault();

@@ -1,0 +1,111 @@
+#include "memory.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstring>
+
+namespace moesort_host {
+namespace {
+
+constexpr int kJunk = 0xdb;  // nothing may rely on memory being zero
+constexpr std::size_t kPage = 4096;
+constexpr std::size_t kSurelyFree = 16 << 20;  // not worth asking the system for
+constexpr std::size_t kRedZone = kPage;        // on both sides; it traps, so that a wild access does not go unseen
+constexpr std::size_t kAlignment = 256;        // of a pointer, as HIP promises
+
+std::size_t round_up(std::size_t bytes, std::size_t unit) { return (bytes + unit - 1) / unit * unit; }
+
+std::uintptr_t address(const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer); }
+
+}  // namespace
+
+hipError_t Memory::allocate(std::size_t bytes, MemoryKind kind, unsigned flags, void** pointer) {
+  *pointer = nullptr;
+  if (bytes == 0) return hipSuccess;
+  // The operating system promises more than it has, and filling that would end the process.
+  if (bytes > kSurelyFree && bytes > free_memory_bytes()) return hipErrorOutOfMemory;
+  const std::size_t body = round_up(bytes, kPage);
+  const std::size_t mapping_bytes = body + 2 * kRedZone;
+  void* const mapping = mmap(nullptr, mapping_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (mapping == MAP_FAILED) return hipErrorOutOfMemory;
+  char* const begin = static_cast<char*>(mapping) + kRedZone;
+  if (mprotect(begin, body, PROT_READ | PROT_WRITE) != 0) {
+    munmap(mapping, mapping_bytes);
+    return hipErrorOutOfMemory;
+  }
+  std::memset(begin, kJunk, body);
+  // Against the upper red zone, so that an access behind the end is close to trapping.
+  char* const base = begin + (body - round_up(bytes, kAlignment));
+  allocations_[address(base)] = {base, bytes, kind, flags, static_cast<char*>(mapping), mapping_bytes};
+  bytes_in_use_ += bytes;
+  *pointer = base;
+  return hipSuccess;
+}
+
+hipError_t Memory::release(void* pointer, bool device) {
+  if (pointer == nullptr) return hipSuccess;
+  const auto found = allocations_.find(address(pointer));
+  if (found == allocations_.end()) return hipErrorInvalidValue;
+  const Allocation allocation = found->second;
+  if (allocation.kind != (device ? MemoryKind::kDevice : MemoryKind::kPinnedHost)) return hipErrorInvalidValue;
+  munmap(allocation.mapping, allocation.mapping_bytes);
+  bytes_in_use_ -= allocation.bytes;
+  allocations_.erase(found);
+  return hipSuccess;
+}
+
+hipError_t Memory::register_host(void* pointer, std::size_t bytes, unsigned flags) {
+  if (pointer == nullptr || bytes == 0) return hipErrorInvalidValue;
+  if (find(pointer) != nullptr) return hipErrorHostMemoryAlreadyRegistered;
+  allocations_[address(pointer)] = {static_cast<char*>(pointer), bytes, MemoryKind::kRegisteredHost, flags, nullptr, 0};
+  return hipSuccess;
+}
+
+hipError_t Memory::unregister_host(void* pointer) {
+  const auto found = allocations_.find(address(pointer));
+  if (found == allocations_.end() || found->second.kind != MemoryKind::kRegisteredHost)
+    return hipErrorHostMemoryNotRegistered;
+  allocations_.erase(found);
+  return hipSuccess;
+}
+
+const Allocation* Memory::find(const void* pointer) const {
+  auto next = allocations_.upper_bound(address(pointer));
+  if (next == allocations_.begin()) return nullptr;
+  const Allocation& candidate = (--next)->second;
+  return address(pointer) - address(candidate.base) < candidate.bytes ? &candidate : nullptr;
+}
+
+bool Memory::holds(const void* pointer, std::size_t bytes) const {
+  if (bytes == 0) return true;
+  const Allocation* const allocation = find(pointer);
+  if (allocation == nullptr) return false;
+  const std::size_t offset = address(pointer) - address(allocation->base);
+  return bytes <= allocation->bytes - offset;
+}
+
+Memory& memory() {
+  static Memory& instance = *new Memory;
+  return instance;
+}
+
+std::size_t total_memory_bytes() {
+  return static_cast<std::size_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+}
+
+std::size_t free_memory_bytes() {
+  // Free pages leave out the page cache, which the system would give up.
+  unsigned long long kibibytes = 0;
+  if (FILE* const file = std::fopen("/proc/meminfo", "re")) {
+    char line[128];
+    while (std::fgets(line, sizeof line, file) != nullptr)
+      if (std::sscanf(line, "MemAvailable: %llu", &kibibytes) == 1) break;
+    std::fclose(file);
+  }
+  if (kibibytes != 0) return static_cast<std::size_t>(kibibytes) * 1024;
+  return static_cast<std::size_t>(sysconf(_SC_AVPHYS_PAGES)) * static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+}
+
+}  // namespace moesort_host

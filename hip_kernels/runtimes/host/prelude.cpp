@@ -1,0 +1,13 @@
+#include "prelude.h"
+
+namespace moesort_host {
+
+#define MOESORT_HOST_TEXT
+const char kModulePrelude[] = "#pragma GCC system_header\n"
+#include "abi.h"
+#include "builtins.inc"
+#include "checks.inc"
+    ;
+#undef MOESORT_HOST_TEXT
+
+}  // namespace moesort_host
