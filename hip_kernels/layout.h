@@ -18,7 +18,7 @@ struct SortingLds {
   uint32_t* next_row;      // [num_experts] row of the expert's first token of this pass; kNoRow if masked
   uint32_t* padding_row;   // [num_experts] row behind the expert's last token
   uint32_t* end_row;       // [num_experts] row behind the expert's last tile
-  uint32_t* chunk_sums;    // multiphase: [2, chunk_groups, num_experts] if there is more than one group
+  uint32_t* chunk_sums;    // multiphase: [2, chunk_groups, num_experts] with many chunks
   uint16_t* local_ids;     // [num_experts] the expert's place among the enabled ones
   uint16_t* bits_before;   // [words, num_experts] bits in the words below this one
 };
@@ -87,8 +87,10 @@ __device__ __forceinline__ void clear_bits(const SortingLds& lds, uint32_t num_e
     bits[i] = make_uint4(0, 0, 0, 0);
 }
 
-// Sets the bits of the tokens that are read, counted from rows.first. Ids outside the experts are dropped here, those
-// of masked experts in place_experts.
+// Sets the bits of the tokens that are read, counted from rows.first. A thread loads kBatch ids before it uses the
+// first, so that their latencies overlap; one is quickest where there are no more pairs than threads. Ids outside the
+// experts are dropped here, those of masked experts in place_experts.
+template <uint32_t kBatch>
 __device__ __forceinline__ void mark_tokens(const SortingArguments& arguments, const SortingLds& lds,
                                             const Rows& rows) {
   const uint32_t topk = arguments.topk.divisor;
@@ -97,11 +99,19 @@ __device__ __forceinline__ void mark_tokens(const SortingArguments& arguments, c
   const uint32_t pairs = rows.first < end ? (end - rows.first) * topk : 0;
   const int32_t* const ids = arguments.topk_ids + rows.first * topk;
 #pragma unroll 1
-  for (uint32_t pair = threadIdx.x; pair < pairs; pair += blockDim.x) {
-    const uint32_t expert = ids[pair];
-    if (expert >= num_experts) continue;
-    const uint32_t token = divide(pair, arguments.topk);
-    atomicOr(&lds.bits[token / kWordTokens * num_experts + expert], 1u << token % kWordTokens);
+  for (uint32_t first = threadIdx.x; first < pairs; first += kBatch * blockDim.x) {
+    uint32_t experts[kBatch];
+#pragma unroll
+    for (uint32_t i = 0; i < kBatch; ++i) {
+      const uint32_t pair = first + i * blockDim.x;
+      experts[i] = pair < pairs ? ids[pair] : kNoExpert;
+    }
+#pragma unroll
+    for (uint32_t i = 0; i < kBatch; ++i) {
+      if (experts[i] >= num_experts) continue;
+      const uint32_t token = divide(first + i * blockDim.x, arguments.topk);
+      atomicOr(&lds.bits[token / kWordTokens * num_experts + experts[i]], 1u << token % kWordTokens);
+    }
   }
 }
 

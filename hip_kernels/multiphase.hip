@@ -3,8 +3,8 @@
 // Inputs and outputs: arguments.h; their meaning, padding included: hip_kernels/README.md.
 // The rows are cut into `chunks` of chunk_tokens, one for each of the first sorting workgroups; a workgroup takes its
 // chunk in passes of pass_tokens, whose bits fit into LDS. Sorting workgroups without a chunk help with the padding.
-// Workspace: [chunks, num_experts] tokens of each expert in each chunk, then [words, num_experts] the bits of all rows,
-//        32 to a word, each chunk beginning a word.
+// Workspace: [words, num_experts] the bits of all rows, 32 to a word, chunk_tokens / 32 words to a chunk; then
+//        [chunks, num_experts] tokens of each expert in each chunk, 16 bits each, since every workgroup reads them all.
 // Grid:  sorting_workgroups that sort, then any number that zero moe_buf (each launch its own part of it). Workgroup:
 //        a multiple of the wave size, at least num_experts threads (thread e answers for expert e), at most 1024.
 // LDS:   SortingLds with pass_tokens / 32 words.
@@ -37,8 +37,14 @@ __device__ __forceinline__ uint32_t words_of(const Rows& rows) {
 
 // The bits of `rows` in the workspace: [words, num_experts].
 __device__ __forceinline__ uint32_t* stored_bits(const SortingArguments& arguments, const Rows& rows) {
-  const unsigned long long words = arguments.chunks + rows.first / kWordTokens;
-  return arguments.workspace + words * arguments.num_experts.divisor;
+  const unsigned long long word = rows.first / kWordTokens;
+  return arguments.workspace + word * arguments.num_experts.divisor;
+}
+
+// The counts in the workspace: [chunks, num_experts].
+__device__ __forceinline__ uint16_t* stored_counts(const SortingArguments& arguments) {
+  const unsigned long long words = arguments.chunks * (arguments.chunk_tokens / kWordTokens);
+  return reinterpret_cast<uint16_t*>(arguments.workspace + words * arguments.num_experts.divisor);
 }
 
 // Thread e: copies expert e's bits of `rows` from LDS to the workspace and counts them.
@@ -75,7 +81,8 @@ __device__ __forceinline__ uint32_t load_bits(const SortingArguments& arguments,
 
 // First launch: the bits of its chunk, and how many of its tokens chose each expert. Workgroup c writes row c of the
 // counts.
-extern "C" __global__ void __launch_bounds__(1024) moe_sorting_count(const SortingArguments arguments) {
+template <uint32_t kBatch>
+__device__ __forceinline__ void count_chunk(const SortingArguments& arguments) {
   if (zeroed_instead(arguments)) return;
   HIP_DYNAMIC_SHARED(uint32_t, memory);
   const uint32_t num_experts = arguments.num_experts.divisor;
@@ -88,39 +95,53 @@ extern "C" __global__ void __launch_bounds__(1024) moe_sorting_count(const Sorti
     const Rows rows = pass_of(arguments, chunk, first);
     clear_bits(lds, num_experts, words_of(rows));
     __syncthreads();  // no bit is set before all are cleared
-    mark_tokens(arguments, lds, rows);
+    mark_tokens<kBatch>(arguments, lds, rows);
     __syncthreads();  // all bits of the pass are set
     count += store_bits(arguments, lds, rows);
     __syncthreads();  // no bit is cleared before all are stored
   }
-  if (threadIdx.x < num_experts) arguments.workspace[blockIdx.x * num_experts + threadIdx.x] = count;
+  if (threadIdx.x < num_experts) stored_counts(arguments)[blockIdx.x * num_experts + threadIdx.x] = count;
 }
 
-// Expert `expert`'s tokens in the chunks of one group of threads.
-__device__ __forceinline__ ExpertTokens sum_group(const SortingArguments& arguments, uint32_t expert, uint32_t group) {
+// Adds expert `expert`'s tokens in chunks [first, end), loading kBatch counts before it uses the first.
+template <uint32_t kBatch>
+__device__ __forceinline__ ExpertTokens sum_range(const SortingArguments& arguments, uint32_t expert, uint32_t first,
+                                                  uint32_t end) {
   const uint32_t num_experts = arguments.num_experts.divisor;
-  const uint32_t first = group * arguments.chunks_per_group;
-  const uint32_t end = smaller(first + arguments.chunks_per_group, arguments.chunks);
+  const uint16_t* const counts = stored_counts(arguments) + expert;
   ExpertTokens tokens = {0, 0};
-#pragma unroll 8
-  for (uint32_t chunk = first; chunk < end; ++chunk) {
-    const uint32_t count = arguments.workspace[chunk * num_experts + expert];
-    tokens.total += count;
-    tokens.before += chunk < blockIdx.x ? count : 0;
+#pragma unroll 1
+  for (uint32_t chunk = first; chunk < end; chunk += kBatch) {
+    uint32_t batch[kBatch];
+#pragma unroll
+    for (uint32_t i = 0; i < kBatch; ++i) batch[i] = chunk + i < end ? counts[(chunk + i) * num_experts] : 0;
+#pragma unroll
+    for (uint32_t i = 0; i < kBatch; ++i) {
+      tokens.total += batch[i];
+      tokens.before += chunk + i < blockIdx.x ? batch[i] : 0;
+    }
   }
   return tokens;
 }
 
+// Thread e: expert e's tokens in all chunks, of which there are few.
+__device__ __forceinline__ ExpertTokens sum_few_chunks(const SortingArguments& arguments) {
+  if (threadIdx.x >= arguments.num_experts.divisor) return {0, 0};
+  return sum_range<4>(arguments, threadIdx.x, 0, arguments.chunks);
+}
+
 // Thread e: expert e's tokens in all chunks. Groups of num_experts threads add up a part of the chunks each, since one
 // thread's loads would wait for one another; the groups meet in LDS.
-__device__ __forceinline__ ExpertTokens sum_chunks(const SortingArguments& arguments, const SortingLds& lds) {
+__device__ __forceinline__ ExpertTokens sum_many_chunks(const SortingArguments& arguments, const SortingLds& lds) {
   const uint32_t num_experts = arguments.num_experts.divisor;
   const uint32_t groups = arguments.chunk_groups;
-  const uint32_t group = groups == 1 ? 0 : divide(threadIdx.x, arguments.num_experts);
+  const uint32_t group = divide(threadIdx.x, arguments.num_experts);
   const uint32_t expert = threadIdx.x - group * num_experts;
   ExpertTokens tokens = {0, 0};
-  if (expert < num_experts && group < groups) tokens = sum_group(arguments, expert, group);
-  if (groups == 1) return tokens;
+  if (group < groups) {
+    const uint32_t first = group * arguments.chunks_per_group;
+    tokens = sum_range<8>(arguments, expert, first, smaller(first + arguments.chunks_per_group, arguments.chunks));
+  }
 
   uint32_t* const totals = lds.chunk_sums;
   uint32_t* const before = lds.chunk_sums + groups * num_experts;
@@ -140,11 +161,13 @@ __device__ __forceinline__ ExpertTokens sum_chunks(const SortingArguments& argum
 
 // Second launch: every workgroup works the layout out from all chunks' counts, then writes the (token, slot) pairs of
 // its own chunk and its share of the padding.
-extern "C" __global__ void __launch_bounds__(1024) moe_sorting_scatter(const SortingArguments arguments) {
+// kFew: there are few chunks, each of one pass.
+template <bool kFew>
+__device__ __forceinline__ void scatter_chunk(const SortingArguments& arguments) {
   if (zeroed_instead(arguments)) return;
   HIP_DYNAMIC_SHARED(uint32_t, memory);
   const uint32_t num_experts = arguments.num_experts.divisor;
-  const uint32_t chunk_sums = arguments.chunk_groups == 1 ? 0 : 2 * arguments.chunk_groups * num_experts;
+  const uint32_t chunk_sums = kFew ? 0 : 2 * arguments.chunk_groups * num_experts;
   const SortingLds lds = map_lds(memory, num_experts, arguments.pass_tokens / kWordTokens, chunk_sums);
   const Share share = {blockIdx.x, static_cast<uint32_t>(arguments.sorting_workgroups)};
   const Share alone = {0, 1};
@@ -154,12 +177,13 @@ extern "C" __global__ void __launch_bounds__(1024) moe_sorting_scatter(const Sor
   const bool enabled = expert_is_enabled(arguments);
 
   uint32_t count = load_bits(arguments, lds, rows);
-  place_experts(arguments, lds, enabled, sum_chunks(arguments, lds), share);
+  const ExpertTokens tokens = kFew ? sum_few_chunks(arguments) : sum_many_chunks(arguments, lds);
+  place_experts(arguments, lds, enabled, tokens, share);
   __syncthreads();  // the experts have their rows, and the bits of the first pass are in LDS
 #pragma unroll 1
   while (true) {
     scatter_pairs(arguments, lds, rows, first_pair, alone);
-    if (rows.end == chunk.end) break;
+    if (kFew || rows.end == chunk.end) break;
     rows = pass_of(arguments, chunk, rows.end);
     first_pair = load_pair(arguments, rows, alone.first());
     __syncthreads();  // all pairs have found their rows
@@ -168,4 +192,21 @@ extern "C" __global__ void __launch_bounds__(1024) moe_sorting_scatter(const Sor
     __syncthreads();  // the bits of the pass are in LDS
   }
   write_padding(arguments, lds, share);
+}
+
+// The variants; moesort_tune/sorting/launches.py chooses.
+extern "C" __global__ void __launch_bounds__(1024) moe_sorting_count(const SortingArguments arguments) {
+  count_chunk<1>(arguments);
+}
+
+extern "C" __global__ void __launch_bounds__(1024) moe_sorting_scatter(const SortingArguments arguments) {
+  scatter_chunk<true>(arguments);
+}
+
+extern "C" __global__ void __launch_bounds__(1024) moe_sorting_count_many(const SortingArguments arguments) {
+  count_chunk<4>(arguments);
+}
+
+extern "C" __global__ void __launch_bounds__(1024) moe_sorting_scatter_many(const SortingArguments arguments) {
+  scatter_chunk<false>(arguments);
 }

@@ -11,7 +11,8 @@
 #include "layout.h"
 #include "zero.h"
 
-extern "C" __global__ void __launch_bounds__(1024) moe_sorting_oneshot(const SortingArguments arguments) {
+template <uint32_t kBatch>
+__device__ __forceinline__ void sort_in_one_launch(const SortingArguments& arguments) {
   const uint32_t sorting_workgroups = arguments.sorting_workgroups;
   if (blockIdx.x >= sorting_workgroups) {
     zero_share(arguments.moe_buf, arguments.moe_buf_bytes, blockIdx.x - sorting_workgroups,
@@ -29,11 +30,20 @@ extern "C" __global__ void __launch_bounds__(1024) moe_sorting_oneshot(const Sor
 
   clear_bits(lds, num_experts, words);
   __syncthreads();  // no bit is set before all are cleared
-  mark_tokens(arguments, lds, rows);
+  mark_tokens<kBatch>(arguments, lds, rows);
   __syncthreads();  // all bits are set
   const uint32_t count = count_tokens(lds, num_experts, words);
   place_experts(arguments, lds, enabled, {count, 0}, share);
   __syncthreads();  // every expert has its rows
   scatter_pairs(arguments, lds, rows, first_pair, share);
   write_padding(arguments, lds, share);
+}
+
+// The variants; moesort_tune/sorting/launches.py chooses.
+extern "C" __global__ void __launch_bounds__(1024) moe_sorting_oneshot(const SortingArguments arguments) {
+  sort_in_one_launch<1>(arguments);
+}
+
+extern "C" __global__ void __launch_bounds__(1024) moe_sorting_oneshot_many(const SortingArguments arguments) {
+  sort_in_one_launch<4>(arguments);
 }

@@ -8,7 +8,14 @@ import numpy as np
 from moesort_tune.device import compiler, hip
 from moesort_tune.sorting.arguments import SortingArguments, divisor
 from moesort_tune.sorting.inputs import SortingInputs
-from moesort_tune.sorting.launches import DeviceLimits, Launch, plan, workspace_bytes
+from moesort_tune.sorting.launches import (
+    MULTIPHASE_KERNELS,
+    ONESHOT_KERNELS,
+    DeviceLimits,
+    Launch,
+    plan,
+    workspace_bytes,
+)
 from moesort_tune.sorting.problem import KernelName, Problem
 from moesort_tune.sorting.reference import SortedOutputs
 from moesort_tune.sorting.revision import KERNEL_FILES, revision
@@ -34,11 +41,8 @@ class SortingKernels:
         self.revision = revision(properties.arch)
         self._modules = [device.load(compiler.code_for(compiler.Unit(file, properties.arch))) for file in KERNEL_FILES]
         oneshot, multiphase = self._modules
-        self._kernels = {
-            "moe_sorting_oneshot": oneshot.kernel("moe_sorting_oneshot"),
-            "moe_sorting_count": multiphase.kernel("moe_sorting_count"),
-            "moe_sorting_scatter": multiphase.kernel("moe_sorting_scatter"),
-        }
+        self._kernels = {name: oneshot.kernel(name) for name in ONESHOT_KERNELS}
+        self._kernels |= {name: multiphase.kernel(name) for name in MULTIPHASE_KERNELS}
 
     @contextmanager
     def prepare(
@@ -79,7 +83,7 @@ def _of_launch(arguments: SortingArguments, problem: Problem, launch: Launch) ->
     own.sorting_workgroups = launch.sorting_workgroups
     own.chunks = launch.chunks
     own.chunk_groups = launch.chunk_groups
-    own.chunks_per_group = -(-launch.chunks // launch.chunk_groups)
+    own.chunks_per_group = -(-launch.chunks // max(1, launch.chunk_groups))
     own.chunk_tokens = launch.chunk_tokens
     own.pass_tokens = launch.pass_tokens
     return own

@@ -6,32 +6,45 @@ from moesort_tune.errors import MoesortTuneError
 from moesort_tune.sorting.problem import KernelName, Problem
 from moesort_tune.sorting.sizes import WORD_TOKENS, lds_bytes, oneshot_max_tokens, round_up
 
+ONESHOT_KERNELS = ("moe_sorting_oneshot", "moe_sorting_oneshot_many")
+MULTIPHASE_KERNELS = (
+    "moe_sorting_count",
+    "moe_sorting_scatter",
+    "moe_sorting_count_many",
+    "moe_sorting_scatter_many",
+)
+"""The kernels' variants: those with `_many` have more (token, slot) pairs than threads, or many chunks."""
+
 MAX_THREADS = 1024
 """Threads of the largest workgroup."""
 
-ONESHOT_THREADS = 512
-"""Threads of a sorting workgroup of oneshot, where there is work for them."""
-
-FEW_CHUNKS_THREADS = 256
-"""Threads of a sorting workgroup of multiphase while chunks are few: a smaller workgroup starts and meets sooner."""
-
-MANY_CHUNKS_GROUPS = 4
-"""With many chunks, a workgroup of multiphase has threads for this many groups, but no fewer than ONESHOT_THREADS."""
+SORTING_THREADS = (256, 512)
+"""Threads of a sorting workgroup, at least and at most: one for each (token, slot) pair between the two. Smaller
+workgroups start and meet sooner, larger ones have more loads in flight."""
 
 MAX_WRITING_WORKGROUPS = 32
 """Sorting workgroups that are there for the writing only; each works the whole layout out, so few are enough."""
 
 MIN_CHUNK_TOKENS = 32
-"""Tokens that a workgroup of multiphase owns, as long as there are compute units for the chunks."""
+"""Tokens that a workgroup of multiphase owns at least: one word of bits for each expert."""
 
-MAX_PASS_TOKENS = 256
-"""Tokens whose bits a workgroup of multiphase holds at a time: with 1024 experts, 60 of the 64 KiB of LDS."""
+EASY_CHUNKS = 64
+"""Chunks that every workgroup can add up in little time; past them chunks grow to LONG_CHUNK_TOKENS first."""
 
-FEW_CHUNKS = 4
-"""Chunks whose counts one thread for each expert adds up: their loads are all in flight at once."""
+LONG_CHUNK_TOKENS = 128
+"""Tokens of a chunk past which more chunks, up to one for each compute unit, pay for the adding up."""
 
-MAX_CHUNK_GROUPS = 8
-"""Groups of threads among which more chunks are divided."""
+MAX_CHUNK_TOKENS = 65535 // WORD_TOKENS * WORD_TOKENS
+"""Tokens of the largest chunk: an expert's count in it has 16 bits."""
+
+MAX_PASS_TOKENS = 192
+"""Tokens whose bits a workgroup of multiphase holds at a time: with 1024 experts and the chunks' sums, 59 of 64 KiB."""
+
+FEW_CHUNKS = 8
+"""Chunks whose counts one thread for each expert adds up; more are divided among groups of threads."""
+
+GROUP_CHUNKS = 16
+"""Chunks that one group of threads adds up, as long as the workgroup has threads for the groups."""
 
 ZERO_THREADS_BYTES = 64
 """Bytes of moe_buf that one thread should zero, as long as there are workgroups left."""
@@ -45,14 +58,15 @@ FIRST_ZERO_EIGHTHS = 1
 
 GEOMETRY = (
     MAX_THREADS,
-    ONESHOT_THREADS,
-    FEW_CHUNKS_THREADS,
-    MANY_CHUNKS_GROUPS,
+    SORTING_THREADS,
     MAX_WRITING_WORKGROUPS,
     MIN_CHUNK_TOKENS,
+    EASY_CHUNKS,
+    LONG_CHUNK_TOKENS,
+    MAX_CHUNK_TOKENS,
     MAX_PASS_TOKENS,
     FEW_CHUNKS,
-    MAX_CHUNK_GROUPS,
+    GROUP_CHUNKS,
     ZERO_THREADS_BYTES,
     ZERO_WORKGROUPS_PER_UNIT,
     FIRST_ZERO_EIGHTHS,
@@ -99,7 +113,7 @@ def plan(kernel: KernelName, problem: Problem, limits: DeviceLimits) -> tuple[La
 def workspace_bytes(problem: Problem, limits: DeviceLimits) -> int:
     """Bytes of global memory of the workspace of multiphase: counts and bits of every chunk and expert."""
     words = _chunks(problem, limits) * _chunk_tokens(problem, limits) // WORD_TOKENS
-    return (_chunks(problem, limits) + words) * problem.num_experts * 4
+    return (words * 4 + _chunks(problem, limits) * 2) * problem.num_experts
 
 
 def _plan_oneshot(problem: Problem, limits: DeviceLimits) -> tuple[Launch, ...]:
@@ -109,17 +123,17 @@ def _plan_oneshot(problem: Problem, limits: DeviceLimits) -> tuple[Launch, ...]:
             f"oneshot takes at most {legal} tokens with {problem.num_experts} experts on {limits.arch} "
             f"(got {problem.rows}); use dispatch_policy=2 or 0"
         )
-    block = _threads(problem, max(problem.pairs, _padding_places(problem)), ONESHOT_THREADS, limits)
+    block = _threads(problem, problem.pairs, limits)
     workgroups = _writing_workgroups(problem, problem.pairs, block)
     return (
         Launch(
-            kernel="moe_sorting_oneshot",
+            kernel="moe_sorting_oneshot" if problem.pairs <= block else "moe_sorting_oneshot_many",
             grid=workgroups + _zero_workgroups(problem.moe_buf_bytes, block, limits),
             block=block,
             lds_bytes=lds_bytes(problem.num_experts, problem.rows),
             sorting_workgroups=workgroups,
             chunks=0,
-            chunk_groups=1,
+            chunk_groups=0,
             chunk_tokens=0,
             pass_tokens=0,
             zero_begin=0,
@@ -132,20 +146,22 @@ def _plan_multiphase(problem: Problem, limits: DeviceLimits) -> tuple[Launch, ..
     chunks, chunk_tokens = _chunks(problem, limits), _chunk_tokens(problem, limits)
     pass_tokens = min(chunk_tokens, MAX_PASS_TOKENS)
     pairs = pass_tokens * problem.topk
-    many = max(ONESHOT_THREADS, MANY_CHUNKS_GROUPS * problem.num_experts)
-    block = _threads(problem, MAX_THREADS, FEW_CHUNKS_THREADS if chunks <= FEW_CHUNKS else many, limits)
-    groups = _chunk_groups(problem, chunks, block)
+    few = chunks <= FEW_CHUNKS and chunk_tokens == pass_tokens
+    groups = 0 if few else min(-(-chunks // GROUP_CHUNKS), MAX_THREADS // problem.num_experts)
+    block = max(_threads(problem, pairs, limits), round_up(groups * problem.num_experts, limits.wavefront_size))
+    count = "moe_sorting_count" if pairs <= block else "moe_sorting_count_many"
+    scatter = "moe_sorting_scatter" if few else "moe_sorting_scatter_many"
     cut = problem.moe_buf_bytes * FIRST_ZERO_EIGHTHS // 8 // 16 * 16
     parts = (
-        ("moe_sorting_count", chunks, 0, cut),
-        ("moe_sorting_scatter", max(chunks, _writing_workgroups(problem, pairs, block)), cut, problem.moe_buf_bytes),
+        (count, chunks, 0, cut),
+        (scatter, max(chunks, _writing_workgroups(problem, pairs, block)), cut, problem.moe_buf_bytes),
     )
     return tuple(
         Launch(
             kernel=kernel,
             grid=sorting_workgroups + _zero_workgroups(end - begin, block, limits),
             block=block,
-            lds_bytes=lds_bytes(problem.num_experts, pass_tokens) + _chunk_sums_bytes(problem, groups),
+            lds_bytes=lds_bytes(problem.num_experts, pass_tokens) + 2 * groups * problem.num_experts * 4,
             sorting_workgroups=sorting_workgroups,
             chunks=chunks,
             chunk_groups=groups,
@@ -159,38 +175,26 @@ def _plan_multiphase(problem: Problem, limits: DeviceLimits) -> tuple[Launch, ..
 
 
 def _chunk_tokens(problem: Problem, limits: DeviceLimits) -> int:
-    """Tokens of a chunk: so many that there is at most one chunk for each compute unit."""
+    """Tokens of a chunk: few at first, then as many as leave EASY_CHUNKS, then one chunk for each compute unit."""
+    easy = min(max(MIN_CHUNK_TOKENS, -(-problem.rows // EASY_CHUNKS)), LONG_CHUNK_TOKENS)
     share = -(-problem.rows // limits.compute_units)
-    return max(MIN_CHUNK_TOKENS, round_up(share, WORD_TOKENS))
+    return min(round_up(max(easy, share), WORD_TOKENS), MAX_CHUNK_TOKENS)
 
 
 def _chunks(problem: Problem, limits: DeviceLimits) -> int:
     return max(1, -(-problem.rows // _chunk_tokens(problem, limits)))
 
 
-def _chunk_groups(problem: Problem, chunks: int, block: int) -> int:
-    """Groups of threads among which a workgroup adds up the chunks' counts; few chunks are not worth the meeting."""
-    return 1 if chunks <= FEW_CHUNKS else max(1, min(MAX_CHUNK_GROUPS, block // problem.num_experts))
-
-
-def _chunk_sums_bytes(problem: Problem, groups: int) -> int:
-    return 0 if groups == 1 else 2 * groups * problem.num_experts * 4
-
-
-def _threads(problem: Problem, work: int, limit: int, limits: DeviceLimits) -> int:
-    """Threads of a workgroup: one for each piece of work up to `limit`, and one for each expert at least."""
-    wanted = max(problem.num_experts, min(work, limit))
+def _threads(problem: Problem, pairs: int, limits: DeviceLimits) -> int:
+    """Threads of a workgroup: one for each pair within SORTING_THREADS, and one for each expert at least."""
+    low, high = SORTING_THREADS
+    wanted = max(problem.num_experts, min(max(pairs, low), high))
     return min(MAX_THREADS, round_up(wanted, limits.wavefront_size))
-
-
-def _padding_places(problem: Problem) -> int:
-    """Rows that may be padding: as many in each expert's last tile."""
-    return problem.num_experts * problem.unit_size
 
 
 def _writing_workgroups(problem: Problem, pairs: int, block: int) -> int:
     """Workgroups among which the writing of pairs and padding is shared."""
-    places = max(pairs, _padding_places(problem))
+    places = max(pairs, problem.num_experts * problem.unit_size)
     return min(MAX_WRITING_WORKGROUPS, max(1, -(-places // block)))
 
 

@@ -45,7 +45,7 @@ def test_sort_is_exact_for_every_unit_size(kernels: SortingKernels, kernel: Kern
 @pytest.mark.parametrize("tokens_per_expert", [31, 32, 33, 64])
 def test_tile_ends_with_its_expert(kernels: SortingKernels, kernel: KernelName, tokens_per_expert: int) -> None:
     """Protects the last tile of an expert whose tokens fill it exactly, miss it by one, or begin another."""
-    ids = np.repeat(np.arange(5), tokens_per_expert)[:, None]
+    ids = np.repeat(np.arange(5, dtype=np.int32), tokens_per_expert).reshape(-1, 1)
     case = cases.with_ids(cases.uniform(len(ids), 1, 5), ids)
     sort_and_check(kernels, kernel, case)
 
@@ -103,7 +103,9 @@ def test_optional_outputs_are_independent(
     sort_and_check(kernels, kernel, case)
 
 
-@pytest.mark.parametrize(("tokens", "num_experts", "topk"), [(513, 64, 6), (1500, 128, 8), (5000, 8, 2)])
+@pytest.mark.parametrize(
+    ("tokens", "num_experts", "topk"), [(513, 64, 6), (1500, 128, 8), (5000, 8, 2), (2500, 1024, 3)]
+)
 def test_sort_is_exact_over_several_chunks(
     kernels: SortingKernels, kernel: KernelName, tokens: int, num_experts: int, topk: int
 ) -> None:

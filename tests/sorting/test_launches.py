@@ -1,0 +1,92 @@
+"""How problems become launches, for every device the kernels are for."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from moesort_tune.device.architectures import ARCHITECTURES
+from moesort_tune.sorting.arguments import divisor
+from moesort_tune.sorting.launches import DeviceLimits, OneshotTooLargeError, plan, workspace_bytes
+from moesort_tune.sorting.problem import KERNELS, Problem
+from moesort_tune.sorting.sizes import oneshot_max_tokens
+
+UMULHI_BITS = 32
+
+
+@st.composite
+def problems(draw: st.DrawFn) -> Problem:
+    """Any problem of the contract."""
+    num_experts = draw(st.integers(1, 1024))
+    topk = draw(st.integers(1, min(num_experts, 255)))
+    rows = draw(st.integers(0, 2**24 - 1) | st.integers(0, 4096))
+    unit_size = draw(st.integers(1, 1024))
+    most_rows = (2**31 - 1 - num_experts * unit_size + topk) // topk
+    return Problem(min(rows, most_rows), topk, num_experts, unit_size, draw(st.integers(0, 2**40)))
+
+
+@st.composite
+def devices(draw: st.DrawFn) -> DeviceLimits:
+    """Any architecture with any number of compute units."""
+    architecture = draw(st.sampled_from(list(ARCHITECTURES.values())))
+    units = draw(st.integers(1, 304))
+    return DeviceLimits(architecture.name, units, architecture.wavefront_size, architecture.lds_bytes)
+
+
+@given(problems(), devices(), st.sampled_from(KERNELS))
+def test_launches_fit_every_device(problem: Problem, limits: DeviceLimits, kernel: str) -> None:
+    """Protects launches from being refused: LDS, threads and grids stay within what every device has."""
+    try:
+        launches = plan("oneshot" if kernel == "oneshot" else "multiphase", problem, limits)
+    except OneshotTooLargeError:
+        assert problem.rows > oneshot_max_tokens(problem.num_experts, problem.topk, limits.lds_bytes)
+        return
+    for launch in launches:
+        assert 0 < launch.lds_bytes <= limits.lds_bytes
+        assert problem.num_experts <= launch.block <= 1024
+        assert launch.block % limits.wavefront_size == 0
+        assert 0 < launch.sorting_workgroups <= launch.grid < 2**31
+        assert launch.zero_end == launch.zero_begin or launch.grid > launch.sorting_workgroups
+
+
+@given(problems(), devices())
+def test_multiphase_chunks_cover_the_rows(problem: Problem, limits: DeviceLimits) -> None:
+    """Protects every row from being left out, the workspace from being too small, and counts from 16 bits."""
+    for launch in plan("multiphase", problem, limits):
+        assert launch.chunks * launch.chunk_tokens >= problem.rows
+        assert launch.chunk_tokens % 32 == 0
+        assert launch.chunk_tokens <= 65535
+        assert launch.pass_tokens <= launch.chunk_tokens
+        assert launch.chunks <= launch.sorting_workgroups
+        words = launch.chunks * launch.chunk_tokens // 32
+        assert workspace_bytes(problem, limits) >= problem.num_experts * (4 * words + 2 * launch.chunks)
+
+
+@given(problems(), devices(), st.sampled_from(KERNELS))
+def test_launches_zero_moe_buf_whole_and_once(problem: Problem, limits: DeviceLimits, kernel: str) -> None:
+    """Protects moe_buf between two launches: the parts meet, and begin at 16 bytes."""
+    if kernel == "oneshot" and problem.rows > oneshot_max_tokens(problem.num_experts, problem.topk, limits.lds_bytes):
+        return
+    launches = plan("oneshot" if kernel == "oneshot" else "multiphase", problem, limits)
+    ends = [0] + [launch.zero_end for launch in launches]
+    assert [launch.zero_begin for launch in launches] == ends[:-1]
+    assert ends[-1] == problem.moe_buf_bytes
+    assert all(launch.zero_begin % 16 == 0 for launch in launches)
+
+
+def test_oneshot_too_large_says_what_to_do() -> None:
+    """Protects the message: the limit, what was asked for, and the way out."""
+    limits = DeviceLimits("gfx942", 304, 64, 65536)
+    with pytest.raises(OneshotTooLargeError) as error:
+        plan("oneshot", Problem(5000, 4, 128), limits)
+    limit = oneshot_max_tokens(128, 4, 65536)
+    assert str(error.value) == (
+        f"oneshot takes at most {limit} tokens with 128 experts on gfx942 (got 5000); use dispatch_policy=2 or 0"
+    )
+
+
+@given(st.integers(1, 2**31 - 1), st.integers(0, 2**31 - 1))
+def test_divisor_divides_exactly(value: int, number: int) -> None:
+    """Protects tokens, slots and tiles from being off by one at any size."""
+    by = divisor(value)
+    assert by.multiplier < 2**32
+    assert ((2 * number * by.multiplier) >> UMULHI_BITS) >> by.shift == number // value
