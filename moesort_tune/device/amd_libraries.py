@@ -69,11 +69,15 @@ def hiprtc_of(hip: str, maps: Path = MAPS) -> str:
     return "libhiprtc.so"
 
 
+def release_of(hip: str) -> str:
+    """The ROCm release that a libamdhip64 belongs to, '7.2.0'; '' where its place does not say."""
+    known = itertools.chain(_in_packages("amdhip64"), _in_installations("amdhip64"))
+    return next((one.release for one in known if same_file(one.path, hip)), "")
+
+
 def _mapped(name: str, maps: Path) -> Iterator[Candidate]:
-    installations = [*_in_packages(name), *_in_installations(name)]
     for path in mapped(name, maps):
-        release = next((one.release for one in installations if same_file(one.path, path)), "")
-        yield Candidate(path, "already loaded", release)
+        yield Candidate(path, "already loaded", release_of(path))
 
 
 def _in_packages(name: str) -> Iterator[Candidate]:

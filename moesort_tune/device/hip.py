@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from moesort_tune.device import libraries, remedies
+from moesort_tune.device import amd_libraries, installed, libraries, remedies
 from moesort_tune.device.architectures import parse_gcn_arch_name
 from moesort_tune.device.machine import amdgpu_version
 
@@ -82,7 +82,12 @@ def _missing_call(call: str, error: Exception) -> HipError:
     library = runtime.hiprtc if is_hiprtc else runtime.hip
     words = re.sub(r"b'([^']*)'", r"\1", str(error))  # hip-python prints bytes as Python does
     symptom = remedies.why_no_call(words, is_hiprtc=is_hiprtc)
-    return HipError(call, -1, "missing call", f"{library} cannot serve it ({words})", remedies.REMEDIES[symptom])
+    # A call that a runtime of our own lacks is told by its name alone.
+    remedy = "" if runtime.runtime != "amd" else remedies.REMEDIES[symptom]
+    if remedy and symptom == "missing call":
+        package = installed.hip_python_package()
+        remedy = remedies.of_missing_call(package.version if package else "", amd_libraries.release_of(runtime.hip))
+    return HipError(call, -1, "missing call", f"{library} cannot serve it ({words})", remedy)
 
 
 def _fault() -> str:

@@ -22,7 +22,6 @@ Symptom = Literal[
     "two HIP libraries",
     "replaced library",
     "missing call",
-    "hip-python does not fit",
     "no hip-python",
     "out of memory",
     "launch failed",
@@ -40,7 +39,7 @@ Symptom = Literal[
     "no table",
 ]
 
-_CONTAINER = "in a container pass --device=/dev/kfd --device=/dev/dri --group-add=video --group-add=render"
+_CONTAINER = "in a container pass --device=/dev/kfd --device=/dev/dri --group-add=video"
 
 REMEDIES: dict[Symptom, str] = {
     "no GPU": (
@@ -78,8 +77,9 @@ REMEDIES: dict[Symptom, str] = {
         "so that only one is loaded"
     ),
     "replaced library": "ROCm was updated under this process: start it again",
-    "missing call": "install ROCm 6.2 or newer and the hip-python of the same release (`moesort-tune doctor` names it)",
-    "hip-python does not fit": "install the hip-python of the ROCm that is installed (`moesort-tune doctor` names it)",
+    "missing call": (
+        "install ROCm 6.2 or newer and the hip-python of the same release (for 7.2 pip install 'hip-python~=7.2.0')"
+    ),
     "no hip-python": "pip install hip-python",
     "out of memory": (
         "see what else holds device memory (amd-smi process, nvidia-smi), or ask for less: fewer --tokens, "
@@ -175,10 +175,16 @@ def why_no_call(message: str, *, is_hiprtc: bool) -> Symptom:
     return "missing call"
 
 
-def hip_python(rocm: releases.Release | None) -> str:
-    """What to install for a ROCm release: the exact command where the release is known."""
-    if rocm is None:
-        return REMEDIES["hip-python does not fit"]
+def of_missing_call(hip_python_version: str, rocm_version: str) -> str:
+    """What to do about a call that the library lacks. The versions may be ''."""
+    mine, rocm = releases.parse_release(hip_python_version), releases.parse_release(rocm_version)
+    if mine and rocm and releases.fit(mine, rocm) != "same":
+        return hip_python(rocm)
+    return REMEDIES["missing call"]
+
+
+def hip_python(rocm: releases.Release) -> str:
+    """What to do about a hip-python that does not fit this ROCm: the exact command, or a newer ROCm."""
     command = releases.pip_command(rocm)
     if command is None:
         return f"install ROCm {releases.text(releases.OLDEST)} or newer: {releases.text(rocm)} lacks needed calls"

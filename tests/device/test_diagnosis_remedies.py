@@ -122,6 +122,14 @@ def test_too_old_rocm_says_so(tmp_path: Path) -> None:
     assert error.endswith(REMEDIES["missing call"])
 
 
+def test_misfit_is_answered_with_the_command(tmp_path: Path) -> None:
+    """Protects the exact pip command where a call is missing because hip-python is of another release than ROCm."""
+    (tmp_path / ".info").mkdir()
+    (tmp_path / ".info" / "version").write_text("6.3.1-48\n")
+    stand_ins.library(tmp_path / "lib" / "libamdhip64.so", "6.3.42131", "-DWITHOUT_R0600")
+    assert error_of("hip.open_device()", opt_rocm=tmp_path).endswith("; pip install 'hip-python~=6.3.0'")
+
+
 def test_compiler_that_dies_takes_nobody_along(tmp_path: Path) -> None:
     """Protects against old hiprtc versions, which abort the process for a target that they do not know."""
     stand_ins.rocm_installation(tmp_path, "5.2.0", "5.2.21153")
