@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from moesort_tune.device import amd_libraries, installed, libraries, remedies
+from moesort_tune.device import amd_libraries, bindings, installed, libraries, remedies
 from moesort_tune.device.architectures import parse_gcn_arch_name
 from moesort_tune.device.machine import amdgpu_version
 
@@ -38,21 +38,13 @@ class HipError(remedies.DeviceError):
 def _hip() -> ModuleType:
     """hip-python's module `hip`, with the runtime chosen first."""
     libraries.choose()
-    try:
-        from rocm.bindings import hip
-    except ImportError:
-        from hip import hip
-    return hip
+    return bindings.module("hip")
 
 
 @functools.cache
 def _hiprtc() -> ModuleType:
     libraries.choose()
-    try:
-        from rocm.bindings import hiprtc
-    except ImportError:
-        from hip import hiprtc
-    return hiprtc
+    return bindings.module("hiprtc")
 
 
 def checked(call: str, *arguments: object) -> Any:

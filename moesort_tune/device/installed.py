@@ -23,10 +23,14 @@ class Package:
 
 
 def hip_python_package() -> Package | None:
-    """hip-python, or since release 10 the package that it is a front for."""
-    for distribution, module in (("rocm-bindings-hip", "rocm"), ("hip-python", "hip")):
+    """hip-python, or since release 10 the package of bindings that it is a front for.
+
+    pip leaves the bindings of 10 behind when an older hip-python is installed over it: then that one counts.
+    """
+    for distribution, module in (("hip-python", "hip"), ("rocm-bindings-hip", "rocm")):
         version, folder = _version((distribution,)), package_folder(module)
-        if version and folder:
+        is_front = distribution == "hip-python" and version and int(version.partition(".")[0]) >= 10
+        if version and folder and not is_front:
             return Package(distribution, version, str(folder))
     return None
 

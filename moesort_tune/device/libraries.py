@@ -8,9 +8,9 @@ nothing to a second one), else to what is installed; elsewhere to a runtime of o
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
-from moesort_tune.device import amd_libraries, native_library
+from moesort_tune.device import amd_libraries, bindings, native_library
 from moesort_tune.device.machine import Machine, this_machine
 from moesort_tune.device.remedies import REMEDIES, DeviceError
 
@@ -59,13 +59,13 @@ def choose(runtime: str | None = None) -> RuntimeLibraries:
 
 
 def adopt(libraries: RuntimeLibraries) -> RuntimeLibraries:
-    """Pins these files; for a child process that must use its parent's. Raises RuntimeLibraryError."""
+    """Pins these files; for a child process that must use its parent's. Raises RuntimeLibraryError, BindingsError."""
     global _chosen  # noqa: PLW0603 - one choice per process is the point
     if _chosen == libraries:
         return libraries
     if _chosen is not None:
         raise RuntimeLibraryError(f"this process already uses {_chosen.hip}", f"start another one for {libraries.hip}")
-    _pin(libraries)
+    bindings.pin(libraries.hip, libraries.hiprtc)
     _chosen = libraries
     return libraries
 
@@ -117,28 +117,3 @@ def check_mapped() -> None:
             f"{pinned} was chosen, but hip-python had already opened {mapped[0]} in this process",
             "start another process for it",
         )
-
-
-def _pin(libraries: RuntimeLibraries) -> None:
-    files = {"amdhip64": libraries.hip.encode(), "hiprtc": libraries.hiprtc.encode()}
-    try:
-        from rocm.bindings.util import paths
-    except ImportError:
-        _pin_hip_python_7(files)
-        return
-    original = paths.get_library_path
-
-    def get_library_path(shortname: str, *arguments: object, **options: object) -> bytes:
-        pinned = files.get(shortname)
-        return pinned if pinned is not None else cast(bytes, original(shortname, *arguments, **options))
-
-    paths.get_library_path = get_library_path
-
-
-def _pin_hip_python_7(files: dict[str, bytes]) -> None:
-    try:
-        from hip import chip, chiprtc
-    except ImportError as error:
-        raise RuntimeLibraryError(f"hip-python cannot be imported ({error})", REMEDIES["no hip-python"]) from error
-    chip.DLL = files["amdhip64"]
-    chiprtc.DLL = files["hiprtc"]

@@ -66,9 +66,14 @@ def rocm_wheels(site: Path, release: str, hip: str) -> Path:
     """ROCm as wheels: only versioned files, in a package of its own beside rocm_sdk."""
     _write(site / "rocm_sdk" / "__init__.py", "")
     _write(site / "_rocm_sdk_core" / "__init__.py", "")
-    metadata = f"Metadata-Version: 2.1\nName: rocm-sdk-core\nVersion: {release}\n"
-    _write(site / f"rocm_sdk_core-{release}.dist-info" / "METADATA", metadata)
+    distribution(site, "rocm-sdk-core", release)
     return libraries(site / "_rocm_sdk_core" / "lib", hip, ".7")
+
+
+def distribution(site: Path, name: str, version: str) -> None:
+    """What pip notes of an installed distribution."""
+    metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+    _write(site / f"{name.replace('-', '_')}-{version}.dist-info" / "METADATA", metadata)
 
 
 def _write(path: Path, text: str) -> None:

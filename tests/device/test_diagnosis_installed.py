@@ -58,6 +58,25 @@ def test_hip_python_is_told_by_its_release() -> None:
     assert int(package.version.partition(".")[0]) in (6, 7, 10)
 
 
+def test_older_hip_python_over_a_newer_one_counts(site: Path) -> None:
+    """Protects `pip install 'hip-python~=7.2.0'`: pip leaves the bindings of release 10 behind it."""
+    stand_ins.distribution(site, "hip-python", "7.2.2.562.43")
+    stand_ins.distribution(site, "rocm-bindings-hip", "10.0.0.0.1.2")
+    for package in ("hip", "rocm"):
+        (site / package).mkdir()
+        (site / package / "__init__.py").write_text("")
+    assert installed.hip_python_package() == installed.Package("hip-python", "7.2.2.562.43", str(site / "hip"))
+
+
+def test_front_of_hip_python_10_is_told_by_its_bindings(site: Path) -> None:
+    """Protects release 10, whose hip-python only names the package that is used."""
+    stand_ins.distribution(site, "hip-python", "10.0.0.0.1.2")
+    stand_ins.distribution(site, "rocm-bindings-hip", "10.0.1.0.1.2")
+    (site / "rocm").mkdir()
+    (site / "rocm" / "__init__.py").write_text("")
+    assert installed.hip_python_package() == installed.Package("rocm-bindings-hip", "10.0.1.0.1.2", str(site / "rocm"))
+
+
 def test_rocm_folder_tells_its_release(tmp_path: Path) -> None:
     """Protects /opt/rocm/.info/version, which carries a build number."""
     stand_ins.rocm_installation(tmp_path, "7.2.0", "7.2.53211")
