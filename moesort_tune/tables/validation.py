@@ -1,13 +1,16 @@
 """From plain data to a Table, or the place and the reason why it is none."""
 
 from collections.abc import Hashable, Iterable, Iterator
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
 from moesort_tune import __version__
 from moesort_tune.tables.errors import RefusedError
 from moesort_tune.tables.schema import MAX_EXPERTS, MAX_TOKENS, MAX_TOPK, SCHEMA, Entry, Row, Table
+
+_MOST_OF_A_DEVICE: Final = 1 << 24
+"""More compute units, or bytes of LDS, than any device has; the exported header counts in 32 bits."""
 
 
 def to_table(data: object) -> Table:
@@ -53,8 +56,10 @@ def _faults_of_entry(entry: Entry) -> Iterator[Fault]:
         yield from _faults_of_published(entry)
     else:
         yield from _faults_of_measured(entry)
-    if entry.device.compute_units > MAX_TOKENS:
-        yield ".device.compute_units", f"expected at most {MAX_TOKENS}, got {entry.device.compute_units}"
+    for name in ("compute_units", "lds_bytes"):
+        value = getattr(entry.device, name)
+        if value > _MOST_OF_A_DEVICE:
+            yield f".device.{name}", f"expected at most {_MOST_OF_A_DEVICE}, got {value}"
     for index, row in enumerate(entry.rows):
         for place, reason in _faults_of_row(row):
             yield f".rows[{index}]{place}", reason

@@ -74,6 +74,7 @@ def test_table_of_the_documentation_is_accepted() -> None:
         ("noise: 0.006", "noise: .nan", "tables[0].rows[0].evidence.noise: expected a finite number, got .nan"),
         ("rule_loss: 1.31", "rule_loss: 0.9", "tables[0].rows[0].evidence.rule_loss: expected number >= 1, got 0.9"),
         ("compute_units: 304", "compute_units: 0", "tables[0].device.compute_units: expected int >= 1, got 0"),
+        ("lds_bytes: 65536", "lds_bytes: 99999999", "tables[0].device.lds_bytes: expected at most 16777216, got 999"),
         ("wavefront_size: 64", "wavefront_size: 16", "tables[0].device.wavefront_size: expected 32 or 64, got 16"),
         ("provider: builtin", "provider: mine", "tables[0].kernels.provider: expected aiter or builtin, got 'mine'"),
         (", revision: 5c1e0f", "", "tables[0].kernels.revision: missing; only an entry with evidence: published"),

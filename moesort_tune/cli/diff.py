@@ -1,0 +1,71 @@
+"""`moesort-tune diff`: what changed between two tables."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from moesort_tune.cli.output import print_json, remark
+from moesort_tune.cli.table_text import choice_in_words
+from moesort_tune.tables.compare import Difference, EntryChange, RowChange, compare
+from moesort_tune.tables.files import load
+from moesort_tune.tables.schema import EntryKey
+
+EPILOG = """\b
+Examples:
+  moesort-tune diff tables/gfx950.yaml new/gfx950.yaml
+  moesort-tune diff before.yaml after.yaml --json
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.argument("before", type=click.Path(path_type=Path))
+@click.argument("after", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def diff(before: Path, after: Path, as_json: bool) -> None:
+    """Say for which shapes and token counts table AFTER chooses another kernel than table BEFORE.
+
+    A choice that changed only where one of the tables saw a tie is said to be so: either kernel will do there.
+    """
+    old, new = load(before), load(after)
+    if old.arch != new.arch:
+        remark(f"the tables are of different architectures: {old.arch} and {new.arch}")
+    changes = compare(old, new)
+    if as_json:
+        print_json(changes)
+        return
+    for change in changes:
+        click.echo("\n".join(_lines(change)))
+
+
+def _lines(change: EntryChange) -> Iterator[str]:
+    yield _heading(change.before, change.after)
+    for row in change.rows:
+        yield from (f"  {line}" for line in _lines_of_row(row))
+    if change.unchanged:
+        yield f"  {change.unchanged} {'row chooses' if change.unchanged == 1 else 'rows choose'} as before"
+
+
+def _heading(before: EntryKey | None, after: EntryKey | None) -> str:
+    if before is None or after is None:
+        return f"{before or after}: {'removed' if after is None else 'added'}"
+    if before == after:
+        return f"{after}:"
+    return f"{after} (was revision {before.revision}):"
+
+
+def _lines_of_row(change: RowChange) -> Iterator[str]:
+    shape = "{}/{}".format(*change.shape)
+    if change.before is None and change.after is not None:
+        yield f"{shape}: added, {choice_in_words(change.after)}"
+    elif change.after is None and change.before is not None:
+        yield f"{shape}: removed, was {choice_in_words(change.before)}"
+    for difference in change.differences:
+        yield f"{shape}: {_in_words(difference)}"
+
+
+def _in_words(difference: Difference) -> str:
+    first, last = difference.first, difference.last
+    tokens = f"from {first} tokens" if last is None else f"{first}-{last} tokens" if last > first else f"{first} tokens"
+    tie = " (a tie: either will do)" if difference.in_ties else ""
+    return f"{tokens} {difference.after} instead of {difference.before}{tie}"

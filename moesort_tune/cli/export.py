@@ -1,0 +1,58 @@
+"""`moesort-tune export`: a table for programs that do not read YAML."""
+
+from pathlib import Path
+
+import click
+import msgspec
+
+from moesort_tune.cli.output import print_json
+from moesort_tune.cli.tables_at_hand import default_table
+from moesort_tune.errors import MoesortTuneError
+from moesort_tune.sorting.limits_cpp import limit_in_cpp
+from moesort_tune.tables.export_cpp import to_cpp
+from moesort_tune.tables.files import load
+from moesort_tune.tables.schema import Entry, Provider, Table, Timing
+from moesort_tune.tables.selection import Wanted, select
+
+EPILOG = """\b
+Examples:
+  moesort-tune export tables/gfx950.yaml --format cpp > moesort_policy.h
+  moesort-tune export tables/gfx950.yaml --format cpp --kernels aiter > moesort_policy.h
+  moesort-tune export tables/gfx950.yaml --format json > gfx950.json
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.argument("table", type=click.Path(path_type=Path), required=False)
+@click.option("--format", "form", type=click.Choice(["cpp", "json"]), required=True, help="C++17 header, or JSON.")
+@click.option("--kernels", type=click.Choice(["builtin", "aiter"]), default="builtin", show_default=True)
+@click.option("--timing", type=click.Choice(["graph", "eager"]), default="graph", show_default=True)
+@click.option("--revision", help="Of the kernels; by default that of the newest sweep.")
+def export(table: Path | None, form: str, kernels: Provider, timing: Timing, revision: str | None) -> None:
+    """Write TABLE to stdout for other programs.
+
+    cpp: one header without dependencies, `int moesort_policy(int tokens, int num_experts, int topk, int
+    compute_units)`, which decides as the Python runtime does, with an entry for each number of compute units that was
+    measured with these kernels and this timing. json: the whole table, as docs/table.schema.json describes it.
+    """
+    path = table or default_table()
+    loaded = load(path)
+    if form == "json":
+        print_json(msgspec.to_builtins(loaded))
+        return
+    entries = _entries(loaded, kernels, timing, revision)
+    if not entries:
+        there = "; ".join(str(entry.key) for entry in loaded.tables)
+        asked = ", ".join(filter(None, (kernels, revision, timing)))
+        raise MoesortTuneError(f"{path} has no entry for {asked}; it has entries for {there}")
+    click.echo(to_cpp(loaded.arch, entries, limit_in_cpp(kernels)), nl=False)
+
+
+def _entries(table: Table, kernels: Provider, timing: Timing, revision: str | None) -> list[Entry]:
+    """For each number of compute units the entry that a process on such a device would use."""
+    entries: dict[int, Entry] = {}
+    for compute_units in sorted({entry.device.compute_units for entry in table.tables}):
+        found = select(table, Wanted(table.arch, compute_units, kernels, timing, revision, named=True)).entry
+        if found is not None:
+            entries[found.device.compute_units] = found
+    return list(entries.values())

@@ -1,0 +1,129 @@
+"""`show --plot`: the measured times of both kernels, a panel a row, with the switches and ties of the table."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from moesort_tune.errors import MoesortTuneError
+from moesort_tune.tables.schema import Entry, Row, Sweep, Table
+from moesort_tune.tuning.samples import Sample, read_samples, samples_path
+from moesort_tune.tuning.settings import Settings
+
+COLOURS: Final = {"oneshot": "tab:orange", "multiphase": "tab:blue"}
+_COLUMNS: Final = 3
+_PANEL_INCHES: Final = (4.6, 3.2)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """What one panel shows. times_us: {kernel: [(tokens, median, low, high), ...]}, ascending by tokens."""
+
+    title: str
+    row: Row
+    times_us: dict[str, list[tuple[int, float, float, float]]]
+
+
+def draw(path: Path, table: Table, picture: Path) -> None:
+    """Draws the samples beside the table in `path`. Raises MoesortTuneError without samples or without matplotlib."""
+    panels = panels_of(path, table)
+    pyplot = _matplotlib()
+    columns = min(_COLUMNS, len(panels))
+    lines = -(-len(panels) // columns)
+    size = (_PANEL_INCHES[0] * columns, _PANEL_INCHES[1] * lines)
+    figure, axes = pyplot.subplots(lines, columns, figsize=size, squeeze=False, layout="constrained")
+    for axis, panel in zip(axes.flat, panels, strict=False):
+        _draw_panel(axis, panel)
+    for axis in axes.flat[len(panels) :]:
+        axis.set_visible(False)
+    try:
+        figure.savefig(picture, dpi=120)
+    except (OSError, ValueError) as error:
+        raise MoesortTuneError(f"cannot draw into {picture}: {error}") from error
+    finally:
+        pyplot.close(figure)
+
+
+def panels_of(path: Path, table: Table) -> list[Panel]:
+    """A panel for each measured row that has samples. Raises MoesortTuneError where none has."""
+    sidecar = samples_path(path)
+    if not sidecar.exists():
+        raise MoesortTuneError(
+            f"{sidecar} does not exist, and the picture is drawn from it; a sweep writes it beside the table"
+        )
+    samples = read_samples(sidecar)
+    panels = [
+        Panel(_title(entry, row), row, times)
+        for entry in table.tables
+        for row in entry.rows
+        if (times := _times(samples, table.arch, entry, row))
+    ]
+    if not panels:
+        raise MoesortTuneError(f"{sidecar} holds no samples of the rows in {path}; sweep again to measure them")
+    return panels
+
+
+def _title(entry: Entry, row: Row) -> str:
+    key = entry.key
+    return f"{row.num_experts} experts, topk {row.topk}\n{key.compute_units} CUs, {key.provider}, {key.timing}"
+
+
+def _times(
+    samples: Iterable[Sample], arch: str, entry: Entry, row: Row
+) -> dict[str, list[tuple[int, float, float, float]]]:
+    """The latest sample of each kernel and token count that was taken for this row."""
+    sweep = row.sweep or entry.sweep
+    latest = {
+        (sample.kernel, sample.tokens): (sample.tokens, sample.median_us, sample.low_us, sample.high_us)
+        for sample in samples
+        if sweep is not None and _is_of(sample, arch, entry, row, sweep)
+    }
+    times: dict[str, list[tuple[int, float, float, float]]] = {}
+    for (kernel, _), point in sorted(latest.items()):
+        times.setdefault(kernel, []).append(point)
+    return times
+
+
+def _is_of(sample: Sample, arch: str, entry: Entry, row: Row, sweep: Sweep) -> bool:
+    shape = (sample.num_experts, sample.topk)
+    key = (sample.compute_units, sample.provider, sample.revision, sample.timing)
+    return (sample.arch, shape, key) == (arch, row.shape, entry.key) and sample.settings.startswith(_signature(sweep))
+
+
+def _signature(sweep: Sweep) -> str:
+    """As samples write down what they depend on."""
+    return Settings(
+        timing=sweep.timing,
+        unit_size=sweep.unit_size,
+        model_dim=sweep.model_dim,
+        dtype=sweep.dtype,
+        ep=sweep.ep,
+        routing=sweep.routing,
+        cold=sweep.cold,
+        seed=sweep.seed,
+    ).signature()
+
+
+def _matplotlib() -> Any:
+    try:
+        import matplotlib as mpl
+    except ImportError as error:
+        raise MoesortTuneError("--plot needs matplotlib; pip install 'moesort-tune[plot]'") from error
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    return pyplot
+
+
+def _draw_panel(axis: Any, panel: Panel) -> None:
+    for kernel, points in panel.times_us.items():
+        tokens, median, low, high = zip(*points, strict=True)
+        axis.plot(tokens, median, marker=".", color=COLOURS.get(kernel), label=kernel)
+        axis.fill_between(tokens, low, high, color=COLOURS.get(kernel), alpha=0.25, linewidth=0)
+    for first, last in panel.row.tie:
+        axis.axvspan(first, max(last, first * 1.02), color="tab:gray", alpha=0.2, linewidth=0)
+    for first, _ in panel.row.policy[1:]:
+        axis.axvline(first, color="black", linestyle="--", linewidth=0.8)
+    axis.set(xscale="log", yscale="log", xlabel="tokens", ylabel="time (us)")
+    axis.set_title(panel.title, fontsize=9)
+    axis.legend(fontsize=8)

@@ -1,0 +1,33 @@
+"""JSON Schema of a table, for editors and for readers of `export --format json`.
+
+`python -m moesort_tune.tables.json_schema > docs/table.schema.json` writes the page; a test compares it.
+"""
+
+import inspect
+from typing import Any
+
+import msgspec
+
+from moesort_tune.tables.schema import Table
+
+
+def schema() -> dict[str, Any]:
+    """The schema, draft 2020-12. It cannot say everything that validation.py checks."""
+    described = msgspec.json.schema(Table)
+    for record in described["$defs"].values():
+        record["description"] = inspect.cleandoc(record["description"])
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "moesort-tune table",
+        "description": "Which sorting kernel is chosen from how many tokens on, by device, kernels and timing.",
+        **described,
+    }
+
+
+def text() -> str:
+    """The schema as docs/table.schema.json holds it."""
+    return msgspec.json.format(msgspec.json.encode(schema()), indent=2).decode() + "\n"
+
+
+if __name__ == "__main__":
+    print(text(), end="")

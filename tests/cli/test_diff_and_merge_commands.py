@@ -1,0 +1,136 @@
+"""`diff` and `merge`: what changed between two tables, and both in one."""
+
+import datetime
+import json
+from pathlib import Path
+
+import pytest
+
+from moesort_tune.cli.main import run
+from moesort_tune.tables import store
+from moesort_tune.tables.schema import Kernels, Table
+from tests.tables.examples import device, entry, published, row, sweep, table
+
+LATER = sweep(date=datetime.date(2026, 12, 1), seed=1)
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty current folder."""
+    monkeypatch.chdir(tmp_path)
+
+
+def differences(capsys: pytest.CaptureFixture[str], before: Table, after: Table, *arguments: str) -> str:
+    """What `moesort-tune diff` prints."""
+    store.save(Path("a.yaml"), before)
+    store.save(Path("b.yaml"), after)
+    assert run(["diff", "a.yaml", "b.yaml", *arguments]) == 0
+    return capsys.readouterr().out
+
+
+def test_diff_tells_token_ranges_and_whether_they_lie_in_ties(capsys: pytest.CaptureFixture[str]) -> None:
+    """A switch that moved inside a tie is no change worth a thought; one that moved out of it is."""
+    before = [row(8, 2, 900), row(64, 6, 41), row(128, 4, 25, tie=((19, 24),)), row(256, 8, 13)]
+    after = [row(64, 6, 41), row(128, 4, 20, tie=((18, 19),)), row(256, 8, 30), row(512, 10, 9)]
+    told = differences(capsys, table(entry(before)), table(entry(after, sweep=LATER)))
+    assert told.splitlines() == [
+        "304 compute units, builtin, 5c1e0f, graph:",
+        "  8/2: removed, was oneshot to 899, multiphase from 900",
+        "  128/4: 20-24 tokens multiphase instead of oneshot (a tie: either will do)",
+        "  256/8: 13-29 tokens oneshot instead of multiphase",
+        "  512/10: added, oneshot to 8, multiphase from 9",
+        "  1 row chooses as before",
+    ]
+
+
+def test_diff_of_changed_kernels_compares_their_rows(capsys: pytest.CaptureFixture[str]) -> None:
+    """After a change of the kernels the revision differs, and that is when one wants to compare."""
+    new = entry([row(switch=40)], kernels=Kernels(provider="builtin", revision="77"))
+    assert differences(capsys, table(entry()), table(new)).splitlines() == [
+        "304 compute units, builtin, 77, graph (was revision 5c1e0f):",
+        "  128/4: 25-39 tokens oneshot instead of multiphase",
+    ]
+
+
+def test_diff_tells_entries_that_only_one_table_has(capsys: pytest.CaptureFixture[str]) -> None:
+    """Two old revisions and a new one: it is not guessed which of them became it."""
+    old = [entry(kernels=Kernels(provider="builtin", revision=revision)) for revision in ("1", "2")]
+    told = differences(capsys, table(*old), table(old[0], published()))
+    assert told.splitlines()[:3] == [
+        "304 compute units, builtin, 1, graph:",
+        "  1 row chooses as before",
+        "304 compute units, builtin, 2, graph: removed",
+    ]
+    assert "304 compute units, aiter: added" in told
+
+
+def test_diff_goes_on_to_the_end_of_the_tokens(capsys: pytest.CaptureFixture[str]) -> None:
+    """Past the limit of oneshot both are multiphase, whatever the policy says."""
+    before, after = row(switch=None, oneshot_max_tokens=100), row(policy=((1, "multiphase"),))
+    assert "1-100 tokens multiphase instead of oneshot" in differences(
+        capsys, table(entry([before])), table(entry([after]))
+    )
+    endless = row(switch=None, oneshot_max_tokens=(1 << 24) - 1)
+    assert "from 25 tokens oneshot instead of multiphase" in differences(capsys, table(), table(entry([endless])))
+
+
+def test_diff_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    """For scripts: ranges as numbers."""
+    told = json.loads(differences(capsys, table(), table(entry([row(switch=30)])), "--json"))
+    assert told[0]["rows"][0]["differences"] == [
+        {"first": 25, "last": 29, "before": "multiphase", "after": "oneshot", "in_ties": False}
+    ]
+
+
+def merged(capsys: pytest.CaptureFixture[str], first: Table, second: Table) -> tuple[Table, str]:
+    """The merged table, and what was said of it on stderr."""
+    store.save(Path("a.yaml"), first)
+    store.save(Path("b.yaml"), second)
+    assert run(["merge", "a.yaml", "b.yaml", "-o", "c.yaml"]) == 0
+    return store.load(Path("c.yaml")), capsys.readouterr().err
+
+
+def test_merge_puts_devices_together(capsys: pytest.CaptureFixture[str]) -> None:
+    """Two machines of one architecture, one file, nothing to be said."""
+    small = entry(device=device(compute_units=80))
+    assert merged(capsys, table(entry()), table(small)) == (table(entry(), small), "")
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_merge_keeps_the_row_of_the_newer_sweep_and_says_so(capsys: pytest.CaptureFixture[str], swapped: bool) -> None:
+    """Whichever file comes first; every row keeps the settings that it was measured under."""
+    old = table(entry([row(8, 2), row(switch=25)]))
+    new = table(entry([row(switch=40), row(256, 8)], sweep=LATER))
+    result, told = merged(capsys, *((new, old) if swapped else (old, new)))
+    both = result.tables[0]
+    assert [(kept.shape, kept.policy[1][0]) for kept in both.rows] == [((8, 2), 25), ((128, 4), 40), ((256, 8), 25)]
+    assert (both.sweep, [kept.sweep for kept in both.rows]) == (LATER, [sweep(), None, None])
+    kept, dropped = ("a", "b") if swapped else ("b", "a")
+    assert told == (
+        "128/4 of 304 compute units, builtin, 5c1e0f, graph: kept oneshot to 39, multiphase from 40"
+        f" ({kept}.yaml, 2026-12-01), not oneshot to 24, multiphase from 25 ({dropped}.yaml, 2026-11-22)\n"
+    )
+
+
+def test_merge_goes_by_the_date_of_each_row(capsys: pytest.CaptureFixture[str]) -> None:
+    """A row that was itself merged in is as old as its own sweep."""
+    mixed = table(entry([row(8, 2, sweep=sweep()), row(switch=40)], sweep=LATER))
+    between = table(entry([row(8, 2, 99), row(switch=50)], sweep=sweep(date=datetime.date(2026, 11, 25))))
+    result, _ = merged(capsys, mixed, between)
+    assert [kept.policy[1][0] for kept in result.tables[0].rows] == [99, 40]
+
+
+def test_merge_of_the_same_day_keeps_the_second(capsys: pytest.CaptureFixture[str]) -> None:
+    """The one rule left when dates do not tell."""
+    result, told = merged(capsys, table(), table(entry([row(switch=40)])))
+    assert result == table(entry([row(switch=40)]))
+    assert "kept oneshot to 39, multiphase from 40 (b.yaml, 2026-11-22)" in told
+
+
+def test_merge_refuses_two_architectures(capsys: pytest.CaptureFixture[str]) -> None:
+    """One file is one architecture; nothing is written."""
+    store.save(Path("a.yaml"), table())
+    store.save(Path("b.yaml"), table(arch="gfx950"))
+    assert run(["merge", "a.yaml", "b.yaml", "-o", "c.yaml"]) == 1
+    assert "a table of gfx942 and one of gfx950 cannot be put together" in capsys.readouterr().err
+    assert not Path("c.yaml").exists()

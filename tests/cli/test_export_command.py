@@ -1,0 +1,155 @@
+"""Exported tables decide as Python does, and read back as what they were."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import msgspec
+import pytest
+from click.testing import CliRunner
+
+from moesort_tune.cli.export import export
+from moesort_tune.errors import MoesortTuneError
+from moesort_tune.runtime import Dispatcher
+from moesort_tune.sorting.limits_cpp import limit_in_cpp
+from moesort_tune.sorting.sizes import oneshot_max_tokens
+from moesort_tune.tables import json_schema, store
+from moesort_tune.tables.schema import Kernels, Provider, Table
+from tests.tables.examples import device, entry, row, sweep, table
+
+COMPILER = shutil.which("g++") or "c++"
+STRICT = ("-std=c++17", "-Wall", "-Wextra", "-Wshadow", "-Wconversion", "-Werror", "-pedantic", "-O1")
+
+# Prints, for each line 'experts topk compute_units' of stdin, the policy of 0..20000 tokens as one character each.
+ASK = """
+#include "policy.h"
+#include <cstdio>
+static_assert(moesort_policy(-1, 128, 4, 304) == 0, "usable at compile time");
+int main() {
+  int experts, topk, units;
+  while (std::scanf("%d %d %d", &experts, &topk, &units) == 3) {
+    for (int tokens = 0; tokens <= 20000; ++tokens) std::putchar('0' + moesort_policy(tokens, experts, topk, units));
+    std::putchar('\\n');
+  }
+}
+"""
+
+ROWS = [
+    row(8, 2, None, oneshot_max_tokens=5000),
+    row(32, 2, 700),
+    row(64, 2, policy=((1, "multiphase"), (30, "oneshot"))),
+    row(16, 4, 300),
+    row(64, 4, policy=((1, "oneshot"), (40, "multiphase"), (90, "oneshot"), (200, "multiphase"))),
+    row(128, 4, 25),
+    row(256, 8, 13),
+    row(512, 8, policy=((1, "multiphase"),)),
+    row(1024, 9, None, oneshot_max_tokens=2),
+]
+"""Of every kind: one switch, several, none, opposite ones, a limit below the policy."""
+
+UNKNOWN = [
+    (8, 4),
+    (9, 2),
+    (20, 3),
+    (48, 2),
+    (48, 4),
+    (80, 5),
+    (100, 4),
+    (200, 6),
+    (384, 8),
+    (1024, 8),
+    (3, 1),
+    (700, 255),
+]
+
+
+def written(folder: Path, one: Table) -> Path:
+    """The table in a file."""
+    store.save(folder / "gfx942.yaml", one)
+    return folder / "gfx942.yaml"
+
+
+def exported(path: Path, *arguments: str) -> str:
+    """What the command writes to stdout."""
+    result = CliRunner().invoke(export, [str(path), *arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def program(folder: Path, header: str, source: str) -> Path:
+    """`source` compiled with the exported header."""
+    (folder / "policy.h").write_text(header)
+    (folder / "ask.cpp").write_text(source)
+    binary = folder / "ask"
+    done = subprocess.run(
+        [COMPILER, *STRICT, folder / "ask.cpp", "-o", binary], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return binary
+
+
+@pytest.mark.parametrize("kernels", ["builtin", "aiter"])
+def test_header_decides_as_the_runtime_for_every_token_count(tmp_path: Path, kernels: Provider) -> None:
+    """Every row of two devices and a dozen shapes without one, 0 to 20000 tokens, known and unknown compute units."""
+    of = Kernels(provider=kernels, revision="1")
+    small = device(compute_units=80, lds_bytes=160 * 1024)
+    one = table(entry(ROWS, kernels=of), entry(ROWS[3:6], kernels=of, device=small))
+    path = written(tmp_path, one)
+    binary = program(tmp_path, exported(path, "--format", "cpp", "--kernels", kernels), ASK)
+    asked = [(*shape, 304) for shape in [r.shape for r in ROWS] + UNKNOWN] + [(128, 4, 80), (100, 4, 100), (64, 4, 200)]
+    lines = "".join(f"{experts} {topk} {units}\n" for experts, topk, units in asked)
+    answers = subprocess.run([binary], input=lines, capture_output=True, text=True, check=True).stdout.split()
+    dispatchers = {units: Dispatcher.load(path, compute_units=units, kernels=kernels) for _, _, units in asked}
+    for (experts, topk, units), answer in zip(asked, answers, strict=True):
+        policy = dispatchers[units].policy
+        assert answer == "".join(str(policy(tokens, experts, topk)) for tokens in range(20001)), (experts, topk, units)
+
+
+def test_limit_in_cpp_is_the_limit_of_the_kernels(tmp_path: Path) -> None:
+    """For every number of experts and each LDS size that an architecture has: the formula stands in two languages."""
+    source = f"""
+#include <cstdio>
+{limit_in_cpp("builtin")}
+int main() {{
+  const int sizes_kib[] = {{8, 64, 99, 160, 227}};
+  for (int lds_kib : sizes_kib)
+    for (int experts = 1; experts <= 1024; ++experts) std::printf("%d\\n", oneshot_max_tokens(experts, lds_kib * 1024));
+}}
+"""
+    binary = program(tmp_path, "", source)
+    answers = subprocess.run([binary], capture_output=True, text=True, check=True).stdout.split()
+    expected = [
+        oneshot_max_tokens(experts, 4, kib * 1024) for kib in (8, 64, 99, 160, 227) for experts in range(1, 1025)
+    ]
+    assert list(map(int, answers)) == expected
+
+
+def test_header_of_a_hostile_name_is_still_only_a_comment(tmp_path: Path) -> None:
+    """A device's name comes from a driver: it must not continue a comment or end up as code."""
+    one = table(entry(ROWS, device=device(name='MI300X ??/ \\ */ int x = "')))
+    header = exported(written(tmp_path, one), "--format", "cpp")
+    assert header.splitlines()[2].startswith("// MI300X ??? ? ?? int x ? ?, 304 compute units, builtin,")
+
+
+def test_entry_is_chosen_by_kernels_timing_and_revision(tmp_path: Path) -> None:
+    """Several entries of one device: flags say which, and an error lists what there is."""
+    path = written(tmp_path, table(entry([row(128, 4, 20)]), entry([row(128, 4, 30)], sweep=sweep(timing="eager"))))
+    assert "{20, false}" in exported(path, "--format", "cpp")
+    assert "{30, false}" in exported(path, "--format", "cpp", "--timing", "eager")
+    with pytest.raises(MoesortTuneError, match="has no entry for builtin, 77, graph; it has entries for 304 compute"):
+        exported(path, "--format", "cpp", "--revision", "77")
+
+
+def test_json_is_the_whole_table(tmp_path: Path) -> None:
+    """Nothing is lost on the way to JSON and back."""
+    one = table(entry(ROWS), entry(sweep=sweep(timing="eager")))
+    assert msgspec.json.decode(exported(written(tmp_path, one), "--format", "json"), type=Table) == one
+
+
+def test_schema_page_describes_what_is_exported() -> None:
+    """docs/table.schema.json is written by `python -m moesort_tune.tables.json_schema`."""
+    page = (Path(__file__).parents[2] / "docs" / "table.schema.json").read_text()
+    assert page == json_schema.text()
+    row_fields = json.loads(page)["$defs"]["Row"]["properties"]
+    assert row_fields["topk"] == {"type": "integer", "minimum": 1}

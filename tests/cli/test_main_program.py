@@ -1,0 +1,180 @@
+"""The program around the commands: exit statuses, one sentence for a failure, and what starting it costs."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import pytest
+
+from moesort_tune import __version__
+from moesort_tune.cli import main as program
+from moesort_tune.cli.main import COMMANDS, LazyCommand, cli, run
+from moesort_tune.errors import MoesortTuneError
+from tests.tables.examples import EXAMPLE
+
+COMMAND = [sys.executable, "-m", "moesort_tune.cli.main"]
+
+
+def fails_with(error: BaseException) -> Callable[[], None]:
+    """A command that raises this."""
+
+    def callback() -> None:
+        raise error
+
+    return callback
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
+    """Makes `moesort-tune doctor` a command that raises what it is told."""
+
+    def make(error: BaseException) -> None:
+        command = click.Command("doctor", callback=fails_with(error))
+        monkeypatch.setattr(program, "_failing", command, raising=False)
+        monkeypatch.setitem(COMMANDS, "doctor", LazyCommand("moesort_tune.cli.main:_failing", "Fails."))
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "sentence"),
+    [
+        (MoesortTuneError("no GPU is attached;\n  use --arch host"), 1, "Error: no GPU is attached; use --arch host\n"),
+        (OSError(28, "No space left on device"), 1, "Error: No space left on device\n"),
+        (PermissionError(13, "Permission denied", "/x"), 1, "Error: /x: Permission denied\n"),
+        (click.ClickException("cannot"), 1, "Error: cannot\n"),
+        (KeyboardInterrupt(), 130, "interrupted\n"),
+        (click.Abort(), 130, "interrupted\n"),
+    ],
+)
+def test_failure_is_one_sentence_and_a_status(
+    failing: Callable[[BaseException], None],
+    capsys: pytest.CaptureFixture[str],
+    error: BaseException,
+    status: int,
+    sentence: str,
+) -> None:
+    """Nothing on stdout, no traceback, and the status that scripts rely on."""
+    failing(error)
+    assert run(["doctor"]) == status
+    out, err = capsys.readouterr()
+    assert (out, err.lstrip()) == ("", sentence)
+
+
+def test_fault_of_the_program_says_so(
+    failing: Callable[[BaseException], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A bug is not dressed up as the user's mistake; its traceback is one flag away."""
+    failing(KeyError("rows"))
+    assert run(["doctor"]) == 1
+    told = capsys.readouterr().err
+    assert told == (
+        "Error: KeyError: 'rows'; this is a fault of moesort-tune, please report it with `moesort-tune --debug`\n"
+    )
+    assert run(["--debug", "doctor"]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["swep"], "No such command 'swep'"),
+        (["show", "--colour"], "--colour"),
+        (["show", "t.yaml", "--lookup", "32;128"], "expected TOKENS,EXPERTS,TOPK like 32,128,4, got '32;128'"),
+        (["build", "--arch", "gfx1"], "'gfx1' is not one of 'gfx90a'"),
+    ],
+)
+def test_bad_usage_ends_with_2(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Bad values count as bad usage, and are quoted."""
+    assert run(arguments) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_version_and_help_end_with_0(capsys: pytest.CaptureFixture[str]) -> None:
+    """Both go to stdout; the help lists every command with its line."""
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out == f"moesort-tune, version {__version__}\n"
+    assert run(["--help"]) == 0
+    told = capsys.readouterr().out
+    for name, command in COMMANDS.items():
+        assert f"  {name} " in told
+        assert command.help in told
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_with_an_example(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """What the list promises exists, and its help can be copied from."""
+    assert run([name, "--help"]) == 0
+    told = capsys.readouterr().out
+    assert f"Usage: moesort-tune {name}" in told
+    assert (
+        f"\n  moesort-tune {name}" in told.replace("    moesort", "  moesort")
+        or f"Example: moesort-tune {name}" in told
+    )
+
+
+def test_commands_agree_with_their_lines_in_the_list() -> None:
+    """A command's own short help is the line that the list shows without importing it."""
+    context = click.Context(cli)
+    for name, listed in COMMANDS.items():
+        command = cli.get_command(context, name)
+        assert command is not None
+        assert command.name == name
+        assert listed.help.endswith(".")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["show", "gfx942.yaml"], ["diff", "gfx942.yaml", "gfx942.yaml"]])
+def test_looking_at_tables_imports_no_device_code(tmp_path: Path, arguments: list[str]) -> None:
+    """Help and tables are there at once, also where hip-python is broken."""
+    (tmp_path / "gfx942.yaml").write_text(EXAMPLE)
+    code = (
+        "import sys\nfrom moesort_tune.cli.main import run\n"
+        "assert run(sys.argv[1:]) == 0\n"
+        "heavy = {'hip', 'rocm', 'numpy', 'torch', 'matplotlib', 'moesort_tune.device.hip'}\n"
+        "print(sorted(heavy & set(sys.modules)), file=sys.stderr)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stderr == "[]\n"
+
+
+def test_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
+    """`moesort-tune show | head -1` says nothing on stderr."""
+    (tmp_path / "gfx942.yaml").write_text(EXAMPLE)
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as gone:
+        done = subprocess.run(
+            [*COMMAND, "show", "gfx942.yaml"], cwd=tmp_path, stdout=gone, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.stderr == ""
+    assert done.returncode == 1
+
+
+def test_full_disk_under_stdout_is_a_sentence(tmp_path: Path) -> None:
+    """Output that could not be written is a failure, told once."""
+    (tmp_path / "gfx942.yaml").write_text(EXAMPLE)
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*COMMAND, "show", "gfx942.yaml", "--json"],
+            cwd=tmp_path,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (1, "Error: No space left on device\n")
+
+
+def test_no_colour_where_it_is_not_wanted(tmp_path: Path) -> None:
+    """Neither into a pipe nor where NO_COLOR is set on what claims to be a terminal."""
+    (tmp_path / "gfx942.yaml").write_text(EXAMPLE)
+    for extra in ({}, {"NO_COLOR": "1", "FORCE_COLOR": "1"}):
+        done = subprocess.run(
+            [*COMMAND, "show", "gfx942.yaml"], cwd=tmp_path, env=os.environ | extra, capture_output=True, check=True
+        )
+        assert b"\x1b[3" not in done.stdout
