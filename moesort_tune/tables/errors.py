@@ -1,7 +1,9 @@
 """What is wrong with a table, told by its file, the place in it and the reason."""
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Final
 
 from moesort_tune.errors import MoesortTuneError
 
@@ -26,5 +28,19 @@ class RefusedError(TableError):
 
 def place_of(steps: Iterable[Step]) -> str:
     """Text of a place: `tables[0].rows[3].topk`; empty for the top."""
-    text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
+    text = "".join(f"[{step}]" if isinstance(step, int) else f".{key_text(step)}" for step in steps)
     return text.removeprefix(".")
+
+
+def key_text(key: str) -> str:
+    """A key as it is if it is a short word, else quoted, escaped and shortened."""
+    return key if _WORD.fullmatch(key) else shortened(repr(key))
+
+
+def shortened(text: str) -> str:
+    """The beginning of a long text, and how long it is."""
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}... ({len(text)} characters)"
+
+
+_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,59}")
+_LONGEST: Final = 60

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import yaml
 
-from moesort_tune.tables.errors import RefusedError, Step, place_of
+from moesort_tune.tables.errors import RefusedError, Step, place_of, shortened
 
 MAX_BYTES: Final = 1 << 20
 """Size of a table; one of 100 rows has 20 kB."""
@@ -61,7 +61,7 @@ def resolve(text: str) -> Scalar:
         return _WORDS[text]  # type: ignore[return-value]
     if _INTEGER.fullmatch(text):
         if len(text) > MAX_DIGITS:
-            raise ValueError(f"expected a number of at most {MAX_DIGITS} digits, got {_shortened(text)}")
+            raise ValueError(f"expected a number of at most {MAX_DIGITS} digits, got {shortened(text)}")
         return int(text)
     if _NOT_FINITE.fullmatch(text):
         raise ValueError(f"expected a finite number, got {text}")
@@ -73,7 +73,7 @@ def resolve(text: str) -> Scalar:
 def _finite(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
-        raise ValueError(f"expected a finite number, got {_shortened(text)}")
+        raise ValueError(f"expected a finite number, got {shortened(text)}")
     return value
 
 
@@ -82,10 +82,6 @@ def _decode(data: bytes) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise RefusedError("", f"not a text file in UTF-8 (byte {error.start})") from error
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= 40 else f"{text[:30]}... ({len(text)} characters)"
 
 
 def _sentence(error: yaml.YAMLError) -> str:
@@ -126,7 +122,7 @@ class _Builder:
         if kind is yaml.AliasEvent or getattr(event, "anchor", None):
             raise self._refused("anchors and aliases (& and *) are not accepted in a table")
         if getattr(event, "tag", None) is not None:
-            raise self._refused(f"tags are not accepted in a table, got {_shortened(event.tag)}")
+            raise self._refused(f"tags are not accepted in a table, got {shortened(repr(event.tag))}")
         if kind is yaml.ScalarEvent:
             return self._scalar(event)
         if len(self._steps) >= MAX_DEPTH:
@@ -154,7 +150,7 @@ class _Builder:
         while type(event := self._next()) is not yaml.MappingEndEvent:
             key = self._key(event)
             if key in items:
-                raise self._refused(f"key {_shortened(key)!r} appears twice")
+                raise self._refused(f"key {shortened(repr(key))} appears twice")
             self._steps.append(key)
             items[key] = self._node(self._next())
             self._steps.pop()
@@ -167,4 +163,4 @@ class _Builder:
         return key
 
     def _refused(self, reason: str) -> RefusedError:
-        return RefusedError(place_of(_shortened(s) if isinstance(s, str) else s for s in self._steps), reason)
+        return RefusedError(place_of(self._steps), reason)

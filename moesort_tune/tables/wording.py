@@ -6,13 +6,12 @@ from typing import Final
 import msgspec
 import msgspec.inspect as types
 
-from moesort_tune.tables.errors import RefusedError, Step, place_of
+from moesort_tune.tables.errors import RefusedError, Step, key_text, place_of, shortened
 from moesort_tune.tables.schema import Table
 
 _PATH = re.compile(r" - at `(?:key` in `)?\$(?P<path>[^`]*)`$")
 _STEP = re.compile(r"\.(?P<key>\w+)|\[(?P<index>\d+)\]")
 _FIELD = re.compile(r"Object (?P<fault>missing required|contains unknown) field `(?P<field>.*)`$")
-_LONGEST: Final = 60
 
 
 def refusal(error: msgspec.ValidationError, data: object) -> RefusedError:
@@ -23,7 +22,7 @@ def refusal(error: msgspec.ValidationError, data: object) -> RefusedError:
     field = _FIELD.fullmatch(reason)
     if field is not None:
         fault = "missing" if field["fault"].startswith("missing") else "unknown key"
-        return RefusedError(place_of([*steps, shown_key(field["field"])]), fault)
+        return RefusedError(place_of([*steps, key_text(field["field"])]), fault)
     return RefusedError(place_of(steps), _expectation(steps, data) or reason.replace("`", ""))
 
 
@@ -31,13 +30,7 @@ def shown(value: object) -> str:
     """A value in an error message, shortened."""
     if isinstance(value, dict | list | tuple):
         return f"a {'mapping' if isinstance(value, dict) else 'list'} of {len(value)}"
-    text = "nothing" if value is None else repr(value)
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}... ({len(text)} characters)"
-
-
-def shown_key(key: str) -> str:
-    """A key in an error message: as it is if it is a short word, else quoted and shortened."""
-    return key if re.fullmatch(r"\w{1,60}", key) else shown(key)
+    return "nothing" if value is None else shortened(repr(value))
 
 
 def _steps(path: str) -> list[Step]:

@@ -39,7 +39,7 @@ def test_parse_leaves_what_only_yaml_1_1_converts_as_text(word: str) -> None:
         ("a: [0, &x 1]", "a[1]: anchors and aliases (& and *) are not accepted in a table"),
         ("a: *x", "a: anchors and aliases (& and *) are not accepted in a table"),
         ("a: !!python/object/apply:os.system [ls]", "a: tags are not accepted in a table"),
-        ("a: !!int 5", "a: tags are not accepted in a table, got tag:yaml.org,2002:int"),
+        ("a: !!int 5", "a: tags are not accepted in a table, got 'tag:yaml.org,2002:int'"),
         ("a: {[1]: 2}", "a: expected a plain word as key"),
         ("a: {1: 2}", "a: expected a plain word as key"),
         ("a: .nan", "a: expected a finite number, got .nan"),
