@@ -46,19 +46,12 @@ struct Exchange {
   unsigned lanes;              // lanes 0 to lanes - 1 exist
 };
 
-// Where a lane waits.
-struct Place {
-  const char* operation;
-  const char* file;
-  int line;
-};
-
 enum class Access : int { kRead, kWrite };
 
-// What a module may call.
+// What a module may call. `operation`, `file` and `line` say where the lane waits.
 struct Runtime {
-  void (*barrier)(Lane*, Place);
-  const Exchange* (*exchange)(Lane*, unsigned long long value, Place);
+  void (*barrier)(Lane*, const char* operation, const char* file, int line);
+  const Exchange* (*exchange)(Lane*, unsigned long long value, const char* operation, const char* file, int line);
   void (*check)(const void* address, unsigned long bytes, Access, const void* return_address);
 };
 

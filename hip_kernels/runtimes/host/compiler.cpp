@@ -20,7 +20,7 @@ constexpr char kPreludeFile[] = "moesort_host_prelude.h";
 constexpr char kSourceFile[] = "moesort_host_module.cpp";
 constexpr char kPreprocessedFile[] = "moesort_host_module.ii";
 constexpr char kObjectFile[] = "moesort_host_module.so";
-constexpr char kClangMark[] = "moesort_host_compiled_by_clang";  // in builtins.inc
+constexpr char kClangMark[] = "moesort_host_compiled_by_clang";  // in builtins_text.h
 
 // A folder of this compilation alone.
 class WorkFolder {

@@ -14,14 +14,11 @@ void prepare(Context& context, char* bottom, std::size_t bytes, void (*entry)())
   makecontext(&context, entry, 0);
 }
 
-void switch_context(Context& from, Context& to) { swapcontext(&from, &to); }
-
 #else
 
 // Saves what the System V calling convention lets a callee keep, on the stack. The floating point control words
-// are left out: kernels do not change them. The jump instead of a return spares the return predictor, which
-// would be wrong at every switch.
-extern "C" __attribute__((visibility("hidden"))) void moesort_host_switch_stacks(void** from, void* to);
+// are left out: kernels do not change them. The final return goes to another fiber's caller, but as the fibers of a
+// workgroup wait at the same place, the processor's return predictor is right.
 __asm__(
     ".pushsection .text\n"
     ".p2align 4\n"
@@ -43,8 +40,7 @@ __asm__(
     "  popq %r12\n"
     "  popq %rbx\n"
     "  popq %rbp\n"
-    "  popq %rcx\n"
-    "  jmpq *%rcx\n"
+    "  retq\n"
     ".size moesort_host_switch_stacks, . - moesort_host_switch_stacks\n"
     ".popsection\n");
 
@@ -56,8 +52,6 @@ void prepare(Context& context, char* bottom, std::size_t bytes, void (*entry)())
   for (int i = 0; i < kSavedRegisters; ++i) *--top = nullptr;
   context.stack_pointer = top;
 }
-
-void switch_context(Context& from, Context& to) { moesort_host_switch_stacks(&from.stack_pointer, to.stack_pointer); }
 
 #endif
 

@@ -21,10 +21,33 @@ struct Context {
 };
 #endif
 
+// Hidden, so that the compiler may inline: this is the innermost loop of all.
+#define MOESORT_HOST_INTERNAL __attribute__((visibility("hidden")))
+
 // Makes `context` start with entry() on the stack [bottom, bottom + bytes). entry must not return.
-void prepare(Context& context, char* bottom, std::size_t bytes, void (*entry)());
+MOESORT_HOST_INTERNAL void prepare(Context& context, char* bottom, std::size_t bytes, void (*entry)());
+
+#ifndef MOESORT_HOST_UCONTEXT
+extern "C" MOESORT_HOST_INTERNAL void moesort_host_switch_stacks(void** from, void* to);
+#endif
 
 // Saves the running fiber in `from` and goes on with `to`.
-void switch_context(Context& from, Context& to);
+inline void switch_context(Context& from, Context& to) {
+#ifdef MOESORT_HOST_UCONTEXT
+  swapcontext(&from, &to);
+#else
+  moesort_host_switch_stacks(&from.stack_pointer, to.stack_pointer);
+#endif
+}
+
+// Fetches what a switch to `context` will read first.
+inline void prefetch(const Context& context) {
+#ifdef MOESORT_HOST_UCONTEXT
+  __builtin_prefetch(&context);
+#else
+  __builtin_prefetch(context.stack_pointer);
+  __builtin_prefetch(static_cast<const char*>(context.stack_pointer) + 64);
+#endif
+}
 
 }  // namespace moesort_host

@@ -6,7 +6,7 @@
 namespace moesort_host {
 namespace {
 
-const std::string kMark = "__attribute__((section(\".text.hip_kernels\")))";  // __global__ in builtins.inc
+const std::string kMark = "__attribute__((section(\".text.hip_kernels\")))";  // __global__ in builtins_text.h
 
 bool is_word(char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_'; }
 

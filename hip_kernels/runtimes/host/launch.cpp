@@ -104,10 +104,13 @@ Pool& this_process_pool() {
 
 Runner& runner_of(const Lane& lane) { return *static_cast<Runner*>(lane.runner); }
 
-void wait_at_barrier(Lane* lane, Place place) { runner_of(*lane).arrive(Wait::kBarrier, place); }
+void wait_at_barrier(Lane* lane, const char* operation, const char* file, int line) {
+  runner_of(*lane).arrive({Wait::kBarrier, line, operation, file});
+}
 
-const Exchange* exchange_in_wave(Lane* lane, unsigned long long value, Place place) {
-  return runner_of(*lane).exchange(*lane, value, place);
+const Exchange* exchange_in_wave(Lane* lane, unsigned long long value, const char* operation, const char* file,
+                                 int line) {
+  return runner_of(*lane).exchange(*lane, value, {Wait::kWave, line, operation, file});
 }
 
 }  // namespace

@@ -5,8 +5,8 @@ namespace moesort_host {
 #define MOESORT_HOST_TEXT
 const char kModulePrelude[] = "#pragma GCC system_header\n"
 #include "abi.h"
-#include "builtins.inc"
-#include "checks.inc"
+#include "builtins_text.h"
+#include "checks_text.h"
     ;
 #undef MOESORT_HOST_TEXT
 

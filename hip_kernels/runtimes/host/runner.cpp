@@ -4,7 +4,9 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
 #include <new>
+#include <numeric>
 
 #include "fault.h"
 #include "settings.h"
@@ -13,16 +15,15 @@ namespace moesort_host {
 namespace {
 
 constexpr int kJunk = 0xdb;  // nothing may rely on memory being zero
-constexpr unsigned kWarpMin = 32;
+// The stacks of a large workgroup are more than the first-level cache holds.
+constexpr unsigned kPrefetchAhead = 4;
 
 bool equal(const Index3& a, const Index3& b) { return a.x == b.x && a.y == b.y && a.z == b.z; }
 
 bool equal(const Arrival& a, const Arrival& b) {
-  if (a.wait != b.wait) return false;
-  if (a.wait == Wait::kEnd) return true;
-  return a.place.line == b.place.line &&
-         (a.place.file == b.place.file || std::strcmp(a.place.file, b.place.file) == 0) &&
-         (a.place.operation == b.place.operation || std::strcmp(a.place.operation, b.place.operation) == 0);
+  if (a.identical(b)) return true;
+  if (a.wait != b.wait || a.wait == Wait::kEnd) return a.wait == b.wait;
+  return a.line == b.line && std::strcmp(a.file, b.file) == 0 && std::strcmp(a.operation, b.operation) == 0;
 }
 
 unsigned volume(const Index3& size) { return size.x * size.y * size.z; }
@@ -38,10 +39,8 @@ std::string text(const Index3& index) {
 
 std::string text(const Arrival& arrival) {
   if (arrival.wait == Wait::kEnd) return "has returned";
-  const char* file = arrival.place.file;
-  if (std::strncmp(file, "./", 2) == 0) file += 2;
-  return std::string("waits at ") + arrival.place.operation + " (" + file + ":" + std::to_string(arrival.place.line) +
-         ")";
+  const char* const file = std::strncmp(arrival.file, "./", 2) == 0 ? arrival.file + 2 : arrival.file;
+  return std::string("waits at ") + arrival.operation + " (" + file + ":" + std::to_string(arrival.line) + ")";
 }
 
 // Found by the stack pointer, as in the modules: the fiber's record lies above its stack.
@@ -61,7 +60,9 @@ struct Runner::Wave {
   Exchange exchanges[2];
 };
 
-Runner::Runner() : contexts_(new Context[kMaxLanes]), waves_(new Wave[kMaxLanes / kWarpMin]) {}
+Runner::Runner() : contexts_(new Context[kMaxLanes + kPrefetchAhead]()), waves_(new Wave[kMaxWaves]) {
+  std::iota(std::begin(order_), std::end(order_), std::uint16_t{0});
+}
 
 Runner::~Runner() { std::free(lds_); }
 
@@ -122,50 +123,59 @@ void Runner::begin_round() {
 void Runner::begin_pass() {
   if (launch_->shuffled) picked_ = static_cast<unsigned>(random_.below(runnable_count_));
   wave_ = &waves_[runnable_[picked_]];
+  first_ = wave_->first;
+  lanes_ = wave_->lanes;
   cursor_ = 0;
-  for (unsigned i = 0; i < wave_->lanes; ++i) order_[i] = static_cast<std::uint16_t>(i);
-  if (launch_->shuffled) random_.shuffle(order_, wave_->lanes);
+  if (!launch_->shuffled) return;
+  std::iota(order_, order_ + lanes_, std::uint16_t{0});
+  random_.shuffle(order_, lanes_);
 }
-
-Context& Runner::next_context() { return contexts_[wave_->first + order_[cursor_]]; }
 
 void Runner::fiber_main() {
   Runner& runner = *static_cast<Runner*>(this_lane().runner);
   for (;;) {
     runner.launch_->kernel->call(runner.launch_->parameters);
-    runner.arrive(Wait::kEnd, {});
+    runner.arrive({Wait::kEnd, 0, nullptr, nullptr});
   }
 }
 
-void Runner::arrive(Wait wait, const Place& place) {
+// The usual case, a thread in the middle of a pass, needs no frame of its own: what a fiber leaves on its stack
+// decides how many of them the cache holds.
+void Runner::arrive(const Arrival& arrival) {
+  if (cursor_ == 0 || cursor_ + 1 == lanes_ || !arrival_.identical(arrival)) return arrive_at_edge(arrival);
   Context& here = next_context();
-  const Arrival arrival = {wait, place};
-  if (cursor_ == 0) {
-    wave_->arrival = arrival;
-  } else if (!equal(wave_->arrival, arrival)) {
-    fail_diverged(wave_->first + order_[0], wave_->arrival, wave_->first + order_[cursor_], arrival);
-  }
   ++cursor_;
-  if (cursor_ == wave_->lanes && !finish_pass()) {
-    switch_context(here, scheduler_);
-    return;
-  }
   Context& next = next_context();
+  prefetch(*(&next + kPrefetchAhead));
+  switch_context(here, next);
+}
+
+// The first or last thread of a pass, or one that seems to wait elsewhere.
+void Runner::arrive_at_edge(const Arrival& arrival) {
+  Context& here = next_context();
+  if (cursor_ == 0)
+    arrival_ = arrival;
+  else if (!equal(arrival_, arrival))
+    fail_diverged(first_ + order_[0], arrival_, first_ + order_[cursor_], arrival);
+  ++cursor_;
+  const bool ended = cursor_ == lanes_ && !finish_pass();
+  Context& next = ended ? scheduler_ : next_context();
   if (&next != &here) switch_context(here, next);
 }
 
-const Exchange* Runner::exchange(const Lane& lane, unsigned long long value, const Place& place) {
+const Exchange* Runner::exchange(const Lane& lane, unsigned long long value, const Arrival& arrival) {
   Exchange& exchange = wave_->exchanges[wave_->operations % 2];
   if (cursor_ == 0) exchange.nonzero = 0;
   exchange.values[lane.lane] = value;
   exchange.nonzero |= static_cast<unsigned long long>(value != 0) << lane.lane;
-  arrive(Wait::kWave, place);
+  arrive(arrival);
   return &exchange;
 }
 
 // Chooses who goes on after a wave's pass; false when the workgroup has ended.
 bool Runner::finish_pass() {
-  if (wave_->arrival.wait == Wait::kWave) {
+  wave_->arrival = arrival_;
+  if (arrival_.wait == Wait::kWave) {
     ++wave_->operations;
   } else {
     --runnable_count_;
@@ -217,7 +227,7 @@ std::string Runner::describe_workgroup() const {
 }
 
 std::string Runner::describe_thread() const {
-  return describe_workgroup() + ", thread " + thread_text(wave_->first + order_[cursor_]);
+  return describe_workgroup() + ", thread " + thread_text(first_ + order_[cursor_]);
 }
 
 }  // namespace moesort_host

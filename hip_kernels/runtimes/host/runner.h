@@ -30,15 +30,25 @@ struct Launch {
   std::atomic<bool> failed{false};
 };
 
-enum class Wait { kBarrier, kWave, kEnd };
+enum class Wait : int { kBarrier, kWave, kEnd };
 
 // Where a thread or a whole wave waits.
 struct Arrival {
   Wait wait;
-  Place place;
+  int line;
+  const char* operation;
+  const char* file;
+
+  // The same strings of one module: what two arrivals at one place nearly always have.
+  bool identical(const Arrival& other) const {
+    return file == other.file && line == other.line && operation == other.operation && wait == other.wait;
+  }
 };
 
-class Runner {
+constexpr unsigned kMaxWaves = kMaxLanes / 32;
+constexpr unsigned kMaxWaveSize = 64;
+
+class MOESORT_HOST_INTERNAL Runner {
  public:
   Runner();
   ~Runner();
@@ -47,8 +57,8 @@ class Runner {
   void run(Launch& launch, std::uint64_t number);
 
   // On a fiber: waits for the other threads.
-  void arrive(Wait wait, const Place& place);
-  const Exchange* exchange(const Lane& lane, unsigned long long value, const Place& place);
+  void arrive(const Arrival& arrival);
+  const Exchange* exchange(const Lane& lane, unsigned long long value, const Arrival& arrival);
 
   // On a fiber: gives the workgroup up. `what` happened in the running thread.
   [[noreturn]] void fail(const std::string& what);
@@ -69,7 +79,8 @@ class Runner {
   void set_up_lds();
   void begin_round();
   void begin_pass();
-  Context& next_context();
+  Context& next_context() { return contexts_[first_ + order_[cursor_]]; }
+  void arrive_at_edge(const Arrival& arrival);
   bool finish_pass();
   bool finish_round();
   [[noreturn]] void leave();
@@ -92,12 +103,15 @@ class Runner {
   Random random_{0};
   std::unique_ptr<Wave[]> waves_;
   unsigned wave_count_ = 0;
-  unsigned runnable_[kMaxLanes / 32];  // waves that have not yet come to the round's end
+  unsigned runnable_[kMaxWaves];  // waves that have not yet come to the round's end
   unsigned runnable_count_ = 0;
-  unsigned picked_ = 0;      // index in runnable_ of the running wave
-  Wave* wave_ = nullptr;     // the running one
-  std::uint16_t order_[64];  // of the wave's lanes in this pass
-  unsigned cursor_ = 0;      // in order_
+  unsigned picked_ = 0;   // index in runnable_ of the running wave
+  Wave* wave_ = nullptr;  // the running one
+  unsigned first_ = 0;    // its first thread and their number
+  unsigned lanes_ = 0;
+  Arrival arrival_{};                  // where this pass's first thread waits
+  std::uint16_t order_[kMaxWaveSize];  // of the wave's lanes in this pass
+  unsigned cursor_ = 0;                // in order_
 };
 
 }  // namespace moesort_host

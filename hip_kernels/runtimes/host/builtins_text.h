@@ -55,7 +55,7 @@ __forceinline__ Lane* this_lane() {
 
 __forceinline__ const Exchange& exchange(unsigned long long value, const char* operation, const char* file,
                                          int line) {
-  return *runtime->exchange(this_lane(), value, Place{operation, file, line});
+  return *runtime->exchange(this_lane(), value, operation, file, line);
 }
 
 // The same type, but not one that a template argument is deduced from.
@@ -134,7 +134,7 @@ MOESORT_HOST_VECTORS(float, float)
 #undef MOESORT_HOST_VECTORS
 
 inline void __syncthreads(MOESORT_HOST_PLACE) {
-  moesort_host::runtime->barrier(moesort_host::this_lane(), {"__syncthreads", file, line});
+  moesort_host::runtime->barrier(moesort_host::this_lane(), "__syncthreads", file, line);
 }
 
 __forceinline__ unsigned __lane_id() { return moesort_host::this_lane()->lane; }
