@@ -58,7 +58,7 @@ def outcome(data: Callable[[], object]) -> str:
     return "table"
 
 
-@settings(max_examples=150)
+@settings(deadline=None, max_examples=150)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_refused_by_a_sentence(data: bytes) -> None:
     """One line, not longer than what fits on a screen."""
@@ -80,7 +80,7 @@ def mutated(draw: st.DrawFn) -> str:
     return text
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow])
 @given(mutated())
 def test_damaged_table_is_refused_by_a_sentence_or_still_one(text: str) -> None:
     """Close to a valid table, where a checker has its gaps."""
@@ -101,7 +101,7 @@ VALUES = st.one_of(
 )
 
 
-@settings(max_examples=300)
+@settings(deadline=None, max_examples=300)
 @given(value=VALUES, data=st.data())
 def test_wrong_value_anywhere_is_refused_by_its_place(value: object, data: st.DataObject) -> None:
     """One field of a valid table gets another value: it is refused there, or it is a table that can be written."""
@@ -119,7 +119,7 @@ def test_wrong_value_anywhere_is_refused_by_its_place(value: object, data: st.Da
     assert sentence.startswith((top, "not a table", "table"))
 
 
-@settings(max_examples=40)
+@settings(deadline=None, max_examples=40)
 @given(tokens=st.integers(0, 1 << 31), num_experts=st.integers(1, 1 << 20), topk=st.integers(1, 1 << 20))
 def test_any_table_answers_any_call(tokens: int, num_experts: int, topk: int) -> None:
     """A dispatcher never fails in a serving process, whatever it is asked."""

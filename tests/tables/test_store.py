@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moesort_tune.tables import store
@@ -38,6 +38,7 @@ def test_saved_table_reads_like_the_one_in_the_documentation(tmp_path: Path) -> 
     assert path.read_text() == EXAMPLE.replace("                      # one per device variant", "")
 
 
+@settings(deadline=None)
 @given(
     name=st.text(st.characters(exclude_categories=["C", "Zl", "Zp"]), max_size=60),
     noise=st.floats(min_value=0, allow_infinity=False, allow_nan=False),
