@@ -120,10 +120,22 @@ def _draw_panel(axis: Any, panel: Panel) -> None:
         tokens, median, low, high = zip(*points, strict=True)
         axis.plot(tokens, median, marker=".", color=COLOURS.get(kernel), label=kernel)
         axis.fill_between(tokens, low, high, color=COLOURS.get(kernel), alpha=0.25, linewidth=0)
-    for first, last in panel.row.tie:
-        axis.axvspan(first, max(last, first * 1.02), color="tab:gray", alpha=0.2, linewidth=0)
-    for first, _ in panel.row.policy[1:]:
-        axis.axvline(first, color="black", linestyle="--", linewidth=0.8)
+    for index, (first, last) in enumerate(panel.row.tie):
+        span = {"color": "tab:gray", "alpha": 0.2, "linewidth": 0}
+        axis.axvspan(first, max(last, first * 1.02), label="tie" if index == 0 else None, **span)
+    for index, (first, _) in enumerate(panel.row.policy[1:]):
+        axis.axvline(first, label="switch" if index == 0 else None, color="black", linestyle="--", linewidth=0.8)
     axis.set(xscale="log", yscale="log", xlabel="tokens", ylabel="time (us)")
+    _label_plainly(axis)
     axis.set_title(panel.title, fontsize=9)
     axis.legend(fontsize=8)
+
+
+def _label_plainly(axis: Any) -> None:
+    """Ticks at 1, 2, 5, 10, ... microseconds and at powers of ten of tokens, as plain numbers."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axis.xaxis.set_major_formatter("{x:g}")
+    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.yaxis.set_major_formatter("{x:g}")
+    axis.yaxis.set_minor_formatter(NullFormatter())
