@@ -95,10 +95,7 @@ REMEDIES: dict[Symptom, str] = {
         "with what the ROCm release asks for, and see whether rocminfo runs"
     ),
     "no host compiler": "install one (Debian and Ubuntu: apt-get install g++), or name it in CXX (C++) or CC (C)",
-    "no offload compiler": (
-        "only `moesort-tune build` needs it: install ROCm, or clang 20 or newer with lld "
-        "(Debian and Ubuntu: apt-get install clang-20 lld-20)"
-    ),
+    "no offload compiler": "only `moesort-tune build` needs one",
     "cache not writable": "make room there, or set MOESORT_TUNE_CACHE to a folder that can be written",
     "overridden architecture": "unset it before a sweep: its table would be filed under the wrong architecture",
     "no torch": (

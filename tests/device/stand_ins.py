@@ -13,7 +13,7 @@ SOURCE = Path(__file__).parent / "stand_in" / "hip.c"
 
 ANSWER_SECONDS = 120
 
-HIDDEN = ("ROCM_PATH", "ROCM_HOME", "LD_LIBRARY_PATH", "LD_PRELOAD", "MOESORT_TUNE_RUNTIME", "PYTHONPATH")
+HIDDEN = ("ROCM_PATH", "ROCM_HOME", "LD_LIBRARY_PATH", "LD_PRELOAD", "MOESORT_TUNE_RUNTIME")
 """Variables that would lead to a library of this machine."""
 
 
@@ -84,14 +84,17 @@ def _write(path: Path, text: str) -> None:
 def run(script: str, *, site: Path | None = None, opt_rocm: Path | None = None, **environment: str) -> Any:
     """Runs Python in a process of its own, with hip-python, and returns what it printed as JSON.
 
-    site: a folder of packages before the installed ones; opt_rocm: what stands for /opt/rocm (by default nothing).
+    site: a folder of packages before the installed ones; opt_rocm: what stands for /opt/rocm (by default nothing). The
+    loader finds no library by name, whatever this machine has.
     Raises AssertionError with the process's words where it fails.
     """
     prologue = f"""
 import json
 from pathlib import Path
+import ctypes.util
 from moesort_tune.device import installed
 installed.OPT_ROCM = Path({str(opt_rocm or "/nonexistent")!r})
+ctypes.util.find_library = lambda name: None
 """
     answer = subprocess.run(
         [sys.executable, "-c", prologue + script],
@@ -108,4 +111,5 @@ installed.OPT_ROCM = Path({str(opt_rocm or "/nonexistent")!r})
 def clean_environment(site: Path | None = None, **environment: str) -> dict[str, str]:
     """This process's environment without what would point to another ROCm, and with `environment`."""
     kept = {name: value for name, value in os.environ.items() if name not in HIDDEN}
-    return kept | ({"PYTHONPATH": str(site)} if site else {}) | environment
+    paths = [str(site) if site else "", kept.pop("PYTHONPATH", "")]
+    return kept | {"PYTHONPATH": os.pathsep.join(filter(None, paths))} | environment

@@ -43,8 +43,9 @@ def test_cuda_build_is_told_by_its_cuda(site: Path) -> None:
     assert package.build == "CUDA 13.0"
 
 
-def test_folder_that_is_only_called_torch_is_none(site: Path) -> None:
-    """Protects a project folder of that name, which Python takes for a package."""
+def test_folder_that_is_only_called_torch_is_none(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Protects a project folder of that name, which Python takes for a package where there is no other."""
+    monkeypatch.setattr(sys, "path", [str(site)])
     (site / "torch").mkdir()
     (site / "aiter").mkdir()
     assert installed.torch_package() is None

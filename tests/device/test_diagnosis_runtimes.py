@@ -100,6 +100,7 @@ def test_files_that_may_not_be_opened_are_found(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "renderD128").write_text("")
     monkeypatch.setattr(machine, "KFD", tmp_path / "kfd")
     monkeypatch.setattr(machine, "RENDER_NODES", tmp_path)
+    monkeypatch.setattr(machine, "NVIDIA", tmp_path / "nvidiactl")
     monkeypatch.setattr("os.open", _refuse)
     assert machine.this_machine().forbidden == (str(tmp_path / "kfd"), str(tmp_path / "renderD128"))
 
