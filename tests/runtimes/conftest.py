@@ -34,3 +34,9 @@ def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def cuda(stand_ins: Path) -> CudaProcess:
     """Processes with an NVIDIA driver and NVRTC, as far as they can tell."""
     return CudaProcess(native_library.library("cuda"), stand_ins)
+
+
+def hide(folder: Path, *libraries: str) -> None:
+    """Makes processes that look for libraries in `folder` first fail to open these, also where they are installed."""
+    for library in libraries:
+        (folder / library).write_text("no library")

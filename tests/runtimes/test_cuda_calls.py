@@ -86,6 +86,9 @@ def _memory(cuda: Cuda) -> dict[str, list[str]]:
     return record.calls
 
 
+# HIP's copies are done when they return; CUDA's need not be.
+WAIT = "cuStreamSynchronize(stream 0)"
+
 MEMORY = {
     "hipStreamCreate": ["cuStreamCreate(0)"],
     "hipMalloc": ["cuMemAlloc_v2(64)"],
@@ -93,11 +96,11 @@ MEMORY = {
     "hipHostMalloc": ["cuMemHostAlloc(16, 7)"],
     "hipHostGetDevicePointer": ["cuMemHostGetDevicePointer_v2(block 2, 0)"],
     "hipMemGetInfo": ["cuMemGetInfo_v2()"],
-    "hipMemcpy": ["cuMemcpy(block 0, host, 24)"],
+    "hipMemcpy": ["cuMemcpy(block 0, host, 24)", WAIT],
     "hipMemcpyAsync": ["cuMemcpyAsync(host, block 0, 28, stream 1)"],
-    "hipMemcpyHtoD": ["cuMemcpy(block 0 + 8, host, 8)"],
-    "hipMemcpyDtoH": ["cuMemcpy(host, block 0 + 8, 8)"],
-    "hipMemcpyDtoD": ["cuMemcpy(block 1, block 0, 8)"],
+    "hipMemcpyHtoD": ["cuMemcpy(block 0 + 8, host, 8)", WAIT],
+    "hipMemcpyDtoH": ["cuMemcpy(host, block 0 + 8, 8)", WAIT],
+    "hipMemcpyDtoD": ["cuMemcpy(block 1, block 0, 8)", WAIT],
     "hipMemcpyHtoDAsync": ["cuMemcpyAsync(block 0, host, 8, stream 1)"],
     "hipMemcpyDtoHAsync": ["cuMemcpyAsync(host, block 0, 8, stream 1)"],
     "hipMemcpyDtoDAsync": ["cuMemcpyAsync(block 1, block 0, 8, stream 1)"],

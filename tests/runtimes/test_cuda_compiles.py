@@ -10,6 +10,7 @@ import pytest
 
 from moesort_tune.device import sources
 from moesort_tune.shipped import kernels_folder
+from tests.opt_in import not_here
 from tests.runtimes.cuda_process import Cuda, CudaProcess
 
 ARCHITECTURES = ("sm_80", "sm_90")
@@ -48,7 +49,7 @@ def compiled(cuda: CudaProcess, tmp_path_factory: pytest.TempPathFactory) -> dic
     """Every kernel source for every architecture, without an NVIDIA driver or a GPU."""
     compiler = _installed_compiler()
     if compiler is None:
-        pytest.skip("NVRTC is not installed: pip install nvidia-cuda-nvrtc (60 MB), or set MOESORT_CUDA_NVRTC")
+        not_here("nvrtc", "NVRTC is not installed: pip install nvidia-cuda-nvrtc (60 MB), or set MOESORT_CUDA_NVRTC")
     nothing = tmp_path_factory.mktemp("no-driver")
     return CudaProcess(cuda.runtime, nothing).run(_compile_all, MOESORT_CUDA_NVRTC=compiler)
 

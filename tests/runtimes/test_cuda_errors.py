@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from tests.runtimes.conftest import STAND_INS, build_stand_in
+from tests.runtimes.conftest import STAND_INS, build_stand_in, hide
 from tests.runtimes.cuda_process import Cuda, CudaProcess, text
 
 # CUresult: HIP's code for it. The first ones HIP has as they are, the others stand for codes that it has not.
@@ -144,6 +144,7 @@ def _first_calls(cuda: Cuda) -> list[str]:
 
 def test_missing_driver_is_no_device(cuda: CudaProcess, tmp_path: Path) -> None:
     """A machine without NVIDIA's driver has no device, and the reason says what to do."""
+    hide(tmp_path, "libcuda.so.1")
     assert CudaProcess(cuda.runtime, tmp_path).run(_first_calls) == [
         *["hipErrorNoDevice"] * 3,
         "libcuda.so.1 cannot be opened: install NVIDIA's driver, or choose another runtime with MOESORT_TUNE_RUNTIME",

@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from tests.runtimes.conftest import STAND_INS, build_stand_in
+from tests.runtimes.conftest import STAND_INS, build_stand_in, hide
 from tests.runtimes.cuda_process import Cuda, CudaProcess, text
 
 SOURCE = b"kernel"
+NVRTC_NAMES = ("libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so")
 
 # An option of hiprtc: what NVRTC is told instead.
 OPTIONS = {
@@ -131,6 +132,7 @@ def _compiler_version(cuda: Cuda) -> list[Any]:
 
 def test_compiler_works_without_a_driver(cuda: CudaProcess, tmp_path: Path) -> None:
     """Code for a GPU can be made on a machine that has none."""
+    hide(tmp_path, "libcuda.so.1", "libnvrtc.so.13")
     build_stand_in(STAND_INS / "nvrtc", tmp_path / "libnvrtc.so.12", "-DNVRTC_MAJOR=12")
     code, version, _ = CudaProcess(cuda.runtime, tmp_path).run(_compiler_version)
     assert [code, version] == ["HIPRTC_SUCCESS", [12, 2]]
@@ -157,6 +159,7 @@ def test_forced_compiler_is_the_one_used(cuda: CudaProcess, tmp_path: Path) -> N
 
 def test_wheel_beside_mapped_packages_is_found(cuda: CudaProcess, tmp_path: Path) -> None:
     """NVIDIA's wheels are on no library path; any extension module mapped from their folder leads to them."""
+    hide(tmp_path, "libcuda.so.1", *NVRTC_NAMES)
     packages = tmp_path / "lib" / "site-packages"
     for folder, major in (("cu13", 13), ("cuda_nvrtc", 12)):
         (packages / "nvidia" / folder / "lib").mkdir(parents=True)
@@ -172,7 +175,8 @@ def test_wheel_beside_mapped_packages_is_found(cuda: CudaProcess, tmp_path: Path
 
 def test_toolkit_is_found_by_cuda_home(cuda: CudaProcess, tmp_path: Path) -> None:
     """A toolkit that is on no library path is named by CUDA_HOME."""
+    hide(tmp_path, "libcuda.so.1", *NVRTC_NAMES)
     (tmp_path / "lib64").mkdir()
     build_stand_in(STAND_INS / "nvrtc", tmp_path / "lib64" / "libnvrtc.so", "-DNVRTC_MAJOR=13")
-    answer = CudaProcess(cuda.runtime, tmp_path / "none").run(_compiler_version, CUDA_HOME=str(tmp_path))
+    answer = CudaProcess(cuda.runtime, tmp_path).run(_compiler_version, CUDA_HOME=str(tmp_path))
     assert answer[:2] == ["HIPRTC_SUCCESS", [13, 2]]

@@ -68,31 +68,37 @@ EXPORT hipError_t hipPointerGetAttributes(hipPointerAttribute_t* attributes, con
   return hipSuccess;
 }
 
+// HIP's copy is done when it returns. CUDA's, from pageable memory, may then still be on its way into the device, and a
+// non-blocking stream would not wait for it.
+static hipError_t copy(void* to, const void* from, size_t bytes) {
+  const hipError_t error = FORWARD(cuMemcpy, address(to), address(from), bytes);
+  return error == hipSuccess ? FORWARD(cuStreamSynchronize, NULL) : error;
+}
+
 EXPORT hipError_t hipMemcpy(void* to, const void* from, size_t bytes, int kind) {
   (void)kind;
-  return FORWARD(cuMemcpy, address(to), address(from), bytes);
+  return copy(to, from, bytes);
 }
+
+EXPORT hipError_t hipMemcpyHtoD(hipDeviceptr_t to, const void* from, size_t bytes) { return copy(to, from, bytes); }
+
+EXPORT hipError_t hipMemcpyDtoH(void* to, hipDeviceptr_t from, size_t bytes) { return copy(to, from, bytes); }
+
+EXPORT hipError_t hipMemcpyDtoD(hipDeviceptr_t to, hipDeviceptr_t from, size_t bytes) { return copy(to, from, bytes); }
 
 EXPORT hipError_t hipMemcpyAsync(void* to, const void* from, size_t bytes, int kind, hipStream_t stream) {
   (void)kind;
   return FORWARD(cuMemcpyAsync, address(to), address(from), bytes, stream);
 }
 
-EXPORT hipError_t hipMemcpyHtoD(hipDeviceptr_t to, const void* from, size_t bytes) {
-  return FORWARD(cuMemcpy, address(to), address(from), bytes);
-}
-EXPORT hipError_t hipMemcpyDtoH(void* to, hipDeviceptr_t from, size_t bytes) {
-  return FORWARD(cuMemcpy, address(to), address(from), bytes);
-}
-EXPORT hipError_t hipMemcpyDtoD(hipDeviceptr_t to, hipDeviceptr_t from, size_t bytes) {
-  return FORWARD(cuMemcpy, address(to), address(from), bytes);
-}
 EXPORT hipError_t hipMemcpyHtoDAsync(hipDeviceptr_t to, const void* from, size_t bytes, hipStream_t stream) {
   return FORWARD(cuMemcpyAsync, address(to), address(from), bytes, stream);
 }
+
 EXPORT hipError_t hipMemcpyDtoHAsync(void* to, hipDeviceptr_t from, size_t bytes, hipStream_t stream) {
   return FORWARD(cuMemcpyAsync, address(to), address(from), bytes, stream);
 }
+
 EXPORT hipError_t hipMemcpyDtoDAsync(hipDeviceptr_t to, hipDeviceptr_t from, size_t bytes, hipStream_t stream) {
   return FORWARD(cuMemcpyAsync, address(to), address(from), bytes, stream);
 }
