@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from moesort_tune.sorting.aiter_rule import aiter_oneshot_max_tokens
-from moesort_tune.tables.schema import MAX_TOKENS, Entry, Row, Sweep, Table
+from moesort_tune.tables.schema import MAX_TOKENS, Entry, Evidence, Row, Sweep, Table
 
 _RIGHT_COLUMNS = ("experts", "topk", "oneshot up to", "AITER's rule", "its worst loss", "points", "noise")
 
@@ -92,9 +92,14 @@ def _cells(row: Row) -> tuple[str, ...]:
         "any" if row.oneshot_max_tokens >= MAX_TOKENS else str(row.oneshot_max_tokens),
         f"oneshot to {rule}" if rule else "multiphase",
         "" if evidence.rule_loss is None else f"{evidence.rule_loss - 1:.0%}",
-        "" if evidence.points is None else str(evidence.points),
+        _points_in_words(evidence),
         "" if evidence.noise is None else f"{evidence.noise:.1%}",
     )
+
+
+def _points_in_words(evidence: Evidence) -> str:
+    points = "" if evidence.points is None else str(evidence.points)
+    return f"{points} in {evidence.tokens[0]}-{evidence.tokens[1]}" if evidence.tokens else points
 
 
 def _notes(row: Row) -> Iterator[str]:
