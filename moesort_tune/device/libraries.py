@@ -104,16 +104,17 @@ def check_mapped() -> None:
     Two of them would not know each other's memory. Raises RuntimeLibraryError with the paths.
     """
     mapped = amd_libraries.mapped("amdhip64")
+    # A pinned name without a folder is the loader's to resolve.
+    pinned = _chosen.hip if _chosen and Path(_chosen.hip).is_absolute() else None
+    others = [path for path in mapped if pinned and not amd_libraries.same_file(pinned, path)]
+    if _chosen and others and (_chosen.runtime != "amd" or len(mapped) == 1):
+        raise RuntimeLibraryError(
+            f"the {_chosen.runtime} runtime ({pinned}) was chosen in a process that already uses {', '.join(others)}",
+            "start another process for it",
+        )
     if len(mapped) > 1:
         raise RuntimeLibraryError(
             f"{len(mapped)} HIP runtimes are loaded in this process ({' and '.join(mapped)}), and memory of one means "
             "nothing to the other",
             REMEDIES["two HIP libraries"],
-        )
-    # A pinned name without a folder is the loader's to resolve.
-    pinned = _chosen.hip if _chosen and Path(_chosen.hip).is_absolute() else None
-    if pinned and mapped and not amd_libraries.same_file(pinned, mapped[0]):
-        raise RuntimeLibraryError(
-            f"{pinned} was chosen, but hip-python had already opened {mapped[0]} in this process",
-            "start another process for it",
         )

@@ -123,7 +123,23 @@ print(json.dumps(error_of(libraries.check_mapped)))
 """
     error = stand_ins.run(script, opt_rocm=tmp_path / "opt")
     assert error == (
-        f"{other} was chosen, but hip-python had already opened {rocm} in this process; start another process for it"
+        f"the host runtime ({other}) was chosen in a process that already uses {rocm}; start another process for it"
+    )
+
+
+def test_host_runtime_beside_a_rocm_torch_is_an_error(tmp_path: Path) -> None:
+    """Protects a process whose torch has AMD's runtime from a second one under the same name."""
+    real = stand_ins.torch_wheel(tmp_path / "site", "2.9.0+rocm6.4", TORCH)
+    host = stand_ins.library(tmp_path / "libamdhip64.so", OTHER, "-DWITH_HIPRTC")
+    script = f"""import torch
+{USE}
+libraries.adopt(libraries.RuntimeLibraries('host', {str(host)!r}, {str(host)!r}))
+assert hip.runtime_version() == {OTHER!r}
+print(json.dumps(error_of(libraries.check_mapped)))
+"""
+    error = stand_ins.run(script, site=tmp_path / "site")
+    assert error == (
+        f"the host runtime ({host}) was chosen in a process that already uses {real}; start another process for it"
     )
 
 
