@@ -13,8 +13,8 @@ class MemoryFaultError(AssertionError):
 class GlobalMemory:
     """Allocations that are as little aligned as a tensor of their size may be.
 
-    The kernels promise to need no more than their elements' alignment, so an allocation whose bytes are a multiple of
-    4 lies 4 bytes behind an aligned address, and any other one byte behind it.
+    The kernels promise to need no more than their elements' alignment, and only moe_buf has elements of less than 4
+    bytes. An allocation of an odd size can be nothing else: it lies 1 byte behind an aligned address, others lie 4.
     """
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class GlobalMemory:
         """Address of `nbytes` new bytes."""
         owner = np.empty(nbytes + 2 * _ALIGNMENT, np.uint8)
         aligned = -(-owner.ctypes.data // _ALIGNMENT) * _ALIGNMENT
-        address = aligned + (4 if nbytes % 4 == 0 else 1)
+        address = aligned + (4 if nbytes % 2 == 0 else 1)
         self._owners[address] = owner
         self._note(np.append(self._begins, address), np.append(self._ends, address + nbytes))
         return address
@@ -44,7 +44,14 @@ class GlobalMemory:
         self._note(self._begins[kept], self._ends[kept])
 
     def check(self, addresses: npt.NDArray[np.int64], nbytes: int, what: str) -> None:
-        """Raises MemoryFaultError unless every access of `nbytes` bytes lies inside one allocation."""
+        """Raises MemoryFaultError unless every access of `nbytes` bytes lies inside one allocation and is aligned.
+
+        Words must lie on a multiple of 4: the emulator drops the lowest bits of their addresses.
+        """
+        if (addresses % min(nbytes, 4)).any():
+            raise MemoryFaultError(
+                f"{what} touches {nbytes} bytes at an address that is not aligned to {min(nbytes, 4)}"
+            )
         owner = np.searchsorted(self._begins, addresses, side="right") - 1
         inside = (owner >= 0) & (addresses + nbytes <= self._ends[owner]) if len(self._ends) else addresses < 0
         if not inside.all():

@@ -18,7 +18,7 @@ from tests.sorting import cases
 from tests.sorting.cases import Case
 
 COMPUTE_UNITS = 4
-"""Few, so that few workgroups zero moe_buf."""
+"""Few, so that few workgroups have to be run."""
 
 pytestmark = pytest.mark.parametrize("kernel", KERNELS)
 
@@ -28,8 +28,16 @@ def check_case(kernels: SortingKernels, kernel: KernelName, case: Case) -> None:
     check_outputs(case.run(kernels, kernel), case.expected, kernel=kernel, shape=shape)
 
 
-def sort_and_check(arch: str, code: bytes, kernel: KernelName, case: Case, order: Order = "forward") -> EmulatedDevice:
-    device = EmulatedDevice(arch, compute_units=COMPUTE_UNITS, order=order)
+def sort_and_check(
+    arch: str,
+    code: bytes,
+    kernel: KernelName,
+    case: Case,
+    *,
+    order: Order = "forward",
+    compute_units: int = COMPUTE_UNITS,
+) -> EmulatedDevice:
+    device = EmulatedDevice(arch, compute_units=compute_units, order=order)
     check_case(emulated_kernels(device, code), kernel, case)
     return device
 
@@ -44,7 +52,7 @@ def everything_at_once(rows: int) -> Case:
 @pytest.mark.parametrize("rows", [3, 70, 300])
 def test_every_option_at_once_is_exact(arch: str, code: bytes, kernel: KernelName, rows: int, order: Order) -> None:
     """Protects all outputs together, and shows missing barriers: the order of waves must not matter."""
-    sort_and_check(arch, code, kernel, everything_at_once(rows), order)
+    sort_and_check(arch, code, kernel, everything_at_once(rows), order=order)
 
 
 @pytest.mark.parametrize("tokens", [0, 1, 31, 32, 33, 65])
@@ -64,10 +72,17 @@ def test_many_experts_are_exact(arch: str, code: bytes, kernel: KernelName, shap
     sort_and_check(arch, code, kernel, cases.uniform(9, topk, num_experts, unit_size=unit_size))
 
 
-@pytest.mark.parametrize("tokens", [513, 1100])
-def test_several_chunks_are_exact(arch: str, code: bytes, kernel: KernelName, tokens: int) -> None:
-    """Protects the hand-over between the chunks of multiphase, and many words in oneshot."""
-    sort_and_check(arch, code, kernel, cases.uniform(tokens, 2, 12))
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("compute_units", [1, 3, 80])
+def test_every_division_of_the_rows_is_exact(
+    arch: str, code: bytes, kernel: KernelName, compute_units: int, order: Order
+) -> None:
+    """Protects the hand-over of multiphase: one chunk in several passes, a few, and so many that groups add them up.
+
+    70 experts are more than a wave, so that waves depend on each other at every barrier.
+    """
+    case = cases.with_mask(cases.uniform(650, 2, 70))
+    sort_and_check(arch, code, kernel, case, order=order, compute_units=compute_units)
 
 
 @pytest.mark.parametrize("expert", [0, 66])
