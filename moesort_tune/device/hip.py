@@ -65,7 +65,9 @@ def checked(call: str, *arguments: object) -> Any:
 
 
 def _failed_call(call: str, code: int, name: str) -> HipError:
-    return HipError(call, code, name, _fault(), remedies.of_hip_error(name, libraries.choose().runtime))
+    reason = _fault()
+    remedy = remedies.of_hip_error(name, libraries.choose().runtime, explained=bool(reason))
+    return HipError(call, code, name, reason, remedy)
 
 
 def _missing_call(call: str, error: Exception) -> HipError:

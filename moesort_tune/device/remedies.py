@@ -129,8 +129,8 @@ _SYMPTOMS: dict[str, Symptom] = {
 }
 """What HIP's error names say by themselves; those of _NO_DEVICE are said by the machine."""
 
-_OF_HARDWARE: set[Symptom] = {"launch failed", "refused launch"}
-"""What the host runtime explains itself, by kernel, workgroup and place."""
+_OF_LAUNCHES: set[Symptom] = {"launch failed", "refused launch"}
+"""What the host runtime mostly explains itself, by kernel, workgroup and place."""
 
 
 class DeviceError(MoesortTuneError):
@@ -142,12 +142,15 @@ class DeviceError(MoesortTuneError):
         self.remedy = remedy
 
 
-def of_hip_error(name: str, runtime: str, machine: Machine | None = None) -> str:
-    """What to do about HIP's error `name` on `machine` (by default this one); '' where nothing is known."""
+def of_hip_error(name: str, runtime: str, machine: Machine | None = None, *, explained: bool = False) -> str:
+    """What to do about HIP's error `name` on `machine` (by default this one); '' where nothing is known.
+
+    explained: the runtime said itself which kernel did what, so that there is nothing to look up elsewhere.
+    """
     if name in _NO_DEVICE and runtime != "host":
         return REMEDIES[why_no_device(runtime, machine or this_machine())]
     symptom = _SYMPTOMS.get(name)
-    if symptom is None or (runtime == "host" and symptom in _OF_HARDWARE):
+    if symptom is None or (explained and symptom in _OF_LAUNCHES):
         return ""
     return REMEDIES[symptom]
 

@@ -57,8 +57,8 @@ def test_hip_error_names_its_remedy(name: str, symptom: Symptom) -> None:
 
 def test_host_runtimes_own_words_are_left_alone() -> None:
     """Protects the host runtime's reports of a barrier or an access, which no kernel log explains."""
-    assert remedies.of_hip_error("hipErrorLaunchFailure", "host", Machine()) == ""
-    assert remedies.of_hip_error("hipErrorOutOfMemory", "host", Machine()) == REMEDIES["out of memory"]
+    assert remedies.of_hip_error("hipErrorLaunchFailure", "host", Machine(), explained=True) == ""
+    assert remedies.of_hip_error("hipErrorOutOfMemory", "host", Machine(), explained=True) == REMEDIES["out of memory"]
 
 
 def test_error_without_a_known_remedy_has_none() -> None:
