@@ -1,6 +1,12 @@
 R"HIP(
 // The calls that a compiler makes for every access under -fsanitize=kernel-address. They hand the place on.
 #if MOESORT_HOST_CHECKED
+namespace moesort_host {
+__attribute__((no_sanitize("kernel-address"))) void check_access(const volatile void* address, unsigned long bytes,
+                                                                 Access access) {
+  runtime->check(const_cast<const void*>(address), bytes, access, __builtin_return_address(0));
+}
+}  // namespace moesort_host
 #define MOESORT_HOST_CHECK(name, bytes, access)                                                        \
   __attribute__((visibility("hidden"), noinline, no_sanitize("kernel-address"))) void name(void* address) { \
     moesort_host::runtime->check(address, bytes, moesort_host::Access::access, __builtin_return_address(0)); \

@@ -16,7 +16,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr char kPreludeFile[] = "moesort_host_prelude.h";
 constexpr char kSourceFile[] = "moesort_host_module.cpp";
 constexpr char kPreprocessedFile[] = "moesort_host_module.ii";
 constexpr char kObjectFile[] = "moesort_host_module.so";
@@ -150,18 +149,26 @@ std::vector<std::string> preprocess_command(const std::vector<std::string>& comp
 // Every access becomes a call, which the module hands on to the runtime; see hip_kernels/runtimes/host/README.md.
 std::vector<std::string> check_options(bool clang) {
   if (clang)
-    return {"-g",     "-fsanitize=kernel-address",
-            "-mllvm", "-asan-instrumentation-with-call-threshold=0",
-            "-mllvm", "-asan-stack=0",
-            "-mllvm", "-asan-globals=0"};
-  return {"-g",      "-fsanitize=kernel-address",
-          "--param", "asan-instrumentation-with-call-threshold=0",
-          "--param", "asan-stack=0",
-          "--param", "asan-globals=0"};
+    return {"-fsanitize=kernel-address",
+            "-mllvm",
+            "-asan-instrumentation-with-call-threshold=0",
+            "-mllvm",
+            "-asan-stack=0",
+            "-mllvm",
+            "-asan-globals=0"};
+  return {"-fsanitize=kernel-address",
+          "--param",
+          "asan-instrumentation-with-call-threshold=0",
+          "--param",
+          "asan-stack=0",
+          "--param",
+          "asan-globals=0"};
 }
 
+// With line numbers, so that a kernel's fault is told with its place; the folder's name is kept out of them.
 std::vector<std::string> compile_command(const std::vector<std::string>& compiler,
-                                         const std::vector<std::string>& options, bool clang) {
+                                         const std::vector<std::string>& options, const std::string& folder,
+                                         bool clang) {
   std::vector<std::string> command = compiler;
   append(&command, {"-x", "c++-cpp-output", "-std=c++17", "-O3"});
 #if defined(__x86_64__)
@@ -169,7 +176,7 @@ std::vector<std::string> compile_command(const std::vector<std::string>& compile
 #endif
   append(&command, options);
   append(&command, {"-shared", "-fPIC", "-fvisibility=hidden", "-fno-exceptions", "-fno-rtti", "-fno-strict-aliasing",
-                    "-Wno-attributes"});
+                    "-Wno-attributes", "-g1", "-fdebug-prefix-map=" + folder + "=."});
   if (settings().checked) append(&command, check_options(clang));
   append(&command, {kPreprocessedFile, "-o", kObjectFile, "-Wl,-Bsymbolic", "-Wl,-z,defs"});
   return command;
@@ -200,7 +207,7 @@ CompileResult compile(const SourceFile& source, const std::vector<SourceFile>& h
   const std::string entry = module_entry(source, scan_kernels(preprocessed));
   if (!folder.write(kPreprocessedFile, entry, std::ios::app)) return result;
   const bool clang = preprocessed.find(kClangMark) != std::string::npos;
-  if (!run_step(compile_command(compiler, options, clang), folder, &result.log)) return result;
+  if (!run_step(compile_command(compiler, options, folder.path(), clang), folder, &result.log)) return result;
   result.image = folder.read(kObjectFile);
   seal_image(&result.image);
   result.compiled = true;

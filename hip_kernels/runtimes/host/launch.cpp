@@ -7,6 +7,8 @@
 #include <thread>
 #include <vector>
 
+#include "check.h"
+#include "crash.h"
 #include "settings.h"
 
 namespace moesort_host {
@@ -26,6 +28,7 @@ class Queue {
   std::uint64_t count() const { return count_; }
 
   void work(Runner& runner) {
+    const CrashGuard guard(runner);
     while (!launch_.failed) {
       const std::uint64_t next = next_.fetch_add(1, std::memory_order_relaxed);
       if (next >= count_) return;
@@ -121,7 +124,7 @@ void run_workgroups(Launch& launch) {
 }
 
 const Runtime& module_runtime() {
-  static const Runtime runtime = {&wait_at_barrier, &exchange_in_wave, nullptr};
+  static const Runtime runtime = {&wait_at_barrier, &exchange_in_wave, &check_access};
   return runtime;
 }
 

@@ -2,7 +2,9 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <map>
+#include <string>
 
 #include "hip_types.h"
 
@@ -17,6 +19,7 @@ struct Allocation {
   unsigned flags;
   char* mapping;  // what to give back, red zones included; null for registered memory
   std::size_t mapping_bytes;
+  unsigned char* written;  // in checking mode of device memory: 1 for every byte that was written, else null
 };
 
 // Not thread-safe: calls are serialised by api.h.
@@ -34,11 +37,19 @@ class Memory {
   // Whether all of [pointer, pointer + bytes) is in one allocation.
   bool holds(const void* pointer, std::size_t bytes) const;
 
-  std::size_t bytes_in_use() const { return bytes_in_use_; }
+  // In checking mode: notes what the host's calls write and copy.
+  void mark_written(const void* pointer, std::size_t bytes);
+  void mark_copied(const void* target, const void* source, std::size_t bytes);
+
+  // "address 0x7f..., 16 bytes behind an allocation of 4096 bytes"
+  std::string describe(const void* pointer) const;
 
  private:
   std::map<std::uintptr_t, Allocation> allocations_;  // by base
-  std::size_t bytes_in_use_ = 0;
+  std::deque<Allocation> freed_;  // in checking mode: kept out of use for a while, to tell of late accesses
+
+  const Allocation* find_freed(const void* pointer) const;
+  void retire(const Allocation& allocation);
 };
 
 Memory& memory();

@@ -6,6 +6,7 @@
 
 #include "abi.h"
 #include "hip_types.h"
+#include "runner.h"
 
 namespace moesort_host {
 
@@ -26,14 +27,18 @@ class Module {
 
   const std::vector<std::shared_ptr<Kernel>>& kernels() const { return kernels_; }
 
+  // Where its code and globals lie.
+  const Range& code() const { return code_; }
+
   // Null if there is none of that name.
   std::shared_ptr<Kernel> kernel(const std::string& name) const;
 
  private:
-  Module(void* library, int file) : library_(library), file_(file) {}
+  Module(void* library, int file);
 
   void* library_;
   int file_;  // stays open: a debugger and addr2line find the code by it
+  Range code_{};
   std::vector<std::shared_ptr<Kernel>> kernels_;
 };
 

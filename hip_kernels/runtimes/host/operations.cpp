@@ -5,6 +5,7 @@
 #include "clock.h"
 #include "launch.h"
 #include "launch_log.h"
+#include "memory.h"
 #include "settings.h"
 
 namespace moesort_host {
@@ -28,6 +29,11 @@ std::size_t packed_bytes(const KernelEntry& kernel) {
   for (unsigned i = 0; i < kernel.parameter_count; ++i)
     bytes = aligned(bytes, kernel.parameters[i].alignment) + kernel.parameters[i].bytes;
   return bytes;
+}
+
+template <typename Item>
+Range as_range(const std::vector<Item>& items) {
+  return {reinterpret_cast<const char*>(items.data()), items.size() * sizeof(Item)};
 }
 
 std::uint64_t next_launch_seed() {
@@ -70,6 +76,7 @@ hipError_t KernelLaunch::run() const {
   launch.lds_bytes = lds_bytes;
   launch.wave_size = settings().wave_size;
   launch.parameters = arguments->pointers.data();
+  launch.internal = {{as_range(arguments->storage), as_range(arguments->pointers), module->code()}};
   launch.shuffled = settings().shuffled;
   launch.seed = launch.shuffled ? next_launch_seed() : 0;
   log_launch(*this);
@@ -82,6 +89,7 @@ LaunchShape KernelLaunch::shape() const {
 }
 
 hipError_t Fill::run() const {
+  memory().mark_written(target, count * element_bytes);
   if (element_bytes == 1) {
     std::memset(target, static_cast<int>(value), count);
     return hipSuccess;
@@ -92,6 +100,7 @@ hipError_t Fill::run() const {
 }
 
 hipError_t Copy::run() const {
+  memory().mark_copied(target, source, bytes);
   std::memmove(target, source, bytes);
   return hipSuccess;
 }

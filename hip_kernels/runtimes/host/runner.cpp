@@ -1,20 +1,18 @@
 #include "runner.h"
 
-#include <sys/mman.h>
-
-#include <cstdlib>
+#include <algorithm>
 #include <cstring>
 #include <iterator>
-#include <new>
 #include <numeric>
 
 #include "fault.h"
-#include "settings.h"
+#include "launch.h"
+#include "memory.h"
+#include "source_place.h"
 
 namespace moesort_host {
 namespace {
 
-constexpr int kJunk = 0xdb;  // nothing may rely on memory being zero
 // The stacks of a large workgroup are more than the first-level cache holds.
 constexpr unsigned kPrefetchAhead = 4;
 
@@ -64,36 +62,30 @@ Runner::Runner() : contexts_(new Context[kMaxLanes + kPrefetchAhead]()), waves_(
   std::iota(std::begin(order_), std::end(order_), std::uint16_t{0});
 }
 
-Runner::~Runner() { std::free(lds_); }
+Runner::~Runner() = default;
 
 void Runner::run(Launch& launch, std::uint64_t number) {
   set_up(launch);
   workgroup_.index = unfold(number, launch.grid);
   random_ = Random(launch.seed + number);
   for (unsigned i = 0; i < wave_count_; ++i) waves_[i].operations = 0;
-  if (launch.lds_bytes != 0) std::memset(lds_, kJunk, launch.lds_bytes);
+  workgroup_.lds = lds_.renew(launch.lds_bytes);
   begin_round();
+  in_kernel_ = true;
   switch_context(scheduler_, next_context());
+  in_kernel_ = false;
 }
 
 void Runner::set_up(Launch& launch) {
   launch_ = &launch;
+  std::fill(std::begin(found_), std::end(found_), nullptr);
   workgroup_.size = launch.block;
   workgroup_.count = launch.grid;
-  set_up_lds();
   const bool same_lanes = equal(block_, launch.block) && wave_size_ == launch.wave_size;
   if (same_lanes && contexts_ready_) return;
   block_ = launch.block;
   wave_size_ = launch.wave_size;
   set_up_lanes();
-}
-
-void Runner::set_up_lds() {
-  if (lds_ == nullptr) {
-    lds_ = static_cast<char*>(std::aligned_alloc(4096, (settings().lds_bytes + 4095u) & ~4095u));
-    if (lds_ == nullptr) throw std::bad_alloc();
-  }
-  workgroup_.lds = lds_;
 }
 
 void Runner::set_up_lanes() {
@@ -132,7 +124,7 @@ void Runner::begin_pass() {
 }
 
 void Runner::fiber_main() {
-  Runner& runner = *static_cast<Runner*>(this_lane().runner);
+  Runner& runner = current();
   for (;;) {
     runner.launch_->kernel->call(runner.launch_->parameters);
     runner.arrive({Wait::kEnd, 0, nullptr, nullptr});
@@ -200,14 +192,15 @@ bool Runner::finish_round() {
 
 void Runner::fail_diverged(unsigned one, const Arrival& at, unsigned other, const Arrival& other_at) {
   const bool barrier = at.wait != Wait::kWave && other_at.wait != Wait::kWave;
-  record_fault(describe_workgroup() + ": thread " + thread_text(one) + " " + text(at) + " but thread " +
+  record_fault(workgroup_text() + ": thread " + thread_text(one) + " " + text(at) + " but thread " +
                thread_text(other) + " " + text(other_at) + "; every thread of the " + (barrier ? "workgroup" : "wave") +
                " must reach the same place");
   leave();
 }
 
-void Runner::fail(const std::string& what) {
-  record_fault(describe_thread() + " " + what);
+void Runner::fail(const std::string& what, const void* code) {
+  record_fault(workgroup_text() + ", thread " + thread_text(first_ + order_[cursor_]) + " " + what + " (" +
+               source_place(code) + ")");
   leave();
 }
 
@@ -222,12 +215,35 @@ void Runner::leave() {
 
 std::string Runner::thread_text(unsigned lane) const { return text(unfold(lane, block_)); }
 
-std::string Runner::describe_workgroup() const {
+std::string Runner::workgroup_text() const {
   return std::string("kernel ") + launch_->kernel->name + ", workgroup " + text(workgroup_.index);
 }
 
-std::string Runner::describe_thread() const {
-  return describe_workgroup() + ", thread " + thread_text(first_ + order_[cursor_]);
+Runner& Runner::current() { return *static_cast<Runner*>(this_lane().runner); }
+
+bool Runner::is_internal(const void* address) const {
+  if (stacks_.contains(address)) return true;
+  for (const Range& range : launch_->internal)
+    if (range.contains(address)) return true;
+  const Range own[] = {{reinterpret_cast<const char*>(this), sizeof *this},
+                       {reinterpret_cast<const char*>(waves_.get()), wave_count_ * sizeof(Wave)},
+                       {reinterpret_cast<const char*>(&module_runtime()), sizeof(Runtime)}};
+  for (const Range& range : own)
+    if (range.contains(address)) return true;
+  return false;
+}
+
+bool Runner::in_lds(const void* address, std::size_t* offset) const {
+  *offset = static_cast<std::size_t>(static_cast<const char*>(address) - static_cast<char*>(workgroup_.lds));
+  return *offset < launch_->lds_bytes + kLdsRedZone;
+}
+
+const Allocation* Runner::find_allocation(const void* address) {
+  for (const Allocation* const allocation : found_)
+    if (allocation != nullptr && Range{allocation->base, allocation->bytes}.contains(address)) return allocation;
+  const Allocation* const allocation = memory().find(address);
+  if (allocation != nullptr) found_[next_found_++ % std::size(found_)] = allocation;
+  return allocation;
 }
 
 }  // namespace moesort_host

@@ -5,6 +5,7 @@
 // all of its wave and a barrier all of the workgroup, a pass in which two threads end at different places is
 // divergence, and so is a round in which two waves do.
 #pragma once
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -12,10 +13,22 @@
 
 #include "abi.h"
 #include "context_switch.h"
+#include "lds.h"
 #include "random.h"
 #include "stacks.h"
 
 namespace moesort_host {
+
+struct Allocation;
+
+struct Range {
+  const char* begin;
+  std::size_t bytes;
+
+  bool contains(const void* address) const {
+    return static_cast<std::size_t>(static_cast<const char*>(address) - begin) < bytes;
+  }
+};
 
 // One launch, as every core sees it.
 struct Launch {
@@ -27,6 +40,7 @@ struct Launch {
   void* const* parameters;
   bool shuffled;
   std::uint64_t seed;
+  std::array<Range, 3> internal;  // what a checked kernel may access beside its memory: arguments, its own globals
   std::atomic<bool> failed{false};
 };
 
@@ -52,6 +66,8 @@ class MOESORT_HOST_INTERNAL Runner {
  public:
   Runner();
   ~Runner();
+  Runner(const Runner&) = delete;
+  Runner& operator=(const Runner&) = delete;
 
   // Runs workgroup `number` of the grid. A fault is recorded and sets launch.failed.
   void run(Launch& launch, std::uint64_t number);
@@ -60,23 +76,27 @@ class MOESORT_HOST_INTERNAL Runner {
   void arrive(const Arrival& arrival);
   const Exchange* exchange(const Lane& lane, unsigned long long value, const Arrival& arrival);
 
-  // On a fiber: gives the workgroup up. `what` happened in the running thread.
-  [[noreturn]] void fail(const std::string& what);
+  // On a fiber: gives the workgroup up. The running thread did `what` at `code`.
+  [[noreturn]] void fail(const std::string& what, const void* code);
 
-  // "kernel k, workgroup (0, 0, 0)[, thread (1, 0, 0)]"
-  std::string describe_workgroup() const;
-  std::string describe_thread() const;
+  // The runner whose fiber is running. Only on a fiber.
+  static Runner& current();
+  bool in_kernel() const { return in_kernel_; }
 
   const Stacks& stacks() const { return stacks_; }
-  const Workgroup& workgroup() const { return workgroup_; }
   const Launch* launch() const { return launch_; }
+
+  // For checking mode.
+  bool is_internal(const void* address) const;
+  bool in_lds(const void* address, std::size_t* offset) const;
+  unsigned char* written_lds() const { return lds_.written(); }
+  const Allocation* find_allocation(const void* address);
 
  private:
   struct Wave;
 
   void set_up(Launch& launch);
   void set_up_lanes();
-  void set_up_lds();
   void begin_round();
   void begin_pass();
   Context& next_context() { return contexts_[first_ + order_[cursor_]]; }
@@ -86,13 +106,17 @@ class MOESORT_HOST_INTERNAL Runner {
   [[noreturn]] void leave();
   [[noreturn]] void fail_diverged(unsigned one, const Arrival& at, unsigned other, const Arrival& other_at);
   std::string thread_text(unsigned lane) const;
+  std::string workgroup_text() const;
   static void fiber_main();
 
   Stacks stacks_;
   std::unique_ptr<Context[]> contexts_;
   Context scheduler_;
   Workgroup workgroup_{};
-  char* lds_ = nullptr;
+  Lds lds_;
+  bool in_kernel_ = false;
+  const Allocation* found_[4] = {};  // checking mode's last finds
+  unsigned next_found_ = 0;
 
   // What the lanes were last set up for.
   Index3 block_{};
