@@ -56,8 +56,16 @@ Examples:
 @click.option("--routing", type=ROUTING, default="uniform", show_default=True, help="Or zipf:EXPONENT.")
 @click.option("--cold", is_flag=True, help="Flush the last-level cache before each launch (with --timing eager).")
 @click.option("--margin", type=click.FloatRange(0, 1), default=0.02, show_default=True, help="Less is a tie.")
-@click.option("--time-budget", type=click.FloatRange(0, min_open=True), help="Seconds for the whole sweep.")
-@click.option("--point-limit", type=click.FloatRange(0, min_open=True), default=POINT_LIMIT_SECONDS, show_default=True)
+@click.option(
+    "--time-budget", type=click.FloatRange(0, min_open=True), help="Seconds for all. Default: none, on host 12 a shape."
+)
+@click.option(
+    "--point-limit",
+    type=click.FloatRange(0, min_open=True),
+    default=POINT_LIMIT_SECONDS,
+    show_default=True,
+    help="Seconds after which a kernel counts as never ending.",
+)
 @click.option("--seed", type=click.IntRange(0, 2**31), default=0, show_default=True, help="Of inputs and order.")
 @click.option("--out", type=click.Path(path_type=Path), help="The table. Default: tables/ARCH.yaml.")
 @click.option("--resume", is_flag=True, help="Do not measure again what the table's samples hold.")

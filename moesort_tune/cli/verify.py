@@ -46,7 +46,13 @@ Examples:
 @click.option("--settings", type=SETTINGS, default="all", show_default=True, help=f"{', '.join(OTHER_SETTINGS)}.")
 @click.option("--margin", type=click.FloatRange(0, 1), default=0.02, show_default=True, help="Less is a tie.")
 @click.option("--seed", type=click.IntRange(0, 2**31), default=1, show_default=True, help="Of points and inputs.")
-@click.option("--point-limit", type=click.FloatRange(0, min_open=True), default=POINT_LIMIT_SECONDS, show_default=True)
+@click.option(
+    "--point-limit",
+    type=click.FloatRange(0, min_open=True),
+    default=POINT_LIMIT_SECONDS,
+    show_default=True,
+    help="Seconds after which a kernel counts as never ending.",
+)
 @click.option(
     "--fail-above",
     type=click.FloatRange(1),

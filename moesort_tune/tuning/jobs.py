@@ -21,6 +21,9 @@ DEFAULT_TOKENS = TokenRange(1, 16384)
 HOST_TOKENS = TokenRange(1, 512)
 """The default on `host`: what two cores sort in milliseconds."""
 
+HOST_SECONDS_PER_SHAPE = 12.0
+"""Default time budget on `host`, whose noise would let most points run to their limit."""
+
 POINT_LIMIT_SECONDS = 120.0
 """A kernel that runs longer than this never ends."""
 
@@ -44,13 +47,16 @@ class SweepJob:
 
     def plan(self, arch: str) -> SweepPlan:
         """The sweep on a device of `arch`; several providers share the time budget."""
-        budget = None if self.time_budget_s is None else self.time_budget_s / len(self.providers)
+        shapes = self.shapes or default_shapes(arch)
+        budget = self.time_budget_s
+        if budget is None and arch == "host":
+            budget = HOST_SECONDS_PER_SHAPE * len(shapes)
         return SweepPlan(
-            shapes=self.shapes or default_shapes(arch),
+            shapes=shapes,
             tokens=self.tokens or default_tokens(arch),
             settings=self.settings,
             rule=self.rule,
-            time_budget_s=budget,
+            time_budget_s=None if budget is None else budget / len(self.providers),
             max_points=self.max_points,
         )
 

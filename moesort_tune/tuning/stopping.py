@@ -25,7 +25,8 @@ class StoppingRule:
     confidence: of the interval of the median ratio; strict, because it is looked at after every round.
     min_rounds: rounds before the first look; the extremes of 8 samples enclose the median in 99.2 % of all
     cases.
-    max_rounds, max_seconds: where to give up on an answer; what was reached is then said.
+    max_rounds, max_seconds: where to give up on an answer; what was reached is then said. min_rounds are taken even
+    then, since fewer can tell nothing but a tie, unless they would last `patience` times max_seconds.
     """
 
     margin: float = 0.02
@@ -33,6 +34,7 @@ class StoppingRule:
     min_rounds: int = 8
     max_rounds: int = 100
     max_seconds: float = 2.0
+    patience: float = 4.0
 
     def judge(self, ratios: Sequence[float], elapsed_s: float) -> Stop | None:
         """The end of the measurement after these paired ratios, or None if another round is needed."""
@@ -42,7 +44,10 @@ class StoppingRule:
         if len(ratios) >= self.min_rounds and (verdict := self._settled(ratio)) is not None:
             return Stop(verdict, ratio, f"settled in {len(ratios)} rounds", decided=True)
         limit = self._limit(len(ratios), elapsed_s)
-        return None if limit is None else Stop(self._likely(ratio), ratio, limit, decided=False)
+        if limit is None:
+            return None
+        verdict = self._likely(ratio) if len(ratios) >= self.min_rounds else Verdict.TIE
+        return Stop(verdict, ratio, limit, decided=False)
 
     def enough_alone(self, rounds: int, elapsed_s: float) -> str | None:
         """Why a kernel without a competitor was timed often enough; None if it was not."""
@@ -71,6 +76,7 @@ class StoppingRule:
     def _limit(self, rounds: int, elapsed_s: float) -> str | None:
         if rounds >= self.max_rounds:
             return f"stopped at the limit of {self.max_rounds} rounds"
-        if elapsed_s >= self.max_seconds:
-            return f"stopped at the limit of {self.max_seconds:.2g} s after {rounds} rounds"
+        patience = 1.0 if rounds >= self.min_rounds else self.patience
+        if elapsed_s >= patience * self.max_seconds:
+            return f"stopped at the limit of {patience * self.max_seconds:.2g} s after {rounds} rounds"
         return None

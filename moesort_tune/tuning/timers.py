@@ -20,6 +20,9 @@ Works = Mapping[tuple[KernelName, int], Work]
 ENOUGH_US = 200.0
 """A sample shorter than this is a large part event overhead (events tick at 10 ns, markers cost microseconds)."""
 
+LONG_US = 2000.0
+"""Beside this, what a first launch costs more than later ones is nothing."""
+
 MAX_LAUNCHES = 256
 """Sorts in one sample; more would only make capturing slow."""
 
@@ -46,8 +49,15 @@ class Stopwatch:
         self._stop.synchronize()
         return hip.elapsed_us(self._start, self._stop)
 
-    def lasting_us(self, work: Work) -> float:
-        """The longer of device and wall time: how much of a sweep's time one sample takes."""
+    def settled_us(self, work: Work) -> float:
+        """How much of a sweep's time one sample takes: the longer of device and wall time.
+
+        The first time pays for uploads, queues and arguments, so it only counts where that cannot matter.
+        """
+        first_us = self._lasting_us(work)
+        return first_us if first_us > LONG_US else self._lasting_us(work)
+
+    def _lasting_us(self, work: Work) -> float:
         started = time.perf_counter()
         device_us = self.elapsed_us(work)
         return max(device_us, (time.perf_counter() - started) * 1e6)
@@ -96,8 +106,7 @@ class GraphTimer:
         """A graph whose replay lasts long enough, and the sorts in it."""
         launches, graph = 1, self._captured(work, 1)
         for _ in range(ADAPTING_ROUNDS):
-            self._stopwatch.elapsed_us(graph.launch)  # the first replay uploads the graph
-            wanted = next_launches(launches, self._stopwatch.lasting_us(graph.launch))
+            wanted = next_launches(launches, self._stopwatch.settled_us(graph.launch))
             if wanted <= launches:
                 break
             graph.destroy()
@@ -149,8 +158,7 @@ class EagerTimer:
     def _adapted(self, work: Work) -> int:
         launches = 1
         for _ in range(ADAPTING_ROUNDS):
-            self._stopwatch.elapsed_us(work)  # the first launch pays for queues and arguments
-            wanted = next_launches(launches, self._stopwatch.lasting_us(repeated(work, launches)))
+            wanted = next_launches(launches, self._stopwatch.settled_us(repeated(work, launches)))
             if wanted <= launches:
                 break
             launches = wanted

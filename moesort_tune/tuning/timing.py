@@ -132,8 +132,8 @@ class Engine:
         return sentinel, {kernel: _plausible(self.timer.sample(kernel, variant), kernel) for kernel in order}
 
     def _too_restless(self, elapsed_s: float) -> bool:
-        limit = self._dropped >= self.rule.max_rounds or elapsed_s >= self.rule.max_seconds
-        return limit and not self._rounds()
+        limit_s = self.rule.patience * self.rule.max_seconds
+        return not self._rounds() and (self._dropped >= self.rule.max_rounds or elapsed_s >= limit_s)
 
     def _rounds(self) -> int:
         return len(self._times[self.kernels[0]])

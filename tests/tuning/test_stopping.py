@@ -46,10 +46,19 @@ def test_rule_at_its_limit_keeps_a_likely_winner() -> None:
     stop = RULE.judge([1.01, 1.08] * 4 + [1.08] * 12, 0.0)
     assert stop is not None
     assert (stop.verdict, stop.decided) == (Verdict.MULTIPHASE, False)
-    stop = RULE.judge([1.01, 1.03] * 2 + [1.03] * 2, 6.0)
+    stop = RULE.judge([1.01, 1.03] * 4, 6.0)
     assert stop is not None
-    assert (stop.verdict, stop.decided) == (Verdict.MULTIPHASE, False)
-    assert stop.reason == "stopped at the limit of 5 s after 6 rounds"
+    assert (stop.verdict, stop.decided) == (Verdict.TIE, False)
+    assert stop.reason == "stopped at the limit of 5 s after 8 rounds"
+
+
+def test_rule_takes_its_least_rounds_even_past_its_time() -> None:
+    """A slow device gets the rounds that an answer needs, until that lasts far too long; then it is a tie."""
+    assert RULE.judge([2.0] * 3, 6.0) is None
+    stop = RULE.judge([2.0] * 3, 20.0)
+    assert stop is not None
+    assert (stop.verdict, stop.decided) == (Verdict.TIE, False)
+    assert stop.reason == "stopped at the limit of 20 s after 3 rounds"
 
 
 def test_rule_treats_both_kernels_alike() -> None:
@@ -70,5 +79,5 @@ def test_rule_for_a_kernel_alone_needs_the_least_rounds() -> None:
     """Where one kernel is illegal there is no question to settle, only a time to note."""
     assert RULE.enough_alone(7, 0.0) is None
     assert RULE.enough_alone(8, 0.0) == "timed alone in 8 rounds"
-    assert RULE.enough_alone(1, 6.0) == "stopped at the limit of 5 s after 1 rounds"
-    assert RULE.enough_alone(0, 6.0) is None
+    assert RULE.enough_alone(1, 20.0) == "stopped at the limit of 20 s after 1 rounds"
+    assert RULE.enough_alone(0, 20.0) is None

@@ -1,0 +1,235 @@
+"""`moesort-tune sweep` on the host runtime, against crossings that are known."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from moesort_tune.cli.main import run
+from moesort_tune.tuning import devices, jobs
+from moesort_tune.tuning.messages import WorkerSpec
+from moesort_tune.tuning.samples import read_samples, samples_path
+from moesort_tune.tuning.verdict import MULTIPHASE, ONESHOT
+from moesort_tune.tuning.worker import ProcessWorker
+from tests.cli.swept import SMALL, HostMachine, clock
+from tests.tuning.serving import serve
+
+
+def test_table_has_exactly_the_known_switch_and_tie(host: HostMachine) -> None:
+    """From formula to file: the tie where both are within 2 %, the switch behind it, AITER's rule judged by it."""
+    assert host.sweep("--experts", "8,128", "--topk", "2,4") == 0
+    for row in host.rows().values():
+        assert row.policy[:2] == ((1, ONESHOT), (42, MULTIPHASE))
+        assert row.tie == ((39, 41),)
+        assert row.evidence.noise == 0.0
+        assert row.evidence.tokens == (1, 128)
+    # AITER's rule takes oneshot to 56 tokens with 128 experts, and to the last of these with 8
+    assert host.rows()[128, 4].evidence.rule_loss == pytest.approx(860 / 700, abs=0.001)
+    assert host.rows()[8, 2].evidence.rule_loss == pytest.approx(1580 / 700, abs=0.001)
+
+
+def test_switch_moves_when_the_formula_moves(host: HostMachine) -> None:
+    """The table follows the clock: twice the cost of a token, half the tokens to the switch."""
+    host.set(CLOCK=clock("300+20*tokens"))
+    assert host.sweep("--experts", "128", "--topk", "4") == 0
+    assert host.rows()[128, 4].policy[:2] == ((1, ONESHOT), (21, MULTIPHASE))
+    assert host.rows()[128, 4].tie == ((20, 20),)
+
+
+def test_switch_depends_on_the_shape(host: HostMachine) -> None:
+    """Each row is searched for itself: 0.5 us a token with 8 experts never cross, 8 us with 128 do at 50 tokens."""
+    host.set(CLOCK=clock("300+tokens*experts/16"))
+    assert host.sweep("--experts", "8,128", "--topk", "2,4") == 0
+    rows = host.rows()
+    assert rows[8, 2].kernel_at(128) == ONESHOT
+    assert rows[128, 4].kernel_at(48) == ONESHOT
+    assert rows[128, 4].kernel_at(52) == MULTIPHASE
+
+
+def test_choice_that_changes_three_times_is_found(host: HostMachine) -> None:
+    """oneshot too slow at first, better from 4 to 38 tokens, worse from 42, better again from 90."""
+    host.set(CLOCK=clock("min(max(1000-100*tokens,300+10*tokens),100+54000/tokens)"))
+    assert host.sweep("--experts", "128", "--topk", "4") == 0
+    row = host.rows()[128, 4]
+    expected = ((1, MULTIPHASE), (4, ONESHOT), (42, MULTIPHASE), (93, ONESHOT))
+    assert row.policy[:4] == expected
+    assert row.tie == ((3, 3), (39, 41), (88, 92))
+
+
+def test_second_seed_gives_the_same_table_outside_the_ties(host: HostMachine) -> None:
+    """Other inputs, another order, other noise: the choices stand wherever both sweeps are sure."""
+    tables = []
+    for seed in ("1", "2"):
+        host.set(CLOCK_NOISE="0.01", CLOCK_SEED=seed)
+        assert host.sweep("--experts", "128", "--topk", "4", "--seed", seed) == 0
+        tables.append(host.rows()[128, 4])
+    one, other = tables
+    sure = [tokens for tokens in range(1, 129) if not one.in_tie(tokens) and not other.in_tie(tokens)]
+    assert len(sure) > 100
+    assert [one.kernel_at(tokens) for tokens in sure] == [other.kernel_at(tokens) for tokens in sure]
+
+
+def test_resumed_sweep_measures_nothing_twice(host: HostMachine) -> None:
+    """The samples of a sweep that was cut short are taken over, and the table is that of a whole sweep."""
+    grid = ("--experts", "128", "--topk", "4")
+    assert host.sweep(*grid) == 0
+    whole, samples = host.rows(), samples_path(host.table)
+    measured = read_samples(samples)
+    lines = samples.read_text().splitlines(keepends=True)
+    samples.write_text("".join(lines[:21]) + lines[21][:30])
+    assert host.sweep(*grid, "--resume") == 0
+    assert host.rows() == whole
+    assert len(read_samples(samples)) == len(measured)
+
+
+def test_resume_takes_no_samples_of_other_settings(host: HostMachine) -> None:
+    """A point with another tile size is another point."""
+    grid = ("--experts", "128", "--topk", "4", "--tokens", "1:4")
+    assert host.sweep(*grid) == 0
+    assert host.sweep(*grid, "--resume", "--unit-size", "64") == 0
+    assert len(read_samples(samples_path(host.table))) == 2 * 2 * 4
+
+
+def test_rows_of_earlier_sweeps_are_kept(host: HostMachine) -> None:
+    """A sweep adds to the table and replaces what it measured again."""
+    assert host.sweep("--experts", "8", "--topk", "2", "--tokens", "1:8") == 0
+    assert host.sweep("--experts", "128", "--topk", "4", "--tokens", "1:8") == 0
+    host.set(CLOCK=clock("900"))
+    assert host.sweep("--experts", "8", "--topk", "2", "--tokens", "1:8") == 0
+    rows = host.rows()
+    assert rows[8, 2].kernel_at(1) == MULTIPHASE
+    assert rows[128, 4].kernel_at(1) == ONESHOT
+
+
+def test_json_result_holds_the_rows(host: HostMachine, capsys: pytest.CaptureFixture[str]) -> None:
+    """Scripts read the rows and where they were written; nothing else is on stdout."""
+    assert host.sweep("--experts", "8", "--topk", "2", "--tokens", "1:4", "--json") == 0
+    (result,) = json.loads(capsys.readouterr().out)
+    assert result["table"] == str(host.table)
+    assert result["rows"][0]["policy"] == [[1, "oneshot"], [host.rows()[8, 2].oneshot_max_tokens + 1, "multiphase"]]
+    assert result["failed"] == {}
+
+
+def test_other_device_than_promised_is_told(host: HostMachine, capsys: pytest.CaptureFixture[str]) -> None:
+    """--arch is a promise: the sweep stops, says what is attached, and writes nothing."""
+    assert run(["sweep", "--arch", "gfx950", "--out", str(host.table)]) == 1
+    assert "gfx950 was asked for, but what is attached is host" in capsys.readouterr().err
+    assert not host.table.exists()
+
+
+def test_folder_that_cannot_be_written_stops_before_measuring(
+    host: HostMachine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A person learns of a bad --out at once, not after the sweep."""
+    in_the_way = host.folder / "file"
+    in_the_way.write_text("")
+    assert run(["sweep", *SMALL, "--out", str(in_the_way / "host.yaml")]) == 1
+    error = capsys.readouterr().err
+    assert "cannot write into" in error
+    assert "checking" not in error
+
+
+def test_table_of_another_architecture_is_not_touched(host: HostMachine, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file that holds something else is refused before anything is measured."""
+    host.table.write_text("schema: 99\narch: gfx942\ntables: []\n")
+    assert host.sweep("--experts", "8", "--topk", "2") == 1
+    assert "checking" not in capsys.readouterr().err
+    assert host.table.read_text().startswith("schema: 99")
+
+
+@pytest.mark.parametrize("call", ["hipModuleLaunchKernel", "hipGraphLaunch", "hipEventElapsedTime", "hipMalloc"])
+def test_failed_call_is_named_and_leaves_no_table(
+    host: HostMachine, capsys: pytest.CaptureFixture[str], call: str
+) -> None:
+    """A launch that is refused is an error and never a win."""
+    host.set(FAIL=f"{call}:5:719")
+    assert host.sweep("--experts", "8", "--topk", "2") == 1
+    assert f"{call} failed with" in capsys.readouterr().err
+    assert not host.table.exists()
+
+
+def test_times_of_zero_are_an_error(host: HostMachine, capsys: pytest.CaptureFixture[str]) -> None:
+    """A kernel that seems to take no time has not been timed."""
+    host.set(CLOCK=clock("0"))
+    assert host.sweep("--experts", "8", "--topk", "2") == 1
+    assert "oneshot took 0 us, which cannot be" in capsys.readouterr().err
+    assert not host.table.exists()
+
+
+def test_kernel_that_never_ends_costs_its_row(
+    host: HostMachine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The shape is named, the other rows are measured and written, and the status says that something is missing."""
+
+    def misbehaving(**_: object) -> ProcessWorker:
+        return ProcessWorker(WorkerSpec(None, None, 0, "builtin"), limit_s=1.0, serve=serve)
+
+    monkeypatch.setattr(jobs, "open_worker", misbehaving)
+    assert host.sweep("--experts", "8,128", "--topk", "2,4") == 1
+    error = capsys.readouterr().err
+    assert "no row was written for 8/2: the process that runs the kernels died with SIGSEGV" in error
+    assert list(host.rows()) == [(128, 4)]
+
+
+def test_budget_for_nothing_is_told(host: HostMachine, capsys: pytest.CaptureFixture[str]) -> None:
+    """A sweep without a single row is a failure, with what to do about it."""
+    assert host.sweep("--experts", "8", "--topk", "2", "--time-budget", "0.001") == 1
+    assert "the time budget was too short for a single row" in capsys.readouterr().err
+
+
+def test_interrupted_sweep_keeps_its_samples(host: HostMachine) -> None:
+    """Ctrl-C: status 130, the samples measured so far, whole rows only, and no process left behind."""
+    host.set(CLOCK="", SEED="")
+    command = [sys.executable, "-m", "moesort_tune.cli.main", "sweep", *SMALL, "--experts", "8", "--topk", "2"]
+    with subprocess.Popen([*command, "--out", str(host.table)], stderr=subprocess.PIPE) as process:
+        samples = samples_path(host.table)
+        while process.poll() is None and not (samples.exists() and len(read_samples(samples)) >= 4):
+            time.sleep(0.01)
+        children = children_of(process.pid)
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == 130
+    assert len(read_samples(samples)) >= 4
+    assert not host.table.exists()
+    assert children
+    assert not [pid for pid in children if is_alive(pid)]
+
+
+def children_of(pid: int) -> list[int]:
+    """Processes that this one started."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs, once one that was killed had time to go."""
+    for _ in range(100):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+@pytest.mark.parametrize(
+    ("arch", "attached", "runtime"),
+    [
+        ("host", "amd", "host"),
+        ("gfx942", "amd", "amd"),
+        ("gfx942", "cuda", None),
+        ("gfx942", "host", None),
+        ("sm_90", "amd", "cuda"),
+        ("sm_90", "cuda", "cuda"),
+        ("sm_90", "host", None),
+    ],
+)
+def test_runtime_is_the_promised_one_where_it_may_be_there(
+    monkeypatch: pytest.MonkeyPatch, arch: str, attached: str, runtime: str | None
+) -> None:
+    """Where the promised GPU cannot be, what is attached is opened instead and says its name."""
+    monkeypatch.delenv("MOESORT_TUNE_RUNTIME", raising=False)
+    assert devices.runtime_for(arch, attached) == runtime  # type: ignore[arg-type]

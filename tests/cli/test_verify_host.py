@@ -1,0 +1,100 @@
+"""`moesort-tune verify` on the host runtime, against crossings that are known."""
+
+import json
+
+import pytest
+
+from moesort_tune.cli.main import run
+from moesort_tune.tuning.samples import read_samples, samples_path
+from tests.cli.swept import HostMachine, clock
+
+
+@pytest.fixture
+def swept(host: HostMachine) -> HostMachine:
+    """A table of two rows that cross at 40 tokens."""
+    assert host.sweep("--experts", "8,128", "--topk", "2,4") == 0
+    return host
+
+
+def verify(host: HostMachine, *options: str) -> int:
+    """Exit status of `moesort-tune verify` under the sweep's own settings."""
+    return run(["verify", str(host.table), "--settings", "none", *options])
+
+
+def test_right_table_passes(swept: HostMachine, capsys: pytest.CaptureFixture[str]) -> None:
+    """A table that fits the device costs no more than its ties, also on shapes without a row."""
+    assert verify(swept, "--fail-above", "1.001") == 0
+    out = capsys.readouterr().out
+    assert "as swept (8 points)" in out
+    assert "shapes without a row (4 points)" in out
+    assert "first encounter" in out
+
+
+def test_table_of_a_device_that_changed_fails(swept: HostMachine, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where the crossing has moved to 10 tokens, the check says how bad the table has become and where."""
+    swept.set(CLOCK=clock("300+40*tokens"))
+    assert verify(swept, "--fail-above", "1.05", "--points", "8") == 1
+    error = capsys.readouterr().err
+    assert "the table's regret reaches" in error
+    assert "above the limit of 1.05" in error
+
+
+def test_constant_that_does_as_well_is_admitted(host: HostMachine, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where tokens times experts decide, a single constant is as good as a table, and verify says so."""
+    host.set(CLOCK=clock("300+tokens*experts/16"))
+    assert host.sweep("--experts", "64,128", "--topk", "6,4") == 0
+    capsys.readouterr()
+    assert verify(host, "--json") == 0
+    report = json.loads(capsys.readouterr().out)["reports"][0]
+    assert report["constant_does_as_well"]
+    assert report["regret"]["table"]["worst"] <= 1.02
+
+
+def test_table_beats_a_constant_where_no_constant_fits(host: HostMachine, capsys: pytest.CaptureFixture[str]) -> None:
+    """Crossing at 40 tokens whatever the experts: the constant errs for one of the rows, the table for none."""
+    assert host.sweep("--experts", "8,256", "--topk", "2,8") == 0
+    capsys.readouterr()
+    assert verify(host, "--json", "--points", "8") == 0
+    report = json.loads(capsys.readouterr().out)["reports"][0]
+    constant = next(regret for name, regret in report["regret"].items() if name.startswith("tokens * experts"))
+    assert report["regret"]["table"]["mean"] < constant["mean"]
+    assert not report["constant_does_as_well"]
+
+
+def test_other_settings_are_measured_on_request(swept: HostMachine, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every setting that the table was not measured with has a report of its own."""
+    assert run(["verify", str(swept.table), "--json", "--points", "2"]) == 0
+    settings = [report["setting"] for report in json.loads(capsys.readouterr().out)["reports"]]
+    assert settings == [
+        "as swept",
+        "shapes without a row",
+        "unit_size=16",
+        "unit_size=64",
+        "unit_size=128",
+        "model_dim=2048",
+        "model_dim=7168",
+        "ep=4",
+        "eager",
+        "cold",
+    ]
+
+
+def test_verify_measures_no_point_of_the_sweep(swept: HostMachine, capsys: pytest.CaptureFixture[str]) -> None:
+    """A table is not verified by the points that made it."""
+    assert verify(swept, "--json", "--points", "16") == 0
+    worst = json.loads(capsys.readouterr().out)["reports"][0]["regret"]["always oneshot"]["worst_at"]
+    measured = {(s.num_experts, s.tokens) for s in read_samples(samples_path(swept.table))}
+    assert (worst["num_experts"], worst["tokens"]) not in measured
+
+
+def test_table_without_an_entry_for_these_kernels_is_told(
+    swept: HostMachine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A stale table is refused with the reason instead of being compared with other kernels."""
+    text = swept.table.read_text()
+    revision = read_samples(samples_path(swept.table))[0].revision
+    swept.table.write_text(text.replace(revision, "0123456789abcdef"))
+    assert verify(swept) == 1
+    error = capsys.readouterr().err
+    assert "has no entry for this device and these kernels" in error
+    assert "revision 0123456789abcdef was measured" in error
