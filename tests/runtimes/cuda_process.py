@@ -79,10 +79,11 @@ class CudaProcess:
 
     def run(self, function: Callable[[Cuda], Answer], **environment: str) -> Answer:
         """What `function`, one of a module, returns in a new process with these environment variables."""
+        inherited = {name: value for name, value in os.environ.items() if name != "MOESORT_CUDA_NVRTC"}
         answer = subprocess.run(
             [sys.executable, "-m", __name__, str(self.runtime), function.__module__, function.__qualname__],
             cwd=REPOSITORY,
-            env={**os.environ, "LD_LIBRARY_PATH": str(self.stand_ins), **environment},
+            env={**inherited, "LD_LIBRARY_PATH": str(self.stand_ins), **environment},
             capture_output=True,
             text=True,
             check=False,

@@ -151,6 +151,7 @@ def test_forced_compiler_is_the_one_used(cuda: CudaProcess, tmp_path: Path) -> N
     library = tmp_path / "compiler.so"
     build_stand_in(STAND_INS / "nvrtc", library, "-DNVRTC_MAJOR=11")
     assert cuda.run(_compiler_version, MOESORT_CUDA_NVRTC=str(library))[:2] == ["HIPRTC_SUCCESS", [11, 2]]
+    assert cuda.run(_compiler_version, MOESORT_CUDA_NVRTC="")[:2] == ["HIPRTC_SUCCESS", [13, 2]]
     code, _, problem = cuda.run(_compiler_version, MOESORT_CUDA_NVRTC=str(tmp_path / "none.so"))
     assert code == "HIPRTC_ERROR_INTERNAL_ERROR"
     assert str(tmp_path / "none.so") in problem

@@ -126,7 +126,7 @@ static bool try_toolkits(void) {
 
 static void open_nvrtc(void) {
   const char* const forced = getenv("MOESORT_CUDA_NVRTC");
-  if (forced != NULL)
+  if (forced != NULL && forced[0] != '\0')
     try_to_open(forced);
   else if (!try_names() && !try_wheels())
     try_toolkits();
