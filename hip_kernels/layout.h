@@ -87,42 +87,69 @@ __device__ __forceinline__ void clear_bits(const SortingLds& lds, uint32_t num_e
     bits[i] = make_uint4(0, 0, 0, 0);
 }
 
-// Sets the bits of the tokens that are read, counted from rows.first. A thread loads kBatch ids before it uses the
-// first, so that their latencies overlap; one is quickest where there are no more pairs than threads. Ids outside the
-// experts are dropped here, those of masked experts in place_experts.
-template <uint32_t kBatch>
-__device__ __forceinline__ void mark_tokens(const SortingArguments& arguments, const SortingLds& lds,
-                                            const Rows& rows) {
+// The (token, slot) pairs of `rows` that are read, as one run of ids.
+struct Ids {
+  const int32_t* first;
+  uint32_t pairs;
+};
+
+__device__ __forceinline__ Ids ids_of(const SortingArguments& arguments, const Rows& rows) {
   const uint32_t topk = arguments.topk.divisor;
-  const uint32_t num_experts = arguments.num_experts.divisor;
   const uint32_t end = smaller(rows.end, rows.tokens);
-  const uint32_t pairs = rows.first < end ? (end - rows.first) * topk : 0;
-  const int32_t* const ids = arguments.topk_ids + rows.first * topk;
+  return {arguments.topk_ids + rows.first * topk, rows.first < end ? (end - rows.first) * topk : 0};
+}
+
+// Ids that a thread loads before it uses the first, so that their latencies overlap. One is quickest where there are no
+// more pairs than threads.
+template <uint32_t kBatch>
+struct IdBatch {
+  uint32_t first;  // pair of the first id; the others follow a workgroup's size apart
+  uint32_t experts[kBatch];
+};
+
+template <uint32_t kBatch>
+__device__ __forceinline__ IdBatch<kBatch> load_ids(const Ids& ids, uint32_t first) {
+  IdBatch<kBatch> batch;
+  batch.first = first;
+#pragma unroll
+  for (uint32_t i = 0; i < kBatch; ++i) {
+    const uint32_t pair = first + i * blockDim.x;
+    batch.experts[i] = pair < ids.pairs ? ids.first[pair] : kNoExpert;
+  }
+  return batch;
+}
+
+// Sets the bits of the tokens of `ids`, counted from their first; `batch` holds this thread's first ids. Ids outside
+// the experts are dropped here, those of masked experts in place_experts.
+template <uint32_t kBatch>
+__device__ __forceinline__ void mark_tokens(const SortingArguments& arguments, const SortingLds& lds, const Ids& ids,
+                                            IdBatch<kBatch> batch) {
+  const uint32_t num_experts = arguments.num_experts.divisor;
 #pragma unroll 1
-  for (uint32_t first = threadIdx.x; first < pairs; first += kBatch * blockDim.x) {
-    uint32_t experts[kBatch];
+  while (true) {
 #pragma unroll
     for (uint32_t i = 0; i < kBatch; ++i) {
-      const uint32_t pair = first + i * blockDim.x;
-      experts[i] = pair < pairs ? ids[pair] : kNoExpert;
+      if (batch.experts[i] >= num_experts) continue;
+      const uint32_t token = divide(batch.first + i * blockDim.x, arguments.topk);
+      atomicOr(&lds.bits[token / kWordTokens * num_experts + batch.experts[i]], 1u << token % kWordTokens);
     }
-#pragma unroll
-    for (uint32_t i = 0; i < kBatch; ++i) {
-      if (experts[i] >= num_experts) continue;
-      const uint32_t token = divide(first + i * blockDim.x, arguments.topk);
-      atomicOr(&lds.bits[token / kWordTokens * num_experts + experts[i]], 1u << token % kWordTokens);
-    }
+    const uint32_t next = batch.first + kBatch * blockDim.x;
+    if (next >= ids.pairs) return;
+    batch = load_ids<kBatch>(ids, next);
   }
 }
 
 // Thread e: how many of the marked tokens chose expert e, and for each word how many did before it.
+template <uint32_t kBatch>
 __device__ __forceinline__ uint32_t count_tokens(const SortingLds& lds, uint32_t num_experts, uint32_t words) {
   if (threadIdx.x >= num_experts) return 0;
   uint32_t count = 0;
-#pragma unroll 1
-  for (uint32_t index = threadIdx.x; index < words * num_experts; index += num_experts) {
+#pragma unroll kBatch
+  for (uint32_t word = 0; word < words; ++word) {
+    const uint32_t index = word * num_experts + threadIdx.x;
+    const uint32_t bits = lds.bits[index];
     lds.bits_before[index] = count;
-    count += __popc(lds.bits[index]);
+    count += __popc(bits);
   }
   return count;
 }

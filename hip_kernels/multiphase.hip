@@ -62,26 +62,65 @@ __device__ __forceinline__ uint32_t store_bits(const SortingArguments& arguments
   return count;
 }
 
-// The way back, with the number of bits before each word.
-__device__ __forceinline__ uint32_t load_bits(const SortingArguments& arguments, const SortingLds& lds,
-                                              const Rows& rows) {
+// Expert threadIdx.x's words of `rows`, kBatch of them from word `first` on.
+template <uint32_t kBatch>
+struct WordBatch {
+  uint32_t first;
+  uint32_t bits[kBatch];
+};
+
+template <uint32_t kBatch>
+__device__ __forceinline__ WordBatch<kBatch> load_words(const SortingArguments& arguments, const Rows& rows,
+                                                        uint32_t first) {
   const uint32_t num_experts = arguments.num_experts.divisor;
-  if (threadIdx.x >= num_experts) return 0;
-  const uint32_t* const stored = stored_bits(arguments, rows);
+  const uint32_t words = threadIdx.x < num_experts ? words_of(rows) : 0;
+  const uint32_t* const stored = stored_bits(arguments, rows) + threadIdx.x;
+  WordBatch<kBatch> batch;
+  batch.first = first;
+#pragma unroll
+  for (uint32_t i = 0; i < kBatch; ++i) batch.bits[i] = first + i < words ? stored[(first + i) * num_experts] : 0;
+  return batch;
+}
+
+// Thread e: puts expert e's bits of `rows` into LDS, with the number of bits before each word, and counts them. `batch`
+// holds the first words.
+template <uint32_t kBatch>
+__device__ __forceinline__ uint32_t place_words(const SortingArguments& arguments, const SortingLds& lds,
+                                                const Rows& rows, WordBatch<kBatch> batch) {
+  const uint32_t num_experts = arguments.num_experts.divisor;
+  const uint32_t words = threadIdx.x < num_experts ? words_of(rows) : 0;
   uint32_t count = 0;
-#pragma unroll 2
-  for (uint32_t index = threadIdx.x; index < words_of(rows) * num_experts; index += num_experts) {
-    const uint32_t bits = stored[index];
-    lds.bits[index] = bits;
-    lds.bits_before[index] = count;
-    count += __popc(bits);
+#pragma unroll 1
+  while (batch.first < words) {
+#pragma unroll
+    for (uint32_t i = 0; i < kBatch; ++i) {
+      if (batch.first + i >= words) break;
+      const uint32_t index = (batch.first + i) * num_experts + threadIdx.x;
+      lds.bits[index] = batch.bits[i];
+      lds.bits_before[index] = count;
+      count += __popc(batch.bits[i]);
+    }
+    batch = load_words<kBatch>(arguments, rows, batch.first + kBatch);
   }
   return count;
 }
 
-// First launch: the bits of its chunk, and how many of its tokens chose each expert. Workgroup c writes row c of the
-// counts.
+// Marks and stores the bits of one pass. Thread e: how many of its tokens chose expert e.
 template <uint32_t kBatch>
+__device__ __forceinline__ uint32_t count_pass(const SortingArguments& arguments, const SortingLds& lds,
+                                               const Rows& rows) {
+  const Ids ids = ids_of(arguments, rows);
+  const IdBatch<kBatch> first_ids = load_ids<kBatch>(ids, threadIdx.x);
+  clear_bits(lds, arguments.num_experts.divisor, words_of(rows));
+  __syncthreads();  // no bit is set before all are cleared
+  mark_tokens(arguments, lds, ids, first_ids);
+  __syncthreads();  // all bits of the pass are set
+  return store_bits(arguments, lds, rows);
+}
+
+// First launch: the bits of its chunk, and how many of its tokens chose each expert. Workgroup c writes row c of the
+// counts. kFew: the chunk is one pass with a pair a thread at most.
+template <bool kFew>
 __device__ __forceinline__ void count_chunk(const SortingArguments& arguments) {
   if (zeroed_instead(arguments)) return;
   HIP_DYNAMIC_SHARED(uint32_t, memory);
@@ -89,16 +128,13 @@ __device__ __forceinline__ void count_chunk(const SortingArguments& arguments) {
   const SortingLds lds = map_lds(memory, num_experts, arguments.pass_tokens / kWordTokens);
   const Rows chunk = own_chunk(arguments);
 
-  uint32_t count = 0;
+  constexpr uint32_t kBatch = kFew ? 1 : 4;
+  uint32_t count = count_pass<kBatch>(arguments, lds, pass_of(arguments, chunk, chunk.first));
 #pragma unroll 1
-  for (uint32_t first = chunk.first; first < chunk.end; first += arguments.pass_tokens) {
-    const Rows rows = pass_of(arguments, chunk, first);
-    clear_bits(lds, num_experts, words_of(rows));
-    __syncthreads();  // no bit is set before all are cleared
-    mark_tokens<kBatch>(arguments, lds, rows);
-    __syncthreads();  // all bits of the pass are set
-    count += store_bits(arguments, lds, rows);
+  for (uint32_t first = chunk.first + arguments.pass_tokens; !kFew && first < chunk.end;
+       first += arguments.pass_tokens) {
     __syncthreads();  // no bit is cleared before all are stored
+    count += count_pass<kBatch>(arguments, lds, pass_of(arguments, chunk, first));
   }
   if (threadIdx.x < num_experts) stored_counts(arguments)[blockIdx.x * num_experts + threadIdx.x] = count;
 }
@@ -176,8 +212,10 @@ __device__ __forceinline__ void scatter_chunk(const SortingArguments& arguments)
   Pair first_pair = load_pair(arguments, rows, alone.first());
   const bool enabled = expert_is_enabled(arguments);
 
-  uint32_t count = load_bits(arguments, lds, rows);
+  constexpr uint32_t kWordBatch = kFew ? 1 : 4;
+  const WordBatch<kWordBatch> first_words = load_words<kWordBatch>(arguments, rows, 0);
   const ExpertTokens tokens = kFew ? sum_few_chunks(arguments) : sum_many_chunks(arguments, lds);
+  uint32_t count = place_words(arguments, lds, rows, first_words);
   place_experts(arguments, lds, enabled, tokens, share);
   __syncthreads();  // the experts have their rows, and the bits of the first pass are in LDS
 #pragma unroll 1
@@ -188,7 +226,7 @@ __device__ __forceinline__ void scatter_chunk(const SortingArguments& arguments)
     first_pair = load_pair(arguments, rows, alone.first());
     __syncthreads();  // all pairs have found their rows
     if (enabled) lds.next_row[threadIdx.x] += count;
-    count = load_bits(arguments, lds, rows);
+    count = place_words(arguments, lds, rows, load_words<kWordBatch>(arguments, rows, 0));
     __syncthreads();  // the bits of the pass are in LDS
   }
   write_padding(arguments, lds, share);
@@ -196,7 +234,7 @@ __device__ __forceinline__ void scatter_chunk(const SortingArguments& arguments)
 
 // The variants; moesort_tune/sorting/launches.py chooses.
 extern "C" __global__ void __launch_bounds__(1024) moe_sorting_count(const SortingArguments arguments) {
-  count_chunk<1>(arguments);
+  count_chunk<true>(arguments);
 }
 
 extern "C" __global__ void __launch_bounds__(1024) moe_sorting_scatter(const SortingArguments arguments) {
@@ -204,9 +242,11 @@ extern "C" __global__ void __launch_bounds__(1024) moe_sorting_scatter(const Sor
 }
 
 extern "C" __global__ void __launch_bounds__(1024) moe_sorting_count_many(const SortingArguments arguments) {
-  count_chunk<4>(arguments);
+  count_chunk<false>(arguments);
 }
 
-extern "C" __global__ void __launch_bounds__(1024) moe_sorting_scatter_many(const SortingArguments arguments) {
+// Two of the largest workgroups to a compute unit, or the zeroing ones have too few neighbours to keep memory busy.
+// (HIP reads the second number as waves for each SIMD, which 1024 threads exceed anyway.)
+extern "C" __global__ void __launch_bounds__(1024, 2) moe_sorting_scatter_many(const SortingArguments arguments) {
   scatter_chunk<false>(arguments);
 }

@@ -27,12 +27,14 @@ __device__ __forceinline__ void sort_in_one_launch(const SortingArguments& argum
   const Share share = {blockIdx.x, sorting_workgroups};
   const Pair first_pair = load_pair(arguments, rows, share.first());
   const bool enabled = expert_is_enabled(arguments);
+  const Ids ids = ids_of(arguments, rows);
+  const IdBatch<kBatch> first_ids = load_ids<kBatch>(ids, threadIdx.x);
 
   clear_bits(lds, num_experts, words);
   __syncthreads();  // no bit is set before all are cleared
-  mark_tokens<kBatch>(arguments, lds, rows);
+  mark_tokens(arguments, lds, ids, first_ids);
   __syncthreads();  // all bits are set
-  const uint32_t count = count_tokens(lds, num_experts, words);
+  const uint32_t count = count_tokens<kBatch>(lds, num_experts, words);
   place_experts(arguments, lds, enabled, {count, 0}, share);
   __syncthreads();  // every expert has its rows
   scatter_pairs(arguments, lds, rows, first_pair, share);
@@ -46,4 +48,8 @@ extern "C" __global__ void __launch_bounds__(1024) moe_sorting_oneshot(const Sor
 
 extern "C" __global__ void __launch_bounds__(1024) moe_sorting_oneshot_many(const SortingArguments arguments) {
   sort_in_one_launch<4>(arguments);
+}
+
+extern "C" __global__ void __launch_bounds__(1024) moe_sorting_oneshot_most(const SortingArguments arguments) {
+  sort_in_one_launch<8>(arguments);
 }

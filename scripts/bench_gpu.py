@@ -55,7 +55,7 @@ class Bench:
         """Median microseconds of each work, its replays interleaved with the others'."""
         graphs = {name: self.graph(work) for name, work in works.items()}
         samples: dict[str, list[float]] = {name: [] for name in works}
-        for name, graph in graphs.items():  # the first replay uploads the graph
+        for graph in graphs.values():  # the first replay uploads the graph
             self._replay_us(graph)
         for _ in range(self.rounds):
             for name, graph in graphs.items():
@@ -109,7 +109,9 @@ def main(shapes: str, tokens: str, rounds: int, launches: int) -> None:
     """Print floors and both kernels' times on the attached GPU."""
     bench = Bench(rounds, launches)
     properties = bench.device.properties
-    print(f"{properties.name}, {properties.arch}, {properties.compute_units} compute units, HIP {properties.hip_version}")
+    print(
+        f"{properties.name}, {properties.arch}, {properties.compute_units} compute units, HIP {properties.hip_version}"
+    )
     print("experts/topk  tokens    empty   memset  oneshot   multi  better/empty  better/memset  better-memset")
     for shape in shapes.split(","):
         num_experts, topk = map(int, shape.split("/"))

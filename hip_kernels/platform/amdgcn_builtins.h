@@ -8,7 +8,7 @@
 #define __host__ __attribute__((host))
 #define __shared__ __attribute__((shared))
 #define __forceinline__ inline __attribute__((always_inline))
-#define __launch_bounds__(threads) __attribute__((launch_bounds(threads)))
+#define __launch_bounds__(...) __attribute__((launch_bounds(__VA_ARGS__)))
 #define HIP_DYNAMIC_SHARED(type, name) extern __shared__ type name[]
 
 struct dim3 {
@@ -88,6 +88,4 @@ __device__ __forceinline__ unsigned atomicOr(unsigned* address, unsigned bits) {
 struct uint4 {
   unsigned x, y, z, w;
 } __attribute__((aligned(16)));
-__device__ __forceinline__ uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) {
-  return {x, y, z, w};
-}
+__device__ __forceinline__ uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return {x, y, z, w}; }

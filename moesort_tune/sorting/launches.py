@@ -6,14 +6,18 @@ from moesort_tune.errors import MoesortTuneError
 from moesort_tune.sorting.problem import KernelName, Problem
 from moesort_tune.sorting.sizes import WORD_TOKENS, lds_bytes, oneshot_max_tokens, round_up
 
-ONESHOT_KERNELS = ("moe_sorting_oneshot", "moe_sorting_oneshot_many")
+ONESHOT_KERNELS = ("moe_sorting_oneshot", "moe_sorting_oneshot_many", "moe_sorting_oneshot_most")
 MULTIPHASE_KERNELS = (
     "moe_sorting_count",
     "moe_sorting_scatter",
     "moe_sorting_count_many",
     "moe_sorting_scatter_many",
 )
-"""The kernels' variants: those with `_many` have more (token, slot) pairs than threads, or many chunks."""
+"""The kernels' variants: those with `_many` are for more (token, slot) pairs than threads, or many chunks; `_most` is
+for more than MANY_PAIRS pairs a thread."""
+
+MANY_PAIRS = 4
+"""Pairs of a thread up to which `_many` has them all in flight."""
 
 MAX_THREADS = 1024
 """Threads of the largest workgroup."""
@@ -127,7 +131,7 @@ def _plan_oneshot(problem: Problem, limits: DeviceLimits) -> tuple[Launch, ...]:
     workgroups = _writing_workgroups(problem, problem.pairs, block)
     return (
         Launch(
-            kernel="moe_sorting_oneshot" if problem.pairs <= block else "moe_sorting_oneshot_many",
+            kernel=_oneshot_variant(problem, block),
             grid=workgroups + _zero_workgroups(problem.moe_buf_bytes, block, limits),
             block=block,
             lds_bytes=lds_bytes(problem.num_experts, problem.rows),
@@ -142,6 +146,13 @@ def _plan_oneshot(problem: Problem, limits: DeviceLimits) -> tuple[Launch, ...]:
     )
 
 
+def _oneshot_variant(problem: Problem, block: int) -> str:
+    few, many, most = ONESHOT_KERNELS
+    if problem.pairs <= block:
+        return few
+    return many if problem.pairs <= MANY_PAIRS * block else most
+
+
 def _plan_multiphase(problem: Problem, limits: DeviceLimits) -> tuple[Launch, ...]:
     chunks, chunk_tokens = _chunks(problem, limits), _chunk_tokens(problem, limits)
     pass_tokens = min(chunk_tokens, MAX_PASS_TOKENS)
@@ -149,7 +160,8 @@ def _plan_multiphase(problem: Problem, limits: DeviceLimits) -> tuple[Launch, ..
     few = chunks <= FEW_CHUNKS and chunk_tokens == pass_tokens
     groups = 0 if few else min(-(-chunks // GROUP_CHUNKS), MAX_THREADS // problem.num_experts)
     block = max(_threads(problem, pairs, limits), round_up(groups * problem.num_experts, limits.wavefront_size))
-    count = "moe_sorting_count" if pairs <= block else "moe_sorting_count_many"
+    one_pass = chunk_tokens == pass_tokens and pairs <= block
+    count = "moe_sorting_count" if one_pass else "moe_sorting_count_many"
     scatter = "moe_sorting_scatter" if few else "moe_sorting_scatter_many"
     cut = problem.moe_buf_bytes * FIRST_ZERO_EIGHTHS // 8 // 16 * 16
     parts = (
