@@ -6,7 +6,7 @@ VENV_HIP7 := .venv-hip7
 HIP7 := 7.2.2.562.43
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint format bench clean help
+.PHONY: demo test lint format bench bench-isa resources clean help
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -49,6 +49,13 @@ format: $(VENV)/.dev ## format Python and C++
 
 bench: $(VENV)/.runtime ## print what loading a table and one decision cost
 	$(BIN)/python scripts/bench.py
+
+bench-isa: $(VENV)/.dev ## print what the busiest wave executes, beside AITER's kernels (TINYGRAD_REPO: a checkout of tinygrad)
+	$(BIN)/python -m tests.isa.bench
+
+resources: $(VENV)/.runtime ## write docs/resources.md: registers, spills and LDS of the kernels on gfx90a, gfx942, gfx950
+	$(BIN)/moesort-tune build --arch all --check --markdown > docs/resources.md.new
+	mv docs/resources.md.new docs/resources.md
 
 clean: ## remove the virtual environments
 	rm -rf $(VENV) $(VENV_HIP7)
