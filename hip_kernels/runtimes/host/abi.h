@@ -53,6 +53,8 @@ struct Runtime {
   void (*barrier)(Lane*, const char* operation, const char* file, int line);
   const Exchange* (*exchange)(Lane*, unsigned long long value, const char* operation, const char* file, int line);
   void (*check)(const void* address, unsigned long bytes, Access, const void* return_address);
+  void* (*fill)(void* target, int value, unsigned long bytes);
+  void* (*move)(void* target, const void* source, unsigned long bytes);
 };
 
 // What a launch works on, for the virtual clock's formulas.

@@ -2,6 +2,8 @@
 
 #include "clock.h"
 #include "failures.h"
+#include "fault.h"
+#include "launch_log.h"
 #include "settings.h"
 
 namespace moesort_host {
@@ -9,22 +11,25 @@ namespace {
 
 thread_local hipError_t last_error_of_thread = hipSuccess;
 
+}  // namespace
+
 // Everything that a wrong environment variable can spoil is read here, so that the first call tells.
 bool configured() {
-  static const bool read = (settings(), clock(), failures(), true);
+  static const bool read = (settings(), clock(), failures(), launch_log(), true);
   return read && !configuration_failed();
 }
-
-}  // namespace
 
 std::mutex& api_mutex() {
   static std::mutex& instance = *new std::mutex;
   return instance;
 }
 
-int refusal(const char* name) {
+int injected_failure(const char* name) { return failures().next(name); }
+
+hipError_t refusal(const char* name, Needs needs) {
   if (!configured()) return hipErrorInvalidConfiguration;
-  return failures().next(name);
+  if (const int code = injected_failure(name)) return static_cast<hipError_t>(code);
+  return needs == Needs::kDevice && faulted() ? hipErrorLaunchFailure : hipSuccess;
 }
 
 hipError_t remember(hipError_t error) {

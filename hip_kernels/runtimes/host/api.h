@@ -3,7 +3,6 @@
 #include <mutex>
 #include <new>
 
-#include "fault.h"
 #include "hip_types.h"
 
 #define HOST_API extern "C" __attribute__((visibility("default")))
@@ -15,8 +14,14 @@ enum class Needs { kNothing, kDevice };
 
 std::mutex& api_mutex();
 
-// Reads the configuration at the first call. The code that `name` must return at once, or 0.
-int refusal(const char* name);
+// Whether the environment variables, read at the first call, are right.
+bool configured();
+
+// The code that MOESORT_HOST_FAIL wants this call of `name` to return, or 0.
+int injected_failure(const char* name);
+
+// What keeps `name` from being done, if anything does.
+hipError_t refusal(const char* name, Needs needs);
 
 hipError_t remember(hipError_t error);
 hipError_t last_error(bool clear);
@@ -25,8 +30,7 @@ hipError_t last_error(bool clear);
 template <typename Body>
 hipError_t call(const char* name, Needs needs, Body body) {
   const std::lock_guard<std::mutex> lock(api_mutex());
-  hipError_t error = static_cast<hipError_t>(refusal(name));
-  if (error == hipSuccess && needs == Needs::kDevice && faulted()) error = hipErrorLaunchFailure;
+  hipError_t error = refusal(name, needs);
   if (error != hipSuccess) return remember(error);
   try {
     error = body();
@@ -39,7 +43,8 @@ hipError_t call(const char* name, Needs needs, Body body) {
 // The same for hiprtc*, which take long and may run side by side.
 template <typename Body>
 hiprtcResult call_compiler(const char* name, Body body) {
-  if (const int code = refusal(name)) return static_cast<hiprtcResult>(code);
+  if (!configured()) return HIPRTC_ERROR_INTERNAL_ERROR;
+  if (const int code = injected_failure(name)) return static_cast<hiprtcResult>(code);
   try {
     return body();
   } catch (const std::bad_alloc&) {

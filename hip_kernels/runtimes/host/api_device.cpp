@@ -6,6 +6,7 @@
 
 #include "api.h"
 #include "errors.h"
+#include "fault.h"
 #include "memory.h"
 #include "runner.h"
 #include "settings.h"

@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "fault.h"
 #include "settings.h"
 
 namespace moesort_host {
@@ -38,13 +39,13 @@ Clock::Clock(const std::string& rules, double noise, std::uint64_t seed) : noise
 void Clock::add_rule(const std::string& text) {
   const std::size_t equals = text.find('=');
   if (equals == std::string::npos || equals == 0) {
-    report_configuration_error("MOESORT_HOST_CLOCK must be kernel=formula[;...] (got '" + text + "')");
+    record_configuration_error("MOESORT_HOST_CLOCK must be kernel=formula[;...] (got '" + text + "')");
     return;
   }
   std::string error;
   Formula formula = Formula::parse(trimmed(text.substr(equals + 1)), &error);
   if (!error.empty())
-    report_configuration_error("MOESORT_HOST_CLOCK: " + error + " in '" + text + "'");
+    record_configuration_error("MOESORT_HOST_CLOCK: " + error + " in '" + text + "'");
   else
     rules_.push_back({trimmed(text.substr(0, equals)), std::move(formula)});
 }

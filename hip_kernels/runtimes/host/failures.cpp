@@ -4,6 +4,7 @@
 
 #include <cstdlib>
 
+#include "fault.h"
 #include "settings.h"
 
 namespace moesort_host {
@@ -31,7 +32,7 @@ Failures::Failures(const std::string& text) {
     if (end == std::string::npos) end = text.size();
     const std::string rule = text.substr(begin, end - begin);
     if (!add_rule(rule))
-      report_configuration_error("MOESORT_HOST_FAIL must be call:nth:code[,...] with a call of this runtime (got '" +
+      record_configuration_error("MOESORT_HOST_FAIL must be call:nth:code[,...] with a call of this runtime (got '" +
                                  rule + "')");
     begin = end + 1;
   }

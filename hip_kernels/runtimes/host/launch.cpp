@@ -3,6 +3,7 @@
 #include <pthread.h>
 
 #include <condition_variable>
+#include <cstring>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -124,7 +125,7 @@ void run_workgroups(Launch& launch) {
 }
 
 const Runtime& module_runtime() {
-  static const Runtime runtime = {&wait_at_barrier, &exchange_in_wave, &check_access};
+  static const Runtime runtime = {&wait_at_barrier, &exchange_in_wave, &check_access, &std::memset, &std::memmove};
   return runtime;
 }
 

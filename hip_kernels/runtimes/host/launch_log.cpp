@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "fault.h"
 #include "settings.h"
 
 namespace moesort_host {
@@ -16,7 +17,7 @@ int open_log() {
   if (path.empty()) return -1;
   const int file = open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
   if (file < 0)
-    report_configuration_error("MOESORT_HOST_LAUNCH_LOG: cannot open '" + path + "': " + std::strerror(errno));
+    record_configuration_error("MOESORT_HOST_LAUNCH_LOG: cannot open '" + path + "': " + std::strerror(errno));
   return file;
 }
 
@@ -26,13 +27,18 @@ std::string text(const Index3& size) {
 
 }  // namespace
 
-void log_launch(const KernelLaunch& launch) {
+int launch_log() {
   static const int file = open_log();
+  return file;
+}
+
+void log_launch(const KernelLaunch& launch) {
+  const int file = launch_log();
   if (file < 0) return;
   const std::string line = std::string(launch.kernel->name) + " " + text(launch.grid) + " " + text(launch.block) + " " +
                            std::to_string(launch.lds_bytes) + "\n";
   if (write(file, line.data(), line.size()) < 0)
-    report_configuration_error("MOESORT_HOST_LAUNCH_LOG: cannot write '" + settings().launch_log + "'");
+    record_configuration_error("MOESORT_HOST_LAUNCH_LOG: cannot write '" + settings().launch_log + "'");
 }
 
 }  // namespace moesort_host

@@ -1,12 +1,10 @@
 #include "settings.h"
 
 #include <algorithm>
-#include <atomic>
-#include <cmath>
-#include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <thread>
+
+#include "fault.h"
 
 namespace moesort_host {
 namespace {
@@ -15,15 +13,13 @@ constexpr unsigned kMaxThreads = 256;
 // More cores than this do not pay: the kernels' grids are small, and every core keeps stacks for 1024 fibers.
 constexpr unsigned kDefaultMaxThreads = 16;
 
-std::atomic<bool> configuration_error{false};
-
 const char* variable(const char* name) {
   const char* const text = std::getenv(name);
   return text == nullptr || *text == '\0' ? nullptr : text;
 }
 
 void report_bad_value(const char* name, const char* text, const std::string& expected) {
-  report_configuration_error(std::string(name) + " must be " + expected + " (got '" + text + "')");
+  record_configuration_error(std::string(name) + " must be " + expected + " (got '" + text + "')");
 }
 
 std::uint64_t whole_number(const char* name, std::uint64_t otherwise, std::uint64_t least, std::uint64_t most) {
@@ -88,12 +84,5 @@ const Settings& settings() {
   static const Settings& instance = *new Settings(read_settings());
   return instance;
 }
-
-void report_configuration_error(const std::string& message) {
-  std::fprintf(stderr, "moesort-tune host runtime: %s\n", message.c_str());
-  configuration_error = true;
-}
-
-bool configuration_failed() { return configuration_error; }
 
 }  // namespace moesort_host

@@ -20,11 +20,7 @@ struct Settings {
   std::string launch_log;
 };
 
-// Read once, at the first call. Wrong values are reported by report_configuration_error.
+// Read once, at the first call. Wrong values are told by record_configuration_error.
 const Settings& settings();
-
-// Says `message` on stderr and makes every later call return hipErrorInvalidConfiguration.
-void report_configuration_error(const std::string& message);
-bool configuration_failed();
 
 }  // namespace moesort_host

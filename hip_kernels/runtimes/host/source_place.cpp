@@ -20,10 +20,10 @@ std::string path_for_others(const std::string& path) {
   return "/proc/" + std::to_string(getpid()) + "/" + path.substr(own.size());
 }
 
-// One line of addr2line's answer, "folder/./file:line" or "??:0", without what the reader does not know.
+// One line of addr2line's answer, "folder/./file:line", without what the reader does not know. Empty for "??:0".
 std::string readable(const std::string& line) {
   const std::string place = line.substr(0, line.find(' '));
-  if (place.compare(0, 2, "??") == 0) return "";
+  if (place.find('?') != std::string::npos) return "";
   const std::size_t relative = place.rfind("./");
   return relative == std::string::npos ? place : place.substr(relative + 2);
 }
