@@ -9,12 +9,13 @@ from moesort_tune.tuning.devices import AUTO, attached_arch, open_worker
 from moesort_tune.tuning.messages import DeviceFacts
 from moesort_tune.tuning.presets import default_shapes
 from moesort_tune.tuning.records import Conditions
+from moesort_tune.tuning.row_search import Listener, SweepPlan
 from moesort_tune.tuning.rows import rungs_of
 from moesort_tune.tuning.search import DEFAULT_MAX_POINTS, TokenRange
 from moesort_tune.tuning.settings import Settings
 from moesort_tune.tuning.shape import Shape
 from moesort_tune.tuning.stopping import StoppingRule
-from moesort_tune.tuning.sweep import Listener, Sweep, SweepPlan, SweepResult
+from moesort_tune.tuning.sweep import Sweep, SweepResult
 from moesort_tune.tuning.table_sink import TableSink, check_folder, check_table
 
 DEFAULT_TOKENS = TokenRange(1, 16384)

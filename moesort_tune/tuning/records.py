@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from moesort_tune.sorting.problem import KernelName
 from moesort_tune.tuning.messages import DeviceFacts
@@ -11,6 +12,9 @@ from moesort_tune.tuning.shape import Shape
 from moesort_tune.tuning.timing import Measurement
 from moesort_tune.tuning.verdict import Verdict
 
+CONFIRMED: Final = "both times"
+"""What the note of a point says that was measured a second time."""
+
 
 @dataclass(frozen=True)
 class MeasuredPoint:
@@ -18,6 +22,7 @@ class MeasuredPoint:
 
     times_us: median time of each kernel. noise: relative deviation of one round's ratio. settled: the stopping rule
     got its answer before a limit. rounds: those that counted; dropped: those in which the device's clock moved.
+    confirmed: measured a second time, the verdict being what both agree on.
     """
 
     times_us: dict[KernelName, float]
@@ -26,6 +31,7 @@ class MeasuredPoint:
     settled: bool = True
     rounds: int = 0
     dropped: int = 0
+    confirmed: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,7 @@ def point_of(measurement: Measurement) -> MeasuredPoint:
         settled=measurement.stop is None or measurement.stop.decided,
         rounds=measurement.rounds,
         dropped=measurement.dropped,
+        confirmed=CONFIRMED in measurement.reason,
     )
 
 
@@ -119,7 +126,7 @@ def _point_of_lines(lines: Mapping[str, Sample]) -> MeasuredPoint:
     times_us: dict[KernelName, float] = {}
     for sample in lines.values():
         times_us["oneshot" if sample.kernel == "oneshot" else "multiphase"] = sample.median_us
-    return MeasuredPoint(times_us, Verdict(one.verdict), one.noise)
+    return MeasuredPoint(times_us, Verdict(one.verdict), one.noise, confirmed=CONFIRMED in one.note)
 
 
 def _note(measurement: Measurement) -> str:

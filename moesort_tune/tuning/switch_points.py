@@ -45,6 +45,19 @@ def find_switch_points(verdicts: Mapping[int, Verdict], oneshot_max_tokens: int)
     return SwitchPoints(_policy(spans, oneshot_max_tokens), ties)
 
 
+def witnesses(verdicts: Mapping[int, Verdict]) -> list[int]:
+    """The first win of each stretch of measured counts in which one kernel wins, ties aside, ascending.
+
+    Empty where only one kernel ever wins: then there is no switch that a single wrong win could have made.
+    """
+    first_wins: list[int] = []
+    for tokens in sorted(verdicts):
+        verdict = verdicts[tokens]
+        if verdict is not Verdict.TIE and (not first_wins or verdicts[first_wins[-1]] is not verdict):
+            first_wins.append(tokens)
+    return first_wins if len(first_wins) > 1 else []
+
+
 def spans_of(verdicts: Mapping[int, Verdict]) -> Iterator[Span]:
     """Measured counts and what is concluded of those between them, ascending, not yet merged."""
     previous: int | None = None

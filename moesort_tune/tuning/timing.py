@@ -7,7 +7,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from moesort_tune.errors import MoesortTuneError
@@ -67,6 +67,10 @@ class Measurement:
     def verdict(self) -> Verdict:
         """The faster kernel; a kernel timed alone has won."""
         return self.stop.verdict if self.stop else Verdict(next(iter(self.times_us)))
+
+    def judged(self, verdict: Verdict, reason: str) -> "Measurement":
+        """The same times with a verdict for which there are more reasons than these times."""
+        return replace(self, stop=self.stop and replace(self.stop, verdict=verdict), reason=reason)
 
 
 @dataclass

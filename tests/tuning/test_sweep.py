@@ -1,15 +1,18 @@
 """The sweep, on a worker whose kernels follow formulas."""
 
+import dataclasses
+
 import pytest
 
 from moesort_tune.tables.schema import Row
-from moesort_tune.tuning.messages import CheckRequest, MeasureRequest
+from moesort_tune.tuning.messages import CheckRequest, Measured, MeasureRequest
 from moesort_tune.tuning.records import point_of
+from moesort_tune.tuning.row_search import BISECTION_POINTS, CONFIRMING_SEEDS, SweepPlan
 from moesort_tune.tuning.search import TokenRange
 from moesort_tune.tuning.settings import Settings
 from moesort_tune.tuning.shape import Shape
 from moesort_tune.tuning.stopping import StoppingRule
-from moesort_tune.tuning.sweep import BISECTION_POINTS, Sweep, SweepPlan, SweepResult
+from moesort_tune.tuning.sweep import Sweep, SweepResult
 from moesort_tune.tuning.verdict import MULTIPHASE, ONESHOT
 from moesort_tune.tuning.worker import WorkerLostError, WorkerRefusedError
 from tests.tuning.fakes import FakeWorker, ListListener, ListSink
@@ -119,6 +122,40 @@ def test_sweep_does_not_measure_again_what_is_known() -> None:
     resumed, _ = swept(worker, second)
     assert resumed.rows == whole.rows
     assert not set(worker.timed) & set(half)
+
+
+@dataclasses.dataclass
+class LyingWorker(FakeWorker):
+    """Finds oneshot faster at 96 tokens, the first time it is asked."""
+
+    def measure(self, request: MeasureRequest) -> Measured:
+        """The truth but for the first time."""
+        lies = request.tokens == 96 and request.settings.seed < CONFIRMING_SEEDS
+        worker = dataclasses.replace(self, oneshot_us=lambda _, __: 5.0) if lies else self
+        return FakeWorker.measure(worker, request)
+
+
+def test_win_that_does_not_come_again_is_a_tie() -> None:
+    """A burst of noise that made a winner up costs a second measurement, and no switch is left of it."""
+    sink = ListSink()
+    lying = LyingWorker(lambda _, tokens: 2 + 0.1 * tokens, lambda _, __: 6.0)
+    result, _ = swept(lying, sink, shapes=[Shape(128, 4)])
+    assert result.rows[0].policy == ((1, ONESHOT), (42, MULTIPHASE))
+    assert result.rows[0].in_tie(96)
+    assert sink.points[Shape(128, 4), 96].reason.startswith("both times tie")
+
+
+def test_every_stretch_of_a_policy_is_confirmed_once() -> None:
+    """A sweep with one switch measures two points a second time, with other inputs; one without a switch none."""
+    worker = crossing_worker()
+    swept(worker, shapes=[Shape(128, 4)])
+    assert sorted(tokens for _, tokens in worker.timed if worker.timed.count((Shape(128, 4), tokens)) == 2) == [
+        *(1, 1),
+        *(42, 42),
+    ]
+    worker = crossing_worker()
+    swept(worker, shapes=[Shape(128, 4)], tokens=TokenRange(1, 32))
+    assert len(worker.timed) == len(set(worker.timed))
 
 
 class TickingClock:

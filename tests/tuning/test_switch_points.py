@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moesort_tune.sorting.problem import KernelName
-from moesort_tune.tuning.switch_points import SwitchPoints, choice_at, find_switch_points, loss, rule_loss
+from moesort_tune.tuning.switch_points import SwitchPoints, choice_at, find_switch_points, loss, rule_loss, witnesses
 from moesort_tune.tuning.verdict import MULTIPHASE, ONESHOT, Verdict
 
 ONE, MANY, TIE = Verdict.ONESHOT, Verdict.MULTIPHASE, Verdict.TIE
@@ -66,6 +66,13 @@ def test_gap_that_was_not_searched_is_a_tie() -> None:
 def test_range_that_starts_late_reaches_down_to_one() -> None:
     """A policy starts at 1 whatever was swept."""
     assert find_switch_points({16: MANY, 32: MANY}, 1024).policy == [(1, MULTIPHASE)]
+
+
+def test_witnesses_are_the_first_wins_of_each_stretch() -> None:
+    """What a policy with switches rests on; ties belong to no stretch."""
+    assert witnesses({1: TIE, 2: ONE, 3: ONE, 4: TIE, 5: ONE, 6: MANY, 7: TIE, 8: ONE}) == [2, 6, 8]
+    assert witnesses({1: TIE, 2: ONE, 3: TIE, 4: ONE}) == []
+    assert witnesses({}) == []
 
 
 @given(st.dictionaries(st.integers(1, 300), st.sampled_from(Verdict), min_size=1), st.integers(0, 300))
