@@ -1,5 +1,6 @@
 """Where the kernel sources and the shipped tables lie, in a checkout and in an installed wheel."""
 
+import os
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -11,8 +12,9 @@ def _folder(name: str) -> Path:
 
 
 def kernels_folder() -> Path:
-    """Folder of the HIP kernel sources (`hip_kernels`)."""
-    return _folder("hip_kernels")
+    """Folder of the HIP kernel sources: MOESORT_TUNE_KERNELS, for those who change them, else the ones shipped."""
+    chosen = os.environ.get("MOESORT_TUNE_KERNELS")
+    return Path(chosen) if chosen else _folder("hip_kernels")
 
 
 def tables_folder() -> Path:

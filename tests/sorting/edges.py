@@ -1,9 +1,10 @@
-"""Sorts one case for each edge with both kernels, in a process of its own: `python -m tests.sorting.edges`.
+"""Sorts named edge cases with both kernels, in a process of its own: `python -m tests.sorting.edges [NAME ...]`.
 
 Prints `checked N sorts`; a wrong output ends it with an error.
 """
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable
 
 from moesort_tune.device import hip
 from moesort_tune.sorting.check import check_outputs
@@ -12,28 +13,30 @@ from moesort_tune.sorting.problem import KERNELS
 from tests.sorting import cases
 from tests.sorting.cases import Case
 
+EDGES: dict[str, Callable[[], Case]] = {
+    "no tokens": lambda: cases.uniform(0, 2, 8),
+    "one of each": lambda: cases.uniform(1, 1, 1),
+    "odd bytes to zero": lambda: cases.uniform(33, 4, 70, moe_buf_bytes=1001),
+    "masked experts": lambda: cases.with_mask(cases.uniform(65, 6, 129, unit_size=16), rank=1, ranks=2),
+    "bad ids": lambda: cases.with_bad_ids(cases.uniform(90, 3, 40)),
+    "few real rows": lambda: cases.with_tokens(cases.uniform(90, 3, 40), 61),
+    "one hot expert": lambda: cases.one_hot_expert(200, 16, 7),
+    "several chunks": lambda: cases.uniform(700, 2, 24),
+}
+"""Problems that cross words, waves, chunks, masks and bad ids."""
 
-def edge_cases() -> Iterator[Case]:
-    """Small problems that cross words, waves, chunks, masks and bad ids."""
-    yield cases.uniform(0, 2, 8)
-    yield cases.uniform(1, 1, 1)
-    yield cases.uniform(33, 4, 70, moe_buf_bytes=1001)
-    yield cases.with_mask(cases.uniform(65, 6, 129, unit_size=16))
-    yield cases.with_bad_ids(cases.with_tokens(cases.uniform(90, 3, 40), 61))
-    yield cases.one_hot_expert(200, 16, 7)
-    yield cases.uniform(700, 2, 24)
 
-
-def main() -> None:
-    """Sorts and checks."""
+def main(names: list[str]) -> None:
+    """Sorts and checks the named cases, or all."""
     kernels = SortingKernels(hip.open_device())
     sorts = 0
-    for case in edge_cases():
+    for name in names or list(EDGES):
+        case = EDGES[name]()
         for kernel in KERNELS:
-            check_outputs(case.run(kernels, kernel), case.expected, kernel=kernel, shape=str(case.problem))
+            check_outputs(case.run(kernels, kernel), case.expected, kernel=kernel, shape=name)
             sorts += 1
     print(f"checked {sorts} sorts")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -1,0 +1,149 @@
+"""Mutants: kernels with one fault each, which the edge cases must notice. A mutant that survives is a missing test."""
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from moesort_tune.shipped import kernels_folder
+from tests.sorting.edges import EDGES
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One fault: in `file`, `original` becomes `mutated`; the edge case that must fail, under these settings."""
+
+    fault: str
+    file: str
+    original: str
+    mutated: str
+    noticed_by: str
+    seed: str = ""
+
+
+MUTANTS = (
+    Mutant(
+        "a barrier removed",
+        "oneshot.hip",
+        "  __syncthreads();  // all bits are set\n",
+        "",
+        "one hot expert",
+        seed="3",
+    ),
+    Mutant(
+        "a negative id let through",
+        "layout.h",
+        "if (batch.experts[i] >= num_experts) continue;",
+        "if (static_cast<int32_t>(batch.experts[i]) >= static_cast<int32_t>(num_experts)) continue;",
+        "bad ids",
+    ),
+    Mutant("a slot lost", "layout.h", "| slot << 24;", "| (slot & 0) << 24;", "several chunks"),
+    Mutant(
+        "a tail not zeroed",
+        "zero.h",
+        "  if (threadIdx.x < tail) begin[bytes - tail + threadIdx.x] = 0;\n",
+        "",
+        "odd bytes to zero",
+    ),
+    Mutant(
+        "32 lanes for 64",
+        "platform/wave_portable.h",
+        "distance < kWaveSize",
+        "distance < 32",
+        "masked experts",
+    ),
+    Mutant(
+        "the mask ignored",
+        "layout.h",
+        "return arguments.local_expert_mask == nullptr || arguments.local_expert_mask[threadIdx.x] != 0;",
+        "return true;",
+        "masked experts",
+    ),
+    Mutant(
+        "padding of the last expert missing",
+        "layout.h",
+        "arguments.num_experts.divisor * unit_size",
+        "(arguments.num_experts.divisor - 1) * unit_size",
+        "several chunks",
+    ),
+    Mutant(
+        "the device-side token count ignored",
+        "layout.h",
+        "if (arguments.num_local_tokens == nullptr) return arguments.rows;",
+        "return arguments.rows;",
+        "few real rows",
+    ),
+    Mutant(
+        "two launches swapped",
+        "multiphase.hip",
+        "  count_chunk<true>(arguments);",
+        "  scatter_chunk<true>(arguments);",
+        "one of each",
+    ),
+    Mutant(
+        "the chunks before forgotten",
+        "multiphase.hip",
+        "tokens.before += chunk + i < blockIdx.x ? batch[i] : 0;",
+        "tokens.before += 0;",
+        "several chunks",
+    ),
+    Mutant(
+        "a token ranked behind itself",
+        "layout.h",
+        "((1u << token % kWordTokens) - 1)",
+        "((2u << token % kWordTokens) - 1)",
+        "one of each",
+    ),
+    Mutant(
+        "the weight of another slot",
+        "layout.h",
+        "pair.weight = arguments.topk_weights[rows.first * topk + place];",
+        "pair.weight = arguments.topk_weights[rows.first * topk];",
+        "several chunks",
+    ),
+    Mutant(
+        "rows of masked experts kept",
+        "layout.h",
+        "lds.next_row[expert] = enabled ? first_row + tokens.before : kNoRow;",
+        "lds.next_row[expert] = first_row + tokens.before;",
+        "masked experts",
+    ),
+    Mutant(
+        "bits of the pass before not cleared",
+        "layout.h",
+        "bits[i] = make_uint4(0, 0, 0, 0);",
+        "bits[i] = bits[i];",
+        "one hot expert",
+    ),
+)
+
+
+def mutated_kernels(mutant: Mutant, folder: Path) -> Path:
+    """A copy of the kernels with the fault in it."""
+    kernels = folder / "hip_kernels"
+    shutil.copytree(kernels_folder(), kernels)
+    source = (kernels / mutant.file).read_text()
+    assert source.count(mutant.original) == 1, f"{mutant.file} has changed: {mutant.original!r} is not in it once"
+    (kernels / mutant.file).write_text(source.replace(mutant.original, mutant.mutated))
+    return kernels
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.fault.replace(" ", "-"))
+def test_mutant_is_noticed(mutant: Mutant, tmp_path: Path) -> None:
+    """Protects the tests themselves: each fault makes the case fail that is there for it."""
+    assert mutant.noticed_by in EDGES
+    environment = {
+        **os.environ,
+        "MOESORT_TUNE_RUNTIME": "host",
+        "MOESORT_TUNE_KERNELS": str(mutated_kernels(mutant, tmp_path)),
+        "MOESORT_HOST_SEED": mutant.seed,
+    }
+    command = [sys.executable, "-m", "tests.sorting.edges", mutant.noticed_by]
+    answer = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    assert answer.returncode != 0, f"nobody noticed {mutant.fault}"
+    assert "does not compile" not in answer.stderr
+    assert "could not be compiled" not in answer.stderr, answer.stderr
