@@ -119,8 +119,9 @@ def main(shapes: str, tokens: str, rounds: int, launches: int) -> None:
             times = bench_shape(bench, num_experts, topk, count)
             best = min(times[kernel] for kernel in KERNELS if kernel in times)
             oneshot = f"{times['oneshot']:8.2f}" if "oneshot" in times else "       -"
+            floors = f"{times['empty']:8.2f} {times['memset']:8.2f}"
             print(
-                f"{shape:>12} {count:7d} {times['empty']:8.2f} {times['memset']:8.2f} {oneshot} {times['multiphase']:7.2f}"
+                f"{shape:>12} {count:7d} {floors} {oneshot} {times['multiphase']:7.2f}"
                 f" {best / times['empty']:13.2f} {best / times['memset']:14.2f} {best - times['memset']:14.2f}",
                 flush=True,
             )

@@ -13,6 +13,7 @@ SUITES = {
     "emulator": "emulator",
     "offload_clang": "compiler for AMD GPUs",
     "real_rocm": "real ROCm libraries",
+    "nvrtc": "NVIDIA's run-time compiler",
 }
 """Marker of each suite, and what its line in the summary begins with."""
 

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from moesort_tune.device import compiler, hip
+from moesort_tune.device import code_objects, compiler, hip
 from moesort_tune.sorting.arguments import SortingArguments, divisor
 from moesort_tune.sorting.inputs import SortingInputs
 from moesort_tune.sorting.launches import (
@@ -39,10 +39,7 @@ class SortingKernels:
             lds_bytes=properties.lds_bytes,
         )
         self.revision = revision(properties.arch)
-        self._modules = [device.load(compiler.code_for(compiler.Unit(file, properties.arch))) for file in KERNEL_FILES]
-        oneshot, multiphase = self._modules
-        self._kernels = {name: oneshot.kernel(name) for name in ONESHOT_KERNELS}
-        self._kernels |= {name: multiphase.kernel(name) for name in MULTIPHASE_KERNELS}
+        self._kernels = _load(device, self.revision)
 
     @contextmanager
     def prepare(
@@ -69,6 +66,22 @@ class SortingKernels:
             )
             for launch in plan(kernel, problem, self.limits)
         ]
+
+
+def _load(device: hip.Device, revision: str) -> dict[str, hip.Kernel]:
+    """All variants of both kernels: from a prebuilt code object of this revision, else compiled now."""
+    arch = device.properties.arch
+    prebuilt = code_objects.find_prebuilt(arch, revision)
+    codes = (
+        [prebuilt] * len(KERNEL_FILES)
+        if prebuilt
+        else [compiler.code_for(compiler.Unit(file, arch)) for file in KERNEL_FILES]
+    )
+    kernels = {}
+    for code, names in zip(codes, (ONESHOT_KERNELS, MULTIPHASE_KERNELS), strict=True):
+        module = device.load(code)
+        kernels |= {name: module.kernel(name) for name in names}
+    return kernels
 
 
 def _of_launch(arguments: SortingArguments, problem: Problem, launch: Launch) -> SortingArguments:
