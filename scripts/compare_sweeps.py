@@ -1,0 +1,57 @@
+"""Says whether several sweeps of one device agree: the same choices outside the union of their ties.
+
+    python scripts/compare_sweeps.py a/sm_90.yaml b/sm_90.yaml ...
+
+Prints a line a row: the token counts inside ties, the share of them at which the tables differ, and any token count
+outside at which they do. Exits with 1 if there is one.
+"""
+
+import sys
+from pathlib import Path
+
+import click
+
+from moesort_tune.tables.schema import Row
+from moesort_tune.tables.store import load
+
+
+def choices(row: Row, tokens: range) -> list[str]:
+    """The kernel that the row chooses at each token count."""
+    chosen = []
+    for count in tokens:
+        steps = [kernel for first, kernel in row.policy if first <= count]
+        chosen.append(str(steps[-1]))
+    return chosen
+
+
+def in_ties(rows: list[Row], tokens: range) -> list[bool]:
+    """Whether each token count is in a tie of any of the rows."""
+    ties = [tie for row in rows for tie in row.tie]
+    return [any(low <= count <= high for low, high in ties) for count in tokens]
+
+
+@click.command()
+@click.argument("tables", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("--tokens", default=16384, show_default=True, help="compare 1 to this many tokens")
+def main(tables: tuple[Path, ...], tokens: int) -> None:
+    """Compare the newest entries of TABLES row by row."""
+    counts = range(1, tokens + 1)
+    swept = [{(row.num_experts, row.topk): row for row in load(path).tables[-1].rows} for path in tables]
+    shapes = sorted(set.intersection(*(set(rows) for rows in swept)))
+    failed = False
+    for shape in shapes:
+        rows = [table[shape] for table in swept]
+        tied = in_ties(rows, counts)
+        differ = [len(set(column)) > 1 for column in zip(*(choices(row, counts) for row in rows), strict=True)]
+        outside = [count for count, tie, flip in zip(counts, tied, differ, strict=True) if flip and not tie]
+        flips = sum(flip and tie for tie, flip in zip(tied, differ, strict=True))
+        share = flips / max(1, sum(tied))
+        print(f"{shape[0]}/{shape[1]}: {sum(tied)} token counts in ties, choices differ at {share:.0%} of them", end="")
+        print(f"; OUTSIDE at {outside[0]} to {outside[-1]} ({len(outside)} token counts)" if outside else "")
+        failed = failed or bool(outside)
+    print(f"{len(tables)} sweeps, {len(shapes)} rows: {'they disagree' if failed else 'they agree outside their ties'}")
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
