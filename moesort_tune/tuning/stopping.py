@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from moesort_tune.tuning.statistics import Interval, median_interval
+from moesort_tune.tuning.statistics import Interval, median_interval, relative_noise
 from moesort_tune.tuning.verdict import Verdict
 
 
@@ -21,7 +21,8 @@ class Stop:
 class StoppingRule:
     """Stops as soon as the interval of the ratio oneshot / multiphase answers the question, else at a limit.
 
-    margin: a kernel wins only by more than this share of the other's time; less is a tie.
+    margin: a kernel wins only by more than this share of the other's time, and by more than the noise of one round;
+    less is a tie. Rounds of a disturbed device are not independent, so a narrow interval alone proves little there.
     confidence: of the interval of the median ratio; strict, because it is looked at after every round.
     min_rounds: rounds before the first look; the extremes of 8 samples enclose the median in 99.2 % of all
     cases.
@@ -41,12 +42,13 @@ class StoppingRule:
         if not ratios:
             return None
         ratio = median_interval(ratios, self.confidence)
-        if len(ratios) >= self.min_rounds and (verdict := self._settled(ratio)) is not None:
+        margin = max(self.margin, relative_noise(ratios))
+        if len(ratios) >= self.min_rounds and (verdict := _settled(ratio, margin)) is not None:
             return Stop(verdict, ratio, f"settled in {len(ratios)} rounds", decided=True)
         limit = self._limit(len(ratios), elapsed_s)
         if limit is None:
             return None
-        verdict = self._likely(ratio) if len(ratios) >= self.min_rounds else Verdict.TIE
+        verdict = _likely(ratio, margin) if len(ratios) >= self.min_rounds else Verdict.TIE
         return Stop(verdict, ratio, limit, decided=False)
 
     def enough_alone(self, rounds: int, elapsed_s: float) -> str | None:
@@ -55,24 +57,6 @@ class StoppingRule:
             return f"timed alone in {rounds} rounds"
         return self._limit(rounds, elapsed_s) if rounds else None
 
-    def _settled(self, ratio: Interval) -> Verdict | None:
-        """The verdict that the whole interval shares."""
-        if ratio.high < 1 / (1 + self.margin):
-            return Verdict.ONESHOT
-        if ratio.low > 1 + self.margin:
-            return Verdict.MULTIPHASE
-        if ratio.low >= 1 / (1 + self.margin) and ratio.high <= 1 + self.margin:
-            return Verdict.TIE
-        return None
-
-    def _likely(self, ratio: Interval) -> Verdict:
-        """The verdict at a limit: a win if the interval excludes 1 and the median exceeds the margin."""
-        if ratio.high < 1 and ratio.median < 1 / (1 + self.margin):
-            return Verdict.ONESHOT
-        if ratio.low > 1 and ratio.median > 1 + self.margin:
-            return Verdict.MULTIPHASE
-        return Verdict.TIE
-
     def _limit(self, rounds: int, elapsed_s: float) -> str | None:
         if rounds >= self.max_rounds:
             return f"stopped at the limit of {self.max_rounds} rounds"
@@ -80,3 +64,23 @@ class StoppingRule:
         if elapsed_s >= patience * self.max_seconds:
             return f"stopped at the limit of {patience * self.max_seconds:.2g} s after {rounds} rounds"
         return None
+
+
+def _settled(ratio: Interval, margin: float) -> Verdict | None:
+    """The verdict that the whole interval shares."""
+    if ratio.high < 1 / (1 + margin):
+        return Verdict.ONESHOT
+    if ratio.low > 1 + margin:
+        return Verdict.MULTIPHASE
+    if ratio.low >= 1 / (1 + margin) and ratio.high <= 1 + margin:
+        return Verdict.TIE
+    return None
+
+
+def _likely(ratio: Interval, margin: float) -> Verdict:
+    """The verdict at a limit: a win if the interval excludes 1 and the median exceeds the margin."""
+    if ratio.high < 1 and ratio.median < 1 / (1 + margin):
+        return Verdict.ONESHOT
+    if ratio.low > 1 and ratio.median > 1 + margin:
+        return Verdict.MULTIPHASE
+    return Verdict.TIE

@@ -1,0 +1,136 @@
+"""What a serving process learned on its own traffic (`on_miss="measure"`), written as rows of a table."""
+
+import datetime
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+from statistics import median
+
+import msgspec
+
+from moesort_tune.device import hip
+from moesort_tune.sorting.aiter_rule import aiter_oneshot_max_tokens
+from moesort_tune.sorting.first_encounter import Learned
+from moesort_tune.sorting.sizes import oneshot_max_tokens
+from moesort_tune.sorting.torch_device import SortingDevice, open_devices
+from moesort_tune.tables import store
+from moesort_tune.tables.errors import TableError
+from moesort_tune.tables.merge import merge_entry
+from moesort_tune.tables.schema import SCHEMA, Entry, Row, Table
+from moesort_tune.tuning.messages import DeviceFacts
+from moesort_tune.tuning.records import MeasuredPoint
+from moesort_tune.tuning.rows import aiter_rule, row_of
+from moesort_tune.tuning.settings import Settings
+from moesort_tune.tuning.shape import Shape
+from moesort_tune.tuning.statistics import relative_noise
+from moesort_tune.tuning.switch_points import find_switch_points
+from moesort_tune.tuning.table_sink import entry_of
+from moesort_tune.tuning.verdict import MULTIPHASE, ONESHOT, Verdict
+
+ROUTING = "served"
+"""Routing of a learned row: whatever the calls brought."""
+
+Points = Mapping[int, Learned]
+"""What was learned of one shape, by token count."""
+
+
+def save(path: str | PathLike[str]) -> list[Path]:
+    """Writes what this process learned into the table at `path`, a file, or a folder for `<arch>.yaml`.
+
+    The rows are marked as learned. Rows that a sweep measured stay as they are. Returns the tables written: none where
+    nothing was learned. Raises TableError where a table is of another architecture or cannot be written.
+    """
+    written = []
+    for device in open_devices():
+        entries = _entries(device)
+        if entries:
+            written.append(_write(Path(path), device.kernels.limits.arch, entries))
+    return written
+
+
+def _write(path: Path, arch: str, entries: list[Entry]) -> Path:
+    file = path / f"{arch}.yaml" if path.is_dir() else path
+    store.update(file, lambda table: _merged(table, arch, entries))
+    return file
+
+
+def _merged(table: Table | None, arch: str, entries: list[Entry]) -> Table:
+    if table is not None and table.arch != arch:
+        raise TableError(f"a table of {table.arch} cannot take rows of {arch}; name another file")
+    for entry in entries:
+        if table is None:
+            table = Table(schema=SCHEMA, arch=arch, tables=(entry,))
+        elif not _swept(table, entry):
+            table = merge_entry(table, entry)
+    assert table is not None
+    return table
+
+
+def _swept(table: Table, entry: Entry) -> bool:
+    """Whether the table has a row of this entry's only shape that a sweep measured."""
+    rows = (row for old in table.tables if old.key == entry.key for row in old.rows)
+    return any(row.shape == entry.rows[0].shape and not row.evidence.learned for row in rows)
+
+
+def _entries(device: SortingDevice) -> list[Entry]:
+    """An entry with one row for each shape that was learned, since each has settings of its own."""
+    of_shapes: dict[Shape, dict[int, Learned]] = {}
+    for key, learned in device.encounters.learned().items():
+        if learned.samples_us:
+            of_shapes.setdefault(Shape(key.num_experts, key.topk), {})[key.tokens] = learned
+    facts = _facts(device)
+    return [_entry(facts, shape, points) for shape, points in sorted(of_shapes.items())]
+
+
+def _entry(facts: DeviceFacts, shape: Shape, points: Points) -> Entry:
+    first = next(iter(points.values()))
+    settings = Settings(
+        unit_size=first.unit_size,
+        model_dim=max(1, first.model_dim),  # a table has no sweep without a moe_buf; one column is as good as none
+        dtype=first.dtype,
+        routing=ROUTING,
+    )
+    return entry_of(facts, settings, datetime.date.today(), _row(facts, shape, points))
+
+
+def _row(facts: DeviceFacts, shape: Shape, points: Points) -> Row:
+    limit = oneshot_max_tokens(shape.num_experts, shape.topk, facts.lds_bytes)
+    measured = {tokens: _point(learned) for tokens, learned in points.items()}
+    row = row_of(shape, limit, measured)
+    verdicts = {tokens: point.verdict for tokens, point in measured.items()}
+    found = find_switch_points(_outside(shape, limit, points) | verdicts, limit)
+    evidence = msgspec.structs.replace(row.evidence, learned=True)
+    return msgspec.structs.replace(row, policy=tuple(found.policy), tie=tuple(found.tie), evidence=evidence)
+
+
+def _outside(shape: Shape, limit: int, points: Points) -> dict[int, Verdict]:
+    """AITER's rule on both sides of what was measured: a few points say nothing about all the others."""
+    first, last, rule_switch = min(points), max(points), aiter_oneshot_max_tokens(shape.num_experts)
+    corners = (1, first - 1, last + 1, limit, rule_switch, rule_switch + 1)
+    outside = (tokens for tokens in corners if 1 <= tokens <= limit and not first <= tokens <= last)
+    return {tokens: Verdict(aiter_rule(shape, tokens)) for tokens in outside}
+
+
+def _point(learned: Learned) -> MeasuredPoint:
+    samples = learned.samples_us
+    ratios = [oneshot / multiphase for oneshot, multiphase in zip(samples[ONESHOT], samples[MULTIPHASE], strict=True)]
+    verdict = Verdict(learned.winner) if learned.winner else Verdict.TIE
+    times = {kernel: median(of_kernel) for kernel, of_kernel in samples.items()}
+    return MeasuredPoint(times, verdict, relative_noise(ratios), rounds=len(ratios))
+
+
+def _facts(device: SortingDevice) -> DeviceFacts:
+    properties = device.kernels.device.properties
+    return DeviceFacts(
+        name=properties.name,
+        arch=properties.arch,
+        compute_units=properties.compute_units,
+        wavefront_size=properties.wavefront_size,
+        lds_bytes=properties.lds_bytes,
+        runtime=properties.runtime,
+        hip=properties.hip_version,
+        driver=properties.driver_version,
+        compiler=f"hiprtc {hip.compiler_version()}",
+        provider="builtin",
+        revision=device.kernels.revision,
+    )
