@@ -1,3 +1,26 @@
 """Decides by measurement which mixture-of-experts sorting kernel runs: oneshot or multiphase."""
 
+import importlib
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from moesort_tune.sorting.operator import SortedTokens, moe_sorting
+    from moesort_tune.tuning.learned import save
+
+__all__ = ["SortedTokens", "__version__", "moe_sorting", "save"]
+
 __version__ = "0.1.0"
+
+_LAZY: Final = {
+    "SortedTokens": "moesort_tune.sorting.operator",
+    "moe_sorting": "moesort_tune.sorting.operator",
+    "save": "moesort_tune.tuning.learned",
+}
+"""Names whose modules need torch: imported when they are first asked for, so that a serving process need not."""
+
+
+def __getattr__(name: str) -> Any:
+    module = _LAZY.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(module), name)

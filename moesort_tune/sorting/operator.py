@@ -1,0 +1,126 @@
+"""`moesort_tune.moe_sorting`: MoE token sorting as a torch operator, the kernel chosen by a measured table."""
+
+from os import PathLike, fspath
+from typing import Any, Final, Literal
+
+import torch
+
+from moesort_tune.sorting.first_encounter import Learned, ShapeKey
+from moesort_tune.sorting.planned_sort import SortedTokens
+from moesort_tune.sorting.sizes import max_padded, max_tiles
+from moesort_tune.sorting.torch_arguments import ArgumentError, Request, check
+from moesort_tune.sorting.torch_device import sorting_device
+
+__all__ = ["SortedTokens", "learned", "moe_sorting"]
+
+_SCHEMA: Final = (
+    "moe_sorting(Tensor topk_ids, Tensor topk_weights, int num_experts, int unit_size, int? model_dim,"
+    " ScalarType moe_buf_dtype, Tensor? local_expert_mask, Tensor? num_local_tokens, int dispatch_policy,"
+    " str? table, bool measure_misses, bool return_local_topk_ids, bool output_aux) -> Tensor[]"
+)
+"""Its arguments are those of torch_arguments.Request; it returns what was asked for, in the order of SortedTokens."""
+
+
+def moe_sorting(
+    topk_ids: torch.Tensor,
+    topk_weights: torch.Tensor,
+    num_experts: int,
+    unit_size: int = 32,
+    *,
+    model_dim: int | None = None,
+    moe_buf_dtype: torch.dtype = torch.bfloat16,
+    local_expert_mask: torch.Tensor | None = None,
+    num_local_tokens: torch.Tensor | None = None,
+    dispatch_policy: int = 0,
+    return_local_topk_ids: bool = False,
+    output_aux: bool = False,
+    on_miss: Literal["measure"] | None = None,
+    table: str | PathLike[str] | None = None,
+) -> SortedTokens:
+    """Sorts (token, slot) pairs by expert and pads each expert to whole tiles of unit_size rows, on the current stream.
+
+    topk_ids: int32 [rows, topk]; topk_weights: float32 [rows, topk]; unit_size: rows of one GEMM tile, 1 to 1024.
+    model_dim: also return a zeroed moe_buf [rows, model_dim] of moe_buf_dtype.
+    local_expert_mask: int32 [num_experts], 0 for experts that live elsewhere; they get no rows and no local number.
+    num_local_tokens: int32 [1] on the device: only so many leading rows are real.
+    dispatch_policy: 0 lets the table decide, 1 takes oneshot, 2 multiphase; both give the same defined output.
+    return_local_topk_ids, output_aux: also return local_topk_ids; m_indices and reverse_sorted.
+    on_miss='measure': time both kernels where the table has no row for (num_experts, topk), once for each token
+    count and never under graph capture, and remember the faster one; see `learned`.
+    table: file or folder that decides for this call, instead of MOESORT_TUNE_TABLE or the shipped tables.
+
+    CPU tensors are sorted by the `host` runtime, CUDA and ROCm tensors by their GPU; one process uses one of these.
+    Under graph capture it only launches, so the first call on a device must come before.
+    Raises ArgumentError and ProblemError naming the argument, OneshotTooLargeError for an illegal dispatch_policy=1,
+    TableError, NotReadyError, HipError.
+    """
+    if on_miss not in (None, "measure"):
+        raise ArgumentError(f"on_miss must be None or 'measure', got {on_miss!r}")
+    tensors = torch.ops.moesort_tune.moe_sorting.default(
+        topk_ids,
+        topk_weights,
+        num_experts,
+        unit_size,
+        model_dim,
+        moe_buf_dtype,
+        local_expert_mask,
+        num_local_tokens,
+        dispatch_policy,
+        None if table is None else fspath(table),
+        on_miss is not None,
+        return_local_topk_ids,
+        output_aux,
+    )
+    has_moe_buf = model_dim is not None
+    return _named(tensors, moe_buf=has_moe_buf, local_topk_ids=return_local_topk_ids, aux=output_aux)
+
+
+def learned(device: torch.device) -> dict[ShapeKey, Learned]:
+    """What on_miss='measure' found out on `device` in this process; `moesort_tune.save` writes it into a table."""
+    return sorting_device(device).encounters.learned()
+
+
+def _named(tensors: list[torch.Tensor], *, moe_buf: bool, local_topk_ids: bool, aux: bool) -> SortedTokens:
+    """The operator's list with what is in it."""
+    optional = iter(tensors[4:])
+    sorted_token_ids, sorted_weights, sorted_expert_ids, num_valid_ids = tensors[:4]
+    return SortedTokens(
+        sorted_token_ids,
+        sorted_weights,
+        sorted_expert_ids,
+        num_valid_ids,
+        moe_buf=next(optional) if moe_buf else None,
+        local_topk_ids=next(optional) if local_topk_ids else None,
+        m_indices=next(optional) if aux else None,
+        reverse_sorted=next(optional) if aux else None,
+    )
+
+
+def _sort(*arguments: Any) -> list[torch.Tensor]:
+    """The operator on every device."""
+    request = Request(*arguments)
+    check(request)
+    outputs = sorting_device(request.topk_ids.device).sort(request)
+    return [tensor for tensor in outputs if tensor is not None]
+
+
+def _sort_fake(*arguments: Any) -> list[torch.Tensor]:
+    """Shapes and dtypes of what `_sort` returns, for torch.compile."""
+    request = Request(*arguments)
+    ids, (rows, topk) = request.topk_ids, request.topk_ids.shape
+    sizes = (rows, topk, request.num_experts, request.unit_size)
+    padded = ids.new_empty(max_padded(*sizes))
+    outputs = [padded, request.topk_weights.new_empty(padded.shape), ids.new_empty(max_tiles(*sizes)), ids.new_empty(2)]
+    if request.model_dim is not None:
+        outputs.append(ids.new_empty(rows, request.model_dim, dtype=request.moe_buf_dtype))
+    if request.return_local_topk_ids:
+        outputs.append(torch.empty_like(ids))
+    if request.output_aux:
+        outputs += [torch.empty_like(padded), ids.new_empty(rows * topk)]
+    return outputs
+
+
+_library = torch.library.Library("moesort_tune", "DEF")
+_library.define(_SCHEMA, tags=(torch.Tag.pt2_compliant_tag,))
+_library.impl("moe_sorting", _sort, "CompositeExplicitAutograd")
+torch.library.register_fake("moesort_tune::moe_sorting", _sort_fake, lib=_library)

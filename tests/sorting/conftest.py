@@ -1,0 +1,40 @@
+"""Fixtures of the operator's tests: the attached runtime's torch device, and tensors whose accesses are checked."""
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+
+from moesort_tune.device import hip
+from moesort_tune.sorting.planned_sort import PlannedSort
+
+
+@pytest.fixture(scope="session")
+def torch_device(device: hip.Device) -> torch.device:
+    """Where the operator's tensors are: on the attached GPU, or on the CPU where the runtime is host."""
+    return torch.device("cpu" if device.properties.runtime == "host" else "cuda")
+
+
+@pytest.fixture
+def checked_tensors(torch_device: torch.device, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Makes torch's memory known to the host runtime, so that its checks cover the operator's tensors.
+
+    They are kept until the test ends, so that no other tensor takes their place and graphs can be replayed.
+    """
+    known: dict[int, torch.Tensor] = {}
+    plain = PlannedSort.launch
+
+    def launch(planned: PlannedSort, kernel: Any, stream: hip.Stream, **tensors: Any) -> None:
+        for tensor in (*tensors["request"], *tensors["outputs"], tensors["workspace"]):
+            if isinstance(tensor, torch.Tensor) and tensor.numel() and tensor.data_ptr() not in known:
+                hip.checked("hipHostRegister", tensor.data_ptr(), tensor.nbytes, 0)
+                known[tensor.data_ptr()] = tensor
+        plain(planned, kernel, stream, **tensors)
+
+    if torch_device.type == "cpu" and os.environ.get("MOESORT_HOST_CHECK") == "1":
+        monkeypatch.setattr(PlannedSort, "launch", launch)
+    yield
+    for pointer in known:
+        hip.checked("hipHostUnregister", pointer)

@@ -1,0 +1,60 @@
+"""The operator inside torch: opcheck, fake tensors, torch.compile."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from moesort_tune.sorting.operator import SortedTokens, moe_sorting
+from tests.sorting import cases
+from tests.sorting.torch_cases import arguments_of, check
+
+pytestmark = pytest.mark.usefixtures("checked_tensors")
+
+EVERYTHING: dict[str, Any] = {"model_dim": 24, "return_local_topk_ids": True, "output_aux": True}
+
+
+@pytest.mark.parametrize("optional", [(None, False, False), (24, False, True), (24, True, True)])
+def test_operator_passes_opcheck(torch_device: torch.device, optional: tuple[int | None, bool, bool]) -> None:
+    """Protects torch.compile: schema, fake implementation and AOT tracing agree with what the operator does.
+
+    opcheck compares whole tensors; with every expert chosen by every row and tiles of one row, all of them is defined.
+    """
+    arguments = arguments_of(cases.uniform(9, 4, 4, unit_size=1), torch_device)
+    model_dim, return_local_topk_ids, output_aux = optional
+    torch.library.opcheck(
+        torch.ops.moesort_tune.moe_sorting.default,
+        (
+            *(arguments["topk_ids"], arguments["topk_weights"], 4, 1, model_dim, torch.bfloat16),
+            *(None, None, 0, None, False, return_local_topk_ids, output_aux),
+        ),
+    )
+
+
+@pytest.mark.parametrize("options", [{}, EVERYTHING, {"model_dim": 0, "moe_buf_dtype": torch.float32}])
+def test_fake_outputs_have_the_shapes_of_real_ones(torch_device: torch.device, options: dict[str, Any]) -> None:
+    """Protects the compiler's memory planning: what it is told of an output is what it gets."""
+    arguments = arguments_of(cases.with_mask(cases.uniform(37, 3, 20, unit_size=16)), torch_device)
+    real = moe_sorting(**arguments, **options)
+    meta = {key: value.to("meta") if isinstance(value, torch.Tensor) else value for key, value in arguments.items()}
+    fake = moe_sorting(**meta, **options)
+    assert _described(fake) == _described(real)
+
+
+def test_compiled_function_sorts_at_every_size(torch_device: torch.device) -> None:
+    """Protects a compiled model: one graph without breaks, made for one size, sorts batches of others."""
+    compiled = torch.compile(_doubled, backend="aot_eager", fullgraph=True, dynamic=True)
+    for tokens in (5, 64, 130):
+        case = cases.uniform(tokens, 4, 32)
+        arguments = arguments_of(case, torch_device)
+        result = compiled(arguments["topk_ids"], arguments["topk_weights"])
+        check(result._replace(sorted_weights=result.sorted_weights / 2), case)
+
+
+def _doubled(topk_ids: torch.Tensor, topk_weights: torch.Tensor) -> SortedTokens:
+    result = moe_sorting(topk_ids, topk_weights, 32, model_dim=8)
+    return result._replace(sorted_weights=result.sorted_weights * 2)
+
+
+def _described(result: SortedTokens) -> list[tuple[torch.Size, torch.dtype] | None]:
+    return [None if tensor is None else (tensor.shape, tensor.dtype) for tensor in result]
