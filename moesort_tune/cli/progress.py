@@ -85,11 +85,10 @@ class BarProgress(LineProgress):
         task = self._bar.tasks[0]
         self._bar.update(self._task, completed=min(task.completed + self._step, PARTS * (self._done + 0.99)))
 
-    def row_done(self, row: Row) -> None:
-        """Tells the choice."""
+    def row_done(self, row: Row) -> None:  # noqa: ARG002 - the result tells the row
+        """Moves the bar to the end of this row's part."""
         self._done += 1
         self._bar.update(self._task, completed=PARTS * self._done)
-        self._say(f"{row.num_experts}/{row.topk}: {told(row)}")
 
 
 @contextmanager
