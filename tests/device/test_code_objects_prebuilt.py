@@ -5,10 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from moesort_tune.device import code_objects
+from moesort_tune.device import ahead_of_time, code_objects, compiler
 from moesort_tune.device.code_objects import Manifest
 from moesort_tune.device.elf import CodeObject, CodeObjectError
-from tests.offload import code_object
+from moesort_tune.sorting.kernels import SortingKernels
+from moesort_tune.sorting.revision import KERNEL_FILES, revision
+from tests.isa.device import EmulatedDevice
+from tests.offload import code_object, real_compiler
 
 
 @pytest.fixture
@@ -84,3 +87,12 @@ def test_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(CodeObjectError, match=r"cannot write to .*file"):
         store(tmp_path / "file" / "below", code_object())
+
+
+@pytest.mark.offload_clang
+def test_prebuilt_comes_before_hiprtc(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Protects machines whose hiprtc is missing or too old: with the object there, it is not asked."""
+    built = ahead_of_time.build("gfx950", KERNEL_FILES, revision=revision("gfx950"), compiler=real_compiler())
+    code_objects.write(folder, built.manifest, built.code)
+    monkeypatch.setattr(compiler, "code_for", lambda unit: pytest.fail(f"hiprtc was asked for {unit.file}"))
+    assert SortingKernels(EmulatedDevice("gfx950", compute_units=256)).revision == built.manifest.revision
