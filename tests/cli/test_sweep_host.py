@@ -33,6 +33,16 @@ def test_table_has_exactly_the_known_switch_and_tie(host: HostMachine) -> None:
     assert host.rows()[8, 2].evidence.rule_loss == pytest.approx(1580 / 700, abs=0.001)
 
 
+@pytest.mark.parametrize("timing", ["graph", "eager"])
+def test_samples_are_the_times_of_the_clock(host: HostMachine, timing: str) -> None:
+    """Replays and launches one by one both recover a known time, gaps and repetitions taken out."""
+    host.set(CLOCK=clock("3+0.5*tokens", multiphase="7"))
+    assert host.sweep("--experts", "8", "--topk", "2", "--tokens", "1:16", "--timing", timing) == 0
+    for sample in read_samples(samples_path(host.table)):
+        known = 3 + 0.5 * sample.tokens if sample.kernel == ONESHOT else 7.0
+        assert sample.median_us == pytest.approx(known, rel=1e-3)
+
+
 def test_switch_moves_when_the_formula_moves(host: HostMachine) -> None:
     """The table follows the clock: twice the cost of a token, half the tokens to the switch."""
     host.set(CLOCK=clock("300+20*tokens"))

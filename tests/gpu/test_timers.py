@@ -1,0 +1,73 @@
+"""Both timers on a real GPU recover the length of a kernel that waits for a known time."""
+
+import ctypes
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from moesort_tune.device import compiler, hip, sources
+from moesort_tune.sorting.problem import KERNELS, KernelName
+from moesort_tune.tuning.sentinel import Sentinel
+from moesort_tune.tuning.timers import EagerTimer, GraphTimer, Work, flush_buffer
+from moesort_tune.tuning.verdict import MULTIPHASE, ONESHOT
+
+pytestmark = pytest.mark.gpu
+
+SPIN_US: dict[KernelName, int] = {ONESHOT: 20, MULTIPHASE: 60}
+OVERHEAD_US = 4.0
+"""What launching and ending a kernel may add to its own time: about 1 us in a graph, 3 us one by one."""
+
+TICK_US = 1.1
+"""Step of the wall clock on the coarsest GPUs."""
+
+
+class SpinArguments(ctypes.Structure):
+    """As spin.hip declares it."""
+
+    _fields_ = (("nanoseconds", ctypes.c_uint64),)
+
+
+@pytest.fixture
+def works(device: hip.Device) -> dict[tuple[KernelName, int], Work]:
+    """Under the names of the kernels, waits of SPIN_US."""
+    arch = device.properties.arch
+    if arch == "host":
+        pytest.skip("timers of a GPU need a GPU; on host the virtual clock tests them")
+    code = hip.compile_source(
+        name="spin.hip",
+        source=(Path(__file__).parent / "spin.hip").read_bytes(),
+        headers=sources.headers(arch),
+        options=compiler.Unit("spin.hip", arch).options,
+    )
+    kernel = device.load(code).kernel("spin")
+    return {(name, 0): _launcher(kernel, SPIN_US[name]) for name in KERNELS}
+
+
+def _launcher(kernel: hip.Kernel, microseconds: int) -> Callable[[hip.Stream], None]:
+    arguments = SpinArguments(1000 * microseconds)
+    return kernel.prepare(grid=1, block=1, lds_bytes=0, arguments=arguments).launch
+
+
+@pytest.mark.parametrize("mode", ["graph", "eager", "cold"])
+def test_timer_recovers_a_known_length(
+    device: hip.Device, works: dict[tuple[KernelName, int], Work], mode: str
+) -> None:
+    """Times are neither scaled nor shifted: what lasts 20 or 60 us is measured as that and a launch's overhead."""
+    stream, sentinel = device.stream(), Sentinel(device)
+    if mode == "graph":
+        timer: GraphTimer | EagerTimer = GraphTimer(device, stream, works, sentinel.launch)
+    else:
+        flush = flush_buffer(device) if mode == "cold" else None
+        timer = EagerTimer(device, stream, works, sentinel.launch, flush)
+    for name in KERNELS:
+        samples = sorted(timer.sample(name, 0) for _ in range(15))
+        assert SPIN_US[name] - TICK_US <= samples[7] <= SPIN_US[name] + OVERHEAD_US
+    timer.close()
+
+
+def test_sentinel_takes_microseconds(device: hip.Device, works: dict[tuple[KernelName, int], Work]) -> None:
+    """The sentinel is long enough to tell a clock by and short enough to cost nothing."""
+    timer = GraphTimer(device, device.stream(), works, Sentinel(device).launch)
+    assert 1.0 < sorted(timer.sentinel() for _ in range(15))[7] < 50.0
+    timer.close()
