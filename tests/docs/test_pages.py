@@ -108,6 +108,14 @@ def test_environment_variables_of_the_pages_exist() -> None:
     assert named <= known
 
 
+def test_environment_variables_of_the_program_are_explained() -> None:
+    """Every variable that changes what the program does is in one of the two tables of variables."""
+    readers = [*(REPOSITORY / "moesort_tune").rglob("*.py"), REPOSITORY / "hip_kernels/runtimes/host/settings.cpp"]
+    read = {name for path in readers for name in VARIABLE.findall(path.read_text(encoding="utf-8"))}
+    explained = "".join((DOCS / page).read_text(encoding="utf-8") for page in ("runtime.md", "host-runtime.md"))
+    assert {name for name in read if f"| `{name}` |" not in explained} == set()
+
+
 def test_changelog_begins_with_this_version() -> None:
     """What is about to be released has an entry."""
     text = (REPOSITORY / "CHANGELOG.md").read_text(encoding="utf-8")
