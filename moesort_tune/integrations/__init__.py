@@ -1,0 +1,1 @@
+"""Serving frameworks: what makes a table decide inside of them."""

@@ -1,0 +1,190 @@
+"""What happens in a call of AITER's `moe_sorting`: who decides, who sorts, and what is counted."""
+
+import logging
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from moesort_tune import runtime
+from moesort_tune.errors import MoesortTuneError
+from moesort_tune.integrations.aiter_call import Call, Signature
+from moesort_tune.sorting.aiter_package import AiterPackage
+
+if TYPE_CHECKING:
+    import torch
+
+_log = logging.getLogger("moesort_tune")
+
+LEFT_ALONE: Final = "left alone: "
+"""What counts of calls begin with that AITER handled as if this package were not there."""
+
+TOLD_AT: Final = frozenset((1, 1_000, 100_000, 10_000_000))
+"""Numbers of calls after which the log says how often each reason decided."""
+
+
+class LeaveAlone(Exception):  # noqa: N818 - no error: AITER's own run does the call
+    """Raised inside of a call that is AITER's; its text is the reason that is counted."""
+
+
+class Steering(ABC):
+    """Takes AITER's calls. active: while it is False every call goes to AITER unchanged.
+
+    table: file or folder, None for what the process goes by.
+    """
+
+    def __init__(self, original: Callable[..., Any], package: AiterPackage, table: str | None) -> None:
+        """Raises AiterSignatureError where `original` cannot be steered."""
+        self.active = True
+        self.original = original
+        self.package = package
+        self.table = table
+        self._signature = Signature(original)
+        self._calls = 0
+        self._left_alone: dict[str, int] = {}
+        self._counted: list[tuple[runtime.Dispatcher, dict[str, int]]] = []
+
+    @abstractmethod
+    def decide(self, call: Call) -> Any:
+        """The result of a call that AITER would do by one of its two paths. Raises LeaveAlone."""
+
+    def count(self, dispatcher: runtime.Dispatcher) -> runtime.Dispatcher:
+        """Counts what this dispatcher decides from now on; the process may have used it before."""
+        self._counted.append((dispatcher, dispatcher.counts()))
+        return dispatcher
+
+    def counts(self) -> dict[str, int]:
+        """How often each reason decided, and why calls were left alone."""
+        totals: dict[str, int] = {}
+        for dispatcher, before in self._counted:
+            for reason, times in dispatcher.counts().items():
+                if times > before.get(reason, 0):
+                    totals[reason] = totals.get(reason, 0) + times - before.get(reason, 0)
+        return totals | {LEFT_ALONE + reason: times for reason, times in self._left_alone.items()}
+
+    def call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """The result of a call."""
+        if not self.active:
+            return self.original(*args, **kwargs)
+        try:
+            call = Call(self._signature, args, kwargs)
+            self._check_backend(call)
+            return self.decide(call)
+        except LeaveAlone as left:
+            reason = str(left)
+            self._left_alone[reason] = self._left_alone.get(reason, 0) + 1
+        finally:
+            self._tell()
+        return self.original(*args, **kwargs)
+
+    def _check_backend(self, call: Call) -> None:
+        """Raises LeaveAlone for calls that AITER does not do by one of its two paths."""
+        for name in ("flat", "output_aux"):
+            if call.get(name):
+                raise LeaveAlone(name)
+        if call.get("return_local_topk_ids"):
+            return  # these are sorted by the two paths whatever the environment says
+        module = sys.modules[self.original.__module__]
+        if getattr(module, "_USE_CK_MOE_SORTING", False):
+            raise LeaveAlone("CK")
+        if getattr(module, "_USE_FLYDSL_MOE_SORTING", False) and module.is_flydsl_available():
+            raise LeaveAlone("FlyDSL")
+
+    def _tell(self) -> None:
+        self._calls += 1
+        if self._calls in TOLD_AT:
+            _log.info("moe_sorting of AITER, %d calls: %s", self._calls, self.counts())
+
+
+class PolicySteering(Steering):
+    """AITER's own kernels, their policy set by rows that were measured with them."""
+
+    def __init__(self, original: Callable[..., Any], package: AiterPackage, table: str | None) -> None:
+        super().__init__(original, package, table)
+        self._dispatchers: dict[torch.device, runtime.Dispatcher | None] = {}
+
+    def decide(self, call: Call) -> Any:
+        """AITER's own run, under the policy that the table names."""
+        if call.get("dispatch_policy") != 0:
+            raise LeaveAlone("the caller's own policy")
+        if call.get("expert_mask") is not None and not self.package.negative_ids_are_safe:
+            raise LeaveAlone("expert mask, and multiphase of this AITER faults on negative ids")
+        ids = call.get("topk_ids")
+        dispatcher = self._dispatcher(ids.device)
+        if dispatcher is None:
+            raise LeaveAlone("no usable table")
+        policy = dispatcher.policy(ids.shape[0], call.get("num_experts"), ids.shape[1])
+        args, kwargs = call.with_policy(policy)
+        return self.original(*args, **kwargs)
+
+    def _dispatcher(self, device: "torch.device") -> runtime.Dispatcher | None:
+        if device not in self._dispatchers:
+            try:
+                self._dispatchers[device] = self.count(self._opened(device))
+            except MoesortTuneError as error:
+                _log.warning("AITER decides by itself on %s: %s", device, error)
+                self._dispatchers[device] = None
+        return self._dispatchers[device]
+
+    def _opened(self, device: "torch.device") -> runtime.Dispatcher:
+        arch, compute_units = _facts_of(device)
+        revision = self.package.revision
+        if self.table is None:
+            return runtime.get(arch, compute_units, kernels="aiter", revision=revision)
+        return runtime.Dispatcher.load(
+            Path(self.table), arch=arch, compute_units=compute_units, kernels="aiter", revision=revision
+        )
+
+
+class BuiltinSteering(Steering):
+    """This package's kernels do the sort, wherever they support every argument of the call."""
+
+    def __init__(self, original: Callable[..., Any], package: AiterPackage, table: str | None) -> None:
+        super().__init__(original, package, table)
+        self._usable: dict[torch.device, bool] = {}
+
+    def decide(self, call: Call) -> Any:
+        """AITER's tuple, made by the operator."""
+        unknown = call.unknown()
+        if unknown:
+            raise LeaveAlone(f"unknown argument {unknown[0]}")
+        if not self._is_usable(call.get("topk_ids").device):
+            raise LeaveAlone("the builtin kernels cannot be loaded")
+
+        from moesort_tune.integrations.aiter_builtin import UnsupportedError, sorted_like_aiter
+
+        try:
+            return sorted_like_aiter(call, self.table)
+        except UnsupportedError as error:
+            raise LeaveAlone("not supported by the builtin kernels") from error
+
+    def _is_usable(self, device: "torch.device") -> bool:
+        """Whether the kernels are loaded; what cannot be had is not tried again. Raises LeaveAlone during capture."""
+        if device not in self._usable:
+            from moesort_tune.sorting.torch_device import NotReadyError, sorting_device
+
+            try:
+                self.count(sorting_device(device).dispatcher(self.table))
+            except NotReadyError as error:
+                raise LeaveAlone("the builtin kernels were not loaded before capture") from error
+            except MoesortTuneError as error:
+                _log.warning("AITER sorts by itself on %s: %s", device, error)
+                self._usable[device] = False
+            else:
+                self._usable[device] = True
+        return self._usable[device]
+
+
+def _facts_of(device: "torch.device") -> tuple[str, int]:
+    """Architecture and compute units of a tensor's device, asked of torch alone where it is a GPU."""
+    import torch
+
+    if device.type != "cuda":
+        from moesort_tune.sorting.torch_device import sorting_device
+
+        limits = sorting_device(device).kernels.limits
+        return limits.arch, limits.compute_units
+    properties = torch.cuda.get_device_properties(device)
+    nvidia = f"sm_{properties.major}{properties.minor}"
+    return (properties.gcnArchName if torch.version.hip else nvidia), properties.multi_processor_count

@@ -1,0 +1,1 @@
+"""The serving integrations, against a stand-in for AITER."""

@@ -1,0 +1,87 @@
+"""The stand-in for AITER as an installed package, and tables for its kernels."""
+
+import importlib
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+
+from moesort_tune import runtime
+from moesort_tune.integrations import aiter as integration
+from moesort_tune.sorting import aiter_package
+from moesort_tune.sorting.torch_device import sorting_device
+from moesort_tune.tables import store
+from moesort_tune.tables.schema import Kernels, Row
+from tests.sorting.conftest import checked_tensors, torch_device
+from tests.tables import examples
+
+__all__ = ["checked_tensors", "torch_device"]
+
+STAND_IN = Path(__file__).parent / "stand_in"
+
+
+@dataclass(frozen=True)
+class StandIn:
+    """The stand-in, imported when it is first asked for."""
+
+    @property
+    def fused_moe(self) -> Any:
+        return importlib.import_module("aiter.fused_moe")
+
+    @property
+    def dp_shared_expert(self) -> Any:
+        return importlib.import_module("aiter.fused_moe_dp_shared_expert")
+
+    @property
+    def runs(self) -> list[Any]:
+        """What its two paths have run."""
+        runs: list[Any] = importlib.import_module("aiter.ops.moe_sorting_opus").runs
+        return runs
+
+    def modules(self) -> dict[str, ModuleType]:
+        """Those of it that are imported."""
+        return {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "aiter"}
+
+
+@pytest.fixture
+def stand_in(monkeypatch: pytest.MonkeyPatch, checked_tensors: None) -> Iterator[StandIn]:
+    """An installed AITER that nobody has imported yet, and no table but those that a test names."""
+    del checked_tensors
+    monkeypatch.syspath_prepend(str(STAND_IN))
+    monkeypatch.delenv("MOESORT_TUNE_TABLE", raising=False)
+    runtime.reset()
+    there = StandIn()
+    yield there
+    integration.uninstall()
+    for name in there.modules():
+        del sys.modules[name]
+    runtime.reset()
+
+
+MakeTable = Callable[..., Path]
+
+
+@pytest.fixture
+def make_table(torch_device: torch.device, tmp_path: Path) -> MakeTable:
+    """Writes a table for the device's kernels: by default AITER's, of the installed revision."""
+    limits = sorting_device(torch_device).kernels.limits
+
+    def make(*rows: Row, provider: Any = "aiter", revision: str | None = None) -> Path:
+        package = aiter_package.find()
+        of_aiter = package.revision if package else "none"
+        own = sorting_device(torch_device).kernels.revision
+        entry = examples.entry(
+            rows,
+            device=examples.device(compute_units=limits.compute_units, lds_bytes=limits.lds_bytes),
+            kernels=Kernels(provider=provider, revision=revision or (of_aiter if provider == "aiter" else own)),
+        )
+        path = tmp_path / f"{limits.arch}.yaml"
+        store.save(path, examples.table(entry, arch=limits.arch))
+        return path
+
+    return make

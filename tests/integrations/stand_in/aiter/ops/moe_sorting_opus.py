@@ -1,0 +1,90 @@
+"""AITER's two sorting paths: `runs` tells a test which of them ran."""
+
+from typing import NamedTuple
+
+import torch
+
+from moesort_tune.sorting import torch_streams
+from moesort_tune.sorting.aiter_rule import aiter_oneshot_max_tokens
+from moesort_tune.sorting.planned_sort import PlannedSort, SortedTokens
+from moesort_tune.sorting.problem import KernelName
+from moesort_tune.sorting.torch_arguments import Request
+from moesort_tune.sorting.torch_device import sorting_device
+
+
+class Run(NamedTuple):
+    """One sort: what it was told and what ran."""
+
+    policy: int
+    kernel: KernelName
+    tokens: int
+    num_experts: int
+    topk: int
+
+
+runs: list[Run] = []
+
+
+def moe_sorting_opus_get_workspace_size(tokens: int, num_experts: int, topk: int, dispatch_policy: int = 0) -> int:
+    """Bytes of workspace; 0 where oneshot will run."""
+    if _kernel(tokens, num_experts, dispatch_policy) == "oneshot":
+        return 0
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return sorting_device(device).planned(tokens, topk, num_experts).workspace_bytes
+
+
+def moe_sorting_opus_fwd(  # noqa: PLR0917 - AITER's signature
+    topk_ids: torch.Tensor,
+    topk_weights: torch.Tensor,
+    sorted_token_ids: torch.Tensor,
+    sorted_weights: torch.Tensor,
+    sorted_expert_ids: torch.Tensor,
+    num_valid_ids: torch.Tensor,
+    moe_buf: torch.Tensor,
+    num_experts: int,
+    unit_size: int,
+    local_expert_mask: torch.Tensor | None = None,
+    num_local_tokens: torch.Tensor | None = None,
+    workspace: torch.Tensor | None = None,
+    dispatch_policy: int = 0,
+    local_topk_ids: torch.Tensor | None = None,
+    m_indices: torch.Tensor | None = None,
+    reverse_sorted: torch.Tensor | None = None,
+) -> None:
+    """Sorts into tensors of the caller's; allocates nothing that multiphase needs."""
+    rows, topk = topk_ids.shape
+    kernel = _kernel(rows, num_experts, dispatch_policy)
+    runs.append(Run(dispatch_policy, kernel, rows, num_experts, topk))
+    planned = sorting_device(topk_ids.device).planned(
+        rows, topk, num_experts, unit_size=unit_size, moe_buf_row_bytes=moe_buf.nbytes // rows if rows else 0
+    )
+    request = Request(
+        *(topk_ids, topk_weights, num_experts, unit_size, None, moe_buf.dtype, local_expert_mask, num_local_tokens),
+        *(dispatch_policy, None, False, local_topk_ids is not None, m_indices is not None),
+    )
+    outputs = SortedTokens(
+        *(sorted_token_ids, sorted_weights, sorted_expert_ids, num_valid_ids),
+        *(moe_buf, local_topk_ids, m_indices, reverse_sorted),
+    )
+    kernel, workspace = _possible(planned, kernel, workspace)
+    stream = torch_streams.current(topk_ids.device)
+    planned.launch(kernel, stream, request=request, outputs=outputs, workspace=workspace)
+
+
+def _kernel(tokens: int, num_experts: int, dispatch_policy: int) -> KernelName:
+    if dispatch_policy == 0:
+        return "oneshot" if tokens <= aiter_oneshot_max_tokens(num_experts) else "multiphase"
+    return "oneshot" if dispatch_policy == 1 else "multiphase"
+
+
+def _possible(
+    planned: PlannedSort, kernel: KernelName, workspace: torch.Tensor | None
+) -> tuple[KernelName, torch.Tensor | None]:
+    """AITER's oneshot loops over more tokens than fit into LDS; ours does not, and multiphase stands for it."""
+    if kernel == "multiphase":
+        assert workspace is not None, "multiphase without a workspace"
+        assert workspace.nbytes >= planned.workspace_bytes, "workspace too small"
+        return kernel, workspace
+    if planned.problem.rows <= planned.oneshot_max_tokens:
+        return kernel, None
+    return "multiphase", torch.empty(planned.workspace_bytes, dtype=torch.uint8)

@@ -1,0 +1,1 @@
+// Stands for the binding of AITER's sorting kernels.
