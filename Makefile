@@ -4,9 +4,13 @@ VENV := .venv
 # The same tests' second ride: hip-python of ROCm 7, which names and loads things differently.
 VENV_HIP7 := .venv-hip7
 HIP7 := 7.2.2.562.43
+# What depends on hip-python; the rest does not know its version.
+HIP7_TESTS := tests/device tests/runtimes tests/sorting/test_kernels_exact.py tests/sorting/test_kernels_properties.py
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint format bench bench-isa resources clean help
+C_SOURCES = $(shell git ls-files 'hip_kernels/**.h' 'hip_kernels/**.hip' 'hip_kernels/**.c' 'hip_kernels/**.cpp' 'tests/**.c' 'tests/**.h')
+
+.PHONY: demo test lint format bench bench-gpu bench-isa resources clean help
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -33,22 +37,25 @@ demo: $(VENV)/.runtime ## set up, sweep the best attached target, show the table
 
 test: $(VENV)/.dev $(VENV_HIP7)/.dev ## set up and run the tests, with hip-python 10 and 7
 	$(BIN)/python -m pytest -q -n auto
-	$(VENV_HIP7)/bin/python -m pytest -q -n auto tests/device tests/runtimes tests/sorting
+	$(VENV_HIP7)/bin/python -m pytest -q -n auto $(HIP7_TESTS)
 
 lint: $(VENV)/.dev ## ruff, strict types, clang-format, import layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/clang-format --dry-run --Werror $$(git ls-files 'hip_kernels/**.h' 'hip_kernels/**.hip' 'hip_kernels/**.c' 'hip_kernels/**.cpp')
+	$(BIN)/clang-format --dry-run --Werror $(C_SOURCES)
 	$(BIN)/lint-imports
 
 format: $(VENV)/.dev ## format Python and C++
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
-	$(BIN)/clang-format -i $$(git ls-files 'hip_kernels/**.h' 'hip_kernels/**.hip' 'hip_kernels/**.c' 'hip_kernels/**.cpp')
+	$(BIN)/clang-format -i $(C_SOURCES)
 
 bench: $(VENV)/.runtime ## print what loading a table and one decision cost
 	$(BIN)/python scripts/bench.py
+
+bench-gpu: $(VENV)/.runtime ## print, on the attached GPU, floors and both kernels over the grid of shapes
+	$(BIN)/python scripts/bench_gpu.py
 
 bench-isa: $(VENV)/.dev ## print what the busiest wave executes, beside AITER's kernels (TINYGRAD_REPO: a checkout of tinygrad)
 	$(BIN)/python -m tests.isa.bench

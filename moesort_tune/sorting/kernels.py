@@ -77,7 +77,7 @@ def _load(device: hip.Device, revision: str) -> dict[str, hip.Kernel]:
         if prebuilt
         else [compiler.code_for(compiler.Unit(file, arch)) for file in KERNEL_FILES]
     )
-    kernels = {}
+    kernels: dict[str, hip.Kernel] = {}
     for code, names in zip(codes, (ONESHOT_KERNELS, MULTIPHASE_KERNELS), strict=True):
         module = device.load(code)
         kernels |= {name: module.kernel(name) for name in names}
