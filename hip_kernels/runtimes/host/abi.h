@@ -26,19 +26,6 @@ struct Workgroup {
   void* lds;
 };
 
-// One thread of a workgroup. It lies at the top of the fiber's stack, so that the stack pointer finds it.
-struct Lane {
-  Index3 thread;  // threadIdx
-  unsigned lane;  // of its wave
-  Workgroup* workgroup;
-  void* runner;
-};
-
-// A fiber's stack, a power of two and aligned to itself.
-constexpr unsigned long kStackBytes = 65536;
-constexpr unsigned long kLaneOffset = kStackBytes - 64;
-static_assert(sizeof(Lane) <= 64, "a Lane must fit above the stack");
-
 // What the lanes of a wave tell each other at a wave operation.
 struct Exchange {
   unsigned long long values[64];
@@ -46,12 +33,31 @@ struct Exchange {
   unsigned lanes;              // lanes 0 to lanes - 1 exist
 };
 
+// One thread of a workgroup. It lies at the top of the fiber's stack, so that the stack pointer finds it.
+struct __attribute__((aligned(64))) Lane {
+  Index3 thread;  // threadIdx
+  unsigned lane;  // of its wave
+  Workgroup* workgroup;
+  const Exchange* exchanged;  // by its last wave operation
+};
+
+// A fiber's stack, a power of two and aligned to itself, ends with its lane. As all stacks are aligned alike, what lies at
+// one offset of each would fall into one set of the caches; so they end a little lower than their neighbours, in turn.
+constexpr unsigned long kStackBytes = 65536;
+constexpr unsigned long kColours = 16;
+constexpr unsigned long kColourBytes = 192;
+inline __attribute__((always_inline)) Lane* lane_of_stack(unsigned long stack) {
+  const unsigned long colour = stack / kStackBytes % kColours;
+  return reinterpret_cast<Lane*>((stack | (kStackBytes - 1)) + 1 - sizeof(Lane) - colour * kColourBytes);
+}
+
 enum class Access : int { kRead, kWrite };
 
-// What a module may call. `operation`, `file` and `line` say where the lane waits.
+// What a module may call. `operation`, `file` and `line` say where the lane waits. `exchange` leaves what the wave
+// exchanged in the lane: a returned value would cost the processor a wrong guess at every switch.
 struct Runtime {
-  void (*barrier)(Lane*, const char* operation, const char* file, int line);
-  const Exchange* (*exchange)(Lane*, unsigned long long value, const char* operation, const char* file, int line);
+  void (*barrier)(const char* operation, const char* file, int line);
+  void (*exchange)(Lane*, const char* operation, const char* file, int line, unsigned long long value);
   void (*check)(const void* address, unsigned long bytes, Access, const void* return_address);
   void* (*fill)(void* target, int value, unsigned long bytes);
   void* (*move)(void* target, const void* source, unsigned long bytes);

@@ -37,7 +37,7 @@ hipError_t end(void* stream, void** handle) {
   *handle = nullptr;
   std::shared_ptr<Graph> graph;
   if (const hipError_t error = end_capture(stream, &graph)) return error;
-  *handle = handles<Graph>().add(std::move(graph));
+  *handle = handles<Graph>().add(graph);
   return hipSuccess;
 }
 

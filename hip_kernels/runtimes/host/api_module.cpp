@@ -13,7 +13,7 @@ hipError_t load(void** handle, const void* image) {
   std::shared_ptr<Module> module;
   if (const hipError_t error = Module::load(image, &module)) return error;
   for (const auto& kernel : module->kernels()) handles<Kernel>().add(kernel);
-  *handle = handles<Module>().add(std::move(module));
+  *handle = handles<Module>().add(module);
   return hipSuccess;
 }
 

@@ -42,7 +42,7 @@ hiprtcResult create(void** handle, const char* source, const char* name, int cou
     program->headers.push_back({names[i], headers[i]});
   }
   const std::lock_guard<std::mutex> lock(program_mutex());
-  *handle = handles<Program>().add(std::move(program));
+  *handle = handles<Program>().add(program);
   return HIPRTC_SUCCESS;
 }
 

@@ -13,7 +13,7 @@ hipError_t create_stream(void** handle, unsigned flags) {
   if (handle == nullptr || flags > hipStreamNonBlocking) return hipErrorInvalidValue;
   auto stream = std::make_shared<Stream>();
   stream->flags = flags;
-  *handle = handles<Stream>().add(std::move(stream));
+  *handle = handles<Stream>().add(stream);
   return hipSuccess;
 }
 
@@ -35,7 +35,7 @@ hipError_t create_event(void** handle, unsigned flags) {
   if (handle == nullptr || (flags & ~kKnownEventFlags) != 0) return hipErrorInvalidValue;
   auto event = std::make_shared<Event>();
   event->flags = flags;
-  *handle = handles<Event>().add(std::move(event));
+  *handle = handles<Event>().add(event);
   return hipSuccess;
 }
 

@@ -45,17 +45,19 @@ __attribute__((visibility("hidden"))) extern const Runtime* runtime;
 // fiber never leaves its stack.
 __forceinline__ Lane* this_lane() {
 #if defined(__x86_64__)
-  uintptr_t stack;
+  unsigned long stack;
   __asm__("mov %%rsp, %0" : "=r"(stack));
 #else
-  const uintptr_t stack = reinterpret_cast<uintptr_t>(__builtin_frame_address(0));
+  const unsigned long stack = reinterpret_cast<unsigned long>(__builtin_frame_address(0));
 #endif
-  return reinterpret_cast<Lane*>((stack & ~(kStackBytes - 1)) + kLaneOffset);
+  return lane_of_stack(stack);
 }
 
 __forceinline__ const Exchange& exchange(unsigned long long value, const char* operation, const char* file,
                                          int line) {
-  return *runtime->exchange(this_lane(), value, operation, file, line);
+  Lane* const lane = this_lane();
+  runtime->exchange(lane, operation, file, line, value);
+  return *lane->exchanged;
 }
 
 // The same type, but not one that a template argument is deduced from.
@@ -134,7 +136,7 @@ MOESORT_HOST_VECTORS(float, float)
 #undef MOESORT_HOST_VECTORS
 
 inline void __syncthreads(MOESORT_HOST_PLACE) {
-  moesort_host::runtime->barrier(moesort_host::this_lane(), "__syncthreads", file, line);
+  moesort_host::runtime->barrier("__syncthreads", file, line);
 }
 
 __forceinline__ unsigned __lane_id() { return moesort_host::this_lane()->lane; }

@@ -46,7 +46,7 @@ void check_allocation(Runner& runner, const Allocation& allocation, const char* 
 }  // namespace
 
 void check_access(const void* address, unsigned long bytes, Access access, const void* return_address) {
-  Runner& runner = Runner::current();
+  Runner& runner = *this_threads_runner;
   const char* const byte = static_cast<const char*>(address);
   const void* const code = static_cast<const char*>(return_address) - 1;
   if (runner.is_internal(byte)) return;

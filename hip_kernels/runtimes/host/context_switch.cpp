@@ -16,9 +16,9 @@ void prepare(Context& context, char* bottom, std::size_t bytes, void (*entry)())
 
 #else
 
-// Saves what the System V calling convention lets a callee keep, on the stack. The floating point control words
-// are left out: kernels do not change them. The final return goes to another fiber's caller, but as the fibers of a
-// workgroup wait at the same place, the processor's return predictor is right.
+// Saves what the System V calling convention lets a callee keep, on the stack. The floating point control words are
+// left out: kernels do not change them. The way into the other fiber is a jump: a return would be predicted to go where
+// this fiber was called from.
 __asm__(
     ".pushsection .text\n"
     ".p2align 4\n"
@@ -40,7 +40,8 @@ __asm__(
     "  popq %r12\n"
     "  popq %rbx\n"
     "  popq %rbp\n"
-    "  retq\n"
+    "  popq %rcx\n"
+    "  jmpq *%rcx\n"
     ".size moesort_host_switch_stacks, . - moesort_host_switch_stacks\n"
     ".popsection\n");
 

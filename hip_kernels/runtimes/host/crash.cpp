@@ -15,8 +15,6 @@ namespace {
 constexpr int kSignals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL};
 constexpr std::size_t kHandlerStackBytes = 128 << 10;
 
-// Of a model that is safe to read in a handler.
-__attribute__((tls_model("initial-exec"))) thread_local Runner* running = nullptr;
 struct sigaction previous_actions[sizeof kSignals / sizeof *kSignals];
 
 // The handler needs a stack of its own: the kernel's may be what has overflowed.
@@ -78,7 +76,7 @@ void pass_on(int signal, siginfo_t* info, void* context) {
 }
 
 void on_signal(int signal, siginfo_t* info, void* context) {
-  Runner* const runner = running;
+  Runner* const runner = this_threads_runner;
   if (runner == nullptr || !runner->in_kernel()) return pass_on(signal, info, context);
   runner->fail(describe(*runner, signal, info->si_addr), program_counter(context));
 }
@@ -99,9 +97,9 @@ CrashGuard::CrashGuard(Runner& runner) {
   static const bool installed = install_handlers();
   (void)installed;
   static thread_local HandlerStack stack;
-  running = &runner;
+  this_threads_runner = &runner;
 }
 
-CrashGuard::~CrashGuard() { running = nullptr; }
+CrashGuard::~CrashGuard() { this_threads_runner = nullptr; }
 
 }  // namespace moesort_host

@@ -6,7 +6,7 @@ namespace moesort_host {
 
 class Runner;
 
-// While one exists, faults of this thread are the kernel's that `runner` runs.
+// While one exists, this thread is the runner's, and faults in it are the kernel's.
 class CrashGuard {
  public:
   explicit CrashGuard(Runner& runner);

@@ -1,6 +1,7 @@
 #include "launch.h"
 
 #include <pthread.h>
+#include <signal.h>
 
 #include <condition_variable>
 #include <cstring>
@@ -58,11 +59,22 @@ class Pool {
  private:
   void wake(Queue& queue, unsigned helpers) {
     const std::lock_guard<std::mutex> lock(mutex_);
-    for (; threads_ < helpers; ++threads_) std::thread(&Pool::help, this, threads_).detach();
+    start_threads(helpers);
     queue_ = &queue;
     wanted_ = busy_ = helpers;
     ++generation_;
     work_.notify_all();
+  }
+
+  // The process's signals are for its own threads, not for a kernel's stack. A kernel's faults are the thread's.
+  void start_threads(unsigned wanted) {
+    sigset_t all;
+    sigset_t before;
+    sigfillset(&all);
+    for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL}) sigdelset(&all, fault);
+    pthread_sigmask(SIG_BLOCK, &all, &before);
+    for (; threads_ < wanted; ++threads_) std::thread(&Pool::help, this, threads_).detach();
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
   }
 
   void wait() {
@@ -106,15 +118,12 @@ Pool& this_process_pool() {
   return *pool;
 }
 
-Runner& runner_of(const Lane& lane) { return *static_cast<Runner*>(lane.runner); }
-
-void wait_at_barrier(Lane* lane, const char* operation, const char* file, int line) {
-  runner_of(*lane).arrive({Wait::kBarrier, line, operation, file});
+void wait_at_barrier(const char* operation, const char* file, int line) {
+  this_threads_runner->arrive(Wait::kBarrier, operation, file, line);
 }
 
-const Exchange* exchange_in_wave(Lane* lane, unsigned long long value, const char* operation, const char* file,
-                                 int line) {
-  return runner_of(*lane).exchange(*lane, value, {Wait::kWave, line, operation, file});
+void exchange_in_wave(Lane* lane, const char* operation, const char* file, int line, unsigned long long value) {
+  this_threads_runner->exchange(*lane, operation, file, line, value);
 }
 
 }  // namespace

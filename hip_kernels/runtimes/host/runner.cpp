@@ -13,13 +13,9 @@
 namespace moesort_host {
 namespace {
 
-// The stacks of a large workgroup are more than the first-level cache holds.
-constexpr unsigned kPrefetchAhead = 4;
-
 bool equal(const Index3& a, const Index3& b) { return a.x == b.x && a.y == b.y && a.z == b.z; }
 
 bool equal(const Arrival& a, const Arrival& b) {
-  if (a.identical(b)) return true;
   if (a.wait != b.wait || a.wait == Wait::kEnd) return a.wait == b.wait;
   return a.line == b.line && std::strcmp(a.file, b.file) == 0 && std::strcmp(a.operation, b.operation) == 0;
 }
@@ -41,13 +37,9 @@ std::string text(const Arrival& arrival) {
   return std::string("waits at ") + arrival.operation + " (" + file + ":" + std::to_string(arrival.line) + ")";
 }
 
-// Found by the stack pointer, as in the modules: the fiber's record lies above its stack.
-Lane& this_lane() {
-  const auto stack = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
-  return *reinterpret_cast<Lane*>((stack & ~(kStackBytes - 1)) + kLaneOffset);
-}
-
 }  // namespace
+
+__thread Runner* this_threads_runner = nullptr;
 
 struct Runner::Wave {
   unsigned first;       // thread of the workgroup
@@ -92,7 +84,7 @@ void Runner::set_up_lanes() {
   const unsigned threads = volume(block_);
   stacks_.grow(threads);
   for (unsigned i = 0; i < threads; ++i) {
-    *stacks_.lane(i) = {unfold(i, block_), i % wave_size_, &workgroup_, this};
+    *stacks_.lane(i) = {unfold(i, block_), i % wave_size_, &workgroup_, nullptr};
     prepare(contexts_[i], stacks_.bottom(i), stacks_.bytes(i), &Runner::fiber_main);
   }
   wave_count_ = (threads + wave_size_ - 1) / wave_size_;
@@ -124,22 +116,11 @@ void Runner::begin_pass() {
 }
 
 void Runner::fiber_main() {
-  Runner& runner = current();
+  Runner& runner = *this_threads_runner;
   for (;;) {
     runner.launch_->kernel->call(runner.launch_->parameters);
-    runner.arrive({Wait::kEnd, 0, nullptr, nullptr});
+    runner.arrive(Wait::kEnd, nullptr, nullptr, 0);
   }
-}
-
-// The usual case, a thread in the middle of a pass, needs no frame of its own: what a fiber leaves on its stack
-// decides how many of them the cache holds.
-void Runner::arrive(const Arrival& arrival) {
-  if (cursor_ == 0 || cursor_ + 1 == lanes_ || !arrival_.identical(arrival)) return arrive_at_edge(arrival);
-  Context& here = next_context();
-  ++cursor_;
-  Context& next = next_context();
-  prefetch(*(&next + kPrefetchAhead));
-  switch_context(here, next);
 }
 
 // The first or last thread of a pass, or one that seems to wait elsewhere.
@@ -155,13 +136,13 @@ void Runner::arrive_at_edge(const Arrival& arrival) {
   if (&next != &here) switch_context(here, next);
 }
 
-const Exchange* Runner::exchange(const Lane& lane, unsigned long long value, const Arrival& arrival) {
+void Runner::exchange(Lane& lane, const char* operation, const char* file, int line, unsigned long long value) {
   Exchange& exchange = wave_->exchanges[wave_->operations % 2];
   if (cursor_ == 0) exchange.nonzero = 0;
   exchange.values[lane.lane] = value;
   exchange.nonzero |= static_cast<unsigned long long>(value != 0) << lane.lane;
-  arrive(arrival);
-  return &exchange;
+  lane.exchanged = &exchange;
+  arrive(Wait::kWave, operation, file, line);
 }
 
 // Chooses who goes on after a wave's pass; false when the workgroup has ended.
@@ -218,8 +199,6 @@ std::string Runner::thread_text(unsigned lane) const { return text(unfold(lane, 
 std::string Runner::workgroup_text() const {
   return std::string("kernel ") + launch_->kernel->name + ", workgroup " + text(workgroup_.index);
 }
-
-Runner& Runner::current() { return *static_cast<Runner*>(this_lane().runner); }
 
 bool Runner::is_internal(const void* address) const {
   if (stacks_.contains(address)) return true;

@@ -49,16 +49,13 @@ enum class Wait : int { kBarrier, kWave, kEnd };
 // Where a thread or a whole wave waits.
 struct Arrival {
   Wait wait;
-  int line;
   const char* operation;
   const char* file;
-
-  // The same strings of one module: what two arrivals at one place nearly always have.
-  bool identical(const Arrival& other) const {
-    return file == other.file && line == other.line && operation == other.operation && wait == other.wait;
-  }
+  int line;
 };
 
+// The stacks of a large workgroup are more than the first-level cache holds.
+constexpr unsigned kPrefetchAhead = 4;
 constexpr unsigned kMaxWaves = kMaxLanes / 32;
 constexpr unsigned kMaxWaveSize = 64;
 
@@ -72,15 +69,24 @@ class MOESORT_HOST_INTERNAL Runner {
   // Runs workgroup `number` of the grid. A fault is recorded and sets launch.failed.
   void run(Launch& launch, std::uint64_t number);
 
-  // On a fiber: waits for the other threads.
-  void arrive(const Arrival& arrival);
-  const Exchange* exchange(const Lane& lane, unsigned long long value, const Arrival& arrival);
+  // On a fiber: waits for the other threads. The usual case, a thread in the middle of a pass, leaves no frame on the
+  // stack and comes back without a return, since what a fiber leaves there decides how many of them the cache holds.
+  void arrive(Wait wait, const char* operation, const char* file, int line) {
+    const bool edge = cursor_ == 0 || cursor_ + 1 == lanes_;
+    const bool same = arrival_.file == file && arrival_.line == line && arrival_.operation == operation;
+    if (edge || !same || arrival_.wait != wait) return arrive_at_edge({wait, operation, file, line});
+    Context& here = next_context();
+    ++cursor_;
+    Context& next = next_context();
+    prefetch(*(&next + kPrefetchAhead));
+    switch_context(here, next);
+  }
+  // Leaves what the wave exchanges in lane.exchanged.
+  void exchange(Lane& lane, const char* operation, const char* file, int line, unsigned long long value);
 
   // On a fiber: gives the workgroup up. The running thread did `what` at `code`.
   [[noreturn]] void fail(const std::string& what, const void* code);
 
-  // The runner whose fiber is running. Only on a fiber.
-  static Runner& current();
   bool in_kernel() const { return in_kernel_; }
 
   const Stacks& stacks() const { return stacks_; }
@@ -137,5 +143,8 @@ class MOESORT_HOST_INTERNAL Runner {
   std::uint16_t order_[kMaxWaveSize];  // of the wave's lanes in this pass
   unsigned cursor_ = 0;                // in order_
 };
+
+// The runner that has this thread, or null. Of a model that costs nothing to read, also in a signal's handler.
+extern __thread Runner* this_threads_runner MOESORT_HOST_INTERNAL __attribute__((tls_model("initial-exec")));
 
 }  // namespace moesort_host

@@ -11,11 +11,6 @@ namespace {
 
 constexpr std::size_t kMappingBytes = (kMaxLanes + 1) * kStackBytes;
 
-// All stacks are aligned alike, so equal frames would fall into the same few sets of the caches; each stack
-// starts a little lower than its neighbour instead.
-constexpr std::size_t kColours = 16;
-constexpr std::size_t kColourBytes = 192;
-
 char* map_stacks() {
   void* const memory = mmap(nullptr, kMappingBytes, PROT_READ | PROT_WRITE,
                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
@@ -40,8 +35,6 @@ void Stacks::grow(unsigned count) {
     if (trap_bytes_ != 0) mprotect(base_ + usable_ * kStackBytes, trap_bytes_, PROT_NONE);
   }
 }
-
-std::size_t Stacks::bytes(unsigned index) const { return kLaneOffset - trap_bytes_ - index % kColours * kColourBytes; }
 
 bool Stacks::in_trap(const void* address, unsigned* index) const {
   if (!contains(address)) return false;

@@ -18,11 +18,15 @@ class Stacks {
   // Makes the first `count` stacks usable.
   void grow(unsigned count);
 
-  Lane* lane(unsigned index) const { return reinterpret_cast<Lane*>(base_ + index * kStackBytes + kLaneOffset); }
+  Lane* lane(unsigned index) const {
+    return lane_of_stack(reinterpret_cast<unsigned long>(base_) + index * kStackBytes);
+  }
 
   // The part for frames: below the lane, above the trap.
   char* bottom(unsigned index) const { return base_ + index * kStackBytes + trap_bytes_; }
-  std::size_t bytes(unsigned index) const;
+  std::size_t bytes(unsigned index) const {
+    return static_cast<std::size_t>(reinterpret_cast<char*>(lane(index)) - bottom(index));
+  }
 
   // Whether the address is in the trap below one of the stacks; `index` gets whose.
   bool in_trap(const void* address, unsigned* index) const;

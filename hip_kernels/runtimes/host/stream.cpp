@@ -79,7 +79,7 @@ hipError_t refuse_if_unsafe() {
   hipError_t error = hipSuccess;
   for (const auto& stream : capturing_streams()) {
     Capture& capture = *stream->capture;
-    const bool own_thread = capture.thread == std::this_thread::get_id();
+    const bool own_thread = pthread_equal(capture.thread, pthread_self()) != 0;
     if (capture.mode == hipStreamCaptureModeRelaxed) continue;
     if (capture.mode == hipStreamCaptureModeThreadLocal && !own_thread) continue;
     capture.invalidated = true;
@@ -105,7 +105,7 @@ hipError_t begin_capture(const void* handle, hipStreamCaptureMode mode) {
   if (stream == nullptr) return hipErrorInvalidHandle;
   if (is_default_stream(handle)) return hipErrorStreamCaptureUnsupported;
   if (stream->capture != nullptr) return hipErrorIllegalState;
-  stream->capture.reset(new Capture{mode, std::this_thread::get_id(), false, {}});
+  stream->capture.reset(new Capture{mode, pthread_self(), false, {}});
   capturing_streams().push_back(stream);
   return hipSuccess;
 }
@@ -115,7 +115,7 @@ hipError_t end_capture(const void* handle, std::shared_ptr<Graph>* graph) {
   if (stream == nullptr) return hipErrorInvalidHandle;
   if (stream->capture == nullptr) return hipErrorIllegalState;
   const Capture& capture = *stream->capture;
-  const bool other_thread = capture.thread != std::this_thread::get_id();
+  const bool other_thread = pthread_equal(capture.thread, pthread_self()) == 0;
   if (other_thread && capture.mode != hipStreamCaptureModeRelaxed) return hipErrorStreamCaptureWrongThread;
   const bool invalidated = capture.invalidated;
   if (!invalidated) *graph = std::make_shared<Graph>(std::move(stream->capture->graph));

@@ -1,7 +1,8 @@
 // Streams and captures. Work runs at once, in the calling thread, so every stream is always idle.
 #pragma once
+#include <pthread.h>
+
 #include <memory>
-#include <thread>
 #include <vector>
 
 #include "hip_types.h"
@@ -19,7 +20,7 @@ struct GraphExec {
 
 struct Capture {
   hipStreamCaptureMode mode;
-  std::thread::id thread;
+  pthread_t thread;
   bool invalidated = false;
   Graph graph;
 };
