@@ -62,6 +62,7 @@ class _Entry:
 
 _PROVIDERS: Final[dict[str, _Entry]] = {
     "builtin": _Entry("moesort_tune.tuning.builtin_provider:BuiltinProvider", None),
+    "aiter": _Entry("moesort_tune.tuning.aiter_provider:AiterProvider", "aiter"),
 }
 
 

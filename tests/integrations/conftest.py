@@ -38,9 +38,13 @@ class StandIn:
         return importlib.import_module("aiter.fused_moe_dp_shared_expert")
 
     @property
+    def opus(self) -> Any:
+        return importlib.import_module("aiter.ops.moe_sorting_opus")
+
+    @property
     def runs(self) -> list[Any]:
         """What its two paths have run."""
-        runs: list[Any] = importlib.import_module("aiter.ops.moe_sorting_opus").runs
+        runs: list[Any] = self.opus.runs
         return runs
 
     def modules(self) -> dict[str, ModuleType]:

@@ -1,0 +1,149 @@
+"""`sweep --kernels aiter`: AITER's own two paths, checked, timed and written for AITER alone."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from moesort_tune import runtime
+from moesort_tune.device import hip
+from moesort_tune.integrations import aiter as integration
+from moesort_tune.shipped import tables_folder
+from moesort_tune.sorting import aiter_package
+from moesort_tune.sorting.check import WrongOutputError
+from moesort_tune.sorting.problem import KERNELS, KernelName
+from moesort_tune.tables import store
+from moesort_tune.tuning.provider import Point, ProviderError, available_providers, open_provider
+from moesort_tune.tuning.settings import Settings
+from moesort_tune.tuning.shape import Shape
+from tests.integrations.conftest import STAND_IN, StandIn
+from tests.sorting import cases
+from tests.sorting.torch_cases import arguments_of
+
+POINT = Point(Shape(32, 4), 40, Settings(model_dim=36, dtype="float32"), variants=2)
+
+CLOCK = "moe_sorting_oneshot*=1+tokens; moe_sorting_*=6; sentinel=10"
+"""oneshot is faster for a few tokens only, whatever the number of multiphase's launches."""
+
+
+@pytest.mark.usefixtures("stand_in")
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("settings", [POINT.settings, Settings(ep=2, unit_size=16)])
+def test_right_outputs_pass_the_check(device: hip.Device, kernel: KernelName, settings: Settings) -> None:
+    """Protects a sweep of AITER: both paths are run over junk and compared, with and without a mask."""
+    provider = open_provider("aiter", device)
+    point = Point(POINT.shape, POINT.tokens, settings, POINT.variants)
+    with provider.prepare(point) as prepared:
+        for variant in range(point.variants):
+            prepared.check(kernel, variant, device.stream())
+
+
+@pytest.mark.parametrize(
+    ("output", "words"),
+    [("sorted_token_ids", r"sorted_token_ids\[0\] is"), ("moe_buf", "moe_buf is not all zero")],
+)
+def test_wrong_output_is_never_timed(
+    device: hip.Device, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch, output: str, words: str
+) -> None:
+    """Protects the table from an AITER that is broken on this machine: it is told, and no row is written."""
+    plain = stand_in.opus.moe_sorting_opus_fwd
+
+    def wrong(topk_ids: torch.Tensor, topk_weights: torch.Tensor, *rest: Any) -> None:
+        plain(topk_ids, topk_weights, *rest)
+        tensors = {"sorted_token_ids": rest[0], "moe_buf": rest[4]}
+        tensors[output].view(-1)[0] += 1
+
+    monkeypatch.setattr(sys.modules["aiter"], "moe_sorting_opus_fwd", wrong)
+    provider = open_provider("aiter", device)
+    with provider.prepare(POINT) as prepared, pytest.raises(WrongOutputError, match=f"AITER's oneshot .*{words}"):
+        prepared.check("oneshot", 0, device.stream())
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_tail_that_aiter_leaves_is_no_error(device: hip.Device) -> None:
+    """Protects AITER's meaning: it zeroes whole pieces of 16 bytes, and nobody reads behind them."""
+    provider = open_provider("aiter", device)
+    point = Point(Shape(8, 2), 3, Settings(model_dim=3, dtype="bfloat16"), variants=1)
+    with provider.prepare(point) as prepared:
+        tensors = prepared._tensors[0]  # type: ignore[attr-defined]
+        whole = provider._aiter.moe_sorting_opus_fwd  # type: ignore[attr-defined]
+
+        def leaving_the_tail(*arguments: Any) -> None:
+            whole(*arguments)
+            tensors.moe_buf.view(-1)[8:] = 1
+
+        prepared._aiter = type("Aiter", (), {"moe_sorting_opus_fwd": staticmethod(leaving_the_tail)})  # type: ignore[attr-defined]
+        prepared.check("oneshot", 0, device.stream())
+
+
+@pytest.mark.usefixtures("stand_in")
+@pytest.mark.parametrize(("num_experts", "limit"), [(8, 2**24 - 1), (818, 2**24 - 1), (819, 0), (1024, 0)])
+def test_oneshot_is_measured_where_aiter_may_run_it(device: hip.Device, num_experts: int, limit: int) -> None:
+    """Protects the sweep from a kernel that never ends, and from our own kernels' limit, which is not AITER's."""
+    assert open_provider("aiter", device).oneshot_max_tokens(Shape(num_experts, 2)) == limit
+
+
+def test_aiter_is_a_provider_only_where_it_is_installed(device: hip.Device) -> None:
+    """Protects `--kernels all`: it means AITER too where there is one, and the error says what there is where not."""
+    assert available_providers() == ["builtin"]
+    with pytest.raises(ProviderError, match="use --kernels builtin"):
+        open_provider("aiter", device)
+
+
+def test_sweep_writes_rows_that_steer_aiter(stand_in: StandIn, tmp_path: Path) -> None:
+    """Protects the whole way: a sweep of AITER's paths, an entry for AITER alone, and AITER going by it."""
+    table = tmp_path / "host.yaml"
+    _sweep(table)
+    (entry,) = store.load(table).tables
+    package = aiter_package.find()
+    assert package is not None
+    assert (entry.kernels.provider, entry.kernels.revision) == ("aiter", package.revision)
+    (row,) = entry.rows
+    assert row.oneshot_max_tokens == 2**24 - 1
+    switch = row.policy[1][0]
+    integration.install(table)
+    for tokens in (switch - 1, switch):
+        arguments = arguments_of(cases.uniform(tokens, 2, 8), torch.device("cpu"))
+        stand_in.fused_moe.fused_moe(arguments["topk_ids"], arguments["topk_weights"], 8)
+    assert [run.policy for run in stand_in.runs] == [1, 2]
+    assert runtime.Dispatcher.load(table, kernels="builtin").entry is None
+
+
+def _sweep(table: Path) -> None:
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join([str(STAND_IN), *filter(None, sys.path)]),
+        "MOESORT_TUNE_RUNTIME": "host",
+        "MOESORT_HOST_CHECK": "0",
+        "MOESORT_HOST_CLOCK": CLOCK,
+    }
+    command = [
+        *(sys.executable, "-m", "moesort_tune.cli.main", "sweep", "--kernels", "aiter", "--arch", "host", "--json"),
+        *("--experts", "8", "--topk", "2", "--tokens", "1:64", "--out", str(table)),
+    ]
+    answer = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stderr
+    assert json.loads(answer.stdout)[0]["provider"] == "aiter"
+
+
+@pytest.mark.usefixtures("stand_in")
+@pytest.mark.parametrize(
+    ("tokens", "num_experts", "topk", "policy"),
+    [(16, 128, 4, 1), (20, 128, 4, 1), (21, 128, 4, 2), (32, 128, 4, 2), (1, 512, 10, 2)],
+)
+def test_published_figures_steer_aiter_where_they_are_named(
+    tokens: int, num_experts: int, topk: int, policy: int
+) -> None:
+    """Protects those who cannot sweep yet: what was published for MI355X decides, whatever AITER's revision."""
+    table = tables_folder() / "published" / "gfx950-aiter.yaml"
+    dispatcher = runtime.Dispatcher.load(
+        table, arch="gfx950", compute_units=256, kernels="aiter", revision="0.1.19-0123456789abcdef"
+    )
+    assert dispatcher.policy(tokens, num_experts, topk) == policy
+    explained = dispatcher.explain(tokens, num_experts, topk)
+    assert explained.row is not None
+    assert "https://github.com/ROCm/aiter/pull/" in (explained.row.evidence.source or "")
