@@ -1,11 +1,11 @@
 // A libamdhip64.so and libhiprtc.so that answer what they are told to: for tests of which library is used, and of
 // failures that need a broken machine. Compiled with -DHIP_VERSION=70253211 and the like; told by STAND_IN_* variables.
+#include "hip.h"
+
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "hip.h"
 
 static long told(const char* variable, long otherwise) {
   const char* text = getenv(variable);
