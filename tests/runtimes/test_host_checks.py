@@ -7,44 +7,43 @@ from typing import Any
 import pytest
 
 from tests.runtimes.host_process import Host, run_on_host
-from tests.runtimes.test_host_faults import fault_of
+from tests.runtimes.test_host_faults import faults_of
 
 OUT = "an allocation of 1000 bytes"
 UNWRITTEN = f"of {OUT} that nobody has written"
 
 
-@pytest.mark.parametrize(
-    ("body", "sentence"),
-    [
-        ("if (t == 3) out[250] = 1;", f"thread (3, 0, 0) writes 4 bytes at address 0x, right behind {OUT}"),
-        ("if (t == 3) out[-1] = 1;", f"thread (3, 0, 0) writes 4 bytes at address 0x, 4 bytes before {OUT}"),
-        ("out[t] = out[t + 122];", f"thread (0, 0, 0) reads 4 bytes at offset 488 {UNWRITTEN}"),
-        ("if (t == 3) *(long long*)&out[249] = 1;", f"thread (3, 0, 0) writes 8 bytes at offset 996 of {OUT}"),
-        ("lds[t] = 1;", "thread (64, 0, 0) writes 4 bytes at offset 256 of LDS, but the launch has 256 bytes"),
-        (
-            "if (t == 5) out[t] = lds[t];",
-            "thread (5, 0, 0) reads 4 bytes at offset 20 of LDS that no thread of the workgroup has written",
-        ),
-        (
-            "atomicAdd(&lds[2], 1);",
-            "thread (0, 0, 0) reads 4 bytes at offset 8 of LDS that no thread of the workgroup has written",
-        ),
-        ("atomicOr(&out[2], 1);", f"thread (0, 0, 0) reads 4 bytes at offset 8 {UNWRITTEN}"),
-        ("if (t == 1) __builtin_memset(out + 240, 0, 44);", f"thread (1, 0, 0) writes 44 bytes at offset 960 of {OUT}"),
-        (
-            "if (t == 1) __builtin_memcpy(out, out + 9, 48);",
-            f"thread (1, 0, 0) reads 48 bytes at offset 36 {UNWRITTEN}",
-        ),
-        (
-            "if (t == 2) *(uint4*)out = make_uint4(out[3], 0, 0, 0);",
-            f"thread (2, 0, 0) reads 4 bytes at offset 12 {UNWRITTEN}",
-        ),
-    ],
-)
-def test_wrong_access_is_told_with_thread_and_line(body: str, sentence: str) -> None:
+WRONG = {
+    "if (t == 3) out[250] = 1;": f"thread (3, 0, 0) writes 4 bytes at address 0x, right behind {OUT}",
+    "if (t == 3) out[-1] = 1;": f"thread (3, 0, 0) writes 4 bytes at address 0x, 4 bytes before {OUT}",
+    "out[t] = out[t + 122];": f"thread (0, 0, 0) reads 4 bytes at offset 488 {UNWRITTEN}",
+    "if (t == 3) *(long long*)&out[249] = 1;": f"thread (3, 0, 0) writes 8 bytes at offset 996 of {OUT}",
+    "lds[t] = 1;": "thread (64, 0, 0) writes 4 bytes at offset 256 of LDS, but the launch has 256 bytes",
+    "if (t == 5) out[t] = lds[t];": (
+        "thread (5, 0, 0) reads 4 bytes at offset 20 of LDS that no thread of the workgroup has written"
+    ),
+    "atomicAdd(&lds[2], 1);": (
+        "thread (0, 0, 0) reads 4 bytes at offset 8 of LDS that no thread of the workgroup has written"
+    ),
+    "atomicOr(&out[2], 1);": f"thread (0, 0, 0) reads 4 bytes at offset 8 {UNWRITTEN}",
+    "if (t == 1) __builtin_memset(out + 240, 0, 44);": f"thread (1, 0, 0) writes 44 bytes at offset 960 of {OUT}",
+    "if (t == 1) __builtin_memcpy(out, out + 9, 48);": f"thread (1, 0, 0) reads 48 bytes at offset 36 {UNWRITTEN}",
+    "if (t == 2) *(uint4*)out = make_uint4(out[3], 0, 0, 0);": (
+        f"thread (2, 0, 0) reads 4 bytes at offset 12 {UNWRITTEN}"
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def told() -> dict[str, str]:
+    """The sentences about the kernels with a wrong access."""
+    return faults_of(WRONG, MOESORT_HOST_CHECK="1")
+
+
+@pytest.mark.parametrize("body", WRONG)
+def test_wrong_access_is_told_with_thread_and_line(body: str, told: dict[str, str]) -> None:
     """Protects every kernel test: junk that is read, or a row too far, seldom changes a result."""
-    told = fault_of(body, MOESORT_HOST_CHECK="1")
-    assert re.sub("0x[0-9a-f]+", "0x", told) == f", {sentence} (kernels.hip:4)"
+    assert re.sub("0x[0-9a-f]+", "0x", told[body]) == f", {WRONG[body]} (kernels.hip:4)"
 
 
 CLEAN = """

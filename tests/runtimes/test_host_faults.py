@@ -2,79 +2,90 @@
 
 import ctypes
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 
 from tests.runtimes.host_process import Host, run_on_host, start_on_host
 
-SOURCE = """extern "C" __global__ void kernel(int* out) {
+KERNEL = """
+#line 1 "kernels.hip"
+extern "C" __global__ void NAME(int* out) {
   HIP_DYNAMIC_SHARED(int, lds);
   int t = threadIdx.x;
   BODY
 }
-extern "C" __global__ void good(int* out) { __syncthreads(); if (threadIdx.x == 0) out[0] = 7; }
 """
+GOOD = 'extern "C" __global__ void good(int* out) { __syncthreads(); if (threadIdx.x == 0) out[0] = 7; }'
 
 
-def _fault_of(host: Host, body: str, block: int) -> list[Any]:
-    module = host.module(SOURCE.replace("BODY", body))
-    kernel, good = (host.ok("hipModuleGetFunction", module, name) for name in (b"kernel", b"good"))
-    out = host.allocate(250)
-    code = host.launch(kernel, out, block=block, lds_bytes=256)
-    sentence = host.fault()
-    host.ok("hipDeviceReset")
-    # The workgroup was left in the middle; the next one starts afresh.
-    return [code, sentence, host.launch(good, out, block=block), host.read(out, 1)]
+def _faults_of(host: Host, bodies: list[str]) -> list[list[Any]]:
+    kernels = [KERNEL.replace("NAME", f"kernel{i}").replace("BODY", body) for i, body in enumerate(bodies)]
+    module = host.module(GOOD + "".join(kernels))
+    good = host.ok("hipModuleGetFunction", module, b"good")
+    answers = []
+    for i in range(len(bodies)):
+        out = host.allocate(250)
+        kernel = host.ok("hipModuleGetFunction", module, f"kernel{i}".encode())
+        code = host.launch(kernel, out, block=128, lds_bytes=256)
+        sentence = host.fault()
+        host.ok("hipDeviceReset")
+        # The workgroup was left in the middle; the next one starts afresh.
+        answers.append([code, sentence, host.launch(good, out, block=128), host.read(out, 1)])
+    return answers
 
 
-def fault_of(body: str, block: int = 128, **settings: str) -> str:
-    """The sentence about a kernel with this body, without the kernel's name, which is checked here with the code."""
-    code, sentence, after, value = run_on_host(_fault_of, body, block, **settings)
-    assert (code, after, value) == ("hipErrorLaunchFailure", "hipSuccess", [7])
-    assert sentence.startswith("kernel kernel, workgroup (0, 0, 0)"), sentence
-    return str(sentence.removeprefix("kernel kernel, workgroup (0, 0, 0)"))
+def faults_of(bodies: Iterable[str], **settings: str) -> dict[str, str]:
+    """The sentences about kernels with these bodies, from the colon or comma behind the workgroup on."""
+    bodies = list(bodies)
+    sentences = {}
+    for body, (code, sentence, after, value) in zip(bodies, run_on_host(_faults_of, bodies, **settings), strict=True):
+        assert (code, after, value) == ("hipErrorLaunchFailure", "hipSuccess", [7]), body
+        told = re.fullmatch(r"kernel kernel\d+, workgroup \(0, 0, 0\)(.*)", sentence)
+        assert told is not None, sentence
+        sentences[body] = told[1]
+    return sentences
 
 
 WORKGROUP = "; every thread of the workgroup must reach the same place"
 WAVE = "; every thread of the wave must reach the same place"
 
 
-@pytest.mark.parametrize(
-    ("body", "sentence"),
-    [
-        (
-            "if (t == 70) return; __syncthreads();",
-            ": thread (64, 0, 0) waits at __syncthreads (kernels.hip:4) but thread (70, 0, 0) has returned" + WORKGROUP,
-        ),
-        (
-            "if (t < 64) __syncthreads();",
-            ": thread (0, 0, 0) waits at __syncthreads (kernels.hip:4) but thread (64, 0, 0) has returned" + WORKGROUP,
-        ),
-        (
-            "if (t < 64) __syncthreads();\n else __syncthreads();",
-            ": thread (0, 0, 0) waits at __syncthreads (kernels.hip:4) but thread (64, 0, 0) waits at __syncthreads"
-            " (kernels.hip:5)" + WORKGROUP,
-        ),
-        (
-            "if (t % 64 < 5) __ballot(1);\n __syncthreads();",
-            ": thread (0, 0, 0) waits at __ballot (kernels.hip:4) but thread (5, 0, 0) waits at __syncthreads"
-            " (kernels.hip:5)" + WAVE,
-        ),
-        (
-            "if (t == 3) return; __shfl(t, 0);",
-            ": thread (0, 0, 0) waits at __shfl (kernels.hip:4) but thread (3, 0, 0) has returned" + WAVE,
-        ),
-        (
-            "t % 2 ? __any(1) : __all(1);",
-            ": thread (0, 0, 0) waits at __all (kernels.hip:4) but thread (1, 0, 0) waits at __any (kernels.hip:4)"
-            + WAVE,
-        ),
-    ],
-)
-def test_divergence_is_told_with_both_places(body: str, sentence: str) -> None:
+DIVERGING = {
+    "if (t == 70) return; __syncthreads();": (
+        ": thread (64, 0, 0) waits at __syncthreads (kernels.hip:4) but thread (70, 0, 0) has returned" + WORKGROUP
+    ),
+    "if (t < 64) __syncthreads();": (
+        ": thread (0, 0, 0) waits at __syncthreads (kernels.hip:4) but thread (64, 0, 0) has returned" + WORKGROUP
+    ),
+    "if (t < 64) __syncthreads();\n else __syncthreads();": (
+        ": thread (0, 0, 0) waits at __syncthreads (kernels.hip:4) but thread (64, 0, 0) waits at __syncthreads"
+        " (kernels.hip:5)" + WORKGROUP
+    ),
+    "if (t % 64 < 5) __ballot(1);\n __syncthreads();": (
+        ": thread (0, 0, 0) waits at __ballot (kernels.hip:4) but thread (5, 0, 0) waits at __syncthreads"
+        " (kernels.hip:5)" + WAVE
+    ),
+    "if (t == 3) return; __shfl(t, 0);": (
+        ": thread (0, 0, 0) waits at __shfl (kernels.hip:4) but thread (3, 0, 0) has returned" + WAVE
+    ),
+    "t % 2 ? __any(1) : __all(1);": (
+        ": thread (0, 0, 0) waits at __all (kernels.hip:4) but thread (1, 0, 0) waits at __any (kernels.hip:4)" + WAVE
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def diverged() -> dict[str, str]:
+    """The sentences about the diverging kernels."""
+    return faults_of(DIVERGING)
+
+
+@pytest.mark.parametrize("body", DIVERGING)
+def test_divergence_is_told_with_both_places(body: str, diverged: dict[str, str]) -> None:
     """Protects GPUs from hanging: a barrier or wave operation that some threads never reach is an error here."""
-    assert fault_of(body) == sentence
+    assert diverged[body] == DIVERGING[body]
 
 
 def test_waves_may_do_different_wave_operations() -> None:
@@ -92,22 +103,25 @@ def _compute_128(host: Host, body: str) -> list[int]:
     return host.compute(body, 128, block=128)
 
 
-@pytest.mark.parametrize(
-    ("body", "sentence"),
-    [
-        ("if (t == 9) *(volatile int*)64 = 1;", ", thread (9, 0, 0) accesses address 0x40, in no allocation"),
-        ("out[t] = t; out[0] = out[1] / (out[2] - 2);", ", thread (2, 0, 0) divides by zero"),
-        ("lds[t] = 1;", ", thread (64, 0, 0) accesses offset 256 of LDS, but the launch has 256 bytes"),
-        (
-            "if (t == 1) out[250 + 1024] = 1;",
-            ", thread (1, 0, 0) accesses address 0x, 4096 bytes behind an allocation of",
-        ),
-    ],
-)
-def test_processor_fault_is_told_with_thread_and_line(body: str, sentence: str) -> None:
+CRASHING = {
+    "if (t == 9) *(volatile int*)64 = 1;": ", thread (9, 0, 0) accesses address 0x40, in no allocation",
+    "out[t] = t; out[0] = out[1] / (out[2] - 2);": ", thread (2, 0, 0) divides by zero",
+    "lds[t] = 1;": ", thread (64, 0, 0) accesses offset 256 of LDS, but the launch has 256 bytes",
+    "if (t == 1) out[250 + 1024] = 1;": ", thread (1, 0, 0) accesses address 0x, 4096 bytes behind an allocation of",
+}
+
+
+@pytest.fixture(scope="module")
+def crashed() -> dict[str, str]:
+    """The sentences about the crashing kernels."""
+    return faults_of(CRASHING)
+
+
+@pytest.mark.parametrize("body", CRASHING)
+def test_processor_fault_is_told_with_thread_and_line(body: str, crashed: dict[str, str]) -> None:
     """Protects the process, which goes on, and the reader, who gets the line."""
-    told = re.sub("0x[0-9a-f]{6,}", "0x", fault_of(body))
-    assert told.startswith(sentence)
+    told = re.sub("0x[0-9a-f]{6,}", "0x", crashed[body])
+    assert told.startswith(CRASHING[body])
     assert told.endswith("(kernels.hip:4)")
 
 
@@ -129,7 +143,7 @@ def test_stack_overflow_is_told() -> None:
 
 
 def _after_a_fault(host: Host) -> dict[str, str]:
-    kernel = host.kernel(SOURCE.replace("BODY", "if (t == 0) return; __syncthreads();"))
+    kernel = host.kernel(KERNEL.replace("NAME", "kernel").replace("BODY", "if (t == 0) return; __syncthreads();"))
     pointer = host.allocate(4)
     stream = host.ok("hipStreamCreate")
     first = host.launch(kernel, pointer, stream=stream)

@@ -116,23 +116,29 @@ def _damaged(image: bytes) -> dict[str, bytes]:
     }
 
 
-@pytest.mark.parametrize("damage", ["cut off", "one bit", "other abi", "no trailer", "text", "foreign"])
-def test_code_that_this_runtime_did_not_make_is_refused(damage: str, tmp_path: Path) -> None:
-    """Protects the process from a cache's broken, outdated or foreign files: nothing of them runs."""
-    path = tmp_path / "image"
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with code of this runtime."""
+    path = tmp_path_factory.mktemp("code") / "image"
     run_on_host(_save_image, str(path))
-    path.write_bytes(_damaged(path.read_bytes())[damage])
-    assert run_on_host(_load_images, [str(path)]) == ["hipErrorInvalidImage"]
+    return path
+
+
+def test_code_that_this_runtime_did_not_make_is_refused(image: Path, tmp_path: Path) -> None:
+    """Protects the process from a cache's broken, outdated or foreign files: nothing of them runs."""
+    damaged = _damaged(image.read_bytes())
+    for damage, code in damaged.items():
+        (tmp_path / damage).write_bytes(code)
+    answer = run_on_host(_load_images, [str(image), *(str(tmp_path / damage) for damage in damaged)])
+    assert dict(zip(damaged, answer[1:], strict=True)) == dict.fromkeys(damaged, "hipErrorInvalidImage")
+    assert answer[0] == "hipSuccess"
 
 
 @pytest.mark.parametrize("setting", ["MOESORT_HOST_CHECK=1", "MOESORT_HOST_WAVEFRONT_SIZE=32"])
-def test_code_of_another_mode_is_refused(setting: str, tmp_path: Path) -> None:
+def test_code_of_another_mode_is_refused(setting: str, image: Path) -> None:
     """Protects checking mode, and waves of 32, from code that was compiled without."""
-    path = tmp_path / "image"
-    run_on_host(_save_image, str(path))
     name, value = setting.split("=")
-    assert run_on_host(_load_images, [str(path)], **{name: value}) == ["hipErrorInvalidImage"]
-    assert run_on_host(_load_images, [str(path)]) == ["hipSuccess"]
+    assert run_on_host(_load_images, [str(image)], **{name: value}) == ["hipErrorInvalidImage"]
 
 
 def _image_of(host: Host, source: str) -> str:
