@@ -148,3 +148,19 @@ def _image_of(host: Host, source: str) -> str:
 def test_same_source_gives_the_same_code() -> None:
     """Protects caches and comparisons: the temporary folder leaves no trace."""
     assert run_on_host(_image_of, EMPTY) == run_on_host(_image_of, EMPTY)
+
+
+def _replace_modules(host: Host) -> list[int]:
+    out = host.allocate(1)
+    answers = []
+    for value in (1, 2, 3):
+        module = host.module(f'extern "C" __global__ void kernel(int* out) {{ *out = {value}; }}')
+        host.launch(host.ok("hipModuleGetFunction", module, b"kernel"), out)
+        host.ok("hipModuleUnload", module)
+        answers += host.read(out, 1)
+    return answers
+
+
+def test_module_that_follows_another_has_its_own_code() -> None:
+    """Protects long processes: code is loaded by a path that the next module may have again."""
+    assert run_on_host(_replace_modules) == [1, 2, 3]

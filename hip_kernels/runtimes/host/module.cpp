@@ -46,17 +46,18 @@ hipError_t Module::load(const void* address, std::shared_ptr<Module>* module) {
   if (file < 0) return hipErrorInvalidImage;
   const std::string path = "/proc/self/fd/" + std::to_string(file);
   void* const library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
-  const void* const entry = library == nullptr ? nullptr : dlsym(library, "moesort_host_module");
-  if (entry == nullptr) {
+  const void* const symbol = library == nullptr ? nullptr : dlsym(library, "moesort_host_module");
+  const ModuleEntry* const entry = static_cast<const ModuleEntry*>(symbol);
+  // A module whose path is that of one which could not be unloaded would be that one, already bound.
+  if (entry == nullptr || *entry->runtime != nullptr) {
     if (library != nullptr) dlclose(library);
     close(file);
     return hipErrorSharedObjectInitFailed;
   }
-  const ModuleEntry& found = *static_cast<const ModuleEntry*>(entry);
-  *found.runtime = &module_runtime();
+  *entry->runtime = &module_runtime();
   module->reset(new Module(library, file));
-  for (unsigned i = 0; i < found.kernel_count; ++i)
-    (*module)->kernels_.push_back(std::make_shared<Kernel>(Kernel{&found.kernels[i], *module}));
+  for (unsigned i = 0; i < entry->kernel_count; ++i)
+    (*module)->kernels_.push_back(std::make_shared<Kernel>(Kernel{&entry->kernels[i], *module}));
   return hipSuccess;
 }
 
