@@ -8,7 +8,7 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from moesort_tune.device import cache, hip, libraries, native_library, sources
+from moesort_tune.device import cache, libraries, native_library, sources
 from moesort_tune.device.remedies import REMEDIES, DeviceError
 
 COMPILE_SECONDS = 300
@@ -74,7 +74,6 @@ def _compiler_identity(chosen: libraries.RuntimeLibraries) -> str:
     path = Path(chosen.hiprtc)
     status = path.stat() if path.exists() else None
     identity = f"{path} {status.st_size} {status.st_mtime_ns}" if status else str(path)
-    identity += f" {hip.compiler_version()}"
     if chosen.runtime == "host":
         command = native_library.find_compiler(native_library.RECIPES["host"])
         build_variables = {name: value for name, value in os.environ.items() if name in _HOST_BUILD_VARIABLES}
