@@ -11,7 +11,9 @@ from tests.device import stand_ins
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of packages before the installed ones."""
+    """A folder of packages before the installed ones, in a process that has imported none of them yet."""
+    for name in ("aiter", "hip", "rocm", "torch"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.syspath_prepend(str(tmp_path))
     return tmp_path
 
