@@ -56,7 +56,7 @@ def moe_sorting(
     """
     if on_miss not in (None, "measure"):
         raise ArgumentError(f"on_miss must be None or 'measure', got {on_miss!r}")
-    tensors = torch.ops.moesort_tune.moe_sorting.default(
+    request = Request(
         topk_ids,
         topk_weights,
         num_experts,
@@ -71,8 +71,9 @@ def moe_sorting(
         return_local_topk_ids,
         output_aux,
     )
-    has_moe_buf = model_dim is not None
-    return _named(tensors, moe_buf=has_moe_buf, local_topk_ids=return_local_topk_ids, aux=output_aux)
+    if _is_watched(topk_ids):
+        return _named(torch.ops.moesort_tune.moe_sorting.default(*request), request)
+    return _sorted(request)
 
 
 def learned(device: torch.device) -> dict[ShapeKey, Learned]:
@@ -80,7 +81,26 @@ def learned(device: torch.device) -> dict[ShapeKey, Learned]:
     return sorting_device(device).encounters.learned()
 
 
-def _named(tensors: list[torch.Tensor], *, moe_buf: bool, local_topk_ids: bool, aux: bool) -> SortedTokens:
+def _is_watched(tensor: torch.Tensor) -> bool:
+    """Whether anybody wants to see a torch operator: a compiler, a tracer, a mode, a tensor subclass, a profiler.
+
+    Nobody does in plain eager calls, and going through torch's dispatcher would cost them 10 us more.
+    """
+    return (
+        type(tensor) is not torch.Tensor
+        or tensor.is_meta
+        or torch.compiler.is_compiling()
+        or torch._C._len_torch_dispatch_stack() > 0
+        or torch.autograd._profiler_enabled()
+    )
+
+
+def _sorted(request: Request) -> SortedTokens:
+    check(request)
+    return sorting_device(request.topk_ids.device).sort(request)
+
+
+def _named(tensors: list[torch.Tensor], request: Request) -> SortedTokens:
     """The operator's list with what is in it."""
     optional = iter(tensors[4:])
     sorted_token_ids, sorted_weights, sorted_expert_ids, num_valid_ids = tensors[:4]
@@ -89,19 +109,16 @@ def _named(tensors: list[torch.Tensor], *, moe_buf: bool, local_topk_ids: bool, 
         sorted_weights,
         sorted_expert_ids,
         num_valid_ids,
-        moe_buf=next(optional) if moe_buf else None,
-        local_topk_ids=next(optional) if local_topk_ids else None,
-        m_indices=next(optional) if aux else None,
-        reverse_sorted=next(optional) if aux else None,
+        moe_buf=None if request.model_dim is None else next(optional),
+        local_topk_ids=next(optional) if request.return_local_topk_ids else None,
+        m_indices=next(optional) if request.output_aux else None,
+        reverse_sorted=next(optional) if request.output_aux else None,
     )
 
 
 def _sort(*arguments: Any) -> list[torch.Tensor]:
     """The operator on every device."""
-    request = Request(*arguments)
-    check(request)
-    outputs = sorting_device(request.topk_ids.device).sort(request)
-    return [tensor for tensor in outputs if tensor is not None]
+    return [tensor for tensor in _sorted(Request(*arguments)) if tensor is not None]
 
 
 def _sort_fake(*arguments: Any) -> list[torch.Tensor]:

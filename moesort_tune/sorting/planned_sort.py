@@ -1,6 +1,7 @@
 """A problem's launches, worked out once and given other pointers at each call: what makes a call cheap."""
 
-from typing import NamedTuple
+import ctypes
+from typing import Final, NamedTuple
 
 import torch
 
@@ -44,8 +45,27 @@ class PlannedSort:
         self.problem = problem
         self.oneshot_max_tokens = oneshot_max_tokens(problem.num_experts, problem.topk, kernels.limits.lds_bytes)
         self.workspace_bytes = workspace_bytes(problem, kernels.limits)
+        self._max_padded, self._max_tiles = problem.max_padded, problem.max_tiles
         self._kernels = kernels
         self._launches: dict[KernelName, list[_Launch]] = {}
+
+    def allocate(self, request: Request, of_moe_buf: torch.Tensor) -> SortedTokens:
+        """New tensors for what the request asks for, from torch's caching allocator; nothing is written to them.
+
+        of_moe_buf: any tensor of moe_buf's dtype and device, since making one like another costs the least.
+        """
+        new = request.topk_ids.new_empty
+        rows, topk, padded = self.problem.rows, self.problem.topk, self._max_padded
+        return SortedTokens(
+            new(padded),
+            request.topk_weights.new_empty(padded),
+            new(self._max_tiles),
+            new(2),
+            None if request.model_dim is None else of_moe_buf.new_empty((rows, request.model_dim)),
+            new((rows, topk)) if request.return_local_topk_ids else None,
+            new(padded) if request.output_aux else None,
+            new(rows * topk) if request.output_aux else None,
+        )
 
     def launch(
         self,
@@ -58,11 +78,14 @@ class PlannedSort:
     ) -> None:
         """Gives one sort of the request's tensors into `outputs` to `stream`. Raises OneshotTooLargeError, HipError."""
         launches = self._launches.get(kernel) or self._planned(kernel)
-        for prepared in launches:
-            _fill(prepared.arguments, request, outputs)
-            prepared.arguments.moe_buf = _address(outputs.moe_buf) + prepared.zero_begin
-            prepared.arguments.workspace = _address(workspace)
-            prepared.launch.launch(stream)
+        inputs = (request.topk_ids, request.topk_weights, request.local_expert_mask, request.num_local_tokens)
+        tensors = (*inputs, *outputs, workspace)
+        addresses = [0 if tensor is None else tensor.data_ptr() for tensor in tensors]
+        moe_buf = addresses[_MOE_BUF]
+        for prepared, pointers, zero_begin in launches:
+            addresses[_MOE_BUF] = moe_buf + zero_begin
+            pointers[:] = addresses
+            prepared.launch(stream)
 
     def _planned(self, kernel: KernelName) -> list["_Launch"]:
         launches = self._kernels.launches(kernel, self.problem, SortingArguments())
@@ -70,34 +93,22 @@ class PlannedSort:
         return self._launches[kernel]
 
 
+_INPUTS: Final = ("topk_ids", "topk_weights", "local_expert_mask", "num_local_tokens")
+_POINTERS: Final = [name for name, kind in SortingArguments._fields_ if kind is ctypes.c_void_p]
+_MOE_BUF: Final = _POINTERS.index("moe_buf")
+assert [*_INPUTS, *SortedTokens._fields, "workspace"] == _POINTERS, "addresses are written in this order"
+
+
 class _Launch(NamedTuple):
-    """A launch, its arguments to be filled in, and from which byte on it zeroes moe_buf."""
+    """A launch, the pointers among its arguments, and from which byte on it zeroes moe_buf."""
 
     launch: hip.PreparedLaunch
-    arguments: SortingArguments
+    pointers: "ctypes.Array[ctypes.c_uint64]"
     zero_begin: int
 
     @classmethod
     def of(cls, launch: hip.PreparedLaunch) -> "_Launch":
-        """One that was prepared with null pointers."""
-        assert isinstance(launch.arguments, SortingArguments)
-        return cls(launch, launch.arguments, launch.arguments.moe_buf or 0)
-
-
-def _fill(arguments: SortingArguments, request: Request, outputs: SortedTokens) -> None:
-    # Written out: this is most of what a call costs beside its allocations.
-    arguments.topk_ids = request.topk_ids.data_ptr()
-    arguments.topk_weights = request.topk_weights.data_ptr()
-    arguments.local_expert_mask = _address(request.local_expert_mask)
-    arguments.num_local_tokens = _address(request.num_local_tokens)
-    arguments.sorted_token_ids = outputs.sorted_token_ids.data_ptr()
-    arguments.sorted_weights = outputs.sorted_weights.data_ptr()
-    arguments.sorted_expert_ids = outputs.sorted_expert_ids.data_ptr()
-    arguments.num_valid_ids = outputs.num_valid_ids.data_ptr()
-    arguments.local_topk_ids = _address(outputs.local_topk_ids)
-    arguments.m_indices = _address(outputs.m_indices)
-    arguments.reverse_sorted = _address(outputs.reverse_sorted)
-
-
-def _address(tensor: torch.Tensor | None) -> int:
-    return 0 if tensor is None else int(tensor.data_ptr())
+        """One that was prepared with null pointers. They come first, so one assignment writes them all."""
+        arguments = launch.arguments
+        assert isinstance(arguments, SortingArguments)
+        return cls(launch, (ctypes.c_uint64 * len(_POINTERS)).from_buffer(arguments), arguments.moe_buf or 0)

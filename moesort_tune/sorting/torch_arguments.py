@@ -6,6 +6,8 @@ import torch
 
 from moesort_tune.errors import MoesortTuneError
 
+_INT32, _FLOAT32 = torch.int32, torch.float32
+
 
 class ArgumentError(MoesortTuneError, ValueError):
     """An argument of the operator that is not what it must be; the message names it."""
@@ -35,36 +37,40 @@ class Request(NamedTuple):
 
 def check(request: Request) -> None:
     """Raises ArgumentError for the first argument that is not as Request says; Problem checks the sizes."""
-    ids = request.topk_ids
-    device = ids.device
+    ids, weights = request.topk_ids, request.topk_weights
+    device, shape = ids.device, ids.shape
     if device.type not in ("cpu", "cuda"):
         raise ArgumentError(f"topk_ids must be on a CPU or on a CUDA or ROCm GPU, got {device}")
-    if ids.dtype is not torch.int32 or ids.dim() != 2 or not ids.is_contiguous():
-        raise _wrong("topk_ids", ids, torch.int32, "[rows, topk]")
-    _check_tensor("topk_weights", request.topk_weights, torch.float32, shape=ids.shape, device=device)
+    if ids.dtype is not _INT32 or len(shape) != 2 or not ids.is_contiguous():
+        raise _wrong("topk_ids", ids, _INT32, "[rows, topk]")
+    if weights.dtype is not _FLOAT32 or weights.shape != shape or not weights.is_contiguous():
+        raise _wrong("topk_weights", weights, _FLOAT32, str(list(shape)))
+    _check_device("topk_weights", weights, device)
     if request.local_expert_mask is not None:
-        shape = (request.num_experts,)
-        _check_tensor("local_expert_mask", request.local_expert_mask, torch.int32, shape=shape, device=device)
+        _check_int32("local_expert_mask", request.local_expert_mask, request.num_experts)
+        _check_device("local_expert_mask", request.local_expert_mask, device)
     if request.num_local_tokens is not None:
-        _check_tensor("num_local_tokens", request.num_local_tokens, torch.int32, shape=(1,), device=device)
-    _check_numbers(request)
+        _check_int32("num_local_tokens", request.num_local_tokens, 1)
+        _check_device("num_local_tokens", request.num_local_tokens, device)
+    _check_numbers(request.dispatch_policy, request.model_dim)
 
 
-def _check_tensor(
-    name: str, tensor: torch.Tensor, dtype: torch.dtype, *, shape: tuple[int, ...], device: torch.device
-) -> None:
-    if tensor.dtype is not dtype or tensor.shape != shape or not tensor.is_contiguous():
-        raise _wrong(name, tensor, dtype, str(list(shape)))
+def _check_int32(name: str, tensor: torch.Tensor, length: int) -> None:
+    if tensor.dtype is not _INT32 or tensor.shape != (length,) or not tensor.is_contiguous():
+        raise _wrong(name, tensor, _INT32, f"[{length}]")
+
+
+def _check_device(name: str, tensor: torch.Tensor, device: torch.device) -> None:
     if tensor.device != device:
         raise ArgumentError(f"{name} must be on {device} like topk_ids, got {tensor.device}")
 
 
-def _check_numbers(request: Request) -> None:
-    if request.model_dim is not None and request.model_dim < 0:
-        raise ArgumentError(f"model_dim must be None or at least 0, got {request.model_dim}")
-    if request.dispatch_policy not in (0, 1, 2):
+def _check_numbers(dispatch_policy: int, model_dim: int | None) -> None:
+    if model_dim is not None and model_dim < 0:
+        raise ArgumentError(f"model_dim must be None or at least 0, got {model_dim}")
+    if dispatch_policy not in (0, 1, 2):
         raise ArgumentError(
-            f"dispatch_policy must be 0 (automatic), 1 (oneshot) or 2 (multiphase), got {request.dispatch_policy}"
+            f"dispatch_policy must be 0 (automatic), 1 (oneshot) or 2 (multiphase), got {dispatch_policy}"
         )
 
 

@@ -36,19 +36,16 @@ class SortingDevice:
         self._several = device.type == "cuda" and torch.cuda.device_count() > 1
         self.kernels = _loaded(device)
         self.encounters = FirstEncounters(functools.partial(_timer, self.kernels.device))
-        self._dispatchers: dict[str, runtime.Dispatcher] = {}
+        self._dispatchers: dict[str | None, runtime.Dispatcher] = {}
         self._plans = _Plans()
+        self._of_dtypes: dict[torch.dtype, torch.Tensor] = {}
 
     def dispatcher(self, table: str | None = None) -> runtime.Dispatcher:
         """What decides on this device: by `table`, a file or folder, else as runtime.get says. Raises TableError."""
-        limits, revision = self.kernels.limits, self.kernels.revision
-        if table is None:
-            return runtime.get(limits.arch, limits.compute_units, revision=revision)
-        if table not in self._dispatchers:
-            self._dispatchers[table] = runtime.Dispatcher.load(
-                Path(table), arch=limits.arch, compute_units=limits.compute_units, revision=revision
-            )
-        return self._dispatchers[table]
+        known = self._dispatchers.get(table)
+        if known is None:
+            known = self._dispatchers[table] = self._new_dispatcher(table)
+        return known
 
     def sort(self, request: Request) -> SortedTokens:
         """Gives one sort to the current stream. Its tensors are of this device and as Request says."""
@@ -70,7 +67,7 @@ class SortingDevice:
         kernel = self._chosen(planned, request)
         if request.measure_misses and self._unknown(planned, request) and not stream.is_capturing():
             return self._first_sort(planned, kernel, stream, request=request)
-        outputs = _allocate(planned.problem, request)
+        outputs = planned.allocate(request, self._one_of(request.moe_buf_dtype))
         workspace = self._workspace(planned) if kernel == "multiphase" else None
         planned.launch(kernel, stream, request=request, outputs=outputs, workspace=workspace)
         return outputs
@@ -104,7 +101,7 @@ class SortingDevice:
         request: Request,
     ) -> SortedTokens:
         """Times both kernels on this call's own tensors; the winner runs last, so that the outputs are its."""
-        outputs = _allocate(planned.problem, request)
+        outputs = planned.allocate(request, self._one_of(request.moe_buf_dtype))
         workspace = self._workspace(planned)
 
         def work(kernel: KernelName) -> Work:
@@ -126,6 +123,25 @@ class SortingDevice:
         workspace = torch.empty(planned.workspace_bytes, dtype=torch.uint8, device=self.device)
         torch_streams.keep(workspace)
         return workspace
+
+    def _new_dispatcher(self, table: str | None) -> runtime.Dispatcher:
+        limits, revision = self.kernels.limits, self.kernels.revision
+        if table is None:
+            return runtime.get(limits.arch, limits.compute_units, revision=revision)
+        return runtime.Dispatcher.load(
+            Path(table), arch=limits.arch, compute_units=limits.compute_units, revision=revision
+        )
+
+    def forget_tables(self) -> None:
+        """Looks at environment and tables anew from the next call on."""
+        self._dispatchers.clear()
+
+    def _one_of(self, dtype: torch.dtype) -> torch.Tensor:
+        """An empty tensor of this device."""
+        known = self._of_dtypes.get(dtype)
+        if known is None:
+            known = self._of_dtypes[dtype] = torch.empty(0, dtype=dtype, device=self.device)
+        return known
 
     def planned(
         self, rows: int, topk: int, num_experts: int, *, unit_size: int = 32, moe_buf_row_bytes: int = 0
@@ -149,25 +165,35 @@ class _Plans(threading.local):
         self.of_problems: dict[tuple[int, ...], PlannedSort] = {}
 
 
-_devices: dict[tuple[str, int], SortingDevice] = {}
+_devices: dict[torch.device, SortingDevice] = {}
 _opening = threading.Lock()
 
 
 def sorting_device(device: torch.device) -> SortingDevice:
-    """The one of `device`, opened at the first call. Raises as SortingDevice does."""
-    key = (device.type, device.index or 0)
-    known = _devices.get(key)
+    """The one of a CPU's or GPU's `device`, opened at the first call. Raises as SortingDevice does."""
+    known = _devices.get(device)
     if known is not None:
         return known
+    if device.type == "cpu":
+        device = torch.device("cpu")
+    elif device.index is None:
+        device = torch.device("cuda", torch.cuda.current_device())
     with _opening:
-        if key not in _devices:
-            _devices[key] = _opened(torch.device("cpu") if device.type == "cpu" else torch.device("cuda", key[1]))
-        return _devices[key]
+        if device not in _devices:
+            _devices[device] = _opened(device)
+        return _devices[device]
 
 
 def open_devices() -> list[SortingDevice]:
     """Those that this process has opened."""
     return list(_devices.values())
+
+
+def reset() -> None:
+    """Has every device look at the environment and at the tables anew, as runtime.reset does for the process."""
+    runtime.reset()
+    for device in open_devices():
+        device.forget_tables()
 
 
 def _opened(device: torch.device) -> SortingDevice:
@@ -203,18 +229,3 @@ def _timer(device: hip.Device, work: Work, stream: hip.Stream) -> ReplayTimer:
 
 def _key(problem: Problem) -> ShapeKey:
     return ShapeKey(problem.rows, problem.num_experts, problem.topk)
-
-
-def _allocate(problem: Problem, request: Request) -> SortedTokens:
-    new = functools.partial(torch.empty, dtype=torch.int32, device=request.topk_ids.device)
-    aux, buf_dtype = request.output_aux, request.moe_buf_dtype
-    return SortedTokens(
-        sorted_token_ids=new(problem.max_padded),
-        sorted_weights=new(problem.max_padded, dtype=torch.float32),
-        sorted_expert_ids=new(problem.max_tiles),
-        num_valid_ids=new(2),
-        moe_buf=None if request.model_dim is None else new(problem.rows, request.model_dim, dtype=buf_dtype),
-        local_topk_ids=new(problem.rows, problem.topk) if request.return_local_topk_ids else None,
-        m_indices=new(problem.max_padded) if aux else None,
-        reverse_sorted=new(problem.pairs) if aux else None,
-    )

@@ -37,7 +37,8 @@ def current(device: torch.device) -> BorrowedStream:
     """The stream that work on tensors of `device` goes to in this thread."""
     if device.type == "cpu":
         return _chosen.host
-    return BorrowedStream(torch.cuda.current_stream(device).cuda_stream)
+    # What torch.cuda.current_stream(device).cuda_stream is, without an object for it, which costs 2 us.
+    return BorrowedStream(torch._C._cuda_getCurrentRawStream(device.index))
 
 
 @contextmanager

@@ -11,10 +11,9 @@ from typing import Any
 import pytest
 import torch
 
-from moesort_tune import runtime
 from moesort_tune.integrations import aiter as integration
 from moesort_tune.sorting import aiter_package
-from moesort_tune.sorting.torch_device import sorting_device
+from moesort_tune.sorting.torch_device import reset, sorting_device
 from moesort_tune.tables import store
 from moesort_tune.tables.schema import Kernels, Row
 from tests.sorting.conftest import checked_tensors, torch_device
@@ -58,13 +57,13 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, checked_tensors: None) -> Iterator
     del checked_tensors
     monkeypatch.syspath_prepend(str(STAND_IN))
     monkeypatch.delenv("MOESORT_TUNE_TABLE", raising=False)
-    runtime.reset()
+    reset()
     there = StandIn()
     yield there
     integration.uninstall()
     for name in there.modules():
         del sys.modules[name]
-    runtime.reset()
+    reset()
 
 
 MakeTable = Callable[..., Path]

@@ -6,10 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from moesort_tune import runtime
 from moesort_tune.sorting.kernels import SortingKernels
 from moesort_tune.sorting.operator import moe_sorting
-from moesort_tune.sorting.torch_device import NotReadyError, refuse_under_capture, sorting_device
+from moesort_tune.sorting.torch_device import NotReadyError, refuse_under_capture, reset, sorting_device
 from tests.sorting import cases
 from tests.sorting.operator_tables import Launches, table_for
 from tests.sorting.torch_cases import arguments_of
@@ -28,9 +27,9 @@ def launches(checked_tensors: None, monkeypatch: pytest.MonkeyPatch) -> Launches
 @pytest.fixture
 def fresh_runtime() -> Iterator[None]:
     """Makes the process look at environment and tables anew, before and after."""
-    runtime.reset()
+    reset()
     yield
-    runtime.reset()
+    reset()
 
 
 def sort(tokens: int, device: torch.device, **options: object) -> None:

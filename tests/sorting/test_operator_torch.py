@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from moesort_tune.sorting.operator import SortedTokens, moe_sorting
 from tests.sorting import cases
@@ -49,6 +50,23 @@ def test_compiled_function_sorts_at_every_size(torch_device: torch.device) -> No
         arguments = arguments_of(case, torch_device)
         result = compiled(arguments["topk_ids"], arguments["topk_weights"])
         check(result._replace(sorted_weights=result.sorted_weights / 2), case)
+
+
+def test_profiler_sees_the_operator(torch_device: torch.device) -> None:
+    """Protects whoever looks for the sort in a profile: plain calls skip torch's dispatcher, watched ones do not."""
+    arguments = arguments_of(cases.uniform(9, 2, 8), torch_device)
+    with torch.profiler.profile() as profile:
+        moe_sorting(**arguments)
+    assert "moesort_tune::moe_sorting" in {event.name for event in profile.events()}
+
+
+@pytest.mark.parametrize("policy", [0, 1, 2])
+def test_operator_in_the_dispatcher_sorts_too(torch_device: torch.device, policy: int) -> None:
+    """Protects compiled and traced calls: under a mode the call goes the long way, to the same outputs."""
+    case = cases.with_mask(cases.uniform(40, 4, 32))
+    with FlopCounterMode(display=False):
+        result = moe_sorting(**arguments_of(case, torch_device), dispatch_policy=policy, **EVERYTHING)
+    check(result, case)
 
 
 def _doubled(topk_ids: torch.Tensor, topk_weights: torch.Tensor) -> SortedTokens:

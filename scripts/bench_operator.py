@@ -1,0 +1,71 @@
+"""Prints what one call of the torch operator costs the host, for each kernel and for the table's choice.
+
+On a GPU a call ends when its launches are queued. On `host` a launch runs the kernel, so launches are left out there.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from unittest import mock
+
+import torch
+
+from moesort_tune.device import hip, libraries
+from moesort_tune.sorting.inputs import make_inputs
+from moesort_tune.sorting.operator import moe_sorting
+
+CALLS = 100
+"""Calls timed together: fewer than a GPU's queue takes, so that no call waits for the device."""
+
+BATCHES = 200
+GOAL_US = 25.0
+ROWS, EXPERTS, TOPK, MODEL_DIM = 32, 128, 4, 2880
+"""gpt-oss-120b at a decode batch of 32."""
+
+
+def operator_cost() -> None:
+    """Times and prints the host cost of a call."""
+    on_host = libraries.attached_runtime() == "host"
+    device = torch.device("cpu" if on_host else "cuda")
+    inputs = make_inputs(rows=ROWS, topk=TOPK, num_experts=EXPERTS, seed=0)
+    ids, weights = (torch.from_numpy(array).to(device) for array in (inputs.topk_ids, inputs.topk_weights))
+    costs = {}
+    for policy, name in ((0, "by the table"), (1, "oneshot"), (2, "multiphase")):
+
+        def call(policy: int = policy) -> None:
+            moe_sorting(ids, weights, EXPERTS, model_dim=MODEL_DIM, dispatch_policy=policy)
+
+        call()
+        with launches_left_out(on_host):
+            costs[name] = microseconds_of(call, device)
+    told = ", ".join(f"{name} {cost:.1f} us" for name, cost in costs.items())
+    left_out = ", launches left out" if on_host else ""
+    print(f"moe_sorting of {ROWS} tokens on {device}{left_out}: {told} of host time (goal: under {GOAL_US:.0f})")
+
+
+def microseconds_of(call: Callable[[], None], device: torch.device) -> float:
+    """The least of many batches, the device idle before each: others on the machine only add to it."""
+    times = []
+    for _ in range(BATCHES):
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        started = time.perf_counter()
+        for _ in range(CALLS):
+            call()
+        times.append((time.perf_counter() - started) / CALLS * 1e6)
+    return min(times)
+
+
+@contextmanager
+def launches_left_out(wanted: bool) -> Iterator[None]:
+    """Lets launches do nothing."""
+    with mock.patch.object(hip.PreparedLaunch, "launch", no_launch) if wanted else nullcontext():
+        yield
+
+
+def no_launch(_launch: hip.PreparedLaunch, _stream: hip.Stream) -> None:
+    """Stands for a launch: a mock would cost more than the call that is timed."""
+
+
+if __name__ == "__main__":
+    operator_cost()
