@@ -114,7 +114,11 @@ class PolicySteering(Steering):
         dispatcher = self._dispatcher(ids.device)
         if dispatcher is None:
             raise LeaveAlone("no usable table")
-        policy = dispatcher.policy(ids.shape[0], call.get("num_experts"), ids.shape[1])
+        tokens, topk = ids.shape
+        num_experts = call.get("num_experts")
+        if _is_published(dispatcher) and not dispatcher.has_row(num_experts, topk):
+            raise LeaveAlone("not among the published figures")
+        policy = dispatcher.policy(tokens, num_experts, topk)
         args, kwargs = call.with_policy(policy)
         return self.original(*args, **kwargs)
 
@@ -174,6 +178,11 @@ class BuiltinSteering(Steering):
             else:
                 self._usable[device] = True
         return self._usable[device]
+
+
+def _is_published(dispatcher: runtime.Dispatcher) -> bool:
+    """Whether it goes by others' figures for a few shapes, which say nothing about shapes between and beyond them."""
+    return dispatcher.entry is not None and dispatcher.entry.evidence == "published"
 
 
 def _facts_of(device: "torch.device") -> tuple[str, int]:

@@ -12,7 +12,10 @@ import torch
 from moesort_tune.integrations import aiter as integration
 from moesort_tune.sorting import aiter_package
 from moesort_tune.sorting.inputs import make_mask
+from moesort_tune.sorting.torch_device import sorting_device
+from moesort_tune.tables import store
 from moesort_tune.tables.errors import TableError
+from moesort_tune.tables.schema import Evidence
 from tests.integrations.conftest import MakeTable, StandIn
 from tests.sorting import cases
 from tests.sorting.torch_cases import arguments_of
@@ -189,6 +192,23 @@ def test_rows_of_builtin_kernels_never_steer_aiter(
     integration.install(make_table(ROW, provider="builtin"))
     call(30)
     assert stand_in.runs[-1].policy == 0
+
+
+def test_published_figures_steer_their_own_shapes_alone(
+    stand_in: StandIn, torch_device: torch.device, call: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Protects other models from a file of two rows: AITER's own rule knows more than a row of another model."""
+    limits = sorting_device(torch_device).kernels.limits
+    row = examples.row(128, 4, switch=21, evidence=Evidence(source="a pull request"))
+    entry = examples.published([row], device=examples.device(compute_units=limits.compute_units))
+    path = tmp_path / "published.yaml"
+    store.save(path, examples.table(entry, arch=limits.arch))
+    integration.install(path)
+    call(30)
+    arguments = arguments_of(cases.uniform(30, 2, 8), torch_device)
+    stand_in.fused_moe.fused_moe(arguments["topk_ids"], arguments["topk_weights"], 8)
+    assert [run.policy for run in stand_in.runs] == [2, 0]
+    assert integration.counts() == {"exact row": 1, "left alone: not among the published figures": 1}
 
 
 def test_table_of_the_environment_is_used(
