@@ -12,8 +12,8 @@ def _folder(name: str) -> Path:
 
 
 def kernels_folder() -> Path:
-    """Folder of the HIP kernel sources: MOESORT_TUNE_KERNELS, for those who change them, else the ones shipped."""
-    chosen = os.environ.get("MOESORT_TUNE_KERNELS")
+    """Folder of the HIP kernel sources: MOESORT_TUNE_SOURCES, for those who change them, else the ones shipped."""
+    chosen = os.environ.get("MOESORT_TUNE_SOURCES")
     return Path(chosen) if chosen else _folder("hip_kernels")
 
 

@@ -25,13 +25,18 @@ EDGES: dict[str, Callable[[], Case]] = {
 }
 """Problems that cross words, waves, chunks, masks and bad ids."""
 
+LARGE: dict[str, Callable[[], Case]] = {
+    "a buffer beyond 32 bits": lambda: cases.uniform(8, 2, 8, moe_buf_bytes=(1 << 32) + 17),
+}
+"""Problems that take seconds and gigabytes, sorted only where they are named."""
+
 
 def main(names: list[str]) -> None:
-    """Sorts and checks the named cases, or all."""
+    """Sorts and checks the named cases, or all of EDGES."""
     kernels = SortingKernels(hip.open_device())
     sorts = 0
     for name in names or list(EDGES):
-        case = EDGES[name]()
+        case = (EDGES | LARGE)[name]()
         for kernel in KERNELS:
             check_outputs(case.run(kernels, kernel), case.expected, kernel=kernel, shape=name)
             sorts += 1

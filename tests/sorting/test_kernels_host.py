@@ -13,11 +13,11 @@ from tests.sorting.edges import EDGES
 ALL_CHECKED = f"checked {2 * len(EDGES)} sorts\n"
 
 
-def run_on_host(**environment: str) -> subprocess.CompletedProcess[str]:
-    """The edge cases in a process with these settings of the host runtime."""
+def run_on_host(*names: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The edge cases, or those named, in a process with these settings of the host runtime."""
     settings = {**os.environ, "MOESORT_TUNE_RUNTIME": "host", **environment}
     return subprocess.run(
-        [sys.executable, "-m", "tests.sorting.edges"],
+        [sys.executable, "-m", "tests.sorting.edges", *names],
         env=settings,
         capture_output=True,
         text=True,
@@ -44,6 +44,18 @@ def test_sort_is_exact_with_waves_of_32() -> None:
     """Protects NVIDIA's GPUs on machines without one: nothing may assume 64 lanes."""
     answer = run_on_host(MOESORT_HOST_WAVEFRONT_SIZE="32")
     assert answer.stdout == ALL_CHECKED, answer.stderr
+
+
+def test_moe_buf_beyond_32_bits_is_zeroed_whole() -> None:
+    """Protects buffers of more than 4 GiB; without checking mode, whose shadow would be as large again."""
+    answer = run_on_host("a buffer beyond 32 bits", MOESORT_HOST_CHECK="0")
+    assert answer.stdout == "checked 2 sorts\n", answer.stderr
+
+
+def test_checks_and_virtual_clock_go_together() -> None:
+    """Protects sweeps under both: what tells the clock of a launch runs outside every kernel thread."""
+    answer = run_on_host("few real rows", MOESORT_HOST_CHECK="1", MOESORT_HOST_CLOCK="*=1+0.1*tokens")
+    assert answer.stdout == "checked 2 sorts\n", answer.stderr
 
 
 def test_forced_kernel_is_the_one_that_runs(tmp_path: Path) -> None:

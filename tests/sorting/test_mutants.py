@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from moesort_tune.shipped import kernels_folder
-from tests.sorting.edges import EDGES
+from tests.sorting.edges import EDGES, LARGE
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,13 @@ MUTANTS = (
         "few real rows",
     ),
     Mutant(
+        "an offset in 32 bits",
+        "zero.h",
+        "zero_share(void* buffer, unsigned long long bytes,",
+        "zero_share(void* buffer, unsigned bytes,",
+        "a buffer beyond 32 bits",
+    ),
+    Mutant(
         "two launches swapped",
         "multiphase.hip",
         "  count_chunk<true>(arguments);",
@@ -135,12 +142,13 @@ def mutated_kernels(mutant: Mutant, folder: Path) -> Path:
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.fault.replace(" ", "-"))
 def test_mutant_is_noticed(mutant: Mutant, tmp_path: Path) -> None:
     """Protects the tests themselves: each fault makes the case fail that is there for it."""
-    assert mutant.noticed_by in EDGES
+    assert mutant.noticed_by in EDGES | LARGE
     environment = {
         **os.environ,
         "MOESORT_TUNE_RUNTIME": "host",
-        "MOESORT_TUNE_KERNELS": str(mutated_kernels(mutant, tmp_path)),
+        "MOESORT_TUNE_SOURCES": str(mutated_kernels(mutant, tmp_path)),
         "MOESORT_HOST_SEED": mutant.seed,
+        "MOESORT_HOST_CHECK": "0" if mutant.noticed_by in LARGE else "1",
     }
     command = [sys.executable, "-m", "tests.sorting.edges", mutant.noticed_by]
     answer = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
