@@ -6,7 +6,7 @@ import click
 import msgspec
 
 from moesort_tune.cli.output import print_json, remark
-from moesort_tune.cli.table_text import choice_in_words
+from moesort_tune.cli.table_text import choice_in_words, counted
 from moesort_tune.tables import store
 from moesort_tune.tables.merge import Conflict, merge_tables
 
@@ -38,7 +38,8 @@ def merge(first: Path, second: Path, out: Path, as_json: bool) -> None:
         kept = [msgspec.to_builtins(conflict) for conflict in conflicts]
         print_json({"table": out, "entries": len(merged.tables), "rows": rows, "conflicts": kept})
     else:
-        click.echo(f"{out}: {len(merged.tables)} entries, {rows} rows")
+        entries = counted(len(merged.tables), "entry", "entries")
+        click.echo(f"{out}: {entries}, {counted(rows, 'row', 'rows')}")
 
 
 def _told(conflict: Conflict, first: Path, second: Path) -> str:

@@ -15,7 +15,7 @@ _RIGHT_COLUMNS = ("experts", "topk", "oneshot up to", "AITER's rule", "its worst
 
 def print_table(console: Console, path: Path, table: Table) -> None:
     """Every entry: where and how it was measured, then a line a row."""
-    console.print(f"{path}: {table.arch}, {_counted(len(table.tables), 'entry', 'entries')}", style="bold")
+    console.print(f"{path}: {table.arch}, {counted(len(table.tables), 'entry', 'entries')}", style="bold")
     for entry in table.tables:
         console.print()
         for line in about_entry(entry):
@@ -114,5 +114,6 @@ def _notes(row: Row) -> Iterator[str]:
         yield "with " + ", ".join(f"{name} {version}" for name, version in row.software.items())
 
 
-def _counted(number: int, one: str, several: str) -> str:
+def counted(number: int, one: str, several: str) -> str:
+    """A number with its noun in the right form."""
     return f"{number} {one if number == 1 else several}"
