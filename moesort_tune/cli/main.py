@@ -33,6 +33,7 @@ COMMANDS: Final[dict[str, LazyCommand]] = {
     "merge": LazyCommand("moesort_tune.cli.merge:merge", "Put two tables of one architecture together."),
     "export": LazyCommand("moesort_tune.cli.export:export", "Write a table as a C++ header or as JSON."),
     "build": LazyCommand("moesort_tune.cli.build:build", "Compile the kernels ahead of time for AMD GPUs."),
+    "ab": LazyCommand("moesort_tune.cli.ab:ab", "Replay a serving run's steps, once by each way to choose."),
     "doctor": LazyCommand("moesort_tune.cli.doctor:doctor", "Say what is attached, what is missing and what to do."),
 }
 

@@ -1,0 +1,102 @@
+"""`moesort-tune ab`: what choosing the sorting kernel is worth in the steps of a serving run."""
+
+import importlib.util
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from moesort_tune.cli.output import print_json, remark
+from moesort_tune.cli.parameters import Parameter
+from moesort_tune.errors import MoesortTuneError
+from moesort_tune.tuning.grid import parse_integers
+from moesort_tune.tuning.replay import SERVED, WayResult, read_trace
+
+if TYPE_CHECKING:
+    from moesort_tune.tuning.replay_job import ReplayResult, Run
+
+
+def parse_model(text: str) -> str:
+    """The name of a model whose steps are known; raises ValueError."""
+    if text not in SERVED:
+        raise ValueError(f"no model is called {text!r}; there are {', '.join(SERVED)}")
+    return text
+
+
+def parse_concurrency(text: str) -> list[int]:
+    """Integers of at least 1 with commas between them; raises ValueError."""
+    numbers = parse_integers(text)
+    if min(numbers) < 1:
+        raise ValueError(f"expected integers of at least 1, got {text!r}")
+    return numbers
+
+
+CONCURRENCY = Parameter("N,N,...", parse_concurrency)
+
+EPILOG = """\b
+Every step of a trace sorts once in each MoE layer, in graphs captured as serving captures them. Each way to choose
+replays the same steps, all ways in turn, in each repeat. The trace: so many clients ask, wait for the answer, and ask
+again; prompts of 1000 tokens, answers of 100 (on host a small load and one layer, unless they are given).
+
+\b
+Examples:
+  moesort-tune ab --model gpt-oss-120b
+  moesort-tune ab --model deepseek-v3 --concurrency 16,64 --repeats 9 --table tables/gfx942.yaml
+  moesort-tune ab --model gpt-oss-120b --trace tokens-per-step.txt --json
+"""
+
+
+@click.command(epilog=EPILOG, short_help="Replay a serving run's steps, once by each way to choose.")
+@click.option("--model", type=Parameter("MODEL", parse_model), required=True, help=f"{', '.join(SERVED)}.")
+@click.option("--concurrency", type=CONCURRENCY, default="16,32,64", show_default=True, help="Clients at once.")
+@click.option("--repeats", type=click.IntRange(1), default=5, show_default=True, help="Of every way, interleaved.")
+@click.option("--table", type=click.Path(path_type=Path), help="Default: what a serving process would go by.")
+@click.option("--trace", type=click.Path(path_type=Path), help="Tokens of each step, one number a line.")
+@click.option("--requests", type=click.IntRange(1), help="Of each client. Default: 4, on host 1.")
+@click.option("--input-tokens", type=click.IntRange(1), help="Of each prompt. Default: 1000, on host 64.")
+@click.option("--output-tokens", type=click.IntRange(1), help="Of each answer. Default: 100, on host 8.")
+@click.option("--layers", type=click.IntRange(1), help="Sorts in one step. Default: the model's, on host 1.")
+@click.option("--device", "ordinal", type=click.IntRange(0), default=0, show_default=True, help="Number of the device.")
+@click.option("--seed", type=click.IntRange(0, 2**31), default=0, show_default=True, help="Of inputs and order.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def ab(*, model: str, concurrency: list[int], trace: Path | None, as_json: bool, **options: Any) -> None:
+    """Replay the sorting steps of a serving run, once by each way to choose, and compare."""
+    if importlib.util.find_spec("torch") is None:
+        raise MoesortTuneError("ab runs the torch operator; install torch (pip install 'moesort-tune[torch]')")
+    from moesort_tune.tuning.replay_job import ReplayJob, run_replay
+
+    steps = None if trace is None else read_trace(trace)
+    job = ReplayJob(model=SERVED[model], concurrency=tuple(concurrency), trace=steps, **options)
+    result = run_replay(job, remark)
+    if as_json:
+        print_json({"model": model, **asdict(result)})
+    else:
+        click.echo(as_text(model, result))
+
+
+def as_text(name: str, result: "ReplayResult") -> str:
+    """The result for a person."""
+    model = result.model
+    by = f"table {result.table}" if result.table else "no table, so AITER's rule decides in its place"
+    head = (
+        f"{result.device}, {result.arch}, {result.compute_units} compute units\n"
+        f"{name}: {model.shape.num_experts} experts, topk {model.shape.topk}, {model.layers} layers, model_dim "
+        f"{model.model_dim}; {by}"
+    )
+    return "\n\n".join([head, *map(run_as_text, result.runs)])
+
+
+def run_as_text(run: "Run") -> str:
+    """One trace: a line for each way to choose."""
+    lines = [
+        f"{run.title}: {len(run.steps)} steps of {min(run.steps)} to {max(run.steps)} tokens",
+        f"  {'':<26}{'us a step':>12}{'':<24}    speedup over AITER's rule",
+    ]
+    return "\n".join([*lines, *map(_line, run.results)])
+
+
+def _line(result: WayResult) -> str:
+    us, speedup = result.us_per_step, result.speedup
+    times = f"{us.median:>12.2f}  [{us.low:.2f}, {us.high:.2f}]"
+    return f"  {result.name:<26}{times:<36}{speedup.median:>8.3f}  [{speedup.low:.3f}, {speedup.high:.3f}]"

@@ -1,0 +1,97 @@
+"""`moesort-tune ab`: usage, and a replay under a clock whose crossing is known."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from moesort_tune.cli.ab import ab
+from moesort_tune.sorting.revision import revision
+from moesort_tune.tables import store
+from moesort_tune.tables.schema import Kernels
+from tests.cli.swept import CROSSING
+from tests.tables import examples
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "Missing option '--model'"),
+        (["--model", "gpt-5"], "no model is called 'gpt-5'; there are mixtral-8x7b"),
+        (["--model", "gpt-oss-120b", "--repeats", "0"], "0 is not in the range x>=1"),
+        (["--model", "gpt-oss-120b", "--concurrency", "16,x"], "got '16,x'"),
+        (["--model", "gpt-oss-120b", "--concurrency", "16,0"], "expected integers of at least 1, got '16,0'"),
+    ],
+)
+def test_bad_values_are_bad_usage_and_quoted(arguments: list[str], words: str) -> None:
+    """Every bad value ends with status 2 and a sentence that shows it."""
+    result = CliRunner().invoke(ab, arguments)
+    assert result.exit_code == 2
+    assert words in result.output
+
+
+def replay(folder: Path, *options: str) -> Any:
+    """`ab --json` in a process of its own, on the host runtime whose kernels both take 700 us at 40 tokens."""
+    environment = os.environ | {
+        "MOESORT_TUNE_RUNTIME": "host",
+        "MOESORT_HOST_CHECK": "0",
+        "MOESORT_HOST_CLOCK": CROSSING,
+        "MOESORT_HOST_COMPUTE_UNITS": "2",
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+    }
+    command = [sys.executable, "-m", "moesort_tune.cli.main", "ab", "--model", "gpt-oss-120b", "--json", *options]
+    answer = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stderr
+    return json.loads(answer.stdout)
+
+
+def table_in(folder: Path, switch: int) -> Path:
+    """A table of these kernels on two cores."""
+    row = examples.row(128, 4, switch=switch)
+    entry = examples.entry(
+        [row], device=examples.device(compute_units=2), kernels=Kernels(provider="builtin", revision=revision("host"))
+    )
+    path = folder / "host.yaml"
+    store.save(path, examples.table(entry, arch="host"))
+    return path
+
+
+def test_replay_says_what_each_way_costs(tmp_path: Path) -> None:
+    """Steps of 48, 48 and 16 tokens: AITER's rule takes oneshot for all, 780 + 780 + 460 us; the best is 1860 us."""
+    (tmp_path / "steps.txt").write_text("48\n48\n16\n")
+    table = table_in(tmp_path, switch=41)
+    result = replay(tmp_path, "--trace", "steps.txt", "--table", str(table), "--repeats", "3")
+    (run,) = result["runs"]
+    per_step = {way["name"]: round(way["us_per_step"]["median"], 1) for way in run["results"]}
+    assert per_step == {
+        "AITER's rule": 673.3,
+        "best constant (2048)": 620.0,
+        "first encounter": 620.0,
+        "table": 620.0,
+        "oracle": 620.0,
+    }
+    table_result = next(way for way in run["results"] if way["name"] == "table")
+    assert round(table_result["speedup"]["median"], 3) == 1.086
+
+
+def test_every_layer_sorts_once_a_step(tmp_path: Path) -> None:
+    """Protects the unit: microseconds of a step are those of all of the model's MoE layers."""
+    (tmp_path / "steps.txt").write_text("16\n")
+    result = replay(tmp_path, "--trace", "steps.txt", "--layers", "3", "--repeats", "1")
+    way = result["runs"][0]["results"][0]
+    assert round(way["us_per_step"]["median"]) == 3 * 460
+    assert result["table"] is None
+
+
+def test_table_is_asked_for_each_size(tmp_path: Path) -> None:
+    """Protects the comparison from a table that is wrong: its cost shows."""
+    (tmp_path / "steps.txt").write_text("48\n")
+    table = table_in(tmp_path, switch=100)
+    (run,) = replay(tmp_path, "--trace", "steps.txt", "--table", str(table), "--repeats", "1")["runs"]
+    costs = {way["name"]: round(way["us_per_step"]["median"]) for way in run["results"]}
+    assert (costs["table"], costs["oracle"]) == (780, 700)
