@@ -109,7 +109,7 @@ class PolicySteering(Steering):
         if call.get("dispatch_policy") != 0:
             raise LeaveAlone("the caller's own policy")
         if call.get("expert_mask") is not None and not self.package.negative_ids_are_safe:
-            raise LeaveAlone("expert mask, and multiphase of this AITER faults on negative ids")
+            raise LeaveAlone("expert mask, and this AITER is not safe with negative ids")
         ids = call.get("topk_ids")
         dispatcher = self._dispatcher(ids.device)
         if dispatcher is None:

@@ -3,6 +3,7 @@
 import hashlib
 import importlib.metadata
 import importlib.util
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -16,8 +17,14 @@ _CSRC: Final = ("aiter_meta/csrc", "csrc")
 _SOURCES: Final = ("include/moe_sorting_opus.h", "py_itfs_cu/moe_sorting_opus_kernels.cu")
 """What its two sorting paths are compiled from, below the folder of C++ sources."""
 
-_UNGUARDED: Final = "if(eid < kargs.num_experts)"
-"""How multiphase looked at an expert id while it wrote out of bounds for negative ones (issue 4827)."""
+_TAKES_ID: Final = re.compile(r"\beid\s*=\s*(?:x|topk_id|p_topk_ids)\[")
+"""Where a kernel takes an expert id out of topk_ids."""
+
+_CHECKS_ID: Final = re.compile(r"\beid\s*>=\s*0|\b0\s*<=\s*eid\b|cast<(?:uint\w*|unsigned\b[^>]*)>\(\s*eid\b")
+"""How it can make sure that the id is not negative."""
+
+_NEAR: Final = 600
+"""Characters behind the place within which it would."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +44,14 @@ class AiterPackage:
 
     @property
     def negative_ids_are_safe(self) -> bool:
-        """Whether its multiphase is known to leave ids below 0 alone, which expert parallelism brings.
+        """Whether its kernels look for ids below 0, which expert parallelism brings, before they index by them.
 
-        Pull request 4839 made it so; without sources nobody knows.
+        Those of commit e4048607 do not and write out of bounds (issue 4827); pull requests 4839 and 5295 made them.
+        Without sources nobody knows, which counts as no.
         """
-        header = self.sources.get("moe_sorting_opus.h", _UNGUARDED)
-        return _UNGUARDED not in header
+        header = self.sources.get("moe_sorting_opus.h", "")
+        places = [match.end() for match in _TAKES_ID.finditer(header)]
+        return bool(places) and all(_CHECKS_ID.search(header, place, place + _NEAR) for place in places)
 
 
 def find() -> AiterPackage | None:

@@ -1,5 +1,6 @@
 """`moesort_tune.moe_sorting`: MoE token sorting as a torch operator, the kernel chosen by a measured table."""
 
+from collections.abc import Callable
 from os import PathLike, fspath
 from typing import Any, Final, Literal
 
@@ -81,6 +82,10 @@ def learned(device: torch.device) -> dict[ShapeKey, Learned]:
     return sorting_device(device).encounters.learned()
 
 
+_dispatch_modes: Final[Callable[[], int]] = getattr(torch._C, "_len_torch_dispatch_stack", lambda: 1)
+"""How many modes look at every operator; where torch does not tell, somebody might."""
+
+
 def _is_watched(tensor: torch.Tensor) -> bool:
     """Whether anybody wants to see a torch operator: a compiler, a tracer, a mode, a tensor subclass, a profiler.
 
@@ -90,7 +95,7 @@ def _is_watched(tensor: torch.Tensor) -> bool:
         type(tensor) is not torch.Tensor
         or tensor.is_meta
         or torch.compiler.is_compiling()
-        or torch._C._len_torch_dispatch_stack() > 0
+        or _dispatch_modes() > 0
         or torch.autograd._profiler_enabled()
     )
 

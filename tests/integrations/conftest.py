@@ -1,6 +1,7 @@
 """The stand-in for AITER as an installed package, and tables for its kernels."""
 
 import importlib
+import importlib.util
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -64,6 +65,17 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, checked_tensors: None) -> Iterator
     for name in there.modules():
         del sys.modules[name]
     reset()
+
+
+@pytest.fixture
+def no_aiter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine without AITER, whatever this one has."""
+    plain = importlib.util.find_spec
+
+    def find_spec(name: str, package: str | None = None) -> Any:
+        return None if name == "aiter" else plain(name, package)
+
+    monkeypatch.setattr(importlib.util, "find_spec", find_spec)
 
 
 MakeTable = Callable[..., Path]

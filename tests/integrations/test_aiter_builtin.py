@@ -14,6 +14,8 @@ from tests.sorting.operator_tables import Launches
 from tests.sorting.torch_cases import arguments_of, check
 from tests.tables import examples
 
+pytestmark = pytest.mark.gpu
+
 CASE = cases.with_bad_ids(cases.uniform(30, 4, 64))
 
 

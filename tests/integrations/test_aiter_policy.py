@@ -1,7 +1,6 @@
 """AITER's own kernels steered by a table, through AITER's own ways of calling them."""
 
 import logging
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,8 @@ from tests.integrations.conftest import MakeTable, StandIn
 from tests.sorting import cases
 from tests.sorting.torch_cases import arguments_of
 from tests.tables import examples
+
+pytestmark = pytest.mark.gpu
 
 ROW = examples.row(128, 4, switch=21)
 
@@ -134,7 +135,7 @@ def test_masked_calls_are_steered_where_aiter_takes_negative_ids(
 ) -> None:
     """Protects expert parallelism on an AITER whose multiphase faults on the ids of -1 that come with it."""
     if guarded:
-        monkeypatch.setattr(aiter_package, "_UNGUARDED", "a line that the stand-in's header does not have")
+        monkeypatch.setattr(aiter_package.AiterPackage, "negative_ids_are_safe", True)
     integration.install(make_table(ROW))
     call(30, expert_mask=torch.from_numpy(make_mask(128, rank=0, ranks=2)).to(torch_device))
     assert stand_in.runs[-1].policy == policy
@@ -261,9 +262,9 @@ def test_wrong_table_is_refused_when_it_is_installed(stand_in: StandIn, tmp_path
     assert stand_in.modules() == {}
 
 
+@pytest.mark.usefixtures("no_aiter")
 def test_missing_aiter_is_an_error() -> None:
     """Protects a user who installed AITER elsewhere."""
-    assert "aiter" not in sys.modules
     with pytest.raises(integration.AiterMissingError, match="there is no package aiter"):
         integration.install()
 

@@ -88,6 +88,7 @@ def test_oneshot_is_measured_where_aiter_may_run_it(device: hip.Device, num_expe
     assert open_provider("aiter", device).oneshot_max_tokens(Shape(num_experts, 2)) == limit
 
 
+@pytest.mark.usefixtures("no_aiter")
 def test_aiter_is_a_provider_only_where_it_is_installed(device: hip.Device) -> None:
     """Protects `--kernels all`: it means AITER too where there is one, and the error says what there is where not."""
     assert available_providers() == ["builtin"]

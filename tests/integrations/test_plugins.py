@@ -101,6 +101,7 @@ def test_plugin_never_stops_the_server(
     assert not hasattr(stand_in.fused_moe.moe_sorting, "__wrapped__")
 
 
+@pytest.mark.usefixtures("no_aiter")
 def test_plugin_without_aiter_says_so(
     make_table: MakeTable, monkeypatch: pytest.MonkeyPatch, framework_logger: list[str]
 ) -> None:

@@ -14,7 +14,7 @@ from tests.sorting.operator_tables import Launches, table_for
 from tests.sorting.torch_cases import arguments_of
 from tests.tables import examples
 
-pytestmark = pytest.mark.usefixtures("checked_tensors")
+pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("checked_tensors")]
 
 
 @pytest.fixture

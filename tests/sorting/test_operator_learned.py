@@ -21,6 +21,8 @@ from tests.sorting.operator_tables import entry_for
 from tests.sorting.torch_cases import arguments_of
 from tests.tables import examples
 
+pytestmark = pytest.mark.gpu
+
 TIMES: dict[KernelName | None, tuple[float, float]] = {
     "oneshot": (4.0, 6.0),
     "multiphase": (6.0, 4.0),

@@ -10,7 +10,7 @@ from moesort_tune.sorting.operator import SortedTokens, moe_sorting
 from tests.sorting import cases
 from tests.sorting.torch_cases import arguments_of, check
 
-pytestmark = pytest.mark.usefixtures("checked_tensors")
+pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("checked_tensors")]
 
 EVERYTHING: dict[str, Any] = {"model_dim": 24, "return_local_topk_ids": True, "output_aux": True}
 

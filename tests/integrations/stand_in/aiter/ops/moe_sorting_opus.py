@@ -66,7 +66,7 @@ def moe_sorting_opus_fwd(  # noqa: PLR0917 - AITER's signature
         *(sorted_token_ids, sorted_weights, sorted_expert_ids, num_valid_ids),
         *(moe_buf, local_topk_ids, m_indices, reverse_sorted),
     )
-    kernel, workspace = _possible(planned, kernel, workspace)
+    kernel, workspace = _possible(planned, kernel, workspace, topk_ids.device)
     stream = torch_streams.current(topk_ids.device)
     planned.launch(kernel, stream, request=request, outputs=outputs, workspace=workspace)
 
@@ -78,7 +78,7 @@ def _kernel(tokens: int, num_experts: int, dispatch_policy: int) -> KernelName:
 
 
 def _possible(
-    planned: PlannedSort, kernel: KernelName, workspace: torch.Tensor | None
+    planned: PlannedSort, kernel: KernelName, workspace: torch.Tensor | None, device: torch.device
 ) -> tuple[KernelName, torch.Tensor | None]:
     """AITER's oneshot loops over more tokens than fit into LDS; ours does not, and multiphase stands for it."""
     if kernel == "multiphase":
@@ -87,4 +87,4 @@ def _possible(
         return kernel, workspace
     if planned.problem.rows <= planned.oneshot_max_tokens:
         return kernel, None
-    return "multiphase", torch.empty(planned.workspace_bytes, dtype=torch.uint8)
+    return "multiphase", torch.empty(planned.workspace_bytes, dtype=torch.uint8, device=device)
