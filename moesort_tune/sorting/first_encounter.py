@@ -158,22 +158,39 @@ def _winner(samples: Mapping[KernelName, list[float]]) -> KernelName | None:
     return "oneshot" if ratio < 1 / (1 + MARGIN) else None
 
 
+class Stopwatch:
+    """What a device needs for timing, made once: a stream to capture on, and two events."""
+
+    def __init__(self, device: hip.Device) -> None:
+        self.device = device
+        # The current stream may be the default stream, which cannot be captured.
+        self.capturing = device.stream()
+        self._start, self._stop = device.event(), device.event()
+
+    def elapsed_us(self, work: Work, stream: hip.Stream) -> float:
+        """Microseconds of device time that `work` takes on `stream`; waits for it."""
+        self._start.record(stream)
+        work(stream)
+        self._stop.record(stream)
+        self._stop.synchronize()
+        return hip.elapsed_us(self._start, self._stop)
+
+
 class ReplayTimer:
     """Times a graph that holds a sort several times, replayed on the current stream: as serving runs it."""
 
-    def __init__(self, device: hip.Device, work: Work, stream: hip.Stream) -> None:
+    def __init__(self, stopwatch: Stopwatch, work: Work, stream: hip.Stream) -> None:
         """Runs the sort once by itself and once as a graph, so that nothing is cold. Raises HipError."""
+        self._stopwatch = stopwatch
         self._stream = stream
-        self._start, self._stop = device.event(), device.event()
-        first_us = self._elapsed_us(work)
+        first_us = stopwatch.elapsed_us(work, stream)
         self._sorts = min(MAX_SORTS, max(1, math.ceil(ENOUGH_US / max(first_us, 1.0))))
-        # Captured on a stream of its own: the current one may be the default stream, which cannot be captured.
-        self._graph = device.capture(device.stream(), self._repeated(work))
+        self._graph = stopwatch.device.capture(stopwatch.capturing, self._repeated(work))
         self.sample_us()
 
     def sample_us(self) -> float:
         """Microseconds of one sort."""
-        return self._elapsed_us(self._graph.launch) / self._sorts
+        return self._stopwatch.elapsed_us(self._graph.launch, self._stream) / self._sorts
 
     def close(self) -> None:
         """Frees the graph."""
@@ -185,10 +202,3 @@ class ReplayTimer:
                 work(stream)
 
         return all_of_it
-
-    def _elapsed_us(self, work: Work) -> float:
-        self._start.record(self._stream)
-        work(self._stream)
-        self._stop.record(self._stream)
-        self._stop.synchronize()
-        return hip.elapsed_us(self._start, self._stop)

@@ -77,7 +77,7 @@ class PlannedSort:
         workspace: torch.Tensor | None,
     ) -> None:
         """Gives one sort of the request's tensors into `outputs` to `stream`. Raises OneshotTooLargeError, HipError."""
-        launches = self._launches.get(kernel) or self._planned(kernel)
+        launches = self._launches.get(kernel) or self.prepare(kernel)
         inputs = (request.topk_ids, request.topk_weights, request.local_expert_mask, request.num_local_tokens)
         tensors = (*inputs, *outputs, workspace)
         addresses = [0 if tensor is None else tensor.data_ptr() for tensor in tensors]
@@ -87,7 +87,8 @@ class PlannedSort:
             pointers[:] = addresses
             prepared.launch(stream)
 
-    def _planned(self, kernel: KernelName) -> list["_Launch"]:
+    def prepare(self, kernel: KernelName) -> list["_Launch"]:
+        """Works the launches out, which the first `launch` does otherwise. Raises OneshotTooLargeError."""
         launches = self._kernels.launches(kernel, self.problem, SortingArguments())
         self._launches[kernel] = [_Launch.of(launch) for launch in launches]
         return self._launches[kernel]

@@ -23,16 +23,16 @@ class Request(NamedTuple):
     topk_ids: torch.Tensor
     topk_weights: torch.Tensor
     num_experts: int
-    unit_size: int
-    model_dim: int | None
-    moe_buf_dtype: torch.dtype
-    local_expert_mask: torch.Tensor | None
-    num_local_tokens: torch.Tensor | None
-    dispatch_policy: int
-    table: str | None
-    measure_misses: bool
-    return_local_topk_ids: bool
-    output_aux: bool
+    unit_size: int = 32
+    model_dim: int | None = None
+    moe_buf_dtype: torch.dtype = torch.bfloat16
+    local_expert_mask: torch.Tensor | None = None
+    num_local_tokens: torch.Tensor | None = None
+    dispatch_policy: int = 0
+    table: str | None = None
+    measure_misses: bool = False
+    return_local_topk_ids: bool = False
+    output_aux: bool = False
 
 
 def check(request: Request) -> None:

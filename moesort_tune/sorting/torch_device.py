@@ -11,7 +11,14 @@ from moesort_tune import runtime
 from moesort_tune.device import hip, libraries
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.sorting import torch_streams
-from moesort_tune.sorting.first_encounter import Encounter, FirstEncounters, ReplayTimer, ShapeKey, Work
+from moesort_tune.sorting.first_encounter import (
+    Encounter,
+    FirstEncounters,
+    ReplayTimer,
+    ShapeKey,
+    Stopwatch,
+    Work,
+)
 from moesort_tune.sorting.kernels import SortingKernels
 from moesort_tune.sorting.planned_sort import PlannedSort, SortedTokens
 from moesort_tune.sorting.problem import KERNELS, KernelName, Problem
@@ -35,7 +42,7 @@ class SortingDevice:
         self.device = device
         self._several = device.type == "cuda" and torch.cuda.device_count() > 1
         self.kernels = _loaded(device)
-        self.encounters = FirstEncounters(functools.partial(_timer, self.kernels.device))
+        self.encounters = FirstEncounters(functools.partial(ReplayTimer, Stopwatch(self.kernels.device)))
         self._dispatchers: dict[str | None, runtime.Dispatcher] = {}
         self._plans = _Plans()
         self._of_dtypes: dict[torch.dtype, torch.Tensor] = {}
@@ -221,10 +228,6 @@ def _runtime_of(device: torch.device) -> libraries.RuntimeName:
     if device.type == "cpu":
         return "host"
     return "amd" if torch.version.hip else "cuda"
-
-
-def _timer(device: hip.Device, work: Work, stream: hip.Stream) -> ReplayTimer:
-    return ReplayTimer(device, work, stream)
 
 
 def _key(problem: Problem) -> ShapeKey:

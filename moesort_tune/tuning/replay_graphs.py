@@ -1,7 +1,7 @@
 """The operator in captured graphs, one for each size and kernel, as a serving framework replays them."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import torch
@@ -11,8 +11,10 @@ from moesort_tune.sorting import torch_streams
 from moesort_tune.sorting.inputs import make_inputs
 from moesort_tune.sorting.operator import moe_sorting
 from moesort_tune.sorting.problem import KernelName
+from moesort_tune.sorting.torch_arguments import Request
 from moesort_tune.sorting.torch_device import sorting_device
 from moesort_tune.tuning.replay import ServedModel
+from moesort_tune.tuning.timers import Stopwatch
 
 VARIANTS: Final = 3
 """Routings that the layers take in turn."""
@@ -34,9 +36,9 @@ class SortGraphs:
         self._model = model
         self._seed = seed
         self._hip = self.sorting.kernels.device
-        self._capture = _capture_by_hip if device.type == "cpu" else _TorchCapture(device)
         self._stream = self._hip.stream()
-        self._events = self._hip.event(), self._hip.event()
+        self._pool = None if device.type == "cpu" else torch.cuda.graph_pool_handle()
+        self._stopwatch = Stopwatch(self._hip, self._stream)
         self._inputs: dict[int, list[dict[str, Any]]] = {}
         self._graphs: dict[Step, Replay] = {}
 
@@ -47,38 +49,55 @@ class SortGraphs:
         return ("oneshot", "multiphase") if size <= longest else ("multiphase",)
 
     def cold_us(self, size: int, kernel: KernelName) -> float:
-        """One sort outside a graph, the first of its size: what a measurement at the first encounter sees."""
-        return self._timed(lambda: self._sort(size, kernel, 0))
+        """The first sort of this size, launched by itself: what a measurement at the first encounter sees."""
+        arguments, shape = self._inputs_of(size)[0], self._model.shape
+        row_bytes = self._model.model_dim * torch.bfloat16.itemsize
+        planned = self.sorting.planned(size, shape.topk, shape.num_experts, moe_buf_row_bytes=row_bytes)
+        planned.prepare(kernel)
+        request = Request(**arguments, model_dim=self._model.model_dim)
+        outputs = planned.allocate(request, torch.empty(0, dtype=torch.bfloat16, device=self._device))
+        workspace = torch.empty(planned.workspace_bytes, dtype=torch.uint8, device=self._device)
+        return self._stopwatch.elapsed_us(
+            lambda stream: planned.launch(kernel, stream, request=request, outputs=outputs, workspace=workspace)
+        )
 
     def replay_us(self, steps: Sequence[Step]) -> float:
         """Microseconds of these steps, one after another."""
         replays = [self._graph(step) for step in steps]
 
-        def all_of_them() -> None:
-            for replay in replays:
-                replay()
+        def all_of_them(stream: hip.Stream) -> None:
+            with torch_streams.using(stream, self._device):
+                for replay in replays:
+                    replay()
 
-        return self._timed(all_of_them)
-
-    def _timed(self, work: Callable[[], None]) -> float:
-        start, stop = self._events
-        with torch_streams.using(self._stream, self._device):
-            start.record(self._stream)
-            work()
-            stop.record(self._stream)
-            stop.synchronize()
-        return hip.elapsed_us(start, stop)
+        return self._stopwatch.elapsed_us(all_of_them)
 
     def _graph(self, step: Step) -> Replay:
         if step not in self._graphs:
             size, kernel = step
-            self._sort(size, kernel, 0)  # plans are made and code is loaded before the capture
-
-            def all_layers() -> list[Any]:
-                return [self._sort(size, kernel, layer) for layer in range(self._model.layers)]
-
-            self._graphs[step] = self._capture(self._hip, self._stream, all_layers)
+            self._sort(size, kernel, 0)  # what the first call makes is there before the capture
+            layers = [functools.partial(self._sort, size, kernel, layer) for layer in range(self._model.layers)]
+            self._graphs[step] = self._capture(layers)
         return self._graphs[step]
+
+    def _capture(self, sorts: Sequence[Callable[[], Any]]) -> Replay:
+        return self._captured_by_hip(sorts) if self._pool is None else self._captured_by_torch(sorts)
+
+    def _captured_by_hip(self, sorts: Sequence[Callable[[], Any]]) -> Replay:
+        """A graph of CPU tensors; it keeps what it writes to."""
+        kept: list[Any] = []
+        with torch_streams.using(self._stream, self._device) as workspaces:
+            graph = self._hip.capture(self._stream, lambda _: kept.extend(sort() for sort in sorts))
+        return functools.partial(_launch, graph, self._stream, (kept, workspaces))
+
+    def _captured_by_torch(self, sorts: Sequence[Callable[[], Any]]) -> Replay:
+        """A graph of GPU tensors, in the memory pool of all of them, as frameworks capture theirs."""
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=self._pool):
+            for sort in sorts:
+                sort()
+        replay: Replay = graph.replay
+        return replay
 
     def _sort(self, size: int, kernel: KernelName, layer: int) -> Any:
         arguments = self._inputs_of(size)[layer % VARIANTS]
@@ -99,37 +118,5 @@ class SortGraphs:
         }
 
 
-def _capture_by_hip(device: hip.Device, stream: hip.Stream, work: Callable[[], list[Any]]) -> Replay:
-    """A graph of CPU tensors; it keeps what it writes to."""
-    kept: list[Any] = []
-    with torch_streams.using(stream, torch.device("cpu")) as workspaces:
-        graph = device.capture(stream, lambda _: kept.extend(work()))
-    kept.append(workspaces)
-
-    def replay(_kept: list[Any] = kept) -> None:
-        graph.launch(stream)
-
-    return replay
-
-
-class _TorchCapture:
-    """Graphs of GPU tensors, all in one memory pool, as frameworks capture them."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-        self._pool = torch.cuda.graph_pool_handle()
-
-    def __call__(self, _device: hip.Device, stream: hip.Stream, work: Callable[[], list[Any]]) -> Replay:
-        graph = torch.cuda.CUDAGraph()
-        with _side_stream(self._device), torch.cuda.graph(graph, pool=self._pool):
-            work()
-        del stream  # a graph is replayed on the current stream
-        replay: Replay = graph.replay
-        return replay
-
-
-@contextmanager
-def _side_stream(device: torch.device) -> Iterator[None]:
-    torch.cuda.synchronize(device)
-    with torch.cuda.stream(torch.cuda.Stream(device)):
-        yield
+def _launch(graph: hip.Graph, stream: hip.Stream, _kept: object) -> None:
+    graph.launch(stream)

@@ -14,7 +14,7 @@ from moesort_tune.sorting.planned_sort import PlannedSort
 @pytest.fixture(scope="session")
 def torch_device(device: hip.Device) -> torch.device:
     """Where the operator's tensors are: on the attached GPU, or on the CPU where the runtime is host."""
-    return torch.device("cpu" if device.properties.runtime == "host" else "cuda")
+    return torch.device("cpu") if device.properties.runtime == "host" else torch.device("cuda", device.ordinal)
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """on_miss='measure': what AITER's pull request 3525 set out to do, and a test for each flaw of its diff."""
 
+import functools
 import itertools
 import logging
 import threading
@@ -11,7 +12,15 @@ import torch
 
 from moesort_tune.device import hip
 from moesort_tune.sorting import torch_streams
-from moesort_tune.sorting.first_encounter import Encounter, FirstEncounters, ReplayTimer, ShapeKey, Work
+from moesort_tune.sorting.first_encounter import (
+    ROUNDS,
+    Encounter,
+    FirstEncounters,
+    ReplayTimer,
+    ShapeKey,
+    Stopwatch,
+    Work,
+)
 from moesort_tune.sorting.kernels import SortingKernels
 from moesort_tune.sorting.operator import learned, moe_sorting
 from moesort_tune.sorting.planned_sort import PlannedSort
@@ -119,16 +128,11 @@ def test_every_measured_launch_has_its_workspace(torch_device: torch.device, lau
 
 def test_cold_first_runs_do_not_count(device: hip.Device, monkeypatch: pytest.MonkeyPatch) -> None:
     """Flaw 2: one cold call of each kernel was compared, oneshot first, so that oneshot paid for the warm-up."""
-    elapsed = {"oneshot": iter([1000.0, 1000.0, *itertools.repeat(10.0, 50)]), "multiphase": itertools.repeat(400.0)}
-    timers: list[ReplayTimer] = []
-
-    def elapsed_us(timer: ReplayTimer, _work: Work) -> float:
-        if timer not in timers:
-            timers.append(timer)
-        return next(elapsed["oneshot" if timer is timers[0] else "multiphase"])
-
-    monkeypatch.setattr(ReplayTimer, "_elapsed_us", elapsed_us)
-    encounters = FirstEncounters(lambda work, on: ReplayTimer(device, work, on))
+    cold_oneshot, cold_multiphase = [1000.0, 1000.0], [400.0, 400.0]  # by itself, then the first replay
+    rounds = itertools.chain.from_iterable([(10.0, 400.0), (400.0, 10.0)] * ROUNDS)  # in turn first and second
+    times = itertools.chain(cold_oneshot, cold_multiphase, rounds)
+    monkeypatch.setattr(Stopwatch, "elapsed_us", lambda _stopwatch, _work, _stream: next(times))
+    encounters = FirstEncounters(functools.partial(ReplayTimer, Stopwatch(device)))
     assert encounters.meet(encounter(otherwise="multiphase"), stream()) == "oneshot"
 
 

@@ -59,8 +59,7 @@ def moe_sorting_opus_fwd(  # noqa: PLR0917 - AITER's signature
         rows, topk, num_experts, unit_size=unit_size, moe_buf_row_bytes=moe_buf.nbytes // rows if rows else 0
     )
     request = Request(
-        *(topk_ids, topk_weights, num_experts, unit_size, None, moe_buf.dtype, local_expert_mask, num_local_tokens),
-        *(dispatch_policy, None, False, local_topk_ids is not None, m_indices is not None),
+        topk_ids, topk_weights, num_experts, local_expert_mask=local_expert_mask, num_local_tokens=num_local_tokens
     )
     outputs = SortedTokens(
         *(sorted_token_ids, sorted_weights, sorted_expert_ids, num_valid_ids),
