@@ -9,9 +9,9 @@ from moesort_tune.sorting import aiter_package
 from moesort_tune.sorting.aiter_package import AiterPackage
 
 HEADER = "moe_sorting_opus.h"
-TAKEN = "IndexType eid = x[j.value]; // a comment\n"
-GUARDED = TAKEN + "if(eid >= 0 && eid < kargs.num_experts) p_expert_mesh[eid * mesh_stride] = 1;\n" + " " * 600
-UNGUARDED = TAKEN + "if(eid < kargs.num_experts) p_expert_mesh[eid * mesh_stride] = 1;\n" + " " * 600
+TAKEN = "const int eid = x[0];  // a comment\n"
+GUARDED = TAKEN + "if (eid >= 0 && eid < num_experts) marks[eid] = 1;\n" + " " * 600
+UNGUARDED = TAKEN + "if (eid < num_experts) marks[eid] = 1;\n" + " " * 600
 FAULTY, FIXED = GUARDED + UNGUARDED, GUARDED + GUARDED
 
 
@@ -54,7 +54,7 @@ def test_revision_without_sources_is_the_version() -> None:
         ({HEADER: UNGUARDED}, False),
         ({HEADER: FAULTY}, False),
         ({HEADER: FIXED}, True),
-        ({HEADER: FIXED.replace("eid >= 0 && eid < kargs", "static_cast<uint32_t>(eid) < kargs")}, True),
+        ({HEADER: FIXED.replace("eid >= 0 && eid < num_experts", "static_cast<uint32_t>(eid) < num_experts")}, True),
         ({HEADER: "another design"}, False),
         ({}, False),
     ],
