@@ -51,16 +51,8 @@ class Bench:
     @property
     def facts(self) -> DeviceFacts:
         """What the table records of device and kernels."""
-        properties = self._device.properties
-        return DeviceFacts(
-            name=properties.name,
-            arch=properties.arch,
-            compute_units=properties.compute_units,
-            wavefront_size=properties.wavefront_size,
-            lds_bytes=properties.lds_bytes,
-            runtime=properties.runtime,
-            hip=properties.hip_version,
-            driver=properties.driver_version,
+        return DeviceFacts.of(
+            self._device.properties,
             compiler=self._provider.compiler,
             provider=self._provider.name,
             revision=self._provider.revision,

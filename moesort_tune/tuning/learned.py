@@ -120,16 +120,8 @@ def _point(learned: Learned) -> MeasuredPoint:
 
 
 def _facts(device: SortingDevice) -> DeviceFacts:
-    properties = device.kernels.device.properties
-    return DeviceFacts(
-        name=properties.name,
-        arch=properties.arch,
-        compute_units=properties.compute_units,
-        wavefront_size=properties.wavefront_size,
-        lds_bytes=properties.lds_bytes,
-        runtime=properties.runtime,
-        hip=properties.hip_version,
-        driver=properties.driver_version,
+    return DeviceFacts.of(
+        device.kernels.device.properties,
         compiler=f"hiprtc {hip.compiler_version()}",
         provider="builtin",
         revision=device.kernels.revision,

@@ -1,13 +1,16 @@
 """What the sweep and the process that holds the device say to each other. All of it can be pickled; none needs HIP."""
 
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from moesort_tune.sorting.problem import KernelName
 from moesort_tune.tuning.settings import Settings
 from moesort_tune.tuning.shape import Shape
 from moesort_tune.tuning.stopping import StoppingRule
 from moesort_tune.tuning.timing import Measurement
+
+if TYPE_CHECKING:
+    from moesort_tune.device.hip import DeviceProperties
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,23 @@ class DeviceFacts:
     compiler: str
     provider: str
     revision: str
+
+    @classmethod
+    def of(cls, properties: "DeviceProperties", *, compiler: str, provider: str, revision: str) -> "DeviceFacts":
+        """What HIP reports of the device, with the kernels that run on it."""
+        return cls(
+            name=properties.name,
+            arch=properties.arch,
+            compute_units=properties.compute_units,
+            wavefront_size=properties.wavefront_size,
+            lds_bytes=properties.lds_bytes,
+            runtime=properties.runtime,
+            hip=properties.hip_version,
+            driver=properties.driver_version,
+            compiler=compiler,
+            provider=provider,
+            revision=revision,
+        )
 
 
 @dataclass(frozen=True)
