@@ -4,12 +4,14 @@ Events are always recorded outside a capture, where they carry a time, and the s
 the time between two events is read.
 """
 
+import itertools
 import math
 import time
 from collections.abc import Callable, Mapping
 
 from moesort_tune.device import hip
 from moesort_tune.sorting.problem import KernelName
+from moesort_tune.tuning.timing import TimingError
 
 Work = Callable[[hip.Stream], None]
 """Gives one whole sort (or one sentinel) to a stream, without allocating."""
@@ -29,15 +31,20 @@ MAX_LAUNCHES = 256
 ADAPTING_ROUNDS = 5
 """Attempts at a number of launches that lasts long enough; each gets closer as fixed costs weigh less."""
 
+MAX_BACKLOG = 64
+"""Replays in one backlog; a host that needs longer than these last to launch one sample will not do it at all."""
+
 FLUSH_BYTES = 256 << 20
 """Zeroed to flush the last-level cache: 256 MB on MI300, where HIP reports only the L2 of one XCD."""
 
 
 class Stopwatch:
-    """Times what is given to a stream between two events."""
+    """Times what is given to a stream between two events. given_at: when the last work had been given to it, in seconds
+    of time.perf_counter."""
 
     def __init__(self, device: hip.Device, stream: hip.Stream) -> None:
         self.stream = stream
+        self.given_at = 0.0
         self._start = device.event()
         self._stop = device.event()
 
@@ -46,6 +53,7 @@ class Stopwatch:
         self._start.record(self.stream)
         work(self.stream)
         self._stop.record(self.stream)
+        self.given_at = time.perf_counter()
         self._stop.synchronize()
         return hip.elapsed_us(self._start, self._stop)
 
@@ -70,6 +78,18 @@ def next_launches(launches: int, lasting_us: float) -> int:
     return min(MAX_LAUNCHES, math.ceil(1.2 * launches * ENOUGH_US / lasting_us))
 
 
+def long_graph(device: hip.Device, stopwatch: Stopwatch, work: Work) -> tuple[hip.Graph, int]:
+    """A graph of `work` whose replay lasts long enough, and how many times the work is in it."""
+    launches, graph = 1, device.capture(stopwatch.stream, work)
+    for _ in range(ADAPTING_ROUNDS):
+        wanted = next_launches(launches, stopwatch.settled_us(graph.launch))
+        if wanted <= launches:
+            break
+        graph.destroy()
+        launches, graph = wanted, device.capture(stopwatch.stream, repeated(work, wanted))
+    return graph, launches
+
+
 class GraphTimer:
     """Times replays of graphs that hold a sort many times over: how serving runs it. Close it to free the graphs."""
 
@@ -82,15 +102,11 @@ class GraphTimer:
 
     def sample(self, kernel: KernelName, variant: int) -> float:
         """Microseconds of one sort, from one replay."""
-        if (kernel, variant) not in self._graphs:
-            self._graphs[kernel, variant] = self._adapted(self._works[kernel, variant])
-        return self._replay_us(kernel, variant)
+        return self._replay_us((kernel, variant), self._works[kernel, variant])
 
     def sentinel(self) -> float:
         """Microseconds of one sentinel, from one replay."""
-        if "sentinel" not in self._graphs:
-            self._graphs["sentinel"] = self._adapted(self._sentinel)
-        return self._replay_us("sentinel")
+        return self._replay_us("sentinel", self._sentinel)
 
     def close(self) -> None:
         """Frees the graphs."""
@@ -98,27 +114,56 @@ class GraphTimer:
             graph.destroy()
         self._graphs.clear()
 
-    def _replay_us(self, *key: object) -> float:
-        graph, launches = self._graphs[key if len(key) > 1 else key[0]]
+    def _replay_us(self, key: object, work: Work) -> float:
+        if key not in self._graphs:
+            self._graphs[key] = long_graph(self._device, self._stopwatch, work)
+        graph, launches = self._graphs[key]
         return self._stopwatch.elapsed_us(graph.launch) / launches
 
-    def _adapted(self, work: Work) -> tuple[hip.Graph, int]:
-        """A graph whose replay lasts long enough, and the sorts in it."""
-        launches, graph = 1, self._captured(work, 1)
-        for _ in range(ADAPTING_ROUNDS):
-            wanted = next_launches(launches, self._stopwatch.settled_us(graph.launch))
-            if wanted <= launches:
-                break
-            graph.destroy()
-            launches, graph = wanted, self._captured(work, wanted)
-        return graph, launches
 
-    def _captured(self, work: Work, launches: int) -> hip.Graph:
-        return self._device.capture(self._stopwatch.stream, repeated(work, launches))
+class Backlog:
+    """Keeps the device busy until a whole sample is queued behind it.
+
+    Otherwise every launch finds an idle device, and what passes between two events is the time that the host needs to
+    launch. one: gives a stream work of at least lasts_us microseconds.
+    """
+
+    def __init__(self, one: Work, lasts_us: float, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._one = one
+        self._lasts_us = lasts_us
+        self._clock = clock
+        self._length = 1
+
+    def elapsed_us(self, stopwatch: Stopwatch, work: Work, before: Work) -> float:
+        """Device time of `work`, which was queued before any of it could run, behind `before`.
+
+        The backlog grows when it was too short twice in a row; once may be a hiccup. Raises TimingError.
+        """
+        for attempt in itertools.count(1):
+            started = self._clock()
+            repeated(self._one, self._length)(stopwatch.stream)
+            before(stopwatch.stream)
+            elapsed_us = stopwatch.elapsed_us(work)
+            if (stopwatch.given_at - started) * 1e6 < self._length * self._lasts_us:
+                return elapsed_us
+            if attempt > 1 and self._length == MAX_BACKLOG:
+                break
+            self._length *= 1 if attempt == 1 else 2
+        raise TimingError(
+            f"launching one sample took longer than {self._length * self._lasts_us:.0f} us several times over; "
+            "the host is too busy to time eager launches"
+        )
+
+
+def nothing(_stream: hip.Stream) -> None:
+    """Gives nothing to the stream."""
 
 
 class EagerTimer:
-    """Times sorts launched one by one. With `flush` the last-level cache is cold before each."""
+    """Times sorts launched one by one by a host that runs ahead. With `flush` the last-level cache is cold before each.
+
+    Close it to free its backlog.
+    """
 
     def __init__(
         self,
@@ -133,27 +178,43 @@ class EagerTimer:
         self._sentinel = sentinel
         self._flush = flush
         self._launches: dict[object, int] = {}
+        self._filler: hip.Graph | None = None
+        self._backlog: Backlog | None = None
+        if device.properties.runtime != "host":  # where a launch has run before the call returns
+            self._filler, _ = long_graph(device, self._stopwatch, sentinel)
+            self._backlog = Backlog(self._filler.launch, self._stopwatch.elapsed_us(self._filler.launch))
 
     def sample(self, kernel: KernelName, variant: int) -> float:
         """Microseconds of one sort."""
         work = self._works[kernel, variant]
         if self._flush is None:
             return self._repeated_us((kernel, variant), work)
-        self._stopwatch.stream.memset(self._flush, 0, self._flush.nbytes)
-        return self._stopwatch.elapsed_us(work)
+        return self._elapsed_us(work, before=self._empty_the_cache)
 
     def sentinel(self) -> float:
         """Microseconds of one sentinel."""
         return self._repeated_us("sentinel", self._sentinel)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Frees the backlog."""
+        if self._filler is not None:
+            self._filler.destroy()
 
     def _repeated_us(self, key: object, work: Work) -> float:
         if key not in self._launches:
             self._launches[key] = self._adapted(work)
         launches = self._launches[key]
-        return self._stopwatch.elapsed_us(repeated(work, launches)) / launches
+        return self._elapsed_us(repeated(work, launches)) / launches
+
+    def _elapsed_us(self, work: Work, before: Work = nothing) -> float:
+        if self._backlog is not None:
+            return self._backlog.elapsed_us(self._stopwatch, work, before)
+        before(self._stopwatch.stream)
+        return self._stopwatch.elapsed_us(work)
+
+    def _empty_the_cache(self, stream: hip.Stream) -> None:
+        assert self._flush is not None
+        stream.memset(self._flush, 0, self._flush.nbytes)
 
     def _adapted(self, work: Work) -> int:
         launches = 1
