@@ -2,13 +2,16 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from moesort_tune import shipped
 from moesort_tune.device import hip
 from moesort_tune.sorting.planned_sort import PlannedSort
+from moesort_tune.sorting.torch_device import reset
 
 
 @pytest.fixture(scope="session")
@@ -38,3 +41,14 @@ def checked_tensors(torch_device: torch.device, monkeypatch: pytest.MonkeyPatch)
     yield
     for pointer in known:
         hip.checked("hipHostUnregister", pointer)
+
+
+@pytest.fixture
+def no_table(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No table but those that a test names, whatever ships for the attached device."""
+    folder: Path = tmp_path_factory.mktemp("shipped")
+    monkeypatch.delenv("MOESORT_TUNE_TABLE", raising=False)
+    monkeypatch.setattr(shipped, "tables_folder", lambda: folder)
+    reset()
+    yield
+    reset()

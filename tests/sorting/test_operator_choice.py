@@ -1,6 +1,5 @@
 """Which kernel the operator runs, and with what workspace."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,7 +7,7 @@ import torch
 
 from moesort_tune.sorting.kernels import SortingKernels
 from moesort_tune.sorting.operator import moe_sorting
-from moesort_tune.sorting.torch_device import NotReadyError, refuse_under_capture, reset, sorting_device
+from moesort_tune.sorting.torch_device import NotReadyError, refuse_under_capture, sorting_device
 from tests.sorting import cases
 from tests.sorting.operator_tables import Launches, table_for
 from tests.sorting.torch_cases import arguments_of
@@ -24,20 +23,12 @@ def launches(checked_tensors: None, monkeypatch: pytest.MonkeyPatch) -> Launches
     return Launches(monkeypatch)
 
 
-@pytest.fixture
-def fresh_runtime() -> Iterator[None]:
-    """Makes the process look at environment and tables anew, before and after."""
-    reset()
-    yield
-    reset()
-
-
 def sort(tokens: int, device: torch.device, **options: object) -> None:
     """One sort with 128 experts and topk 4."""
     moe_sorting(**arguments_of(cases.uniform(tokens, 4, 128), device), **options)  # type: ignore[arg-type]
 
 
-@pytest.mark.usefixtures("fresh_runtime")
+@pytest.mark.usefixtures("no_table")
 def test_table_of_the_environment_decides(
     torch_device: torch.device,
     kernels: SortingKernels,

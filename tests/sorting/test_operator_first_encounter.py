@@ -31,7 +31,7 @@ from tests.sorting.operator_tables import Launches, table_for
 from tests.sorting.torch_cases import arguments_of, sort_and_check
 from tests.tables import examples
 
-pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("checked_tensors", "nothing_learned")]
+pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("checked_tensors", "nothing_learned", "no_table")]
 
 MEASURE: dict[str, Any] = {"on_miss": "measure"}
 KEY = ShapeKey(tokens=8, num_experts=64, topk=4)

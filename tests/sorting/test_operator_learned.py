@@ -107,7 +107,7 @@ def test_table_of_another_architecture_is_refused(remember: Any, tmp_path: Path)
         moesort_tune.save(path)
 
 
-@pytest.mark.usefixtures("checked_tensors")
+@pytest.mark.usefixtures("checked_tensors", "no_table")
 def test_measured_calls_can_be_saved(
     torch_device: torch.device, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -49,7 +49,7 @@ def test_compiled_function_sorts_at_every_size(torch_device: torch.device) -> No
         case = cases.uniform(tokens, 4, 32)
         arguments = arguments_of(case, torch_device)
         result = compiled(arguments["topk_ids"], arguments["topk_weights"])
-        check(result._replace(sorted_weights=result.sorted_weights / 2), case)
+        check(_with_weights(result, result.sorted_weights / 2), case)
 
 
 def test_profiler_sees_the_operator(torch_device: torch.device) -> None:
@@ -71,7 +71,12 @@ def test_operator_in_the_dispatcher_sorts_too(torch_device: torch.device, policy
 
 def _doubled(topk_ids: torch.Tensor, topk_weights: torch.Tensor) -> SortedTokens:
     result = moe_sorting(topk_ids, topk_weights, 32, model_dim=8)
-    return result._replace(sorted_weights=result.sorted_weights * 2)
+    return _with_weights(result, result.sorted_weights * 2)
+
+
+def _with_weights(result: SortedTokens, weights: torch.Tensor) -> SortedTokens:
+    """Other weights; torch 2.11 cannot compile a named tuple's own `_replace`."""
+    return SortedTokens(result.sorted_token_ids, weights, *result[2:])
 
 
 def _described(result: SortedTokens) -> list[tuple[torch.Size, torch.dtype] | None]:
