@@ -51,8 +51,9 @@ format: $(VENV)/.dev ## format Python and C++
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $(C_SOURCES)
 
-bench: $(VENV)/.runtime ## print what loading a table and one decision cost
+bench: $(VENV)/.dev ## print what loading a table, one decision, and one call of the operator cost the host
 	$(BIN)/python scripts/bench.py
+	$(BIN)/python scripts/bench_operator.py
 
 bench-gpu: $(VENV)/.runtime ## print, on the attached GPU, floors and both kernels over the grid of shapes
 	$(BIN)/python scripts/bench_gpu.py

@@ -30,6 +30,15 @@ def module(name: str) -> ModuleType:
     return importlib.import_module(f"{root()}.{name}")
 
 
+def launch_types() -> tuple[Any, Any]:
+    """hip-python's types of a launch's last two arguments, kernelParams and extra; both have `fromObj`.
+
+    A launch makes them of whatever else it is given, at each call and for 1 us each. Raises BindingsError.
+    """
+    types = module("util.types" if root() == "rocm.bindings" else "_util.types")
+    return types.ListOfPointer, module("_hip_helpers").HipModuleLaunchKernel_extra
+
+
 def pin(hip: str, hiprtc: str) -> None:
     """Makes hip-python open these files at its first call. Raises BindingsError."""
     if root() == "hip":

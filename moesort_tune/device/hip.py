@@ -23,6 +23,9 @@ Scalar = TypeVar("Scalar", bound=np.generic)
 
 HIP_SUCCESS = 0
 
+_CAPTURING = 1
+"""hipStreamCaptureStatusActive."""
+
 
 class HipError(remedies.DeviceError):
     """A HIP call failed. call: its name; code: hipError_t or hiprtcResult; name: the code's name."""
@@ -240,6 +243,18 @@ class Stream:
         checked("hipMemsetAsync", buffer.pointer, byte, nbytes, self.handle)
 
 
+class BorrowedStream(Stream):
+    """A stream that someone else made and keeps, known by its handle; 0 is the default stream."""
+
+    def __init__(self, handle: int) -> None:
+        # As hip-python's own type: it would make one at each call otherwise.
+        self.handle = _hip().ihipStream_t.fromObj(handle)
+
+    def is_capturing(self) -> bool:
+        """Whether what is given to the stream is recorded into a graph instead of being run."""
+        return int(checked("hipStreamIsCapturing", self.handle)) == _CAPTURING
+
+
 class Event:
     """A point in a stream whose time can be read."""
 
@@ -281,20 +296,26 @@ class PreparedLaunch:
         self.block = block
         self.lds_bytes = lds_bytes
         self.arguments = type(arguments).from_buffer_copy(arguments)
-        self._parameters = (ctypes.c_void_p * 1)(ctypes.addressof(self.arguments))
+
+    @functools.cached_property
+    def _launch(self) -> Callable[[object], tuple[Any]]:
+        """hipModuleLaunchKernel with all that it takes but the stream, looked up and converted once."""
+        parameters, extra = bindings.launch_types()
+        # hip-python keeps the array's address alone, and the array that of the arguments.
+        self._pointers = (ctypes.c_void_p * 1)(ctypes.addressof(self.arguments))
+        behind = parameters.fromObj(ctypes.addressof(self._pointers)), extra.fromObj(None)
+        before = self.kernel.handle, self.grid, 1, 1, self.block, 1, 1, self.lds_bytes
+        call = _hip().hipModuleLaunchKernel
+        return lambda stream: call(*before, stream, *behind)
 
     def launch(self, stream: Stream) -> None:
         """Gives the launch to `stream`. Raises HipError where it is refused."""
-        checked(
-            "hipModuleLaunchKernel",
-            self.kernel.handle,
-            *(self.grid, 1, 1),
-            *(self.block, 1, 1),
-            self.lds_bytes,
-            stream.handle,
-            self._parameters,
-            None,
-        )
+        try:
+            (code,) = self._launch(stream.handle)
+        except (RuntimeError, AttributeError) as error:
+            raise _missing_call("hipModuleLaunchKernel", error) from error
+        if code:
+            raise _failed_call("hipModuleLaunchKernel", int(code), code.name)
 
 
 class Module:

@@ -8,37 +8,28 @@ import torch
 
 from moesort_tune.device import hip
 
-_CAPTURING = 1
-"""hipStreamCaptureStatusActive."""
-
-
-class BorrowedStream(hip.Stream):
-    """A stream that someone else made and keeps, known by its handle; 0 is the default stream."""
-
-    def __init__(self, handle: int) -> None:
-        self.handle = handle
-
-    def is_capturing(self) -> bool:
-        """Whether what is given to the stream is recorded into a graph instead of being run."""
-        return int(hip.checked("hipStreamIsCapturing", self.handle)) == _CAPTURING
-
 
 class _Chosen(threading.local):
     """What `using` says in this thread. kept: see `using`."""
 
-    host: BorrowedStream = BorrowedStream(0)
+    host: int = 0
     kept: list[torch.Tensor] | None = None
 
 
 _chosen = _Chosen()
 
 
-def current(device: torch.device) -> BorrowedStream:
+_borrowed: dict[int, hip.BorrowedStream] = {}
+
+
+def current(device: torch.device) -> hip.BorrowedStream:
     """The stream that work on tensors of `device` goes to in this thread."""
-    if device.type == "cpu":
-        return _chosen.host
     # What torch.cuda.current_stream(device).cuda_stream is, without an object for it, which costs 2 us.
-    return BorrowedStream(torch._C._cuda_getCurrentRawStream(device.index))
+    handle = _chosen.host if device.type == "cpu" else torch._C._cuda_getCurrentRawStream(device.index)
+    known = _borrowed.get(handle)
+    if known is None:
+        known = _borrowed[handle] = hip.BorrowedStream(handle)
+    return known
 
 
 @contextmanager
@@ -54,7 +45,7 @@ def using(stream: hip.Stream, device: torch.device) -> Iterator[list[torch.Tenso
     _chosen.kept = kept
     try:
         if device.type == "cpu":
-            _chosen.host = BorrowedStream(handle)
+            _chosen.host = handle
             yield kept
         else:
             with torch.cuda.stream(torch.cuda.ExternalStream(handle, device=device)):

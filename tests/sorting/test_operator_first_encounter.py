@@ -85,7 +85,7 @@ def timed(oneshot_us: float, multiphase_us: float) -> FirstEncounters:
 
 
 def stream() -> hip.Stream:
-    return torch_streams.BorrowedStream(0)
+    return hip.BorrowedStream(0)
 
 
 @pytest.mark.parametrize(
