@@ -10,6 +10,7 @@ from rich.console import Console
 from moesort_tune.cli.parameters import Parameter
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.tuning.jobs import POINT_LIMIT_SECONDS
+from moesort_tune.tuning.shape import Shape
 from moesort_tune.tuning.verify import OTHER_SETTINGS, Question, SettingReport
 from moesort_tune.tuning.verify_job import VerifyJob, VerifyResult, run_verification
 
@@ -64,6 +65,9 @@ def verify(fail_above: float | None, as_json: bool, point_limit: float, **option
     job = VerifyJob(point_limit_s=point_limit, **options)
     result = run_verification(job, LineListener(Console(stderr=True)))
     click.echo(json.dumps(as_data(result), indent=2) if as_json else as_text(result))
+    if result.failed:
+        shapes = ", ".join(map(str, result.failed))
+        raise MoesortTuneError(f"not everything could be measured: the kernels crashed or did not end for {shapes}")
     fault = None if fail_above is None else result.fault(fail_above)
     if fault is not None:
         raise MoesortTuneError(f"{fault}, above the limit of {fail_above}")
@@ -84,6 +88,10 @@ class LineListener:
         if self._console.is_terminal:
             text = f"  {question.shape}, {question.tokens} tokens"
             self._console.print(f"{text:<40}", end="\r", markup=False, highlight=False)
+
+    def failed(self, shape: Shape, reason: str) -> None:
+        """A shape is left out from here on."""
+        self._console.print(f"{shape} is left out: {reason}", markup=False, highlight=False, soft_wrap=True)
 
 
 def as_text(result: VerifyResult) -> str:
@@ -111,6 +119,7 @@ def as_data(result: VerifyResult) -> dict[str, object]:
         "compute_units": result.facts.compute_units,
         "revision": result.facts.revision,
         "reports": [report_as_data(report) for report in result.reports],
+        "failed": {str(shape): reason for shape, reason in result.failed.items()},
     }
 
 

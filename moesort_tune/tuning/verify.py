@@ -15,6 +15,7 @@ from moesort_tune.tuning.search import TokenRange
 from moesort_tune.tuning.settings import Settings
 from moesort_tune.tuning.shape import Shape
 from moesort_tune.tuning.stopping import StoppingRule
+from moesort_tune.tuning.worker import WorkerLostError
 
 EP_RANKS: Final = 4
 """Ranks of the expert-parallel setting; every preset has more experts."""
@@ -62,6 +63,9 @@ class Listener(Protocol):
 
     def at(self, question: Question) -> None:
         """A point begins."""
+
+    def failed(self, shape: Shape, reason: str) -> None:
+        """A shape is left out from here on."""
 
 
 def swept_settings(entry: Entry, seed: int) -> Settings:
@@ -140,7 +144,10 @@ def _swept_range(row: Row) -> TokenRange:
 
 
 class Verification:
-    """Measures the questions under each setting and compares the ways to choose."""
+    """Measures the questions under each setting and compares the ways to choose.
+
+    failed: shapes whose kernels crashed or never ended, with the reason; none of their points is measured any more.
+    """
 
     def __init__(
         self,
@@ -154,12 +161,15 @@ class Verification:
         self._choose = choose
         self._rule = rule
         self._listener = listener
+        self.failed: dict[Shape, str] = {}
 
-    def report(self, setting: str, settings: Settings, questions: Sequence[Question]) -> SettingReport:
-        """Raises WorkerRefusedError for a wrong kernel and WorkerLostError for one that never ends."""
+    def report(self, setting: str, settings: Settings, questions: Sequence[Question]) -> SettingReport | None:
+        """None where no point is left to measure. Raises WorkerRefusedError for a wrong kernel."""
         usable = [question for question in questions if settings.ep <= question.shape.num_experts]
         self._listener.setting(setting, len(usable))
-        points = [self._measured(question, settings) for question in usable]
+        points = [point for question in usable if (point := self._measured_if_possible(question, settings))]
+        if not points:
+            return None
         constant = best_constant(points)
         return SettingReport(
             setting=setting,
@@ -171,6 +181,16 @@ class Verification:
 
     def _by_table(self, point: MeasuredChoice) -> KernelName:
         return self._choose(point.shape, point.tokens)
+
+    def _measured_if_possible(self, question: Question, settings: Settings) -> MeasuredChoice | None:
+        if question.shape in self.failed:
+            return None
+        try:
+            return self._measured(question, settings)
+        except WorkerLostError as error:
+            self.failed[question.shape] = str(error)
+            self._listener.failed(question.shape, str(error))
+            return None
 
     def _measured(self, question: Question, settings: Settings) -> MeasuredChoice:
         self._listener.at(question)

@@ -57,10 +57,14 @@ class VerifyJob:
 
 @dataclass(frozen=True)
 class VerifyResult:
-    """The device, and a report for each setting, those under the sweep's own settings first."""
+    """The device, and a report for each setting, those under the sweep's own settings first.
+
+    failed: shapes that are not in all of the reports, since their kernels crashed or never ended, with the reason.
+    """
 
     facts: DeviceFacts
     reports: list[SettingReport]
+    failed: dict[Shape, str]
 
     def fault(self, limit: float) -> str | None:
         """What exceeds `limit`: the worst settled regret of shapes with a row, or the mean of those without."""
@@ -86,18 +90,21 @@ def run_verification(job: VerifyJob, listener: Listener) -> VerifyResult:
             listener=listener,
         )
         base = swept_settings(entry, job.seed)
-        return VerifyResult(worker.facts, _reports(verification, settings_named(job.settings, base), questions))
+        reports = _reports(verification, settings_named(job.settings, base), questions)
+        return VerifyResult(worker.facts, reports, verification.failed)
 
 
 def _reports(
     verification: Verification, settings: dict[str, Settings], questions: list[Question]
 ) -> list[SettingReport]:
     own = [question for question in questions if question.swept]
-    asked = {AS_SWEPT: own, OTHER_SHAPES: [question for question in questions if not question.swept]}
+    unknown = [question for question in questions if not question.swept]
     base = settings[AS_SWEPT]
-    reports = [verification.report(name, base, some) for name, some in asked.items() if some]
-    others = {name: one for name, one in settings.items() if name != AS_SWEPT}
-    return reports + [verification.report(name, one, own[::2]) for name, one in others.items()]
+    asked = [(AS_SWEPT, base, own)]
+    asked += [(OTHER_SHAPES, base, unknown)] if unknown else []
+    asked += [(name, one, own[::2]) for name, one in settings.items() if name != AS_SWEPT]
+    reports = [verification.report(*one) for one in asked]
+    return [report for report in reports if report is not None]
 
 
 def _dispatcher(job: VerifyJob, facts: DeviceFacts) -> tuple[runtime.Dispatcher, Entry]:

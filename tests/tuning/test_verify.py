@@ -1,7 +1,9 @@
 """Verification measures what the sweep did not."""
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 
 from moesort_tune.sorting.problem import KernelName
 from moesort_tune.tables.schema import Evidence, Row
+from moesort_tune.tuning.messages import MeasureRequest
 from moesort_tune.tuning.search import TokenRange
 from moesort_tune.tuning.settings import Settings
 from moesort_tune.tuning.shape import Shape
@@ -18,12 +21,14 @@ from moesort_tune.tuning.verify import (
     AS_SWEPT,
     OTHER_SETTINGS,
     Question,
+    SettingReport,
     Verification,
     choose_questions,
     draw_tokens,
     settings_named,
     shapes_between,
 )
+from moesort_tune.tuning.worker import WorkerLostError
 from tests.tuning.fakes import FakeWorker
 
 ROWS = [
@@ -37,6 +42,7 @@ class Names:
     """A listener that keeps what it hears."""
 
     settings: list[tuple[str, int]] = field(default_factory=list)
+    left_out: list[Shape] = field(default_factory=list)
 
     def setting(self, name: str, points: int) -> None:
         """Keeps it."""
@@ -44,6 +50,11 @@ class Names:
 
     def at(self, question: Question) -> None:
         """Ignored."""
+
+    def failed(self, shape: Shape, reason: str) -> None:
+        """Keeps the shape."""
+        del reason
+        self.left_out.append(shape)
 
 
 def test_questions_avoid_what_was_measured() -> None:
@@ -96,9 +107,9 @@ def test_unknown_setting_is_answered_with_the_list() -> None:
         settings_named(["unit_size=17"], Settings())
 
 
-def verification(switch: int) -> tuple[Verification, Names]:
+def verification(switch: int, before: Callable[[Any], None] = lambda _: None) -> tuple[Verification, Names]:
     """Kernels that cross at 40 tokens under a choice that switches at `switch`."""
-    worker = FakeWorker(lambda _, tokens: 2 + 0.1 * tokens, lambda _, __: 6.0)
+    worker = FakeWorker(lambda _, tokens: 2 + 0.1 * tokens, lambda _, __: 6.0, before=before)
     names = Names()
 
     def choose(_: Shape, tokens: int) -> KernelName:
@@ -110,9 +121,16 @@ def verification(switch: int) -> tuple[Verification, Names]:
 QUESTIONS = [Question(Shape(8, 2), tokens, True) for tokens in (5, 20, 39, 60, 140)]
 
 
+def report_of(switch: int) -> SettingReport:
+    """The report on QUESTIONS."""
+    report = verification(switch)[0].report(AS_SWEPT, Settings(), QUESTIONS)
+    assert report is not None
+    return report
+
+
 def test_right_table_has_no_regret() -> None:
     """Choices at the true crossing cost nothing, and a constant does as well for one shape."""
-    report = verification(40)[0].report(AS_SWEPT, Settings(), QUESTIONS)
+    report = report_of(40)
     assert report.regrets["table"].worst == pytest.approx(1.0)
     assert report.regrets["always oneshot"].worst == pytest.approx(16 / 6)
     assert report.as_good
@@ -121,9 +139,26 @@ def test_right_table_has_no_regret() -> None:
 
 def test_wrong_table_is_found_out() -> None:
     """A table whose switch is at the wrong place shows its regret and where."""
-    report = verification(100)[0].report(AS_SWEPT, Settings(), QUESTIONS)
+    report = report_of(100)
     assert report.regrets["table"].worst_settled == pytest.approx(8 / 6)
     assert report.regrets["table"].worst_at.tokens == 60
+
+
+def test_shape_whose_kernels_crash_is_left_out_and_the_rest_goes_on() -> None:
+    """Protects what was measured: a crash costs its shape, once, and the reports say nothing of it but that."""
+
+    def crash(request: MeasureRequest) -> None:
+        if request.shape == Shape(64, 6):
+            raise WorkerLostError("the process that runs the kernels died with SIGSEGV")
+
+    check, names = verification(40, crash)
+    crashing = [Question(Shape(64, 6), tokens, True) for tokens in (9, 10)]
+    report = check.report(AS_SWEPT, Settings(), [*crashing, *QUESTIONS])
+    assert report is not None
+    assert {point.shape for point in report.points} == {Shape(8, 2)}
+    assert names.left_out == [Shape(64, 6)]
+    assert "SIGSEGV" in check.failed[Shape(64, 6)]
+    assert check.report("cold", Settings(), crashing) is None
 
 
 def test_expert_parallelism_skips_shapes_with_too_few_experts() -> None:
