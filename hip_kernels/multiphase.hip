@@ -11,14 +11,6 @@
 #include "layout.h"
 #include "zero.h"
 
-__device__ __forceinline__ bool zeroed_instead(const SortingArguments& arguments) {
-  const uint32_t sorting_workgroups = arguments.sorting_workgroups;
-  if (blockIdx.x < sorting_workgroups) return false;
-  zero_share(arguments.moe_buf, arguments.moe_buf_bytes, blockIdx.x - sorting_workgroups,
-             gridDim.x - sorting_workgroups);
-  return true;
-}
-
 // This workgroup's rows: empty for one without a chunk.
 __device__ __forceinline__ Rows own_chunk(const SortingArguments& arguments) {
   const uint32_t rows = arguments.rows;

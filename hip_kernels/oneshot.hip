@@ -13,18 +13,13 @@
 
 template <uint32_t kBatch>
 __device__ __forceinline__ void sort_in_one_launch(const SortingArguments& arguments) {
-  const uint32_t sorting_workgroups = arguments.sorting_workgroups;
-  if (blockIdx.x >= sorting_workgroups) {
-    zero_share(arguments.moe_buf, arguments.moe_buf_bytes, blockIdx.x - sorting_workgroups,
-               gridDim.x - sorting_workgroups);
-    return;
-  }
+  if (zeroed_instead(arguments)) return;
   HIP_DYNAMIC_SHARED(uint32_t, memory);
   const uint32_t num_experts = arguments.num_experts.divisor;
   const Rows rows = {0, static_cast<uint32_t>(arguments.rows), tokens_to_read(arguments)};
   const uint32_t words = (rows.end + kWordTokens - 1) / kWordTokens;
   const SortingLds lds = map_lds(memory, num_experts, words);
-  const Share share = {blockIdx.x, sorting_workgroups};
+  const Share share = {blockIdx.x, static_cast<uint32_t>(arguments.sorting_workgroups)};
   const Pair first_pair = load_pair(arguments, rows, share.first());
   const bool enabled = expert_is_enabled(arguments);
   const Ids ids = ids_of(arguments, rows);

@@ -1,6 +1,6 @@
 // Zeroing of moe_buf by workgroups that have nothing else to do.
 #pragma once
-#include "platform/platform.h"
+#include "arguments.h"
 
 // Workgroup `worker` of `workers` writes its share of `bytes` zero bytes at `buffer`, whose address and
 // length need no alignment: 16 bytes a thread on the aligned middle, single bytes on the at most 15 before
@@ -23,4 +23,13 @@ __device__ __forceinline__ void zero_share(void* buffer, unsigned long long byte
   if (worker != 0) return;
   if (threadIdx.x < head) begin[threadIdx.x] = 0;
   if (threadIdx.x < tail) begin[bytes - tail + threadIdx.x] = 0;
+}
+
+// Workgroups behind the sorting ones zero their share of moe_buf; the others are told to sort.
+__device__ __forceinline__ bool zeroed_instead(const SortingArguments& arguments) {
+  const uint32_t sorting_workgroups = arguments.sorting_workgroups;
+  if (blockIdx.x < sorting_workgroups) return false;
+  zero_share(arguments.moe_buf, arguments.moe_buf_bytes, blockIdx.x - sorting_workgroups,
+             gridDim.x - sorting_workgroups);
+  return true;
 }
