@@ -18,9 +18,9 @@ struct SortingLds {
   uint32_t* next_row;      // [num_experts] row of the expert's first token of this pass; kNoRow if masked
   uint32_t* padding_row;   // [num_experts] row behind the expert's last token
   uint32_t* end_row;       // [num_experts] row behind the expert's last tile
-  uint32_t* chunk_sums;    // multiphase: [2, chunk_groups, num_experts] with many chunks
+  uint32_t* chunk_sums;    // multiphase: [2, chunk_groups, num_experts], but not for Tokens::kWord
   uint16_t* local_ids;     // [num_experts] the expert's place among the enabled ones
-  uint16_t* bits_before;   // [words, num_experts] bits in the words below this one
+  uint16_t* bits_before;   // [words, num_experts] bits in the words below this one; not for Tokens::kWord
 };
 
 // LDS is cleared 16 bytes at a time, so the bits begin and end on such a border.
@@ -49,6 +49,25 @@ __device__ __forceinline__ uint32_t divide(uint32_t n, const Divisor& by) {
   return __umulhi(2 * n, by.multiplier) >> by.shift;
 }
 
+// How many tokens a variant is compiled for.
+enum class Tokens {
+  kWord,  // as kFew, and the bits of a workgroup's tokens are one word for each expert
+  kFew,   // a workgroup has a thread for each of its (token, slot) pairs
+  kMany,  // any number
+};
+
+// array[index]. AMD GPUs add a 32-bit offset to a scalar address for nothing, and need several instructions to make an
+// address of 64 bits, which only arrays of 2^32 bytes and more need. Below kMany there are none: the sorted rows are at
+// most 2^10 pairs of each of 8 chunks, and less than 2^10 rows of padding for each of 2^10 experts. (multiphase's first
+// launch has more chunks with kFew, and then writes its workspace alone: at most 2^19 x 2^10 words and as many counts.)
+template <Tokens kTokens, typename Element>
+__device__ __forceinline__ Element& at(Element* array, uint32_t index) {
+  if constexpr (kTokens == Tokens::kMany) return array[index];
+  const char* const bytes = reinterpret_cast<const char*>(array);
+  const uint32_t offset = index * static_cast<uint32_t>(sizeof(Element));
+  return *reinterpret_cast<Element*>(const_cast<char*>(bytes + offset));
+}
+
 // A workgroup's place among those that share a piece of work.
 struct Share {
   uint32_t worker;
@@ -75,9 +94,10 @@ __device__ __forceinline__ uint32_t tokens_to_read(const SortingArguments& argum
 }
 
 // Thread e answers for expert e; the threads past the last expert answer for one that is off.
+template <Tokens kTokens>
 __device__ __forceinline__ bool expert_is_enabled(const SortingArguments& arguments) {
   if (threadIdx.x >= arguments.num_experts.divisor) return false;
-  return arguments.local_expert_mask == nullptr || arguments.local_expert_mask[threadIdx.x] != 0;
+  return arguments.local_expert_mask == nullptr || at<kTokens>(arguments.local_expert_mask, threadIdx.x) != 0;
 }
 
 __device__ __forceinline__ void clear_bits(const SortingLds& lds, uint32_t num_experts, uint32_t words) {
@@ -107,21 +127,21 @@ struct IdBatch {
   uint32_t experts[kBatch];
 };
 
-template <uint32_t kBatch>
+template <Tokens kTokens, uint32_t kBatch>
 __device__ __forceinline__ IdBatch<kBatch> load_ids(const Ids& ids, uint32_t first) {
   IdBatch<kBatch> batch;
   batch.first = first;
 #pragma unroll
   for (uint32_t i = 0; i < kBatch; ++i) {
     const uint32_t pair = first + i * blockDim.x;
-    batch.experts[i] = pair < ids.pairs ? ids.first[pair] : kNoExpert;
+    batch.experts[i] = pair < ids.pairs ? at<kTokens>(ids.first, pair) : kNoExpert;
   }
   return batch;
 }
 
 // Sets the bits of the tokens of `ids`, counted from their first; `batch` holds this thread's first ids. Ids outside
 // the experts are dropped here, those of masked experts in place_experts.
-template <uint32_t kBatch>
+template <Tokens kTokens, uint32_t kBatch>
 __device__ __forceinline__ void mark_tokens(const SortingArguments& arguments, const SortingLds& lds, const Ids& ids,
                                             IdBatch<kBatch> batch) {
   const uint32_t num_experts = arguments.num_experts.divisor;
@@ -131,11 +151,12 @@ __device__ __forceinline__ void mark_tokens(const SortingArguments& arguments, c
     for (uint32_t i = 0; i < kBatch; ++i) {
       if (batch.experts[i] >= num_experts) continue;
       const uint32_t token = divide(batch.first + i * blockDim.x, arguments.topk);
-      atomicOr(&lds.bits[token / kWordTokens * num_experts + batch.experts[i]], 1u << token % kWordTokens);
+      const uint32_t word = kTokens == Tokens::kWord ? 0 : token / kWordTokens;
+      atomicOr(&lds.bits[word * num_experts + batch.experts[i]], 1u << token % kWordTokens);
     }
     const uint32_t next = batch.first + kBatch * blockDim.x;
-    if (next >= ids.pairs) return;
-    batch = load_ids<kBatch>(ids, next);
+    if (kTokens != Tokens::kMany || next >= ids.pairs) return;
+    batch = load_ids<kTokens, kBatch>(ids, next);
   }
 }
 
@@ -206,63 +227,69 @@ struct Pair {
 };
 
 // Loading early hides the latency behind the counting.
+template <Tokens kTokens>
 __device__ __forceinline__ Pair load_pair(const SortingArguments& arguments, const Rows& rows, uint32_t place) {
   Pair pair = {place, kNoExpert, 0.0f};
   const uint32_t topk = arguments.topk.divisor;
   if (place + rows.first * topk >= smaller(rows.end, rows.tokens) * topk) return pair;
-  pair.expert = arguments.topk_ids[rows.first * topk + place];
-  pair.weight = arguments.topk_weights[rows.first * topk + place];
+  pair.expert = at<kTokens>(arguments.topk_ids, rows.first * topk + place);
+  pair.weight = at<kTokens>(arguments.topk_weights, rows.first * topk + place);
   return pair;
 }
 
 // Row of `token` (counted from the first marked one) in `expert`'s tiles, or kNoRow.
+template <Tokens kTokens>
 __device__ __forceinline__ uint32_t row_of(const SortingLds& lds, uint32_t num_experts, uint32_t token,
                                            uint32_t expert) {
   if (expert >= num_experts) return kNoRow;
-  const uint32_t index = token / kWordTokens * num_experts + expert;
+  constexpr bool kOneWord = kTokens == Tokens::kWord;
+  const uint32_t index = kOneWord ? expert : token / kWordTokens * num_experts + expert;
   const uint32_t next_row = lds.next_row[expert];
   const uint32_t bits_below = lds.bits[index] & ((1u << token % kWordTokens) - 1);
-  const uint32_t row = next_row + lds.bits_before[index] + __popc(bits_below);
+  const uint32_t row = next_row + (kOneWord ? 0 : lds.bits_before[index]) + __popc(bits_below);
   return next_row == kNoRow ? kNoRow : row;
 }
 
 // One (token, slot): its row, and its tile's expert if it is the tile's first. An expert's rows begin with a tile, and
 // every tile begins with a real token, so each tile's expert is written exactly once.
+template <Tokens kTokens>
 __device__ __forceinline__ void write_pair(const SortingArguments& arguments, const SortingLds& lds, const Rows& rows,
                                            const Pair& pair) {
   const uint32_t topk = arguments.topk.divisor;
   const uint32_t token = divide(pair.place, arguments.topk);
-  const uint32_t row = row_of(lds, arguments.num_experts.divisor, token, pair.expert);
+  const uint32_t row = row_of<kTokens>(lds, arguments.num_experts.divisor, token, pair.expert);
   uint32_t local_id = kNoExpert;
   if (row != kNoRow) {
     const uint32_t slot = pair.place - token * topk;
     local_id = lds.local_ids[pair.expert];
-    arguments.sorted_token_ids[row] = (rows.first + token) | slot << 24;
-    arguments.sorted_weights[row] = pair.weight;
-    if (arguments.m_indices != nullptr) arguments.m_indices[row] = rows.first + token;
+    at<kTokens>(arguments.sorted_token_ids, row) = (rows.first + token) | slot << 24;
+    at<kTokens>(arguments.sorted_weights, row) = pair.weight;
+    if (arguments.m_indices != nullptr) at<kTokens>(arguments.m_indices, row) = rows.first + token;
     const uint32_t tile = divide(row, arguments.unit_size);
-    if (tile * arguments.unit_size.divisor == row) arguments.sorted_expert_ids[tile] = local_id;
+    if (tile * arguments.unit_size.divisor == row) at<kTokens>(arguments.sorted_expert_ids, tile) = local_id;
   }
   const uint32_t place = rows.first * topk + pair.place;
-  if (arguments.reverse_sorted != nullptr) arguments.reverse_sorted[place] = row;
-  if (arguments.local_topk_ids != nullptr) arguments.local_topk_ids[place] = local_id;
+  if (arguments.reverse_sorted != nullptr) at<kTokens>(arguments.reverse_sorted, place) = row;
+  if (arguments.local_topk_ids != nullptr) at<kTokens>(arguments.local_topk_ids, place) = local_id;
 }
 
 // Writes what belongs to this worker's share of the pairs of `rows`, whose bits are marked. `pair` is its first one.
+template <Tokens kTokens>
 __device__ __forceinline__ void scatter_pairs(const SortingArguments& arguments, const SortingLds& lds,
                                               const Rows& rows, Pair pair, const Share& share) {
   const uint32_t pairs = (rows.end - rows.first) * arguments.topk.divisor;
   if (pair.place >= pairs) return;
 #pragma unroll 1
   while (true) {
-    write_pair(arguments, lds, rows, pair);
+    write_pair<kTokens>(arguments, lds, rows, pair);
     const uint32_t next = pair.place + share.stride();
-    if (next >= pairs) return;
-    pair = load_pair(arguments, rows, next);
+    if (kTokens != Tokens::kMany || next >= pairs) return;
+    pair = load_pair<kTokens>(arguments, rows, next);
   }
 }
 
 // Fills the rows behind each expert's last token up to the end of its last tile.
+template <Tokens kTokens>
 __device__ __forceinline__ void write_padding(const SortingArguments& arguments, const SortingLds& lds,
                                               const Share& share) {
   const uint32_t unit_size = arguments.unit_size.divisor;
@@ -273,8 +300,8 @@ __device__ __forceinline__ void write_padding(const SortingArguments& arguments,
     const uint32_t expert = divide(i, arguments.unit_size);
     const uint32_t row = lds.padding_row[expert] + (i - expert * unit_size);
     if (row >= lds.end_row[expert]) continue;
-    arguments.sorted_token_ids[row] = padding_id;
-    arguments.sorted_weights[row] = 0.0f;
-    if (arguments.m_indices != nullptr) arguments.m_indices[row] = arguments.rows;
+    at<kTokens>(arguments.sorted_token_ids, row) = padding_id;
+    at<kTokens>(arguments.sorted_weights, row) = 0.0f;
+    if (arguments.m_indices != nullptr) at<kTokens>(arguments.m_indices, row) = arguments.rows;
   }
 }

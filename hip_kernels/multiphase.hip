@@ -3,10 +3,12 @@
 // Inputs and outputs: arguments.h; their meaning, padding included: hip_kernels/README.md.
 // The rows are cut into `chunks` of chunk_tokens, one for each of the first sorting workgroups; a workgroup takes its
 // chunk in passes of pass_tokens, whose bits fit into LDS. Sorting workgroups without a chunk help with the padding.
-// Workspace: [words, num_experts] the bits of all rows, 32 to a word, chunk_tokens / 32 words to a chunk; then
-//        [chunks, num_experts] tokens of each expert in each chunk, 16 bits each, since every workgroup reads them all.
+// Workspace: [words, num_experts] the bits of all rows, 32 to a word, chunk_tokens / 32 words to a chunk; then, if not
+//        for the _word variants, [chunks, num_experts] tokens of each expert in each chunk, 16 bits each, since every
+//        workgroup reads them all.
 // Grid:  sorting_workgroups that sort, then any number that zero moe_buf (each launch its own part of it). Workgroup:
-//        a multiple of the wave size, at least num_experts threads (thread e answers for expert e), at most 1024.
+//        a multiple of the wave size, at least num_experts threads (thread e answers for expert e), at most 1024; below
+//        Tokens::kMany also one for each (token, slot) pair of a chunk.
 // LDS:   SortingLds with pass_tokens / 32 words.
 #include "layout.h"
 #include "zero.h"
@@ -17,6 +19,92 @@ __device__ __forceinline__ Rows own_chunk(const SortingArguments& arguments) {
   const uint32_t first = smaller(blockIdx.x * arguments.chunk_tokens, rows);
   return {first, smaller(first + arguments.chunk_tokens, rows), tokens_to_read(arguments)};
 }
+
+// Words of one expert that a thread loads before it uses the first, so that their latencies overlap.
+constexpr uint32_t kWordsInFlight = 4;
+
+struct WordBatch {
+  uint32_t first;
+  uint32_t bits[kWordsInFlight];
+};
+
+// Few chunks, of one word each: thread e holds all words of expert e, and their popcounts are its counts. `chunks` is
+// one or two times kWordsInFlight; those past the last row have words without bits, so that none is loaded unstored.
+
+// First launch: the words of its chunk.
+__device__ __forceinline__ void count_word(const SortingArguments& arguments) {
+  if (zeroed_instead(arguments)) return;
+  HIP_DYNAMIC_SHARED(uint32_t, memory);
+  const uint32_t num_experts = arguments.num_experts.divisor;
+  const SortingLds lds = map_lds(memory, num_experts, 1);
+  const Ids ids = ids_of(arguments, own_chunk(arguments));
+  const IdBatch<1> own_id = load_ids<Tokens::kWord, 1>(ids, threadIdx.x);
+
+  if (threadIdx.x < num_experts) lds.bits[threadIdx.x] = 0;
+  __syncthreads();  // no bit is set before all are cleared
+  mark_tokens<Tokens::kWord>(arguments, lds, ids, own_id);
+  __syncthreads();  // all bits are set
+  if (threadIdx.x >= num_experts) return;
+  at<Tokens::kWord>(arguments.workspace, blockIdx.x * num_experts + threadIdx.x) = lds.bits[threadIdx.x];
+}
+
+// Thread e: expert e's words from chunk `first` on. The threads past the last expert load its words again.
+__device__ __forceinline__ WordBatch load_chunks(const SortingArguments& arguments, uint32_t first) {
+  const uint32_t num_experts = arguments.num_experts.divisor;
+  const uint32_t expert = smaller(threadIdx.x, num_experts - 1);
+  WordBatch batch;
+  batch.first = first;
+#pragma unroll
+  for (uint32_t i = 0; i < kWordsInFlight; ++i)
+    batch.bits[i] = at<Tokens::kWord>(arguments.workspace, (first + i) * num_experts + expert);
+  return batch;
+}
+
+// What the words of all chunks say of one expert.
+struct ExpertWords {
+  uint32_t own;  // the word of this workgroup's chunk
+  ExpertTokens tokens;
+};
+
+__device__ __forceinline__ void add_words(ExpertWords& expert, const WordBatch& batch) {
+#pragma unroll
+  for (uint32_t i = 0; i < kWordsInFlight; ++i) {
+    if (batch.first + i == blockIdx.x) {
+      expert.own = batch.bits[i];
+      expert.tokens.before = expert.tokens.total;
+    }
+    expert.tokens.total += __popc(batch.bits[i]);
+  }
+}
+
+// Second launch: every workgroup works the layout out from all words, then writes the (token, slot) pairs of its own
+// chunk and its share of the padding.
+__device__ __forceinline__ void scatter_word(const SortingArguments& arguments) {
+  if (zeroed_instead(arguments)) return;
+  HIP_DYNAMIC_SHARED(uint32_t, memory);
+  const uint32_t num_experts = arguments.num_experts.divisor;
+  const SortingLds lds = map_lds(memory, num_experts, 1);
+  const Share share = {blockIdx.x, static_cast<uint32_t>(arguments.sorting_workgroups)};
+  const Share alone = {0, 1};
+  const bool two_batches = arguments.chunks > static_cast<int32_t>(kWordsInFlight);
+  const WordBatch words = load_chunks(arguments, 0);
+  WordBatch more_words = {};
+  if (two_batches) more_words = load_chunks(arguments, kWordsInFlight);
+  const Rows rows = own_chunk(arguments);
+  const Pair pair = load_pair<Tokens::kWord>(arguments, rows, alone.first());
+  const bool enabled = expert_is_enabled<Tokens::kWord>(arguments);
+
+  ExpertWords expert = {0, {0, 0}};
+  add_words(expert, words);
+  if (two_batches) add_words(expert, more_words);
+  if (threadIdx.x < num_experts) lds.bits[threadIdx.x] = expert.own;
+  place_experts(arguments, lds, enabled, expert.tokens, share);
+  __syncthreads();  // the experts have their rows, and the words are in LDS
+  scatter_pairs<Tokens::kWord>(arguments, lds, rows, pair, alone);
+  write_padding<Tokens::kWord>(arguments, lds, share);
+}
+
+// Chunks of any number and size, in passes.
 
 // The part of `chunk` from row `first` on that one pass takes.
 __device__ __forceinline__ Rows pass_of(const SortingArguments& arguments, const Rows& chunk, uint32_t first) {
@@ -40,6 +128,7 @@ __device__ __forceinline__ uint16_t* stored_counts(const SortingArguments& argum
 }
 
 // Thread e: copies expert e's bits of `rows` from LDS to the workspace and counts them.
+template <Tokens kTokens>
 __device__ __forceinline__ uint32_t store_bits(const SortingArguments& arguments, const SortingLds& lds,
                                                const Rows& rows) {
   const uint32_t num_experts = arguments.num_experts.divisor;
@@ -48,71 +137,64 @@ __device__ __forceinline__ uint32_t store_bits(const SortingArguments& arguments
   uint32_t count = 0;
 #pragma unroll 1
   for (uint32_t index = threadIdx.x; index < words_of(rows) * num_experts; index += num_experts) {
-    stored[index] = lds.bits[index];
+    at<kTokens>(stored, index) = lds.bits[index];
     count += __popc(lds.bits[index]);
   }
   return count;
 }
 
-// Expert threadIdx.x's words of `rows`, kBatch of them from word `first` on.
-template <uint32_t kBatch>
-struct WordBatch {
-  uint32_t first;
-  uint32_t bits[kBatch];
-};
-
-template <uint32_t kBatch>
-__device__ __forceinline__ WordBatch<kBatch> load_words(const SortingArguments& arguments, const Rows& rows,
-                                                        uint32_t first) {
+// Expert threadIdx.x's words of `rows` from word `first` on.
+__device__ __forceinline__ WordBatch load_words(const SortingArguments& arguments, const Rows& rows, uint32_t first) {
   const uint32_t num_experts = arguments.num_experts.divisor;
   const uint32_t words = threadIdx.x < num_experts ? words_of(rows) : 0;
   const uint32_t* const stored = stored_bits(arguments, rows) + threadIdx.x;
-  WordBatch<kBatch> batch;
+  WordBatch batch;
   batch.first = first;
 #pragma unroll
-  for (uint32_t i = 0; i < kBatch; ++i) batch.bits[i] = first + i < words ? stored[(first + i) * num_experts] : 0;
+  for (uint32_t i = 0; i < kWordsInFlight; ++i)
+    batch.bits[i] = first + i < words ? stored[(first + i) * num_experts] : 0;
   return batch;
 }
 
 // Thread e: puts expert e's bits of `rows` into LDS, with the number of bits before each word, and counts them. `batch`
 // holds the first words.
-template <uint32_t kBatch>
 __device__ __forceinline__ uint32_t place_words(const SortingArguments& arguments, const SortingLds& lds,
-                                                const Rows& rows, WordBatch<kBatch> batch) {
+                                                const Rows& rows, WordBatch batch) {
   const uint32_t num_experts = arguments.num_experts.divisor;
   const uint32_t words = threadIdx.x < num_experts ? words_of(rows) : 0;
   uint32_t count = 0;
 #pragma unroll 1
   while (batch.first < words) {
 #pragma unroll
-    for (uint32_t i = 0; i < kBatch; ++i) {
+    for (uint32_t i = 0; i < kWordsInFlight; ++i) {
       if (batch.first + i >= words) break;
       const uint32_t index = (batch.first + i) * num_experts + threadIdx.x;
       lds.bits[index] = batch.bits[i];
       lds.bits_before[index] = count;
       count += __popc(batch.bits[i]);
     }
-    batch = load_words<kBatch>(arguments, rows, batch.first + kBatch);
+    batch = load_words(arguments, rows, batch.first + kWordsInFlight);
   }
   return count;
 }
 
 // Marks and stores the bits of one pass. Thread e: how many of its tokens chose expert e.
-template <uint32_t kBatch>
+template <Tokens kTokens>
 __device__ __forceinline__ uint32_t count_pass(const SortingArguments& arguments, const SortingLds& lds,
                                                const Rows& rows) {
+  constexpr uint32_t kBatch = kTokens == Tokens::kMany ? 4 : 1;
   const Ids ids = ids_of(arguments, rows);
-  const IdBatch<kBatch> first_ids = load_ids<kBatch>(ids, threadIdx.x);
+  const IdBatch<kBatch> first_ids = load_ids<kTokens, kBatch>(ids, threadIdx.x);
   clear_bits(lds, arguments.num_experts.divisor, words_of(rows));
   __syncthreads();  // no bit is set before all are cleared
-  mark_tokens(arguments, lds, ids, first_ids);
+  mark_tokens<kTokens>(arguments, lds, ids, first_ids);
   __syncthreads();  // all bits of the pass are set
-  return store_bits(arguments, lds, rows);
+  return store_bits<kTokens>(arguments, lds, rows);
 }
 
 // First launch: the bits of its chunk, and how many of its tokens chose each expert. Workgroup c writes row c of the
-// counts. kFew: the chunk is one pass with a pair a thread at most.
-template <bool kFew>
+// counts. Tokens::kFew: the chunk is one pass.
+template <Tokens kTokens>
 __device__ __forceinline__ void count_chunk(const SortingArguments& arguments) {
   if (zeroed_instead(arguments)) return;
   HIP_DYNAMIC_SHARED(uint32_t, memory);
@@ -120,21 +202,21 @@ __device__ __forceinline__ void count_chunk(const SortingArguments& arguments) {
   const SortingLds lds = map_lds(memory, num_experts, arguments.pass_tokens / kWordTokens);
   const Rows chunk = own_chunk(arguments);
 
-  constexpr uint32_t kBatch = kFew ? 1 : 4;
-  uint32_t count = count_pass<kBatch>(arguments, lds, pass_of(arguments, chunk, chunk.first));
+  uint32_t count = count_pass<kTokens>(arguments, lds, pass_of(arguments, chunk, chunk.first));
 #pragma unroll 1
-  for (uint32_t first = chunk.first + arguments.pass_tokens; !kFew && first < chunk.end;
+  for (uint32_t first = chunk.first + arguments.pass_tokens; kTokens == Tokens::kMany && first < chunk.end;
        first += arguments.pass_tokens) {
     __syncthreads();  // no bit is cleared before all are stored
-    count += count_pass<kBatch>(arguments, lds, pass_of(arguments, chunk, first));
+    count += count_pass<kTokens>(arguments, lds, pass_of(arguments, chunk, first));
   }
-  if (threadIdx.x < num_experts) stored_counts(arguments)[blockIdx.x * num_experts + threadIdx.x] = count;
+  if (threadIdx.x >= num_experts) return;
+  at<kTokens>(stored_counts(arguments), blockIdx.x * num_experts + threadIdx.x) = count;
 }
 
 // Adds expert `expert`'s tokens in chunks [first, end), loading kBatch counts before it uses the first.
-template <uint32_t kBatch>
 __device__ __forceinline__ ExpertTokens sum_range(const SortingArguments& arguments, uint32_t expert, uint32_t first,
                                                   uint32_t end) {
+  constexpr uint32_t kBatch = 8;
   const uint32_t num_experts = arguments.num_experts.divisor;
   const uint16_t* const counts = stored_counts(arguments) + expert;
   ExpertTokens tokens = {0, 0};
@@ -152,15 +234,9 @@ __device__ __forceinline__ ExpertTokens sum_range(const SortingArguments& argume
   return tokens;
 }
 
-// Thread e: expert e's tokens in all chunks, of which there are few.
-__device__ __forceinline__ ExpertTokens sum_few_chunks(const SortingArguments& arguments) {
-  if (threadIdx.x >= arguments.num_experts.divisor) return {0, 0};
-  return sum_range<4>(arguments, threadIdx.x, 0, arguments.chunks);
-}
-
 // Thread e: expert e's tokens in all chunks. Groups of num_experts threads add up a part of the chunks each, since one
 // thread's loads would wait for one another; the groups meet in LDS.
-__device__ __forceinline__ ExpertTokens sum_many_chunks(const SortingArguments& arguments, const SortingLds& lds) {
+__device__ __forceinline__ ExpertTokens sum_chunks(const SortingArguments& arguments, const SortingLds& lds) {
   const uint32_t num_experts = arguments.num_experts.divisor;
   const uint32_t groups = arguments.chunk_groups;
   const uint32_t group = divide(threadIdx.x, arguments.num_experts);
@@ -168,7 +244,7 @@ __device__ __forceinline__ ExpertTokens sum_many_chunks(const SortingArguments& 
   ExpertTokens tokens = {0, 0};
   if (group < groups) {
     const uint32_t first = group * arguments.chunks_per_group;
-    tokens = sum_range<8>(arguments, expert, first, smaller(first + arguments.chunks_per_group, arguments.chunks));
+    tokens = sum_range(arguments, expert, first, smaller(first + arguments.chunks_per_group, arguments.chunks));
   }
 
   uint32_t* const totals = lds.chunk_sums;
@@ -189,56 +265,57 @@ __device__ __forceinline__ ExpertTokens sum_many_chunks(const SortingArguments& 
 
 // Second launch: every workgroup works the layout out from all chunks' counts, then writes the (token, slot) pairs of
 // its own chunk and its share of the padding.
-// kFew: there are few chunks, each of one pass.
-template <bool kFew>
 __device__ __forceinline__ void scatter_chunk(const SortingArguments& arguments) {
   if (zeroed_instead(arguments)) return;
   HIP_DYNAMIC_SHARED(uint32_t, memory);
   const uint32_t num_experts = arguments.num_experts.divisor;
-  const uint32_t chunk_sums = kFew ? 0 : 2 * arguments.chunk_groups * num_experts;
+  const uint32_t chunk_sums = 2 * arguments.chunk_groups * num_experts;
   const SortingLds lds = map_lds(memory, num_experts, arguments.pass_tokens / kWordTokens, chunk_sums);
   const Share share = {blockIdx.x, static_cast<uint32_t>(arguments.sorting_workgroups)};
   const Share alone = {0, 1};
   const Rows chunk = own_chunk(arguments);
   Rows rows = pass_of(arguments, chunk, chunk.first);
-  Pair first_pair = load_pair(arguments, rows, alone.first());
-  const bool enabled = expert_is_enabled(arguments);
+  Pair first_pair = load_pair<Tokens::kMany>(arguments, rows, alone.first());
+  const bool enabled = expert_is_enabled<Tokens::kMany>(arguments);
 
-  constexpr uint32_t kWordBatch = kFew ? 1 : 4;
-  const WordBatch<kWordBatch> first_words = load_words<kWordBatch>(arguments, rows, 0);
-  const ExpertTokens tokens = kFew ? sum_few_chunks(arguments) : sum_many_chunks(arguments, lds);
+  const WordBatch first_words = load_words(arguments, rows, 0);
+  const ExpertTokens tokens = sum_chunks(arguments, lds);
   uint32_t count = place_words(arguments, lds, rows, first_words);
   place_experts(arguments, lds, enabled, tokens, share);
   __syncthreads();  // the experts have their rows, and the bits of the first pass are in LDS
 #pragma unroll 1
   while (true) {
-    scatter_pairs(arguments, lds, rows, first_pair, alone);
-    if (kFew || rows.end == chunk.end) break;
+    scatter_pairs<Tokens::kMany>(arguments, lds, rows, first_pair, alone);
+    if (rows.end == chunk.end) break;
     rows = pass_of(arguments, chunk, rows.end);
-    first_pair = load_pair(arguments, rows, alone.first());
+    first_pair = load_pair<Tokens::kMany>(arguments, rows, alone.first());
     __syncthreads();  // all pairs have found their rows
     if (enabled) lds.next_row[threadIdx.x] += count;
-    count = place_words(arguments, lds, rows, load_words<kWordBatch>(arguments, rows, 0));
+    count = place_words(arguments, lds, rows, load_words(arguments, rows, 0));
     __syncthreads();  // the bits of the pass are in LDS
   }
-  write_padding(arguments, lds, share);
+  write_padding<Tokens::kMany>(arguments, lds, share);
 }
 
 // The variants; moesort_tune/sorting/launches.py chooses.
-extern "C" __global__ void __launch_bounds__(1024) moe_sorting_count(const SortingArguments arguments) {
-  count_chunk<true>(arguments);
+extern "C" __global__ void __launch_bounds__(1024) moe_sorting_count_word(const SortingArguments arguments) {
+  count_word(arguments);
 }
 
-extern "C" __global__ void __launch_bounds__(1024) moe_sorting_scatter(const SortingArguments arguments) {
-  scatter_chunk<true>(arguments);
+extern "C" __global__ void __launch_bounds__(1024) moe_sorting_scatter_word(const SortingArguments arguments) {
+  scatter_word(arguments);
+}
+
+extern "C" __global__ void __launch_bounds__(1024) moe_sorting_count(const SortingArguments arguments) {
+  count_chunk<Tokens::kFew>(arguments);
 }
 
 extern "C" __global__ void __launch_bounds__(1024) moe_sorting_count_many(const SortingArguments arguments) {
-  count_chunk<false>(arguments);
+  count_chunk<Tokens::kMany>(arguments);
 }
 
 // Two of the largest workgroups to a compute unit, or the zeroing ones have too few neighbours to keep memory busy.
 // (HIP reads the second number as waves for each SIMD, which 1024 threads exceed anyway.)
 extern "C" __global__ void __launch_bounds__(1024, 2) moe_sorting_scatter_many(const SortingArguments arguments) {
-  scatter_chunk<false>(arguments);
+  scatter_chunk(arguments);
 }

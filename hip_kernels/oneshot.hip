@@ -1,17 +1,16 @@
 // oneshot: MoE token sorting in one launch, without a workspace and without a word between workgroups.
 //
 // Inputs and outputs: arguments.h; their meaning, padding included: hip_kernels/README.md.
-// Grid:  sorting_workgroups that sort, then any number that zero moe_buf. Workgroup: a multiple of the wave
-// size, at
-//        least num_experts threads (thread e answers for expert e), at most 1024.
-// Steps: every sorting workgroup works the whole layout out for itself (all rows' bits, counts, tiles), then
-// writes
-//        its share of the (token, slot) pairs and of the padding.
+// Grid:  sorting_workgroups that sort, then any number that zero moe_buf. Workgroup: a multiple of the wave size, at
+//        least num_experts threads (thread e answers for expert e), at most 1024; with Tokens::kFew also one for each
+//        (token, slot) pair.
+// Steps: every sorting workgroup works the whole layout out for itself (all rows' bits, counts, tiles), then writes its
+//        share of the (token, slot) pairs and of the padding.
 // LDS:   SortingLds with ceil(rows / 32) words.
 #include "layout.h"
 #include "zero.h"
 
-template <uint32_t kBatch>
+template <Tokens kTokens, uint32_t kBatch>
 __device__ __forceinline__ void sort_in_one_launch(const SortingArguments& arguments) {
   if (zeroed_instead(arguments)) return;
   HIP_DYNAMIC_SHARED(uint32_t, memory);
@@ -20,31 +19,31 @@ __device__ __forceinline__ void sort_in_one_launch(const SortingArguments& argum
   const uint32_t words = (rows.end + kWordTokens - 1) / kWordTokens;
   const SortingLds lds = map_lds(memory, num_experts, words);
   const Share share = {blockIdx.x, static_cast<uint32_t>(arguments.sorting_workgroups)};
-  const Pair first_pair = load_pair(arguments, rows, share.first());
-  const bool enabled = expert_is_enabled(arguments);
+  const Pair first_pair = load_pair<kTokens>(arguments, rows, share.first());
+  const bool enabled = expert_is_enabled<kTokens>(arguments);
   const Ids ids = ids_of(arguments, rows);
-  const IdBatch<kBatch> first_ids = load_ids<kBatch>(ids, threadIdx.x);
+  const IdBatch<kBatch> first_ids = load_ids<kTokens, kBatch>(ids, threadIdx.x);
 
   clear_bits(lds, num_experts, words);
   __syncthreads();  // no bit is set before all are cleared
-  mark_tokens(arguments, lds, ids, first_ids);
+  mark_tokens<kTokens>(arguments, lds, ids, first_ids);
   __syncthreads();  // all bits are set
   const uint32_t count = count_tokens<kBatch>(lds, num_experts, words);
   place_experts(arguments, lds, enabled, {count, 0}, share);
   __syncthreads();  // every expert has its rows
-  scatter_pairs(arguments, lds, rows, first_pair, share);
-  write_padding(arguments, lds, share);
+  scatter_pairs<kTokens>(arguments, lds, rows, first_pair, share);
+  write_padding<kTokens>(arguments, lds, share);
 }
 
 // The variants; moesort_tune/sorting/launches.py chooses.
 extern "C" __global__ void __launch_bounds__(1024) moe_sorting_oneshot(const SortingArguments arguments) {
-  sort_in_one_launch<1>(arguments);
+  sort_in_one_launch<Tokens::kFew, 1>(arguments);
 }
 
 extern "C" __global__ void __launch_bounds__(1024) moe_sorting_oneshot_many(const SortingArguments arguments) {
-  sort_in_one_launch<4>(arguments);
+  sort_in_one_launch<Tokens::kMany, 4>(arguments);
 }
 
 extern "C" __global__ void __launch_bounds__(1024) moe_sorting_oneshot_most(const SortingArguments arguments) {
-  sort_in_one_launch<8>(arguments);
+  sort_in_one_launch<Tokens::kMany, 8>(arguments);
 }

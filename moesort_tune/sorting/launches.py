@@ -8,13 +8,15 @@ from moesort_tune.sorting.sizes import WORD_TOKENS, lds_bytes, oneshot_max_token
 
 ONESHOT_KERNELS = ("moe_sorting_oneshot", "moe_sorting_oneshot_many", "moe_sorting_oneshot_most")
 MULTIPHASE_KERNELS = (
+    "moe_sorting_count_word",
+    "moe_sorting_scatter_word",
     "moe_sorting_count",
-    "moe_sorting_scatter",
     "moe_sorting_count_many",
     "moe_sorting_scatter_many",
 )
 """The kernels' variants: those with `_many` are for more (token, slot) pairs than threads, or many chunks; `_most` is
-for more than MANY_PAIRS pairs a thread."""
+for more than MANY_PAIRS pairs a thread; `_word` is for few chunks of one word each. All without `_many` or `_most` have
+a thread for each pair of a workgroup, and offsets of 32 bits."""
 
 MANY_PAIRS = 4
 """Pairs of a thread up to which `_many` has them all in flight."""
@@ -44,8 +46,12 @@ MAX_CHUNK_TOKENS = 65535 // WORD_TOKENS * WORD_TOKENS
 MAX_PASS_TOKENS = 192
 """Tokens whose bits a workgroup of multiphase holds at a time: with 1024 experts and the chunks' sums, 59 of 64 KiB."""
 
-FEW_CHUNKS = 8
-"""Chunks whose counts one thread for each expert adds up; more are divided among groups of threads."""
+WORDS_IN_FLIGHT = 4
+"""Words of bits that a thread of multiphase loads at a time; kWordsInFlight of multiphase.hip."""
+
+FEW_CHUNKS = 2 * WORDS_IN_FLIGHT
+"""Chunks of one word each whose words one thread for each expert loads at once; of more chunks, or longer ones, groups
+of threads add up the counts."""
 
 GROUP_CHUNKS = 16
 """Chunks that one group of threads adds up, as long as the workgroup has threads for the groups."""
@@ -69,6 +75,7 @@ GEOMETRY = (
     LONG_CHUNK_TOKENS,
     MAX_CHUNK_TOKENS,
     MAX_PASS_TOKENS,
+    WORDS_IN_FLIGHT,
     FEW_CHUNKS,
     GROUP_CHUNKS,
     ZERO_THREADS_BYTES,
@@ -109,15 +116,29 @@ class Launch:
     zero_end: int
 
 
+@dataclass(frozen=True)
+class _Chunks:
+    """How multiphase cuts the rows.
+
+    few: the chunks are words of which a thread holds all; their number is then one or two times WORDS_IN_FLIGHT, the
+    last ones without rows, so that all words there are to load have been stored.
+    """
+
+    number: int
+    tokens: int
+    few: bool
+
+
 def plan(kernel: KernelName, problem: Problem, limits: DeviceLimits) -> tuple[Launch, ...]:
     """The launches of one sort by `kernel`. Raises OneshotTooLargeError where only multiphase is legal."""
     return _plan_oneshot(problem, limits) if kernel == "oneshot" else _plan_multiphase(problem, limits)
 
 
 def workspace_bytes(problem: Problem, limits: DeviceLimits) -> int:
-    """Bytes of global memory of the workspace of multiphase: counts and bits of every chunk and expert."""
-    words = _chunks(problem, limits) * _chunk_tokens(problem, limits) // WORD_TOKENS
-    return (words * 4 + _chunks(problem, limits) * 2) * problem.num_experts
+    """Bytes of global memory of the workspace of multiphase: bits of every chunk and expert, and counts if not few."""
+    chunks = _cut(problem, limits)
+    chunk_bytes = chunks.tokens // WORD_TOKENS * 4 + (0 if chunks.few else 2)
+    return chunks.number * chunk_bytes * problem.num_experts
 
 
 def _plan_oneshot(problem: Problem, limits: DeviceLimits) -> tuple[Launch, ...]:
@@ -154,19 +175,17 @@ def _oneshot_variant(problem: Problem, block: int) -> str:
 
 
 def _plan_multiphase(problem: Problem, limits: DeviceLimits) -> tuple[Launch, ...]:
-    chunks, chunk_tokens = _chunks(problem, limits), _chunk_tokens(problem, limits)
-    pass_tokens = min(chunk_tokens, MAX_PASS_TOKENS)
+    chunks = _cut(problem, limits)
+    pass_tokens = min(chunks.tokens, MAX_PASS_TOKENS)
     pairs = pass_tokens * problem.topk
-    few = chunks <= FEW_CHUNKS and chunk_tokens == pass_tokens
-    groups = 0 if few else min(-(-chunks // GROUP_CHUNKS), MAX_THREADS // problem.num_experts)
-    block = max(_threads(problem, pairs, limits), round_up(groups * problem.num_experts, limits.wavefront_size))
-    one_pass = chunk_tokens == pass_tokens and pairs <= block
-    count = "moe_sorting_count" if one_pass else "moe_sorting_count_many"
-    scatter = "moe_sorting_scatter" if few else "moe_sorting_scatter_many"
+    groups = 0 if chunks.few else min(-(-chunks.number // GROUP_CHUNKS), MAX_THREADS // problem.num_experts)
+    threads = pairs if chunks.few else groups * problem.num_experts
+    block = max(_threads(problem, pairs, limits), round_up(threads, limits.wavefront_size))
+    count, scatter = _multiphase_variants(chunks, one_pass=chunks.tokens == pass_tokens and pairs <= block)
     cut = problem.moe_buf_bytes * FIRST_ZERO_EIGHTHS // 8 // 16 * 16
     parts = (
-        (count, chunks, 0, cut),
-        (scatter, max(chunks, _writing_workgroups(problem, pairs, block)), cut, problem.moe_buf_bytes),
+        (count, chunks.number, 0, cut),
+        (scatter, max(chunks.number, _writing_workgroups(problem, pairs, block)), cut, problem.moe_buf_bytes),
     )
     return tuple(
         Launch(
@@ -175,9 +194,9 @@ def _plan_multiphase(problem: Problem, limits: DeviceLimits) -> tuple[Launch, ..
             block=block,
             lds_bytes=lds_bytes(problem.num_experts, pass_tokens) + 2 * groups * problem.num_experts * 4,
             sorting_workgroups=sorting_workgroups,
-            chunks=chunks,
+            chunks=chunks.number,
             chunk_groups=groups,
-            chunk_tokens=chunk_tokens,
+            chunk_tokens=chunks.tokens,
             pass_tokens=pass_tokens,
             zero_begin=begin,
             zero_end=end,
@@ -193,8 +212,18 @@ def _chunk_tokens(problem: Problem, limits: DeviceLimits) -> int:
     return min(round_up(max(easy, share), WORD_TOKENS), MAX_CHUNK_TOKENS)
 
 
-def _chunks(problem: Problem, limits: DeviceLimits) -> int:
-    return max(1, -(-problem.rows // _chunk_tokens(problem, limits)))
+def _cut(problem: Problem, limits: DeviceLimits) -> _Chunks:
+    tokens = _chunk_tokens(problem, limits)
+    number = max(1, -(-problem.rows // tokens))
+    few = number <= FEW_CHUNKS and tokens == WORD_TOKENS and tokens * problem.topk <= MAX_THREADS
+    return _Chunks(round_up(number, WORDS_IN_FLIGHT) if few else number, tokens, few)
+
+
+def _multiphase_variants(chunks: _Chunks, *, one_pass: bool) -> tuple[str, str]:
+    """The first launch's kernel and the second's. one_pass: a chunk is one pass with a pair a thread at most."""
+    if chunks.few:
+        return "moe_sorting_count_word", "moe_sorting_scatter_word"
+    return "moe_sorting_count" if one_pass else "moe_sorting_count_many", "moe_sorting_scatter_many"
 
 
 def _threads(problem: Problem, pairs: int, limits: DeviceLimits) -> int:

@@ -85,6 +85,13 @@ def test_every_division_of_the_rows_is_exact(
     sort_and_check(arch, code, kernel, case, order=order, compute_units=compute_units)
 
 
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("rows", [129, 256])
+def test_two_batches_of_words_are_exact(arch: str, code: bytes, kernel: KernelName, rows: int, order: Order) -> None:
+    """Protects multiphase where a thread holds its expert's words of five and of eight chunks."""
+    sort_and_check(arch, code, kernel, everything_at_once(rows), order=order, compute_units=8)
+
+
 @pytest.mark.parametrize("expert", [0, 66])
 def test_one_hot_expert_is_exact(arch: str, code: bytes, kernel: KernelName, expert: int) -> None:
     """Protects ranks where all tokens meet in one expert, and 66 experts without a tile."""

@@ -21,6 +21,7 @@ EDGES: dict[str, Callable[[], Case]] = {
     "bad ids": lambda: cases.with_bad_ids(cases.uniform(90, 3, 40)),
     "few real rows": lambda: cases.with_tokens(cases.uniform(90, 3, 40), 61),
     "one hot expert": lambda: cases.one_hot_expert(200, 16, 7),
+    "more slots than usual": lambda: cases.uniform(31, 32, 64),
     "several chunks": lambda: cases.uniform(700, 2, 24),
 }
 """Problems that cross words, waves, chunks, masks and bad ids."""

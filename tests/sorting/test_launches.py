@@ -1,16 +1,28 @@
 """How problems become launches, for every device the kernels are for."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from moesort_tune.device.architectures import ARCHITECTURES
+from moesort_tune.shipped import kernels_folder
 from moesort_tune.sorting.arguments import divisor
-from moesort_tune.sorting.launches import DeviceLimits, OneshotTooLargeError, plan, workspace_bytes
+from moesort_tune.sorting.launches import (
+    WORDS_IN_FLIGHT,
+    DeviceLimits,
+    OneshotTooLargeError,
+    plan,
+    workspace_bytes,
+)
 from moesort_tune.sorting.problem import KERNELS, Problem
-from moesort_tune.sorting.sizes import oneshot_max_tokens
+from moesort_tune.sorting.sizes import WORD_TOKENS, oneshot_max_tokens
 
 UMULHI_BITS = 32
+OFFSETS_END = 1 << 32
+"""Bytes that 32-bit offsets reach."""
+
+MI300X = DeviceLimits("gfx942", 304, 64, 65536)
+MI355X = DeviceLimits("gfx950", 256, 64, 163840)
 
 
 @st.composite
@@ -58,7 +70,50 @@ def test_multiphase_chunks_cover_the_rows(problem: Problem, limits: DeviceLimits
         assert launch.pass_tokens <= launch.chunk_tokens
         assert launch.chunks <= launch.sorting_workgroups
         words = launch.chunks * launch.chunk_tokens // 32
-        assert workspace_bytes(problem, limits) >= problem.num_experts * (4 * words + 2 * launch.chunks)
+        counts = 0 if launch.kernel.endswith("_word") else launch.chunks
+        assert workspace_bytes(problem, limits) == problem.num_experts * (4 * words + 2 * counts)
+
+
+@given(problems(), devices())
+@example(Problem(256, 32, 1024, 1024), MI300X)
+@example(Problem(256, 33, 1024, 1024), MI300X)
+@example(Problem(2048, 8, 1024, 1024), MI300X)
+def test_words_are_all_stored_before_they_are_loaded(problem: Problem, limits: DeviceLimits) -> None:
+    """Protects `_word` from words that nobody stored: it loads one or two whole batches, each a workgroup's word."""
+    count, scatter = plan("multiphase", problem, limits)
+    assert count.kernel.endswith("_word") == scatter.kernel.endswith("_word")
+    if count.kernel.endswith("_word"):
+        assert count.chunk_tokens == WORD_TOKENS
+        assert count.chunks in {WORDS_IN_FLIGHT, 2 * WORDS_IN_FLIGHT}
+        assert count.sorting_workgroups == count.chunks
+
+
+def test_words_in_flight_are_the_kernels_own() -> None:
+    """Protects the number of chunks from being rounded to another number than the kernel loads at a time."""
+    source = (kernels_folder() / "multiphase.hip").read_text()
+    assert f"constexpr uint32_t kWordsInFlight = {WORDS_IN_FLIGHT};" in source
+
+
+@given(problems(), devices(), st.sampled_from(KERNELS))
+@example(Problem(256, 32, 1024, 1024), MI300X, "multiphase")
+@example(Problem(1024, 1, 1024, 1024), MI355X, "oneshot")
+@example(Problem((1 << 24) - 1, 1, 1024, 1024), MI300X, "multiphase")
+@example(Problem(8192, 4, 1024, 1024), MI300X, "multiphase")
+def test_variants_for_few_tokens_have_threads_and_offsets_enough(
+    problem: Problem, limits: DeviceLimits, kernel: str
+) -> None:
+    """Protects variants without a loop over pairs, and with 32-bit offsets, from problems too large for them."""
+    if kernel == "oneshot" and problem.rows > oneshot_max_tokens(problem.num_experts, problem.topk, limits.lds_bytes):
+        return
+    for launch in plan("oneshot" if kernel == "oneshot" else "multiphase", problem, limits):
+        if launch.kernel.endswith(("_many", "_most")):
+            continue
+        own_rows = problem.rows if kernel == "oneshot" else launch.chunk_tokens
+        assert own_rows * problem.topk <= launch.block
+        arrays = [own_rows * problem.topk * 4, workspace_bytes(problem, limits)]
+        if launch.kernel != "moe_sorting_count":  # which writes nothing but its workspace
+            arrays += [problem.pairs * 4, problem.max_padded * 4, problem.max_tiles * 4]
+        assert max(arrays) < OFFSETS_END
 
 
 @given(problems(), devices(), st.sampled_from(KERNELS))

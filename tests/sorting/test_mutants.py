@@ -23,6 +23,7 @@ class Mutant:
     mutated: str
     noticed_by: str
     seed: str = ""
+    compute_units: str = ""
 
 
 MUTANTS = (
@@ -59,7 +60,7 @@ MUTANTS = (
     Mutant(
         "the mask ignored",
         "layout.h",
-        "return arguments.local_expert_mask == nullptr || arguments.local_expert_mask[threadIdx.x] != 0;",
+        "return arguments.local_expert_mask == nullptr || at<kTokens>(arguments.local_expert_mask, threadIdx.x) != 0;",
         "return true;",
         "masked experts",
     ),
@@ -87,8 +88,8 @@ MUTANTS = (
     Mutant(
         "two launches swapped",
         "multiphase.hip",
-        "  count_chunk<true>(arguments);",
-        "  scatter_chunk<true>(arguments);",
+        "  count_word(arguments);",
+        "  scatter_word(arguments);",
         "one of each",
     ),
     Mutant(
@@ -97,6 +98,22 @@ MUTANTS = (
         "tokens.before += chunk + i < blockIdx.x ? batch[i] : 0;",
         "tokens.before += 0;",
         "several chunks",
+    ),
+    Mutant(
+        "the words before forgotten",
+        "multiphase.hip",
+        "expert.tokens.before = expert.tokens.total;",
+        "expert.tokens.before = 0;",
+        "one hot expert",
+        compute_units="8",
+    ),
+    Mutant(
+        "the second batch of words forgotten",
+        "multiphase.hip",
+        "  if (two_batches) add_words(expert, more_words);\n",
+        "",
+        "one hot expert",
+        compute_units="8",
     ),
     Mutant(
         "a token ranked behind itself",
@@ -108,8 +125,8 @@ MUTANTS = (
     Mutant(
         "the weight of another slot",
         "layout.h",
-        "pair.weight = arguments.topk_weights[rows.first * topk + place];",
-        "pair.weight = arguments.topk_weights[rows.first * topk];",
+        "pair.weight = at<kTokens>(arguments.topk_weights, rows.first * topk + place);",
+        "pair.weight = at<kTokens>(arguments.topk_weights, rows.first * topk);",
         "several chunks",
     ),
     Mutant(
@@ -148,6 +165,7 @@ def test_mutant_is_noticed(mutant: Mutant, tmp_path: Path) -> None:
         "MOESORT_TUNE_RUNTIME": "host",
         "MOESORT_TUNE_SOURCES": str(mutated_kernels(mutant, tmp_path)),
         "MOESORT_HOST_SEED": mutant.seed,
+        "MOESORT_HOST_COMPUTE_UNITS": mutant.compute_units,
         "MOESORT_HOST_CHECK": "0" if mutant.noticed_by in LARGE else "1",
     }
     command = [sys.executable, "-m", "tests.sorting.edges", mutant.noticed_by]
