@@ -191,7 +191,7 @@ __device__ __forceinline__ uint32_t enabled_below(const SortingArguments& argume
 // Lays the experts' tiles out one after another. Thread e brings expert e's tokens. Worker 0 of `share` writes
 // num_valid_ids.
 __device__ __forceinline__ void place_experts(const SortingArguments& arguments, const SortingLds& lds, bool enabled,
-                                              const ExpertTokens& tokens, const Share& share) {
+                                              const ExpertTokens& tokens, const Rows& rows, const Share& share) {
   const uint32_t unit_size = arguments.unit_size.divisor;
   const uint32_t count = enabled ? tokens.total : 0;
   const uint32_t tiles = divide(count + unit_size - 1, arguments.unit_size);
@@ -215,7 +215,7 @@ __device__ __forceinline__ void place_experts(const SortingArguments& arguments,
   lds.local_ids[expert] = local_id;
   if (share.worker == 0 && expert == num_experts - 1) {
     arguments.num_valid_ids[0] = end_row;
-    arguments.num_valid_ids[1] = tokens_to_read(arguments);
+    arguments.num_valid_ids[1] = rows.tokens;
   }
 }
 

@@ -98,7 +98,7 @@ __device__ __forceinline__ void scatter_word(const SortingArguments& arguments) 
   add_words(expert, words);
   if (two_batches) add_words(expert, more_words);
   if (threadIdx.x < num_experts) lds.bits[threadIdx.x] = expert.own;
-  place_experts(arguments, lds, enabled, expert.tokens, share);
+  place_experts(arguments, lds, enabled, expert.tokens, rows, share);
   __syncthreads();  // the experts have their rows, and the words are in LDS
   scatter_pairs<Tokens::kWord>(arguments, lds, rows, pair, alone);
   write_padding<Tokens::kWord>(arguments, lds, share);
@@ -281,7 +281,7 @@ __device__ __forceinline__ void scatter_chunk(const SortingArguments& arguments)
   const WordBatch first_words = load_words(arguments, rows, 0);
   const ExpertTokens tokens = sum_chunks(arguments, lds);
   uint32_t count = place_words(arguments, lds, rows, first_words);
-  place_experts(arguments, lds, enabled, tokens, share);
+  place_experts(arguments, lds, enabled, tokens, rows, share);
   __syncthreads();  // the experts have their rows, and the bits of the first pass are in LDS
 #pragma unroll 1
   while (true) {

@@ -20,16 +20,16 @@ __device__ __forceinline__ void sort_in_one_launch(const SortingArguments& argum
   const SortingLds lds = map_lds(memory, num_experts, words);
   const Share share = {blockIdx.x, static_cast<uint32_t>(arguments.sorting_workgroups)};
   const Pair first_pair = load_pair<kTokens>(arguments, rows, share.first());
-  const bool enabled = expert_is_enabled<kTokens>(arguments);
   const Ids ids = ids_of(arguments, rows);
   const IdBatch<kBatch> first_ids = load_ids<kTokens, kBatch>(ids, threadIdx.x);
+  const bool enabled = expert_is_enabled<kTokens>(arguments);
 
   clear_bits(lds, num_experts, words);
   __syncthreads();  // no bit is set before all are cleared
   mark_tokens<kTokens>(arguments, lds, ids, first_ids);
   __syncthreads();  // all bits are set
   const uint32_t count = count_tokens<kBatch>(lds, num_experts, words);
-  place_experts(arguments, lds, enabled, {count, 0}, share);
+  place_experts(arguments, lds, enabled, {count, 0}, rows, share);
   __syncthreads();  // every expert has its rows
   scatter_pairs<kTokens>(arguments, lds, rows, first_pair, share);
   write_padding<kTokens>(arguments, lds, share);
