@@ -14,12 +14,17 @@ from moesort_tune.tuning.verdict import MULTIPHASE, ONESHOT
 
 pytestmark = pytest.mark.gpu
 
-SPIN_US: dict[KernelName, int] = {ONESHOT: 20, MULTIPHASE: 60}
-OVERHEAD_US = 4.0
-"""What starting and ending a kernel may add to its own time on the device; launching it, 9 us in Python, may not."""
+SPIN_US: dict[KernelName, int] = {ONESHOT: 2, MULTIPHASE: 60}
+"""One far below what a launch costs the host (5 to 9 us in Python), one far above."""
+
+OVERHEAD_US = {"graph": 2.0, "eager": 2.5, "cold": 4.0}
+"""What starting and ending a kernel may add on the device, by way of timing; one timed alone pays for both events."""
 
 TICK_US = 1.1
 """Step of the wall clock on the coarsest GPUs."""
+
+RELATIVE = 1.07
+"""Each of the kernels in a sample may overshoot, and waits for that clock's next step."""
 
 
 class SpinArguments(ctypes.Structure):
@@ -53,7 +58,7 @@ def _launcher(kernel: hip.Kernel, microseconds: int) -> Callable[[hip.Stream], N
 def test_timer_recovers_a_known_length(
     device: hip.Device, works: dict[tuple[KernelName, int], Work], mode: str
 ) -> None:
-    """Times are neither scaled nor shifted: what lasts 20 or 60 us is measured as that and a launch's overhead."""
+    """Times are the device's own: what lasts 2 or 60 us is measured as that, whatever the host needs to launch it."""
     stream, sentinel = device.stream(), Sentinel(device)
     if mode == "graph":
         timer: GraphTimer | EagerTimer = GraphTimer(device, stream, works, sentinel.launch)
@@ -62,7 +67,7 @@ def test_timer_recovers_a_known_length(
         timer = EagerTimer(device, stream, works, sentinel.launch, flush)
     for name in KERNELS:
         samples = sorted(timer.sample(name, 0) for _ in range(15))
-        assert SPIN_US[name] - TICK_US <= samples[7] <= SPIN_US[name] + OVERHEAD_US
+        assert SPIN_US[name] - TICK_US <= samples[7] <= RELATIVE * SPIN_US[name] + OVERHEAD_US[mode]
     timer.close()
 
 
