@@ -48,15 +48,15 @@ __device__ __forceinline__ void count_word(const SortingArguments& arguments) {
   at<Tokens::kWord>(arguments.workspace, blockIdx.x * num_experts + threadIdx.x) = lds.bits[threadIdx.x];
 }
 
-// Thread e: expert e's words from chunk `first` on. The threads past the last expert load its words again.
+// Thread e: expert e's words from chunk `first` on. The threads past the last expert load its words again. (Not by
+// `at`: with it 256 tokens take 5 to 10 % longer on an H100, and AMD code has as many instructions.)
 __device__ __forceinline__ WordBatch load_chunks(const SortingArguments& arguments, uint32_t first) {
   const uint32_t num_experts = arguments.num_experts.divisor;
   const uint32_t expert = smaller(threadIdx.x, num_experts - 1);
   WordBatch batch;
   batch.first = first;
 #pragma unroll
-  for (uint32_t i = 0; i < kWordsInFlight; ++i)
-    batch.bits[i] = at<Tokens::kWord>(arguments.workspace, (first + i) * num_experts + expert);
+  for (uint32_t i = 0; i < kWordsInFlight; ++i) batch.bits[i] = arguments.workspace[(first + i) * num_experts + expert];
   return batch;
 }
 
