@@ -4,13 +4,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from moesort_tune.sorting.problem import KernelName
+from moesort_tune.sorting.problem import KERNELS, KernelName
 from moesort_tune.tuning.messages import DeviceFacts
 from moesort_tune.tuning.samples import Sample
 from moesort_tune.tuning.settings import Settings
 from moesort_tune.tuning.shape import Shape
 from moesort_tune.tuning.timing import Measurement
-from moesort_tune.tuning.verdict import Verdict
+from moesort_tune.tuning.verdict import MULTIPHASE, ONESHOT, Verdict
 
 CONFIRMED: Final = "both times"
 """What the note of a point says that was measured a second time."""
@@ -32,6 +32,13 @@ class MeasuredPoint:
     rounds: int = 0
     dropped: int = 0
     confirmed: bool = False
+
+    @property
+    def ratio(self) -> float | None:
+        """oneshot's time over multiphase's, None where one kernel alone was timed."""
+        if len(self.times_us) < len(KERNELS):
+            return None
+        return self.times_us[ONESHOT] / self.times_us[MULTIPHASE]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from moesort_tune.tables.schema import Row
 from moesort_tune.tuning.messages import DeviceFacts, MeasureRequest, Worker
 from moesort_tune.tuning.records import CONFIRMED, MeasuredPoint, point_of
 from moesort_tune.tuning.rows import legal_kernels, row_of, rungs_of
-from moesort_tune.tuning.search import DEFAULT_MAX_POINTS, Search, TokenRange, search_token_counts
+from moesort_tune.tuning.search import DEFAULT_MAX_POINTS, Judged, Search, TokenRange, search_token_counts
 from moesort_tune.tuning.settings import Settings
 from moesort_tune.tuning.shape import Shape
 from moesort_tune.tuning.stopping import StoppingRule
@@ -17,8 +17,9 @@ from moesort_tune.tuning.switch_points import witnesses
 from moesort_tune.tuning.timing import Measurement
 from moesort_tune.tuning.verdict import Verdict
 
-BISECTION_POINTS: Final = 14
-"""Points that a row needs beyond its ladder, roughly: two edges of a tie halved from 64 to 1, and the confirmations."""
+BISECTION_POINTS: Final = 18
+"""Points that a row needs beyond its ladder, roughly: two edges of a tie halved from 64 to 1, what lies near them, and
+the confirmations."""
 
 MAX_CONFIRMATIONS: Final = 12
 """Points of one row that are measured a second time at most."""
@@ -158,7 +159,7 @@ class RowSearch:
                 return
             self._points[tokens] = self._known.get(tokens) or self._measured(tokens)
             self._listener.point_done(self._shape, tokens, self._points[tokens])
-            tokens = _next(search, self._points[tokens].verdict)
+            tokens = _next(search, self._points[tokens])
 
     def _confirm(self) -> None:
         """Measures again, later and with other inputs, the first win of every stretch of a policy that switches.
@@ -213,9 +214,9 @@ class RowSearch:
         )
 
 
-def _next(search: Search, verdict: Verdict) -> int | None:
+def _next(search: Search, point: MeasuredPoint) -> int | None:
     """The next token count of a search, or None at its end."""
     try:
-        return search.send(verdict)
+        return search.send(Judged(point.verdict, point.ratio))
     except StopIteration:
         return None

@@ -1,15 +1,39 @@
-"""Which token counts to measure: a coarse ladder, then bisection between changes of the winner."""
+"""Which token counts to measure: a coarse ladder, then bisection between changes of the winner, and a look between
+rungs where the loser came close."""
 
+import math
 from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass
+from enum import IntEnum
 from itertools import pairwise
+from typing import Final, NamedTuple
 
 from moesort_tune.tuning.verdict import Verdict
 
-Search = Generator[int, Verdict, None]
-"""Yields the next token count to measure and is sent its verdict."""
 
-DEFAULT_MAX_POINTS = 80
+class Judged(NamedTuple):
+    """What a measurement said. ratio: oneshot's time over multiphase's, None where one kernel alone was timed."""
+
+    verdict: Verdict
+    ratio: float | None = None
+
+    @property
+    def close(self) -> bool:
+        """Whether the loser came so close that it may win nearby."""
+        return self.ratio is not None and abs(math.log(self.ratio)) < math.log(CLOSE)
+
+
+Search = Generator[int, Judged, None]
+"""Yields the next token count to measure and is sent what that said."""
+
+DEFAULT_MAX_POINTS: Final = 80
+
+CLOSE: Final = 1.1
+"""Ratio of the kernels' times up to which a stretch of one winner is looked into."""
+
+NARROW: Final = 1.1
+"""Ratio of two token counts up to which another winner is not looked for between them. Kernels change shape at some
+counts: with 257 experts on an H100 multiphase wins from 2081 to 2304 tokens, and oneshot on both sides."""
 
 FINE_FROM = 1024
 """Tokens from which the ladder's steps are 1.14 to 1.25 instead of 1.33 to 1.5: launches change shape there. One of
@@ -42,32 +66,44 @@ def ladder(tokens: TokenRange, landmarks: Iterable[int] = ()) -> list[int]:
 def search_token_counts(rungs: Iterable[int], *, max_points: int = DEFAULT_MAX_POINTS) -> Search:
     """Measures every rung, then halves the gaps between unlike verdicts until the two sides are adjacent.
 
-    A tie is a verdict like the other two, so both edges of a tie are found. `max_points` bounds the search
-    where noise makes the verdicts flicker; the rungs are always measured.
+    A tie is a verdict like the other two, so both edges of a tie are found. Between like verdicts of which one was
+    close, gaps are halved as well until they are narrow. `max_points` bounds the search where noise makes the verdicts
+    flicker; the rungs are always measured.
     """
-    verdicts: dict[int, Verdict] = {}
+    judged: dict[int, Judged] = {}
     for tokens in rungs:
-        verdicts[tokens] = yield tokens
-    while len(verdicts) < max_points and (gap := widest_gap(verdicts)) is not None:
+        judged[tokens] = yield tokens
+    while len(judged) < max_points and (gap := most_important_gap(judged)) is not None:
         middle = sum(gap) // 2
-        verdicts[middle] = yield middle
+        judged[middle] = yield middle
 
 
-def widest_gap(verdicts: Mapping[int, Verdict]) -> tuple[int, int] | None:
-    """The most important pair of neighbours with unlike verdicts and token counts left between them.
+class Gap(IntEnum):
+    """Why the token counts between two neighbours matter, the least important first."""
 
-    A change from one kernel to the other comes before the edge of a tie; among equals the widest by ratio
-    comes first.
-    """
-    gaps = [(low, high) for low, high in unlike_neighbours(verdicts) if high - low > 1]
-    return max(gaps, key=lambda gap: _importance(verdicts, *gap), default=None)
+    NONE = 0
+    EDGE_OF_TIE = 1
+    CLOSE = 2
+    CHANGE = 3
+
+
+def most_important_gap(judged: Mapping[int, Judged]) -> tuple[int, int] | None:
+    """The pair of neighbours between which to measure next: of the most important kind, the widest by ratio."""
+    neighbours = [(low, high) for low, high in pairwise(sorted(judged)) if high - low > 1]
+    gaps = {(low, high): _kind(judged, low, high) for low, high in neighbours}
+    wanted = [gap for gap, kind in gaps.items() if kind is not Gap.NONE]
+    return max(wanted, key=lambda gap: (gaps[gap], gap[1] / gap[0]), default=None)
+
+
+def _kind(judged: Mapping[int, Judged], low: int, high: int) -> Gap:
+    below, above = judged[low], judged[high]
+    if below.verdict is not above.verdict:
+        return Gap.EDGE_OF_TIE if Verdict.TIE in (below.verdict, above.verdict) else Gap.CHANGE
+    looked_into = below.verdict is not Verdict.TIE and (below.close or above.close) and high > NARROW * low
+    return Gap.CLOSE if looked_into else Gap.NONE
 
 
 def unlike_neighbours(verdicts: Mapping[int, Verdict]) -> list[tuple[int, int]]:
     """Pairs of neighbouring measured token counts whose verdicts differ, ascending."""
     measured = sorted(verdicts)
     return [(low, high) for low, high in pairwise(measured) if verdicts[low] is not verdicts[high]]
-
-
-def _importance(verdicts: Mapping[int, Verdict], low: int, high: int) -> tuple[bool, float]:
-    return Verdict.TIE not in (verdicts[low], verdicts[high]), high / low

@@ -5,13 +5,15 @@ from collections.abc import Callable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moesort_tune.tuning.search import TokenRange, ladder, search_token_counts, unlike_neighbours
+from moesort_tune.tuning.search import Judged, TokenRange, ladder, search_token_counts, unlike_neighbours
 from moesort_tune.tuning.verdict import Verdict
 
 Truth = Callable[[int], Verdict]
 
 
-def searched(truth: Truth, rungs: list[int], **limits: int) -> dict[int, Verdict]:
+def searched(
+    truth: Truth, rungs: list[int], ratio: Callable[[int], float | None] = lambda _: None, **limits: int
+) -> dict[int, Verdict]:
     """What the search measured when every measurement told the truth."""
     search = search_token_counts(rungs, **limits)
     verdicts: dict[int, Verdict] = {}
@@ -19,7 +21,7 @@ def searched(truth: Truth, rungs: list[int], **limits: int) -> dict[int, Verdict
         tokens = next(search)
         while True:
             verdicts[tokens] = truth(tokens)
-            tokens = search.send(verdicts[tokens])
+            tokens = search.send(Judged(verdicts[tokens], ratio(tokens)))
     except StopIteration:
         return verdicts
 
@@ -72,6 +74,25 @@ def test_search_without_a_crossing_measures_only_the_ladder() -> None:
     """No change, no bisection: the cheap case stays cheap."""
     rungs = ladder(TokenRange(1, 4096))
     assert sorted(searched(lambda _: Verdict.ONESHOT, rungs)) == rungs
+
+
+def test_winner_between_two_rungs_is_found_where_the_loser_came_close() -> None:
+    """oneshot's time drops at 2305 tokens, as it did on an H100: multiphase wins below, and oneshot at both rungs."""
+
+    def truth(tokens: int) -> Verdict:
+        return Verdict.MULTIPHASE if 2081 <= tokens < 2305 else Verdict.ONESHOT
+
+    verdicts = searched(truth, [1, 1024, 2048, 2560, 4096], lambda tokens: 0.98 if tokens == 2048 else 0.86)
+    assert concluded(verdicts, 4096) == [truth(tokens) for tokens in range(1, 4097)]
+
+
+def test_look_between_rungs_ends_where_they_are_narrow() -> None:
+    """The look costs a few points beside the rung that was close, and none where the winner was clear."""
+    verdicts = searched(
+        lambda _: Verdict.ONESHOT, [1, 1024, 2048, 4096, 8192], lambda tokens: 0.95 if tokens == 2048 else 0.5
+    )
+    added = sorted(set(verdicts) - {1, 1024, 2048, 4096, 8192})
+    assert added == [1536, 1792, 1920, 2176, 2304, 2560, 3072]
 
 
 @given(st.randoms(use_true_random=False), st.integers(1, 40))
