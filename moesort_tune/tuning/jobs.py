@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from moesort_tune.device.architectures import architecture
+from moesort_tune.sorting.launches import DeviceLimits
 from moesort_tune.sorting.sizes import oneshot_max_tokens
 from moesort_tune.tuning.devices import AUTO, attached_arch, open_worker
 from moesort_tune.tuning.messages import DeviceFacts
@@ -110,9 +111,12 @@ class PlannedRow:
 def planned_rows(job: SweepJob, arch: str) -> list[PlannedRow]:
     """What a sweep on `arch` would measure, from the facts of the architecture alone."""
     plan = job.plan(arch)
-    lds_bytes = architecture(arch).lds_bytes
-    limits = {shape: oneshot_max_tokens(shape.num_experts, shape.topk, lds_bytes) for shape in plan.shapes}
-    return [PlannedRow(shape, limit, rungs_of(shape, plan.tokens, limit)) for shape, limit in limits.items()]
+    known = architecture(arch)
+    builtin_on = DeviceLimits(arch, max(known.parts.values(), default=1), known.wavefront_size, known.lds_bytes)
+    limits = {shape: oneshot_max_tokens(shape.num_experts, shape.topk, known.lds_bytes) for shape in plan.shapes}
+    return [
+        PlannedRow(shape, limit, rungs_of(shape, plan.tokens, limit, builtin_on)) for shape, limit in limits.items()
+    ]
 
 
 def planned_arch(job: SweepJob) -> str:

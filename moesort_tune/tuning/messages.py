@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
+from moesort_tune.sorting.launches import DeviceLimits
 from moesort_tune.sorting.problem import KernelName
 from moesort_tune.tuning.settings import Settings
 from moesort_tune.tuning.shape import Shape
@@ -58,6 +59,13 @@ class DeviceFacts:
             provider=provider,
             revision=revision,
         )
+
+    @property
+    def builtin_on(self) -> DeviceLimits | None:
+        """The device's limits where the kernels are the builtin ones; what other kernels depend on is not known."""
+        if self.provider != "builtin":
+            return None
+        return DeviceLimits(self.arch, self.compute_units, self.wavefront_size, self.lds_bytes)
 
 
 @dataclass(frozen=True)

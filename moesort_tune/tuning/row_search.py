@@ -121,7 +121,7 @@ class RowSearch:
         self._listener = listener
         self._within = within
         self._limit = worker.oneshot_max_tokens(shape)
-        self._rungs = rungs_of(shape, plan.tokens, self._limit)
+        self._rungs = rungs_of(shape, plan.tokens, self._limit, worker.facts.builtin_on)
         self._known = sink.known(shape, self._limit)
         self._points: dict[int, MeasuredPoint] = {}
 

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from statistics import median
 
 from moesort_tune.sorting.aiter_rule import aiter_oneshot_max_tokens
+from moesort_tune.sorting.launch_changes import launch_changes
+from moesort_tune.sorting.launches import DeviceLimits
 from moesort_tune.sorting.problem import KERNELS, KernelName
 from moesort_tune.tables.schema import Evidence, Row
 from moesort_tune.tuning.records import MeasuredPoint
@@ -13,14 +15,20 @@ from moesort_tune.tuning.switch_points import find_switch_points, rule_loss
 from moesort_tune.tuning.verdict import MULTIPHASE, ONESHOT
 
 
-def rungs_of(shape: Shape, tokens: TokenRange, oneshot_max_tokens: int) -> list[int]:
+def rungs_of(
+    shape: Shape, tokens: TokenRange, oneshot_max_tokens: int, builtin_on: DeviceLimits | None = None
+) -> list[int]:
     """Token counts that a row always measures, ascending.
 
-    Among them are the last legal one of oneshot and both sides of the switch of AITER's rule. Past oneshot's limit
+    Among them are the last legal one of oneshot, both sides of the switch of AITER's rule, and, of the builtin kernels
+    on a device with the limits `builtin_on`, both sides of each change of their launches' shape. Past oneshot's limit
     there is no winner to find, and powers of two are enough to draw a line.
     """
     rule_switch = aiter_oneshot_max_tokens(shape.num_experts)
-    rungs = ladder(tokens, [oneshot_max_tokens, rule_switch, rule_switch + 1])
+    landmarks = [oneshot_max_tokens, rule_switch, rule_switch + 1]
+    if builtin_on is not None:
+        landmarks += launch_changes(shape.num_experts, shape.topk, builtin_on, tokens.first, tokens.last)
+    rungs = ladder(tokens, landmarks)
     return [rung for rung in rungs if rung <= oneshot_max_tokens or rung.bit_count() == 1 or rung == tokens.last]
 
 

@@ -26,14 +26,14 @@ class Judged(NamedTuple):
 Search = Generator[int, Judged, None]
 """Yields the next token count to measure and is sent what that said."""
 
-DEFAULT_MAX_POINTS: Final = 80
+DEFAULT_MAX_POINTS: Final = 120
+"""About 80 are enough for a row whose verdicts do not flicker."""
 
 CLOSE: Final = 1.1
 """Ratio of the kernels' times up to which a stretch of one winner is looked into."""
 
 NARROW: Final = 1.1
-"""Ratio of two token counts up to which another winner is not looked for between them. Kernels change shape at some
-counts: with 257 experts on an H100 multiphase wins from 2081 to 2304 tokens, and oneshot on both sides."""
+"""Ratio of two token counts up to which another winner is not looked for between them."""
 
 FINE_FROM = 1024
 """Tokens from which the ladder's steps are 1.14 to 1.25 instead of 1.33 to 1.5: launches change shape there. One of

@@ -73,7 +73,7 @@ class Sweep:
 
     def _check(self, shape: Shape) -> None:
         limit = self._worker.oneshot_max_tokens(shape)
-        for tokens in rungs_of(shape, self._plan.tokens, limit):
+        for tokens in rungs_of(shape, self._plan.tokens, limit, self._worker.facts.builtin_on):
             self._listener.at(shape, tokens, "checking")
             self._worker.check(CheckRequest(shape, tokens, self._plan.settings, legal_kernels(tokens, limit)))
 

@@ -145,7 +145,8 @@ def _measured(job: VerifyJob, worker: Worker, entry: Entry) -> dict[Shape, set[i
     for row in entry.rows:
         shape = Shape(row.num_experts, row.topk)
         tokens = TokenRange(*(row.evidence.tokens or (1, 16384)))
-        measured[shape] = set(rungs_of(shape, tokens, worker.oneshot_max_tokens(shape)))
+        limit = worker.oneshot_max_tokens(shape)
+        measured[shape] = set(rungs_of(shape, tokens, limit, worker.facts.builtin_on))
     for sample in read_samples(samples_path(job.table)):
         measured.setdefault(Shape(sample.num_experts, sample.topk), set()).add(sample.tokens)
     return measured

@@ -15,9 +15,7 @@ SMALL = ("--arch", "host", "--tokens", "1:128", "--model-dim", "32")
 
 def clock(oneshot: str, multiphase: str = "700") -> str:
     """Formulas in us, in tokens, experts and topk. Multiphase's two launches share its time; the sentinel is steady."""
-    return (
-        f"moe_sorting_oneshot*={oneshot};moe_sorting_*=({multiphase})/2;*=500"
-    )
+    return f"moe_sorting_oneshot*={oneshot};moe_sorting_*=({multiphase})/2;*=500"
 
 
 CROSSING = clock("300+10*tokens")
