@@ -194,7 +194,7 @@ class PreparedSort:
     def moe_buf_is_zero(self) -> bool:
         """Whether every byte of moe_buf is 0."""
         size = self.problem.moe_buf_bytes
-        step = 1 << 28
+        step = 1 << 24  # small enough for numpy to use the same host memory again and again
         buffer = self._buffers["moe_buf"]
         return not any(buffer.read(np.uint8, min(step, size - begin), begin).any() for begin in range(0, size, step))
 

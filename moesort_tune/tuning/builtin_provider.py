@@ -1,5 +1,6 @@
 """This project's own kernels as a provider."""
 
+import functools
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -8,7 +9,7 @@ from moesort_tune.sorting.check import WrongOutputError, check_outputs
 from moesort_tune.sorting.inputs import Int32Array, Routing, SortingInputs, make_inputs, make_mask
 from moesort_tune.sorting.kernels import PreparedSort, SortingKernels
 from moesort_tune.sorting.problem import KernelName, Problem
-from moesort_tune.sorting.reference import moe_sorting
+from moesort_tune.sorting.reference import SortedOutputs, moe_sorting
 from moesort_tune.sorting.sizes import oneshot_max_tokens
 from moesort_tune.tuning.provider import Point
 from moesort_tune.tuning.settings import Settings
@@ -16,6 +17,9 @@ from moesort_tune.tuning.shape import Shape
 from moesort_tune.tuning.timers import Work
 
 ELEMENT_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
+
+KEPT_INPUTS = 2048
+"""Inputs of a whole sweep, of which the largest have 2 MB."""
 
 
 class BuiltinProvider:
@@ -49,6 +53,7 @@ class PreparedBuiltin:
         self._point = point
         self._inputs = inputs
         self._sorts = sorts
+        self._expected: dict[int, SortedOutputs] = {}
 
     def check(self, kernel: KernelName, variant: int, stream: hip.Stream) -> None:
         """Runs `kernel` over junk and compares every output exactly. Raises WrongOutputError."""
@@ -57,8 +62,11 @@ class PreparedBuiltin:
         sort.launch(kernel, stream)
         stream.synchronize()
         problem = sort.problem
-        expected = moe_sorting(self._inputs[variant], num_experts=problem.num_experts, unit_size=problem.unit_size)
-        check_outputs(sort.outputs(), expected, kernel=kernel, shape=str(self._point))
+        if variant not in self._expected:  # the same for both kernels
+            self._expected[variant] = moe_sorting(
+                self._inputs[variant], num_experts=problem.num_experts, unit_size=problem.unit_size
+            )
+        check_outputs(sort.outputs(), self._expected[variant], kernel=kernel, shape=str(self._point))
         if problem.moe_buf_bytes and not sort.moe_buf_is_zero():
             raise WrongOutputError(f"{kernel} is wrong for {self._point}: moe_buf is not all zero")
 
@@ -85,8 +93,9 @@ def problem_of(point: Point) -> Problem:
     )
 
 
+@functools.lru_cache(maxsize=KEPT_INPUTS)
 def make_variant(point: Point, variant: int) -> SortingInputs:
-    """One of the point's inputs, from the seed of its settings."""
+    """One of the point's inputs, from the seed of its settings. A point is checked first and timed later."""
     settings = point.settings
     inputs = make_inputs(
         rows=point.tokens,
