@@ -9,7 +9,7 @@ import torch
 from moesort_tune.sorting.first_encounter import Learned, ShapeKey
 from moesort_tune.sorting.planned_sort import SortedTokens
 from moesort_tune.sorting.sizes import max_padded, max_tiles
-from moesort_tune.sorting.torch_arguments import ArgumentError, Request, check
+from moesort_tune.sorting.torch_arguments import ArgumentError, Request, check, check_tensors, typed
 from moesort_tune.sorting.torch_device import sorting_device
 
 __all__ = ["SortedTokens", "learned", "moe_sorting"]
@@ -57,7 +57,9 @@ def moe_sorting(
     """
     if on_miss not in (None, "measure"):
         raise ArgumentError(f"on_miss must be None or 'measure', got {on_miss!r}")
-    request = Request(
+    if table is not None and (not isinstance(table, (str, PathLike)) or not fspath(table)):
+        raise ArgumentError(f"table must be None or the path of a file or a folder, got {table!r}")
+    asked = Request(
         topk_ids,
         topk_weights,
         num_experts,
@@ -72,6 +74,7 @@ def moe_sorting(
         return_local_topk_ids,
         output_aux,
     )
+    request = typed(asked)
     if _is_watched(topk_ids):
         return _named(torch.ops.moesort_tune.moe_sorting.default(*request), request)
     return _sorted(request)
@@ -129,6 +132,7 @@ def _sort(*arguments: Any) -> list[torch.Tensor]:
 def _sort_fake(*arguments: Any) -> list[torch.Tensor]:
     """Shapes and dtypes of what `_sort` returns, for torch.compile."""
     request = Request(*arguments)
+    check_tensors(request)
     ids, (rows, topk) = request.topk_ids, request.topk_ids.shape
     sizes = (rows, topk, request.num_experts, request.unit_size)
     padded = ids.new_empty(max_padded(*sizes))
@@ -142,7 +146,14 @@ def _sort_fake(*arguments: Any) -> list[torch.Tensor]:
     return outputs
 
 
+def _sort_without_gradient(*arguments: Any) -> list[torch.Tensor]:
+    """Below autograd, so that weights that want a gradient do not make outputs that seem to have one."""
+    with torch._C._AutoDispatchBelowAutograd():
+        return torch.ops.moesort_tune.moe_sorting.default(*arguments)  # type: ignore[no-any-return]
+
+
 _library = torch.library.Library("moesort_tune", "DEF")
 _library.define(_SCHEMA, tags=(torch.Tag.pt2_compliant_tag,))
 _library.impl("moe_sorting", _sort, "CompositeExplicitAutograd")
+_library.impl("moe_sorting", _sort_without_gradient, "Autograd")
 torch.library.register_fake("moesort_tune::moe_sorting", _sort_fake, lib=_library)

@@ -1,6 +1,7 @@
 """What the torch operator takes: each tensor's dtype, shape, layout and device, checked before anything is launched."""
 
-from typing import NamedTuple
+import operator
+from typing import Any, NamedTuple
 
 import torch
 
@@ -35,12 +36,71 @@ class Request(NamedTuple):
     output_aux: bool = False
 
 
+def typed(request: Request) -> Request:
+    """The request with integers of other packages made Python's own. Raises ArgumentError for anything of a wrong type.
+
+    What comes later takes 128 and 128.0 for the same key.
+    """
+    if _is_typed(request):
+        return request
+    for name in ("topk_ids", "topk_weights", "local_expert_mask", "num_local_tokens"):
+        tensor = getattr(request, name)
+        if not isinstance(tensor, torch.Tensor) and not (tensor is None and name in _OPTIONAL):
+            raise ArgumentError(f"{name} must be a tensor, got {_short_repr(tensor)}")
+    if not isinstance(request.moe_buf_dtype, torch.dtype):
+        raise ArgumentError(f"moe_buf_dtype must be a torch.dtype, got {_short_repr(request.moe_buf_dtype)}")
+    integers = {name: _integer(name, getattr(request, name)) for name in _INTEGERS}
+    return request._replace(**integers)  # type: ignore[arg-type]
+
+
+_OPTIONAL = ("local_expert_mask", "num_local_tokens", "model_dim")
+_INTEGERS = ("num_experts", "unit_size", "model_dim", "dispatch_policy")
+
+
+def _is_typed(request: Request) -> bool:
+    """Whether all is as most calls bring it: this is paid for at each sort."""
+    tensor = torch.Tensor
+    mask, tokens, model_dim = request.local_expert_mask, request.num_local_tokens, request.model_dim
+    return (
+        type(request.topk_ids) is tensor
+        and type(request.topk_weights) is tensor
+        and type(request.num_experts) is int
+        and type(request.unit_size) is int
+        and type(request.dispatch_policy) is int
+        and (model_dim is None or type(model_dim) is int)
+        and (mask is None or type(mask) is tensor)
+        and (tokens is None or type(tokens) is tensor)
+        and type(request.moe_buf_dtype) is torch.dtype
+    )
+
+
+def _integer(name: str, value: Any) -> int | None:
+    if value is None and name in _OPTIONAL:
+        return None
+    try:
+        if isinstance(value, (bool, torch.Tensor)):
+            raise TypeError
+        return operator.index(value)
+    except TypeError:
+        raise ArgumentError(f"{name} must be an integer, got {_short_repr(value)}") from None
+
+
+def _short_repr(value: Any) -> str:
+    return f"{value!r:.60} of type {type(value).__name__}"
+
+
 def check(request: Request) -> None:
     """Raises ArgumentError for the first argument that is not as Request says; Problem checks the sizes."""
-    ids, weights = request.topk_ids, request.topk_weights
-    device, shape = ids.device, ids.shape
+    device = request.topk_ids.device
     if device.type not in ("cpu", "cuda"):
         raise ArgumentError(f"topk_ids must be on a CPU or on a CUDA or ROCm GPU, got {device}")
+    check_tensors(request)
+
+
+def check_tensors(request: Request) -> None:
+    """As `check`, on whatever device; also of tensors that have no data. Raises ArgumentError."""
+    ids, weights = request.topk_ids, request.topk_weights
+    device, shape = ids.device, ids.shape
     if ids.dtype is not _INT32 or len(shape) != 2 or not ids.is_contiguous():
         raise _wrong("topk_ids", ids, _INT32, "[rows, topk]")
     if weights.dtype is not _FLOAT32 or weights.shape != shape or not weights.is_contiguous():

@@ -83,10 +83,12 @@ class SortingDevice:
         """The kernel that the caller, what was learned or the table names; of the last two, never an illegal one."""
         if request.dispatch_policy:
             return _NAMES[request.dispatch_policy]
-        problem = planned.problem
-        if request.measure_misses and (learned := self.encounters.kernel(_key(problem))):
-            return learned
-        policy = self.dispatcher(request.table).policy(problem.rows, problem.num_experts, problem.topk)
+        problem, dispatcher = planned.problem, self.dispatcher(request.table)
+        if request.measure_misses and not dispatcher.has_row(problem.num_experts, problem.topk):
+            learned = self.encounters.kernel(_key(problem))
+            if learned is not None:
+                return learned
+        policy = dispatcher.policy(problem.rows, problem.num_experts, problem.topk)
         return "oneshot" if policy == 1 and problem.rows <= planned.oneshot_max_tokens else "multiphase"
 
     def _unknown(self, planned: PlannedSort, request: Request) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -51,6 +52,51 @@ def test_wrong_tensor_is_named_with_what_it_must_be(
         moe_sorting(**(arguments | {name: change(arguments[name])}))
     assert str(caught.value).startswith(f"{name} must be ")
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("topk_ids", [[0, 1]], "a tensor, got [[0, 1]] of type list"),
+        ("topk_weights", None, "a tensor, got None of type NoneType"),
+        ("local_expert_mask", [1] * 8, "a tensor, got [1, 1,"),
+        ("num_local_tokens", 5, "a tensor, got 5 of type int"),
+        ("num_experts", 8.0, "an integer, got 8.0 of type float"),
+        ("num_experts", None, "an integer, got None"),
+        ("num_experts", torch.tensor(8), "an integer, got tensor(8) of type Tensor"),
+        ("unit_size", "32", "an integer, got '32' of type str"),
+        ("model_dim", 8.0, "an integer, got 8.0 of type float"),
+        ("moe_buf_dtype", "bfloat16", "a torch.dtype, got 'bfloat16' of type str"),
+        ("dispatch_policy", True, "an integer, got True of type bool"),
+        ("table", 5, "None or the path of a file or a folder, got 5"),
+        ("table", "", "None or the path of a file or a folder, got ''"),
+    ],
+)
+def test_wrong_type_is_named_with_what_it_must_be(
+    arguments: dict[str, Any], name: str, value: object, words: str
+) -> None:
+    """Protects the caller from errors of the inside, which tell nobody which argument was wrong."""
+    with pytest.raises(ArgumentError) as caught:
+        moe_sorting(**(arguments | {name: value}))
+    assert str(caught.value).startswith(f"{name} must be ")
+    assert words in str(caught.value)
+
+
+@pytest.mark.usefixtures("checked_tensors")
+def test_wrong_number_leaves_later_calls_alone(arguments: dict[str, Any]) -> None:
+    """Protects the plans: 24 and 24.0 are the same key, so a plan made from a float failed correct calls for good."""
+    with pytest.raises(ArgumentError):
+        moe_sorting(**arguments, model_dim=24.0)  # type: ignore[arg-type]
+    result = moe_sorting(**arguments, model_dim=24)
+    assert result.moe_buf is not None
+    assert result.moe_buf.shape == (6, 24)
+
+
+@pytest.mark.usefixtures("checked_tensors")
+def test_integers_of_numpy_are_taken(arguments: dict[str, Any]) -> None:
+    """Protects callers whose sizes come from arrays."""
+    result = moe_sorting(**(arguments | {"num_experts": np.int32(8), "model_dim": np.int64(4)}))
+    assert result.moe_buf is not None
 
 
 @pytest.mark.parametrize("name", ["topk_weights", "local_expert_mask", "num_local_tokens"])

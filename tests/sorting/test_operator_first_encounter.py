@@ -238,6 +238,19 @@ def test_shape_with_a_row_is_not_measured(
     assert launches.kernels == ["multiphase"]
 
 
+def test_row_comes_before_what_was_learned(
+    torch_device: torch.device, kernels: SortingKernels, launches: Launches, tmp_path: Path
+) -> None:
+    """Protects the table's say again: what was learned without a table does not outlive the arrival of a row."""
+    sort_and_check(cases.uniform(40, 4, 64), torch_device, **MEASURE)
+    (choice,) = learned(torch_device).values()
+    switch = 2 if choice.kernel == "oneshot" else 1000
+    table = table_for(tmp_path, kernels, examples.row(64, 4, switch=switch))
+    launches.clear()
+    sort_and_check(cases.uniform(40, 4, 64), torch_device, table=table, **MEASURE)
+    assert launches.kernels == ["multiphase" if choice.kernel == "oneshot" else "oneshot"]
+
+
 @pytest.mark.parametrize(
     ("tokens", "options"), [(0, {}), (40, {"dispatch_policy": 1}), (40, {"dispatch_policy": 2}), (2000, {})]
 )

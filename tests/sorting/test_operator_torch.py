@@ -32,6 +32,16 @@ def test_operator_passes_opcheck(torch_device: torch.device, optional: tuple[int
     )
 
 
+def test_outputs_want_no_gradient(torch_device: torch.device) -> None:
+    """Protects training code: sorting has no derivative, on the plain way as on torch's, where opcheck agrees."""
+    arguments = arguments_of(cases.uniform(9, 4, 4, unit_size=1), torch_device)
+    ids, weights = arguments["topk_ids"], arguments["topk_weights"].requires_grad_()
+    asked = (ids, weights, 4, 1, None, torch.bfloat16, None, None, 0, None, False, False, False)
+    results = [moe_sorting(ids, weights, 4, 1), torch.ops.moesort_tune.moe_sorting.default(*asked)]
+    assert not any(result[1].requires_grad for result in results)
+    torch.library.opcheck(torch.ops.moesort_tune.moe_sorting.default, asked)
+
+
 @pytest.mark.parametrize("options", [{}, EVERYTHING, {"model_dim": 0, "moe_buf_dtype": torch.float32}])
 def test_fake_outputs_have_the_shapes_of_real_ones(torch_device: torch.device, options: dict[str, Any]) -> None:
     """Protects the compiler's memory planning: what it is told of an output is what it gets."""
