@@ -6,18 +6,21 @@ import click
 import msgspec
 
 from moesort_tune.cli.output import print_json
+from moesort_tune.cli.parameters import Parameter
 from moesort_tune.cli.tables_at_hand import default_table
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.sorting.limits_cpp import limit_in_cpp
-from moesort_tune.tables.export_cpp import to_cpp
+from moesort_tune.tables.export_cpp import function_name, to_cpp
 from moesort_tune.tables.files import load
 from moesort_tune.tables.schema import Entry, Provider, Table, Timing
 from moesort_tune.tables.selection import Wanted, select
 
+FUNCTION = Parameter("NAME", function_name)
+
 EPILOG = """\b
 Examples:
   moesort-tune export tables/gfx950.yaml --format cpp > moesort_policy.h
-  moesort-tune export tables/gfx950.yaml --format cpp --kernels aiter > moesort_policy.h
+  moesort-tune export tables/gfx950.yaml --format cpp --kernels aiter --name aiter_policy > aiter_policy.h
   moesort-tune export tables/gfx950.yaml --format json > gfx950.json
 """
 
@@ -27,13 +30,17 @@ Examples:
 @click.option("--format", "form", type=click.Choice(["cpp", "json"]), required=True, help="C++17 header, or JSON.")
 @click.option("--kernels", type=click.Choice(["builtin", "aiter"]), default="builtin", show_default=True)
 @click.option("--timing", type=click.Choice(["graph", "eager"]), default="graph", show_default=True)
+@click.option("--name", type=FUNCTION, default="moesort_policy", show_default=True, help="Of the C++ function.")
 @click.option("--revision", help="Of the kernels; by default that of the newest sweep.")
-def export(table: Path | None, form: str, kernels: Provider, timing: Timing, revision: str | None) -> None:
+def export(
+    *, table: Path | None, form: str, kernels: Provider, timing: Timing, name: str, revision: str | None
+) -> None:
     """Write TABLE to stdout for other programs.
 
     cpp: one header without dependencies, `int moesort_policy(int tokens, int num_experts, int topk, int
     compute_units)`, which decides as the Python runtime does, with an entry for each number of compute units that was
-    measured with these kernels and this timing. json: the whole table, as docs/table.schema.json describes it.
+    measured with these kernels and this timing. A file that includes headers of several tables needs a --name for each.
+    json: the whole table, as docs/table.schema.json describes it.
     """
     path = table or default_table()
     loaded = load(path)
@@ -45,7 +52,7 @@ def export(table: Path | None, form: str, kernels: Provider, timing: Timing, rev
         there = "; ".join(str(entry.key) for entry in loaded.tables)
         asked = ", ".join(filter(None, (kernels, revision, timing)))
         raise MoesortTuneError(f"{path} has no entry for {asked}; it has entries for {there}")
-    click.echo(to_cpp(loaded.arch, entries, limit_in_cpp(kernels)), nl=False)
+    click.echo(to_cpp(loaded.arch, entries, limit_in_cpp(kernels), name), nl=False)
 
 
 def _entries(table: Table, kernels: Provider, timing: Timing, revision: str | None) -> list[Entry]:

@@ -1,5 +1,6 @@
 """A table as one C++17 header that decides as `runtime.Dispatcher` does (lookup.py holds the same in Python)."""
 
+import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from string import Template
@@ -11,10 +12,10 @@ _HEADER: Final = Template("""\
 // Which sorting kernel to run: 1 oneshot, 2 multiphase. Decides as moesort_tune.runtime does, by a measured table.
 // Written by `moesort-tune export --format cpp`; do not edit.
 ${about}
-#ifndef MOESORT_POLICY_${guard}_H_
-#define MOESORT_POLICY_${guard}_H_
+#ifndef MOESORT_${guard}
+#define MOESORT_${guard}
 
-namespace moesort_${arch} {
+namespace ${namespace} {
 
 struct Step {
   int first_tokens;
@@ -116,27 +117,36 @@ constexpr int policy(int tokens, int num_experts, int topk, int compute_units) {
   return tokens <= oneshot_max_tokens(num_experts, entry.lds_bytes) ? 1 : 2;
 }
 
-}  // namespace moesort_${arch}
+}  // namespace ${namespace}
+
+#endif  // MOESORT_${guard}
+
+#ifndef MOESORT_${guard}_AS_${name}
+#define MOESORT_${guard}_AS_${name}
 
 // 1: oneshot, 2: multiphase; 0 (let the kernels' own rule decide) where an argument cannot be. tokens: 0 and more.
-[[maybe_unused]] static constexpr int moesort_policy(int tokens, int num_experts, int topk, int compute_units) {
-  return moesort_${arch}::policy(tokens, num_experts, topk, compute_units);
+[[maybe_unused]] static constexpr int ${name}(int tokens, int num_experts, int topk, int compute_units) {
+  return ${namespace}::policy(tokens, num_experts, topk, compute_units);
 }
 
-#endif  // MOESORT_POLICY_${guard}_H_
+#endif  // MOESORT_${guard}_AS_${name}
 """)
 
 
-def to_cpp(arch: str, entries: Iterable[Entry], limit: str) -> str:
+def to_cpp(arch: str, entries: Iterable[Entry], limit: str, name: str = "moesort_policy") -> str:
     """The header of these entries, one for each number of compute units.
 
-    limit: C++ text of `constexpr int oneshot_max_tokens(int num_experts, int lds_bytes)` of the kernels meant.
+    limit: C++ text of `constexpr int oneshot_max_tokens(int num_experts, int lds_bytes)` of the kernels meant. name: of
+    the function; the rest has names made of its content, so that a program may hold headers of several tables.
     """
     data = _Data(sorted(entries, key=lambda entry: entry.device.compute_units))
+    content = hashlib.sha256("\n".join([*data.steps, *data.rows, *data.groups, *data.entries, limit]).encode())
+    namespace = f"moesort_{arch}_{content.hexdigest()[:12]}"
     return _HEADER.substitute(
         about="\n".join(f"// {_comment(line)}" for line in data.about),
-        guard=arch.upper(),
-        arch=arch,
+        guard=namespace.removeprefix("moesort_").upper(),
+        namespace=namespace,
+        name=name,
         steps=",\n".join(data.steps),
         rows=",\n".join(data.rows),
         groups=",\n".join(data.groups),
@@ -144,6 +154,13 @@ def to_cpp(arch: str, entries: Iterable[Entry], limit: str) -> str:
         entry_count=len(data.entries),
         limit=limit,
     )
+
+
+def function_name(text: str) -> str:
+    """A name that C++ takes for a function; raises ValueError."""
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", text):
+        raise ValueError(f"expected a C++ name, got {text!r}")
+    return text
 
 
 class _Data:

@@ -106,6 +106,55 @@ def test_header_decides_as_the_runtime_for_every_token_count(tmp_path: Path, ker
         assert answer == "".join(str(policy(tokens, experts, topk)) for tokens in range(20001)), (experts, topk, units)
 
 
+def compiled(folder: Path, *sources: str) -> str:
+    """What a program of these files prints."""
+    for index, source in enumerate(sources):
+        (folder / f"unit{index}.cpp").write_text(source)
+    files = [folder / f"unit{index}.cpp" for index in range(len(sources))]
+    program = folder / "program"
+    done = subprocess.run([COMPILER, *STRICT, *files, "-o", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return subprocess.run([program], capture_output=True, text=True, check=True).stdout
+
+
+@pytest.fixture
+def two_headers(tmp_path: Path) -> Path:
+    """A folder with the header of a table that switches at 10 tokens, and that of one that switches at 20."""
+    for switch, name in ((10, "ten"), (20, "twenty")):
+        store.save(tmp_path / f"{name}.yaml", table(entry([row(128, 4, switch)])))
+        for function in ("moesort_policy", name):
+            header = exported(tmp_path / f"{name}.yaml", "--format", "cpp", "--name", function)
+            (tmp_path / f"{name}_{function}.h").write_text(header)
+    return tmp_path
+
+
+def test_headers_of_two_tables_in_one_program_decide_each_by_its_own(two_headers: Path) -> None:
+    """Protects from the linker, which takes one definition of a name for all: the second table would decide nothing."""
+    unit = (
+        '#include "{0}_moesort_policy.h"\nint ask_{0}(int tokens) {{ return moesort_policy(tokens, 128, 4, 304); }}\n'
+    )
+    main = """
+#include <cstdio>
+int ask_ten(int tokens);
+int ask_twenty(int tokens);
+int main() { std::printf("%d %d", ask_ten(15), ask_twenty(15)); }
+"""
+    assert compiled(two_headers, unit.format("ten"), unit.format("twenty"), main) == "2 1"
+    assert compiled(two_headers, unit.format("twenty"), unit.format("ten"), main) == "2 1"
+
+
+def test_one_file_includes_headers_of_two_tables(two_headers: Path) -> None:
+    """Protects programs that sort by two sets of kernels: each function has the name that was asked for."""
+    source = """
+#include "ten_ten.h"
+#include "ten_moesort_policy.h"
+#include "twenty_twenty.h"
+#include <cstdio>
+int main() { std::printf("%d %d %d", ten(15, 128, 4, 304), moesort_policy(15, 128, 4, 304), twenty(15, 128, 4, 304)); }
+"""
+    assert compiled(two_headers, source) == "2 2 1"
+
+
 def test_limit_in_cpp_is_the_limit_of_the_kernels(tmp_path: Path) -> None:
     """For every number of experts and each LDS size that an architecture has: the formula stands in two languages."""
     source = f"""
