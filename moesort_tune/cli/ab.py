@@ -11,7 +11,8 @@ from moesort_tune.cli.output import print_json, remark
 from moesort_tune.cli.parameters import Parameter
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.tuning.grid import parse_integers
-from moesort_tune.tuning.replay import SERVED, WayResult, read_trace
+from moesort_tune.tuning.replay import CONFIDENCE, SERVED, WayResult, read_trace
+from moesort_tune.tuning.statistics import interval_rank
 
 if TYPE_CHECKING:
     from moesort_tune.tuning.replay_job import ReplayResult, Run
@@ -33,6 +34,8 @@ def parse_concurrency(text: str) -> list[int]:
 
 
 CONCURRENCY = Parameter("N,N,...", parse_concurrency)
+CLIENTS = (16, 32, 64)
+LOAD_OPTIONS = ("requests", "input_tokens", "output_tokens")
 
 EPILOG = """\b
 Every step of a trace sorts once in each MoE layer, in graphs captured as serving captures them. Each way to choose
@@ -49,7 +52,7 @@ Examples:
 
 @click.command(epilog=EPILOG, short_help="Replay a serving run's steps, once by each way to choose.")
 @click.option("--model", type=Parameter("MODEL", parse_model), required=True, help=f"{', '.join(SERVED)}.")
-@click.option("--concurrency", type=CONCURRENCY, default="16,32,64", show_default=True, help="Clients at once.")
+@click.option("--concurrency", type=CONCURRENCY, help="Clients at once. Default: 16,32,64.")
 @click.option("--repeats", type=click.IntRange(1), default=5, show_default=True, help="Of every way, interleaved.")
 @click.option("--table", type=click.Path(path_type=Path), help="Default: what a serving process would go by.")
 @click.option("--trace", type=click.Path(path_type=Path), help="Tokens of each step, one number a line.")
@@ -60,22 +63,27 @@ Examples:
 @click.option("--device", "ordinal", type=click.IntRange(0), default=0, show_default=True, help="Number of the device.")
 @click.option("--seed", type=click.IntRange(0, 2**31), default=0, show_default=True, help="Of inputs and order.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def ab(*, model: str, concurrency: list[int], trace: Path | None, as_json: bool, **options: Any) -> None:
+def ab(*, model: str, concurrency: list[int] | None, trace: Path | None, as_json: bool, **options: Any) -> None:
     """Replay the sorting steps of a serving run, once by each way to choose, and compare."""
+    load = {"concurrency": concurrency, **{name: options[name] for name in LOAD_OPTIONS}}
+    if trace is not None and (given := [name for name, value in load.items() if value is not None]):
+        named = ", ".join("--" + name.replace("_", "-") for name in given)
+        raise click.UsageError(f"--trace names the steps themselves, so {named} cannot be given with it")
     if importlib.util.find_spec("torch") is None:
         raise MoesortTuneError("ab runs the torch operator; install torch (pip install 'moesort-tune[torch]')")
     from moesort_tune.tuning.replay_job import ReplayJob, run_replay
 
     steps = None if trace is None else read_trace(trace)
-    job = ReplayJob(model=SERVED[model], concurrency=tuple(concurrency), trace=steps, **options)
+    job = ReplayJob(model=SERVED[model], concurrency=tuple(concurrency or CLIENTS), trace=steps, **options)
     result = run_replay(job, remark)
     if as_json:
-        print_json({"model": model, **asdict(result)})
+        settings = {"name": model, "repeats": job.repeats, "seed": job.seed}
+        print_json({**settings, **asdict(result)})
     else:
-        click.echo(as_text(model, result))
+        click.echo(as_text(model, result, job.repeats))
 
 
-def as_text(name: str, result: "ReplayResult") -> str:
+def as_text(name: str, result: "ReplayResult", repeats: int) -> str:
     """The result for a person."""
     model = result.model
     by = f"table {result.table}" if result.table else "no table, so AITER's rule decides in its place"
@@ -84,19 +92,30 @@ def as_text(name: str, result: "ReplayResult") -> str:
         f"{name}: {model.shape.num_experts} experts, topk {model.shape.topk}, {model.layers} layers, model_dim "
         f"{model.model_dim}; {by}"
     )
-    return "\n\n".join([head, *map(run_as_text, result.runs)])
+    return "\n\n".join([f"{head}\n{brackets(repeats)}", *(run_as_text(run, repeats) for run in result.runs)])
 
 
-def run_as_text(run: "Run") -> str:
+def brackets(repeats: int) -> str:
+    """What stands behind each median."""
+    if repeats == 1:
+        return "one repeat, so nothing is known of the scatter"
+    if interval_rank(repeats, CONFIDENCE) <= 1:
+        return f"medians of {repeats} repeats [their range]"
+    return f"medians of {repeats} repeats [{CONFIDENCE:.0%} interval]"
+
+
+def run_as_text(run: "Run", repeats: int) -> str:
     """One trace: a line for each way to choose."""
     lines = [
         f"{run.title}: {len(run.steps)} steps of {min(run.steps)} to {max(run.steps)} tokens",
         f"  {'':<26}{'us a step':>12}{'':<24}    speedup over AITER's rule",
     ]
-    return "\n".join([*lines, *map(_line, run.results)])
+    return "\n".join([*lines, *(_line(result, repeats) for result in run.results)])
 
 
-def _line(result: WayResult) -> str:
+def _line(result: WayResult, repeats: int) -> str:
     us, speedup = result.us_per_step, result.speedup
+    if repeats == 1:
+        return f"  {result.name:<26}{us.median:>12.2f}{'':<24}{speedup.median:>8.3f}"
     times = f"{us.median:>12.2f}  [{us.low:.2f}, {us.high:.2f}]"
     return f"  {result.name:<26}{times:<36}{speedup.median:>8.3f}  [{speedup.low:.3f}, {speedup.high:.3f}]"

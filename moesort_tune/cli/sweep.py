@@ -12,10 +12,12 @@ import msgspec
 from moesort_tune.cli.parameters import ARCH, INTEGERS, MODEL, ROUTING, TOKENS
 from moesort_tune.cli.progress import progress, told
 from moesort_tune.errors import MoesortTuneError
+from moesort_tune.tables.schema import MAX_TOKENS
 from moesort_tune.tuning.grid import check_size, pair_shapes, read_misses, without_repeats
 from moesort_tune.tuning.jobs import (
     POINT_LIMIT_SECONDS,
     JobResult,
+    PlannedRow,
     SweepJob,
     default_tokens,
     planned_arch,
@@ -162,6 +164,7 @@ def print_plan(job: SweepJob, as_json: bool) -> None:
     if as_json:
         told_rows = [
             {
+                "kernels": row.provider,
                 "num_experts": row.shape.num_experts,
                 "topk": row.shape.topk,
                 "oneshot_max_tokens": row.oneshot_max_tokens,
@@ -171,10 +174,18 @@ def print_plan(job: SweepJob, as_json: bool) -> None:
         ]
         click.echo(json.dumps({"arch": arch, "table": str(job.table_for(arch)), "rows": told_rows}, indent=2))
         return
-    click.echo(f"{arch}, kernels {','.join(job.providers)}, {job.settings.timing} timing -> {job.table_for(arch)}")
-    click.echo("experts/topk  oneshot to  token counts measured first, then halved between changes of the winner")
-    for row in rows:
-        click.echo(f"{row.shape!s:>12}  {row.oneshot_max_tokens:>10}  {' '.join(map(str, row.ladder))}")
+    for provider in job.providers:
+        click.echo(f"{arch}, kernels {provider}, {job.settings.timing} timing -> {job.table_for(arch)}")
+        click.echo("experts/topk  oneshot to  token counts measured first, then halved between changes of the winner")
+        for row in rows:
+            if row.provider == provider:
+                click.echo(f"{row.shape!s:>12}  {_limit_text(row):>10}  {' '.join(map(str, row.ladder))}")
+
+
+def _limit_text(row: PlannedRow) -> str:
+    if row.oneshot_max_tokens >= MAX_TOKENS:
+        return "any"
+    return str(row.oneshot_max_tokens) if row.oneshot_max_tokens else "never"
 
 
 def print_results(results: list[JobResult], as_json: bool) -> None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from moesort_tune.device.architectures import architecture
+from moesort_tune.sorting.aiter_rule import aiter_forced_oneshot_max_tokens
 from moesort_tune.sorting.launches import DeviceLimits
 from moesort_tune.sorting.sizes import oneshot_max_tokens
 from moesort_tune.tuning.devices import AUTO, attached_arch, open_worker
@@ -103,20 +104,30 @@ def _run_provider(job: SweepJob, provider: str, listener: Listener) -> JobResult
 class PlannedRow:
     """A row ahead: oneshot's limit, and the token counts that are measured before the search goes between them."""
 
+    provider: str
     shape: Shape
     oneshot_max_tokens: int
     ladder: list[int]
 
 
 def planned_rows(job: SweepJob, arch: str) -> list[PlannedRow]:
-    """What a sweep on `arch` would measure, from the facts of the architecture alone."""
+    """What a sweep on `arch` would measure, by provider, from the facts of the architecture alone."""
     plan = job.plan(arch)
+    rows = []
+    for provider in job.providers:
+        for shape in plan.shapes:
+            limit, builtin_on = _planned_limits(provider, shape, arch)
+            rows.append(PlannedRow(provider, shape, limit, rungs_of(shape, plan.tokens, limit, builtin_on)))
+    return rows
+
+
+def _planned_limits(provider: str, shape: Shape, arch: str) -> tuple[int, DeviceLimits | None]:
+    """oneshot's, and for rungs_of the device's, as the provider will tell them when it is there."""
+    if provider == "aiter":
+        return max(0, aiter_forced_oneshot_max_tokens(shape.num_experts)), None
     known = architecture(arch)
-    builtin_on = DeviceLimits(arch, max(known.parts.values(), default=1), known.wavefront_size, known.lds_bytes)
-    limits = {shape: oneshot_max_tokens(shape.num_experts, shape.topk, known.lds_bytes) for shape in plan.shapes}
-    return [
-        PlannedRow(shape, limit, rungs_of(shape, plan.tokens, limit, builtin_on)) for shape, limit in limits.items()
-    ]
+    limits = DeviceLimits(arch, max(known.parts.values(), default=1), known.wavefront_size, known.lds_bytes)
+    return oneshot_max_tokens(shape.num_experts, shape.topk, known.lds_bytes), limits
 
 
 def planned_arch(job: SweepJob) -> str:

@@ -14,6 +14,7 @@ from typing import Final
 
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.sorting.problem import KernelName
+from moesort_tune.tables.schema import MAX_TOKENS
 from moesort_tune.tuning.presets import MODELS
 from moesort_tune.tuning.shape import Shape
 from moesort_tune.tuning.statistics import Interval, median_interval
@@ -74,19 +75,25 @@ def arrival_trace(*, concurrency: int, requests: int, input_tokens: int, output_
 
 
 def read_trace(path: Path) -> list[int]:
-    """Tokens of each step from a file, one number a line. Raises MoesortTuneError naming the line."""
+    """Tokens of each step from a file, one number a line; empty lines are passed over.
+
+    Raises MoesortTuneError naming the line.
+    """
     try:
-        lines = path.read_text(encoding="utf-8").split()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise MoesortTuneError(f"cannot read {path}: {error}; name a file with one token count a line") from error
-    for number, line in enumerate(lines, 1):
-        if not line.isdecimal() or not 1 <= int(line) < 1 << 24:
-            raise MoesortTuneError(
-                f"{path}, line {number}: expected a token count from 1 to 16777215, got {line!r:.40}"
-            )
-    if not lines:
+    steps = [_tokens_of(line.strip(), f"{path}, line {number}") for number, line in enumerate(lines, 1) if line.strip()]
+    if not steps:
         raise MoesortTuneError(f"{path} is empty; expected one token count a line")
-    return [int(line) for line in lines]
+    return steps
+
+
+def _tokens_of(text: str, place: str) -> int:
+    is_number = text.isascii() and text.isdecimal() and len(text) <= len(str(MAX_TOKENS))
+    if not is_number or not 1 <= int(text) <= MAX_TOKENS:
+        raise MoesortTuneError(f"{place}: expected a token count from 1 to {MAX_TOKENS}, got {text!r:.40}")
+    return int(text)
 
 
 def graph_sizes(steps: Iterable[int]) -> list[int]:

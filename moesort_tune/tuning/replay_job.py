@@ -1,8 +1,8 @@
 """A whole comparison by replay, from a model's name to intervals: what `moesort-tune ab` runs. Needs torch."""
 
-import os
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -102,19 +102,38 @@ def run_replay(job: ReplayJob, tell: Callable[[str], None]) -> ReplayResult:
     model = ServedModel(job.model.shape, job.layers or (1 if on_host else job.model.layers), job.model.model_dim)
     graphs = SortGraphs(device, model, job.seed)
     dispatcher = graphs.sorting.dispatcher(None if job.table is None else str(job.table))
+    if job.table is not None and dispatcher.entry is None:
+        reasons = "; ".join(dispatcher.not_used)
+        raise MoesortTuneError(f"{job.table} has no entry for this device and these kernels: {reasons}")
     comparison = _Comparison(job, graphs, _by_policy(dispatcher.policy, model))
     runs = []
     for title, steps in _traces(job, HOST_LOAD if on_host else GPU_LOAD).items():
         tell(f"{title}: {len(steps)} steps, {len(set(graph_sizes(steps)))} graph sizes")
-        runs.append(comparison.run(title, steps))
+        with memory_at_stake(max(steps)):
+            runs.append(comparison.run(title, steps))
     properties = graphs.sorting.kernels.device.properties
     table = dispatcher.table if dispatcher.entry else None
     return ReplayResult(properties.name, properties.arch, properties.compute_units, model, table, runs)
 
 
+@contextmanager
+def memory_at_stake(tokens: int) -> Iterator[None]:
+    """Says in one sentence what torch's allocators say in many. Raises MoesortTuneError."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(error, torch.cuda.OutOfMemoryError) and "allocate memory" not in str(error):
+            raise
+        raise MoesortTuneError(
+            f"there is not enough memory for steps of {tokens} tokens; replay smaller ones"
+        ) from error
+
+
 def _device(ordinal: int) -> torch.device:
-    runtime = os.environ.get("MOESORT_TUNE_RUNTIME") or libraries.attached_runtime()
+    runtime = libraries.choose().runtime
     if runtime == "host":
+        if ordinal:
+            raise MoesortTuneError(f"the host runtime has one device, number 0, so --device {ordinal} is not there")
         return torch.device("cpu")
     if not torch.cuda.is_available():
         raise MoesortTuneError(

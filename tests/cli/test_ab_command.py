@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from click.testing import CliRunner
 
 from moesort_tune.cli.ab import ab
+from moesort_tune.errors import MoesortTuneError
 from moesort_tune.sorting.revision import revision
 from moesort_tune.tables import store
 from moesort_tune.tables.schema import Kernels
+from moesort_tune.tuning.replay_job import memory_at_stake
 from tests.cli.swept import CROSSING
 from tests.tables import examples
 
@@ -26,6 +29,10 @@ from tests.tables import examples
         (["--model", "gpt-oss-120b", "--repeats", "0"], "0 is not in the range x>=1"),
         (["--model", "gpt-oss-120b", "--concurrency", "16,x"], "got '16,x'"),
         (["--model", "gpt-oss-120b", "--concurrency", "16,0"], "expected integers of at least 1, got '16,0'"),
+        (
+            ["--model", "gpt-oss-120b", "--trace", "steps.txt", "--concurrency", "4", "--input-tokens", "9"],
+            "--trace names the steps themselves, so --concurrency, --input-tokens cannot be given with it",
+        ),
     ],
 )
 def test_bad_values_are_bad_usage_and_quoted(arguments: list[str], words: str) -> None:
@@ -35,17 +42,22 @@ def test_bad_values_are_bad_usage_and_quoted(arguments: list[str], words: str) -
     assert words in result.output
 
 
-def replay(folder: Path, *options: str) -> Any:
-    """`ab --json` in a process of its own, on the host runtime whose kernels both take 700 us at 40 tokens."""
+def started(folder: Path, *options: str, runtime: str = "host") -> "subprocess.CompletedProcess[str]":
+    """`ab` in a process of its own, on the host runtime whose kernels both take 700 us at 40 tokens."""
     environment = os.environ | {
-        "MOESORT_TUNE_RUNTIME": "host",
+        "MOESORT_TUNE_RUNTIME": runtime,
         "MOESORT_HOST_CHECK": "0",
         "MOESORT_HOST_CLOCK": CROSSING,
         "MOESORT_HOST_COMPUTE_UNITS": "2",
         "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
     }
-    command = [sys.executable, "-m", "moesort_tune.cli.main", "ab", "--model", "gpt-oss-120b", "--json", *options]
-    answer = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "moesort_tune.cli.main", "ab", "--model", "gpt-oss-120b", *options]
+    return subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def replay(folder: Path, *options: str) -> Any:
+    """What `ab --json` prints."""
+    answer = started(folder, "--json", *options)
     assert answer.returncode == 0, answer.stderr
     return json.loads(answer.stdout)
 
@@ -95,3 +107,48 @@ def test_table_is_asked_for_each_size(tmp_path: Path) -> None:
     (run,) = replay(tmp_path, "--trace", "steps.txt", "--table", str(table), "--repeats", "1")["runs"]
     costs = {way["name"]: round(way["us_per_step"]["median"]) for way in run["results"]}
     assert (costs["table"], costs["oracle"]) == (780, 700)
+
+
+def test_result_as_json_says_what_was_replayed(tmp_path: Path) -> None:
+    """Protects whoever keeps results: model, repeats and seed are in them."""
+    (tmp_path / "steps.txt").write_text("16\n")
+    result = replay(tmp_path, "--trace", "steps.txt", "--repeats", "2", "--seed", "7")
+    assert (result["name"], result["repeats"], result["seed"]) == ("gpt-oss-120b", 2, 7)
+    assert result["model"]["shape"] == {"num_experts": 128, "topk": 4}
+
+
+@pytest.mark.parametrize(
+    ("repeats", "words"),
+    [("1", "one repeat, so nothing is known of the scatter"), ("5", "medians of 5 repeats [their range]")],
+)
+def test_brackets_say_what_they_are(tmp_path: Path, repeats: str, words: str) -> None:
+    """Protects the reader: five repeats give a range, and one gives nothing."""
+    (tmp_path / "steps.txt").write_text("16\n")
+    answer = started(tmp_path, "--trace", "steps.txt", "--repeats", repeats)
+    assert words in answer.stdout
+    assert ("[460.00" in answer.stdout) == (repeats == "5")
+
+
+@pytest.mark.parametrize(
+    ("options", "runtime", "words"),
+    [
+        (["--device", "5"], "host", "the host runtime has one device, number 0, so --device 5 is not there"),
+        ([], "xyz", "the HIP runtime must be one of"),
+        (["--table", "gfx942.yaml"], "host", "gfx942.yaml has no entry for this device and these kernels: "),
+    ],
+)
+def test_device_or_table_that_cannot_be_used_is_an_error(
+    tmp_path: Path, options: list[str], runtime: str, words: str
+) -> None:
+    """Protects results from another device's, or another table's, name."""
+    store.save(tmp_path / "gfx942.yaml", examples.table())
+    (tmp_path / "steps.txt").write_text("16\n")
+    answer = started(tmp_path, "--trace", "steps.txt", *options, runtime=runtime)
+    assert answer.returncode == 1
+    assert words in answer.stderr
+
+
+def test_lack_of_memory_is_told_in_a_sentence() -> None:
+    """Protects from torch's many: the step that was too large is named."""
+    with pytest.raises(MoesortTuneError, match="not enough memory for steps of 99 tokens"), memory_at_stake(99):
+        torch.empty(1 << 60, dtype=torch.uint8)

@@ -70,6 +70,13 @@ def test_dry_run_as_json_has_the_default_grid() -> None:
     assert all(row["ladder"][0] == 1 and row["ladder"][-1] == 16384 for row in plan["rows"])
 
 
+def test_dry_run_has_each_provider_s_own_limit() -> None:
+    """AITER's oneshot takes any number of tokens, and none from 819 experts on, whatever LDS a device has."""
+    shapes = ("--experts", "8,819", "--topk", "2")
+    plan = json.loads(run("--dry-run", "--json", "--arch", "gfx942", "--kernels", "aiter", *shapes).stdout)
+    assert [(row["kernels"], row["oneshot_max_tokens"]) for row in plan["rows"]] == [("aiter", 2**24 - 1), ("aiter", 0)]
+
+
 def test_dry_run_takes_the_shapes_of_misses(tmp_path: Path) -> None:
     """What a deployment asked for in vain is the next grid, beside shapes named otherwise."""
     misses = tmp_path / "misses.csv"

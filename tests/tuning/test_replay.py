@@ -109,6 +109,11 @@ def test_trace_is_read_from_a_file(tmp_path: Path) -> None:
     [
         ("16\nmany\n", "line 2: expected a token count from 1 to 16777215, got 'many'"),
         ("0\n", "got '0'"),
+        ("\n\n16\n\nx\n", "line 5: expected a token count"),
+        ("1 2 3\n", "line 1: expected a token count from 1 to 16777215, got '1 2 3'"),
+        ("9" * 5000, "line 1: expected a token count"),
+        ("\u0663\n", "line 1: expected a token count"),
+        ("16777216\n", "got '16777216'"),
         ("", "empty"),
     ],
 )
@@ -118,6 +123,12 @@ def test_file_that_is_no_trace_is_refused(tmp_path: Path, text: str, words: str)
     path.write_text(text)
     with pytest.raises(MoesortTuneError, match=words):
         read_trace(path)
+
+
+def test_mark_at_the_start_of_a_file_is_passed_over(tmp_path: Path) -> None:
+    """Protects files of editors that write a byte order mark."""
+    (tmp_path / "trace.txt").write_bytes(b"\xef\xbb\xbf16\r\n17\r\n")
+    assert read_trace(tmp_path / "trace.txt") == [16, 17]
 
 
 def test_missing_trace_is_told(tmp_path: Path) -> None:
