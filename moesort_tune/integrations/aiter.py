@@ -20,14 +20,12 @@ from types import ModuleType
 from typing import Any, Final
 
 from moesort_tune.errors import MoesortTuneError
-from moesort_tune.integrations.aiter_steering import BuiltinSteering, PolicySteering, Steering
+from moesort_tune.integrations.aiter_steering import MODULE, BuiltinSteering, PolicySteering, Steering
 from moesort_tune.integrations.import_hook import WhenImported
 from moesort_tune.sorting import aiter_package
+from moesort_tune.tables.errors import TableError
 from moesort_tune.tables.files import load
 from moesort_tune.tables.schema import Provider
-
-MODULE: Final = "aiter.fused_moe"
-"""Holds moe_sorting, and looks it up anew at each call."""
 
 OTHER_REFERENCES: Final = ("aiter.fused_moe_dp_shared_expert",)
 """Modules that hold on to moe_sorting as they found it when they were imported."""
@@ -43,52 +41,57 @@ class AiterMissingError(MoesortTuneError):
 
 
 class _Installation:
-    """One `install`: waits for AITER, wraps it, and undoes that."""
+    """One `install`: waits for AITER, wraps it, and undoes that. steering: takes the calls; None without AITER."""
 
     def __init__(self, table: str | None, kernels: Provider) -> None:
+        self.steering: Steering | None = None
         self._table = table
         self._kernels = kernels
-        self._steering: Steering | None = None
-        self._original: Callable[..., Any] | None = None
-        self._wrapped: Callable[..., Any] | None = None
+        self._originals: dict[Callable[..., Any], Callable[..., Any]] = {}
         self._hook = WhenImported(MODULE, self._wrap)
 
     def start(self) -> None:
         self._hook.start()
 
     def stop(self) -> None:
-        """Puts AITER's own function back; where somebody else has wrapped ours since, ours does nothing any more."""
+        """Puts AITER's own functions back."""
         self._hook.stop()
-        if self._steering is not None:
-            self._steering.active = False
+        self.steering = None
         for module in _loaded():
-            if self._wrapped is not None and getattr(module, NAME, None) is self._wrapped:
-                setattr(module, NAME, self._original)
+            original = self._originals.get(getattr(module, NAME, None))  # type: ignore[arg-type]
+            if original is not None:
+                setattr(module, NAME, original)
 
     def counts(self) -> dict[str, int]:
-        return {} if self._steering is None else self._steering.counts()
+        return {} if self.steering is None else self.steering.counts()
 
     def _wrap(self, module: ModuleType) -> None:
-        """Never raises: it runs inside of AITER's import."""
+        """Never raises: it runs inside of AITER's import, and again, even twice, where that module is loaded anew."""
+        if getattr(module, NAME, None) in self._originals:
+            return
         try:
-            self._original = original = getattr(module, NAME)
+            original = getattr(module, NAME)
             package = aiter_package.find()
             assert package is not None, "it has just been imported"
             steering = BuiltinSteering if self._kernels == "builtin" else PolicySteering
-            self._steering = steering(original, package, self._table)
+            self.steering = steering(original, package, self._table)
         except Exception as error:
             _log.warning("AITER is left as it is: %s", error)
             return
-        self._wrapped = _function(self._steering, original)
+        wrapped = _function(original)
+        self._originals[wrapped] = original
         for holder in _loaded():
             if getattr(holder, NAME, None) is original:
-                setattr(holder, NAME, self._wrapped)
+                setattr(holder, NAME, wrapped)
 
 
-def _function(steering: Steering, original: Callable[..., Any]) -> Callable[..., Any]:
+def _function(original: Callable[..., Any]) -> Callable[..., Any]:
+    """What stands in AITER's place. Whoever holds on to it goes by the installation of the day."""
+
     @functools.wraps(original)
     def moe_sorting(*args: Any, **kwargs: Any) -> Any:
-        return steering.call(args, kwargs)
+        steering = None if _installation is None else _installation.steering
+        return original(*args, **kwargs) if steering is None else steering.call(args, kwargs)
 
     return moe_sorting
 
@@ -107,20 +110,28 @@ def install(table: str | PathLike[str] | None = None, *, kernels: Provider = "ai
     kernels: 'aiter' sets the policy of AITER's own kernels, by rows that were measured with them. 'builtin' sorts
     with this package's kernels, by rows of theirs, wherever they support every argument of the call.
     A second call replaces the first. If AITER is not imported yet, it is wrapped when it is.
-    Raises AiterMissingError, TableError for a file that is no table, ValueError for other kernels.
+    Raises AiterMissingError, TableError for a file that is no table or has no row of these kernels, ValueError for
+    other kernels.
     """
     global _installation  # noqa: PLW0603 - there is one AITER in a process
     if kernels not in ("aiter", "builtin"):
         raise ValueError(f"kernels must be aiter or builtin, got {kernels!r}")
     if aiter_package.find() is None:
         raise AiterMissingError("AITER cannot be steered because it is not installed: there is no package aiter")
-    if table is not None and not Path(table).is_dir():
-        load(Path(table))  # refused here rather than in the first call that is served
+    path = None if table is None else Path(table).resolve()  # the process may go elsewhere before the first call
+    if path is not None and not path.is_dir():
+        _check_table(path, kernels)  # refused here rather than in the first call that is served
     with _changing:
         if _installation is not None:
             _installation.stop()
-        _installation = _Installation(None if table is None else fspath(table), kernels)
+        _installation = _Installation(None if path is None else fspath(path), kernels)
         _installation.start()
+
+
+def _check_table(path: Path, kernels: Provider) -> None:
+    if all(entry.key.provider != kernels for entry in load(path).tables):
+        whose = "AITER's kernels" if kernels == "aiter" else "moesort-tune's kernels"
+        raise TableError(f"{path} has no rows of {whose}; `moesort-tune sweep --kernels {kernels}` measures them")
 
 
 def uninstall() -> None:

@@ -30,7 +30,7 @@ def sorted_like_aiter(call: Call, table: str | None) -> tuple[torch.Tensor, ...]
             ids,
             call.get("topk_weights"),
             call.get("num_experts"),
-            int(call.get("block_size")),
+            call.get("block_size"),
             model_dim=call.get("model_dim") if accumulates else None,
             moe_buf_dtype=dtype,
             return_local_topk_ids=bool(call.get("return_local_topk_ids")),

@@ -47,6 +47,7 @@ class Signature:
         self.names = tuple(parameters)
         self.positions = {name: position for position, name in enumerate(parameters)}
         empty = inspect.Parameter.empty
+        self.required = tuple(name for name, parameter in parameters.items() if parameter.default is empty)
         self.defaults = {name: p.default for name, p in parameters.items() if p.default is not empty}
 
 
@@ -59,6 +60,16 @@ class Call:
         self.signature = signature
         self.args = args
         self.kwargs = kwargs
+
+    def fits(self) -> bool:
+        """Whether the function can be called like this: nothing missing, nothing passed twice, nothing too many."""
+        names, kwargs = self.signature.names, self.kwargs
+        positional = names[: len(self.args)]
+        return (
+            len(self.args) <= len(names)
+            and kwargs.keys().isdisjoint(positional)
+            and all(name in kwargs or name in positional for name in self.signature.required)
+        )
 
     def get(self, name: str, otherwise: Any = None) -> Any:
         """Value of an argument: as passed, else its default; `otherwise` where this AITER has no such argument."""

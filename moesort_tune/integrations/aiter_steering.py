@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("moesort_tune")
 
+MODULE: Final = "aiter.fused_moe"
+"""Holds moe_sorting, and the switches of AITER's other backends."""
+
 LEFT_ALONE: Final = "left alone: "
 """What counts of calls begin with that AITER handled as if this package were not there."""
 
@@ -29,20 +33,17 @@ class LeaveAlone(Exception):  # noqa: N818 - no error: AITER's own run does the 
 
 
 class Steering(ABC):
-    """Takes AITER's calls. active: while it is False every call goes to AITER unchanged.
-
-    table: file or folder, None for what the process goes by.
-    """
+    """Takes AITER's calls. table: file or folder, None for what the process goes by."""
 
     def __init__(self, original: Callable[..., Any], package: AiterPackage, table: str | None) -> None:
         """Raises AiterSignatureError where `original` cannot be steered."""
-        self.active = True
         self.original = original
         self.package = package
         self.table = table
         self._signature = Signature(original)
         self._calls = 0
-        self._left_alone: dict[str, int] = {}
+        self._noted: dict[str, int] = {}
+        self._noting = threading.Lock()
         self._counted: list[tuple[runtime.Dispatcher, dict[str, int]]] = []
 
     @abstractmethod
@@ -61,19 +62,22 @@ class Steering(ABC):
             for reason, times in dispatcher.counts().items():
                 if times > before.get(reason, 0):
                     totals[reason] = totals.get(reason, 0) + times - before.get(reason, 0)
-        return totals | {LEFT_ALONE + reason: times for reason, times in self._left_alone.items()}
+        return totals | self._noted
+
+    def note(self, reason: str) -> None:
+        """Counts a call that no dispatcher decided."""
+        with self._noting:
+            self._noted[reason] = self._noted.get(reason, 0) + 1
 
     def call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """The result of a call."""
-        if not self.active:
-            return self.original(*args, **kwargs)
         try:
             call = Call(self._signature, args, kwargs)
+            _check_arguments(call)
             self._check_backend(call)
             return self.decide(call)
         except LeaveAlone as left:
-            reason = str(left)
-            self._left_alone[reason] = self._left_alone.get(reason, 0) + 1
+            self.note(LEFT_ALONE + str(left))
         finally:
             self._tell()
         return self.original(*args, **kwargs)
@@ -85,7 +89,7 @@ class Steering(ABC):
                 raise LeaveAlone(name)
         if call.get("return_local_topk_ids"):
             return  # these are sorted by the two paths whatever the environment says
-        module = sys.modules[self.original.__module__]
+        module = sys.modules[MODULE]
         if getattr(module, "_USE_CK_MOE_SORTING", False):
             raise LeaveAlone("CK")
         if getattr(module, "_USE_FLYDSL_MOE_SORTING", False) and module.is_flydsl_available():
@@ -159,9 +163,12 @@ class BuiltinSteering(Steering):
         from moesort_tune.integrations.aiter_builtin import UnsupportedError, sorted_like_aiter
 
         try:
-            return sorted_like_aiter(call, self.table)
+            result = sorted_like_aiter(call, self.table)
         except UnsupportedError as error:
             raise LeaveAlone("not supported by the builtin kernels") from error
+        if call.get("dispatch_policy") != 0:
+            self.note("the caller's own policy")
+        return result
 
     def _is_usable(self, device: "torch.device") -> bool:
         """Whether the kernels are loaded; what cannot be had is not tried again. Raises LeaveAlone during capture."""
@@ -178,6 +185,22 @@ class BuiltinSteering(Steering):
             else:
                 self._usable[device] = True
         return self._usable[device]
+
+
+def _check_arguments(call: Call) -> None:
+    """Raises LeaveAlone for what AITER itself would refuse, so that the caller reads AITER's own words."""
+    import torch
+
+    ids, num_experts = call.get("topk_ids"), call.get("num_experts")
+    if (
+        not call.fits()
+        or not isinstance(ids, torch.Tensor)
+        or ids.ndim != 2
+        or ids.device.type not in ("cpu", "cuda")
+        or not isinstance(num_experts, int)
+        or num_experts < 1
+    ):
+        raise LeaveAlone("arguments that cannot be steered")
 
 
 def _is_published(dispatcher: runtime.Dispatcher) -> bool:

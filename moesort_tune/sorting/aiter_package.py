@@ -60,8 +60,8 @@ def find() -> AiterPackage | None:
         spec = importlib.util.find_spec("aiter")
     except ValueError:  # in sys.modules without a spec
         return None
-    if spec is None or not spec.submodule_search_locations:
-        return None
+    if spec is None or spec.origin is None or not spec.submodule_search_locations:
+        return None  # without an origin it is any folder of that name
     beside = Path(next(iter(spec.submodule_search_locations))).parent
     return AiterPackage(_version(), _sources(beside))
 

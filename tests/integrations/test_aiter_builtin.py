@@ -1,5 +1,6 @@
 """The builtin kernels in the place of AITER's: the same results of the same calls, and AITER's own where not."""
 
+import functools
 from typing import Any
 
 import pytest
@@ -107,6 +108,43 @@ def test_unsupported_tensors_are_left_to_aiter(stand_in: StandIn, torch_device: 
     assert len(stand_in.runs) == 1
     check(_named(result), case)
     assert integration.counts() == {"left alone: not supported by the builtin kernels": 1}
+
+
+@pytest.mark.parametrize(
+    "options", [{"accumulate": False, "dtype": None}, {"dtype": "bfloat16"}, {"block_size": "32"}, {"expert_mask": [1]}]
+)
+def test_arguments_of_other_types_are_left_to_aiter(
+    stand_in: StandIn, torch_device: torch.device, options: dict[str, Any]
+) -> None:
+    """Protects callers that AITER serves: what the builtin kernels do not take is AITER's, counted, and no error."""
+    arguments = arguments_of(CASE, torch_device)
+    options = dict(options)
+    args = (arguments["topk_ids"], arguments["topk_weights"], 64, 24, options.pop("dtype", torch.float16))
+    seen: list[tuple[Any, ...]] = []
+    stand_in.fused_moe.moe_sorting = recorded(stand_in.fused_moe.moe_sorting, seen)
+    integration.install(kernels="builtin")
+    stand_in.fused_moe.moe_sorting(*args, **options)
+    assert seen == [args]
+    assert integration.counts() == {"left alone: not supported by the builtin kernels": 1}
+
+
+def recorded(function: Any, seen: list[tuple[Any, ...]]) -> Any:
+    """A function of the same signature that does nothing but note its positional arguments."""
+
+    @functools.wraps(function)
+    def moe_sorting(*args: Any, **_: Any) -> None:
+        seen.append(args)
+
+    return moe_sorting
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_callers_own_policy_is_counted(stand_in: StandIn, torch_device: torch.device) -> None:
+    """Protects the counts: they add up to the calls, those that bring their own policy included."""
+    integration.install(kernels="builtin")
+    for policy in (1, 2, 2):
+        sort(stand_in, torch_device, dispatch_policy=policy)
+    assert integration.counts() == {"the caller's own policy": 3}
 
 
 def test_unknown_arguments_are_left_to_aiter(

@@ -1,5 +1,6 @@
 """AITER's own kernels steered by a table, through AITER's own ways of calling them."""
 
+import importlib
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -189,10 +190,83 @@ def test_rows_of_another_aiter_are_not_used(
 def test_rows_of_builtin_kernels_never_steer_aiter(
     stand_in: StandIn, make_table: MakeTable, call: Callable[..., Any]
 ) -> None:
-    """Protects against figures of other kernels: they cross elsewhere."""
-    integration.install(make_table(ROW, provider="builtin"))
+    """Protects against figures of other kernels: they cross elsewhere. A file of nothing else is refused at once."""
+    path = make_table(ROW, provider="builtin")
+    with pytest.raises(TableError, match="has no rows of AITER's kernels; `moesort-tune sweep --kernels aiter`"):
+        integration.install(path)
+    integration.install(path.parent)
     call(30)
     assert stand_in.runs[-1].policy == 0
+
+
+@pytest.mark.parametrize("kernels", ["aiter", "builtin"])
+@pytest.mark.parametrize(
+    ("change", "kwargs"),
+    [
+        (lambda _: (), {}),
+        (lambda args: args[:1], {}),
+        (lambda args: (args[0][0], *args[1:]), {}),
+        (lambda args: (args[0].tolist(), *args[1:]), {}),
+        (lambda args: args, {"num_experts": 8}),
+        (lambda args: args, {"no_such_argument": 1}),
+    ],
+)
+def test_calls_that_aiter_refuses_end_in_its_own_words(
+    *,
+    stand_in: StandIn,
+    make_table: MakeTable,
+    torch_device: torch.device,
+    kernels: Any,
+    change: Callable[[tuple[Any, ...]], tuple[Any, ...]],
+    kwargs: dict[str, Any],
+) -> None:
+    """Protects whoever debugs a wrong call: the wrap neither hides AITER's error nor has one of its own."""
+    arguments = arguments_of(cases.uniform(30, 2, 8), torch_device)
+    args = change((arguments["topk_ids"], arguments["topk_weights"], 8, 16, torch.bfloat16))
+    with pytest.raises(Exception) as theirs:  # noqa: PT011 - whatever it is
+        stand_in.fused_moe.moe_sorting(*args, **kwargs)
+    integration.install(make_table(ROW, provider=kernels), kernels=kernels)
+    with pytest.raises(type(theirs.value)) as ours:
+        stand_in.fused_moe.moe_sorting(*args, **kwargs)
+    assert str(ours.value) == str(theirs.value)
+
+
+def test_relative_table_is_that_of_the_folder_where_it_was_named(
+    stand_in: StandIn, make_table: MakeTable, call: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Protects processes that go to another folder between start-up and their first call."""
+    path = make_table(ROW)
+    monkeypatch.chdir(path.parent)
+    integration.install(path.name)
+    monkeypatch.chdir("/")
+    call(30)
+    assert stand_in.runs[-1].policy == 2
+
+
+def test_held_wrap_goes_by_the_installation_of_the_day(
+    stand_in: StandIn, make_table: MakeTable, torch_device: torch.device
+) -> None:
+    """Protects modules that took moe_sorting by name while it was wrapped: a second install steers them, too."""
+    arguments = arguments_of(cases.uniform(30, 4, 128), torch_device)
+    args = (arguments["topk_ids"], arguments["topk_weights"], 128, 16, torch.bfloat16)
+    integration.install(make_table(examples.row(128, 4, switch=None)))
+    held = stand_in.fused_moe.moe_sorting
+    held(*args)
+    integration.install(make_table(ROW))
+    held(*args)
+    integration.uninstall()
+    held(*args)
+    assert [run.policy for run in stand_in.runs] == [1, 2, 0]
+
+
+def test_reloaded_aiter_is_wrapped_and_restored(stand_in: StandIn, make_table: MakeTable) -> None:
+    """Protects sessions that reload modules: after `uninstall` no wrap is left in either reference."""
+    integration.install(make_table(ROW))
+    shared = stand_in.dp_shared_expert
+    importlib.reload(stand_in.fused_moe)
+    integration.uninstall()
+    assert not hasattr(stand_in.fused_moe.moe_sorting, "__wrapped__")
+    assert not hasattr(shared.moe_sorting, "__wrapped__")
 
 
 def test_published_figures_steer_their_own_shapes_alone(
