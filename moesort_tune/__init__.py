@@ -4,15 +4,16 @@ import importlib
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from moesort_tune.sorting.operator import SortedTokens, moe_sorting
+    from moesort_tune.sorting.operator import SortedTokens, learned, moe_sorting
     from moesort_tune.tuning.learned import save
 
-__all__ = ["SortedTokens", "__version__", "moe_sorting", "save"]
+__all__ = ["SortedTokens", "__version__", "learned", "moe_sorting", "save"]
 
 __version__ = "0.1.0"
 
 _LAZY: Final = {
     "SortedTokens": "moesort_tune.sorting.operator",
+    "learned": "moesort_tune.sorting.operator",
     "moe_sorting": "moesort_tune.sorting.operator",
     "save": "moesort_tune.tuning.learned",
 }

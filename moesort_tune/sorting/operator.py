@@ -47,7 +47,7 @@ def moe_sorting(
     dispatch_policy: 0 lets the table decide, 1 takes oneshot, 2 multiphase; both give the same defined output.
     return_local_topk_ids, output_aux: also return local_topk_ids; m_indices and reverse_sorted.
     on_miss='measure': time both kernels where the table has no row for (num_experts, topk), once for each token
-    count and never under graph capture, and remember the faster one; see `learned`.
+    count and never under graph capture, and remember the faster one; `moesort_tune.learned` tells.
     table: file or folder that decides for this call, instead of MOESORT_TUNE_TABLE or the shipped tables.
 
     CPU tensors are sorted by the `host` runtime, CUDA and ROCm tensors by their GPU; one process uses one of these.

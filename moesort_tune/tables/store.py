@@ -7,7 +7,7 @@ import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from moesort_tune.tables.errors import RefusedError, TableError
 from moesort_tune.tables.files import load
@@ -18,6 +18,9 @@ from moesort_tune.tables.validation import check, to_table
 from moesort_tune.tables.writer import to_yaml
 
 __all__ = ["add_entry", "load", "save", "update"]
+
+LOCK_SECONDS = 30.0
+"""Whoever holds a table's lock writes a file of some kilobytes; file systems without files keep it out for good."""
 
 
 def save(path: Path, table: Table) -> None:
@@ -69,7 +72,12 @@ def _locked(path: Path) -> Iterator[None]:
         path = path.resolve()
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path.with_name(f".{path.name}.lock"))
-        lock.acquire()
+        try:
+            lock.acquire(timeout=LOCK_SECONDS)
+        except Timeout as error:
+            raise TableError(
+                f"cannot write {path}: {lock.lock_file} could not be locked in {LOCK_SECONDS:g} s"
+            ) from error
     try:
         yield
     finally:

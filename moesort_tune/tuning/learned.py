@@ -37,8 +37,9 @@ Points = Mapping[int, Learned]
 def save(path: str | PathLike[str]) -> list[Path]:
     """Writes what this process learned into the table at `path`, a file, or a folder for `<arch>.yaml`.
 
-    The rows are marked as learned. Rows that a sweep measured stay as they are. Returns the tables written: none where
-    nothing was learned. Raises TableError where a table is of another architecture or cannot be written.
+    The rows are marked as learned. Rows that a sweep measured stay as they are; rows that other processes learned keep
+    what they know. Returns the tables written: none where nothing was learned. Raises TableError where a table is of
+    another architecture or cannot be written.
     """
     written = []
     for device in open_devices():
@@ -58,18 +59,51 @@ def _merged(table: Table | None, arch: str, entries: list[Entry]) -> Table:
     if table is not None and table.arch != arch:
         raise TableError(f"a table of {table.arch} cannot take rows of {arch}; name another file")
     for entry in entries:
+        (new,) = entry.rows
+        old = None if table is None else _row_in(table, entry)
         if table is None:
             table = Table(schema=SCHEMA, arch=arch, tables=(entry,))
-        elif not _swept(table, entry):
+        elif old is None:
             table = merge_entry(table, entry)
+        elif old.evidence.learned:
+            table = merge_entry(table, msgspec.structs.replace(entry, rows=(_combined(old, new),)))
     assert table is not None
     return table
 
 
-def _swept(table: Table, entry: Entry) -> bool:
-    """Whether the table has a row of this entry's only shape that a sweep measured."""
+def _row_in(table: Table, entry: Entry) -> Row | None:
+    """The table's row of this entry's only shape."""
     rows = (row for old in table.tables if old.key == entry.key for row in old.rows)
-    return any(row.shape == entry.rows[0].shape and not row.evidence.learned for row in rows)
+    return next((row for row in rows if row.shape == entry.rows[0].shape), None)
+
+
+def _combined(old: Row, new: Row) -> Row:
+    """What two processes learned of a shape; where both measured a token count the new row's say."""
+    limit = new.oneshot_max_tokens
+    known = _known(old) | _known(new)
+    found = find_switch_points(_outside(Shape(*new.shape), limit, known) | known, limit)
+    before, now = old.evidence, new.evidence
+    evidence = msgspec.structs.replace(
+        now,
+        points=(before.points or 0) + (now.points or 0),
+        noise=max(before.noise or 0.0, now.noise or 0.0),
+        rule_loss=max(before.rule_loss or 1.0, now.rule_loss or 1.0),
+        tokens=(min(known), max(known)),
+    )
+    return msgspec.structs.replace(new, policy=tuple(found.policy), tie=tuple(found.tie), evidence=evidence)
+
+
+def _known(row: Row) -> dict[int, Verdict]:
+    """The verdicts of a row at the ends of what was measured and on both sides of each change between them."""
+    first, last = row.evidence.tokens or (1, row.oneshot_max_tokens)
+    starts = [tokens for tokens, _ in row.policy]
+    starts += [tokens for low, high in row.tie for tokens in (low, high + 1)]
+    corners = {first, last, *starts, *(tokens - 1 for tokens in starts)}
+    return {
+        tokens: Verdict.TIE if row.in_tie(tokens) else Verdict(row.kernel_at(tokens))
+        for tokens in corners
+        if first <= tokens <= min(last, row.oneshot_max_tokens)
+    }
 
 
 def _entries(device: SortingDevice) -> list[Entry]:
@@ -103,7 +137,7 @@ def _row(facts: DeviceFacts, shape: Shape, points: Points) -> Row:
     return msgspec.structs.replace(row, policy=tuple(found.policy), tie=tuple(found.tie), evidence=evidence)
 
 
-def _outside(shape: Shape, limit: int, points: Points) -> dict[int, Verdict]:
+def _outside(shape: Shape, limit: int, points: Mapping[int, object]) -> dict[int, Verdict]:
     """AITER's rule on both sides of what was measured: a few points say nothing about all the others."""
     first, last, rule_switch = min(points), max(points), aiter_oneshot_max_tokens(shape.num_experts)
     corners = (1, first - 1, last + 1, limit, rule_switch, rule_switch + 1)

@@ -91,6 +91,22 @@ def test_swept_row_is_kept(remember: Any, kernels: SortingKernels, tmp_path: Pat
     assert {row.shape: row.evidence.learned for row in saved_rows(path)} == {(32, 4): True, (64, 4): False}
 
 
+def test_processes_add_to_what_others_learned(remember: Any, tmp_path: Path) -> None:
+    """Protects the ranks of one deployment, which save into one file: the last one to write knows what all learned."""
+    path = tmp_path / "table.yaml"
+    remember({(10, 64, 4): "multiphase"})
+    moesort_tune.save(path)
+    remember({(300, 64, 4): "oneshot"})
+    moesort_tune.save(path)
+    (row,) = saved_rows(path)
+    assert [row.kernel_at(tokens) for tokens in (10, 300)] == ["multiphase", "oneshot"]
+    assert (row.evidence.points, row.evidence.tokens) == (2, (10, 300))
+    remember({(10, 64, 4): "oneshot"})
+    moesort_tune.save(path)
+    (row,) = saved_rows(path)
+    assert [row.kernel_at(tokens) for tokens in (10, 300)] == ["oneshot", "oneshot"]
+
+
 def test_nothing_learned_writes_nothing(remember: Any, tmp_path: Path) -> None:
     """Protects tables from empty entries."""
     remember({})

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from filelock import FileLock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -187,3 +188,12 @@ def test_several_sweeps_at_once_lose_nothing(tmp_path: Path) -> None:
         for done in [pool.submit(_add, path, worker) for worker in range(4)]:
             done.result()
     assert [found.num_experts for found in store.load(path).tables[0].rows] == list(range(4, 44))
+
+
+def test_table_that_stays_locked_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Protects serving processes, which save at their end: they neither wait for ever nor write past a lock."""
+    monkeypatch.setattr(store, "LOCK_SECONDS", 0.1)
+    path = tmp_path / "gfx942.yaml"
+    with FileLock(tmp_path / ".gfx942.yaml.lock"), pytest.raises(TableError, match=r"could not be locked in 0\.1 s"):
+        store.add_entry(path, "gfx942", entry())
+    assert not path.exists()
