@@ -3,9 +3,10 @@
 // Inputs and outputs: arguments.h; their meaning, padding included: hip_kernels/README.md.
 // The rows are cut into `chunks` of chunk_tokens, one for each of the first sorting workgroups; a workgroup takes its
 // chunk in passes of pass_tokens, whose bits fit into LDS. Sorting workgroups without a chunk help with the padding.
-// Workspace: [words, num_experts] the bits of all rows, 32 to a word, chunk_tokens / 32 words to a chunk; then, if not
-//        for the _word variants, [chunks, num_experts] tokens of each expert in each chunk, 16 bits each, since every
-//        workgroup reads them all.
+// Workspace: [words, num_experts] the bits of all rows, 32 to a word, chunk_tokens / 32 words to a chunk; [chunks] not
+// 0
+//        where a token of the chunk names an expert more than once; then, if not for the _word variants, [chunks,
+//        num_experts] pairs of each expert in each chunk, 16 bits each, since every workgroup reads them all.
 // Grid:  sorting_workgroups that sort, then any number that zero moe_buf (each launch its own part of it). Workgroup:
 //        a multiple of the wave size, at least num_experts threads (thread e answers for expert e), at most 1024; below
 //        Tokens::kMany also one for each (token, slot) pair of a chunk.
@@ -18,6 +19,22 @@ __device__ __forceinline__ Rows own_chunk(const SortingArguments& arguments) {
   const uint32_t rows = arguments.rows;
   const uint32_t first = smaller(blockIdx.x * arguments.chunk_tokens, rows);
   return {first, smaller(first + arguments.chunk_tokens, rows), tokens_to_read(arguments)};
+}
+
+// The parts of the workspace: the bits of the rows from `first` on, [words, num_experts].
+__device__ __forceinline__ uint32_t* stored_bits(const SortingArguments& arguments, uint32_t first) {
+  const unsigned long long word = first / kWordTokens;
+  return arguments.workspace + word * arguments.num_experts.divisor;
+}
+
+// Whether each chunk has repeats (layout.h): [chunks].
+__device__ __forceinline__ uint32_t* stored_repeats(const SortingArguments& arguments) {
+  return stored_bits(arguments, arguments.chunks * arguments.chunk_tokens);
+}
+
+// The counts: [chunks, num_experts].
+__device__ __forceinline__ uint16_t* stored_counts(const SortingArguments& arguments) {
+  return reinterpret_cast<uint16_t*>(stored_repeats(arguments) + arguments.chunks);
 }
 
 // Words of one expert that a thread loads before it uses the first, so that their latencies overlap.
@@ -41,11 +58,15 @@ __device__ __forceinline__ void count_word(const SortingArguments& arguments) {
   const IdBatch<1> own_id = load_ids<Tokens::kWord, 1>(ids, threadIdx.x);
 
   if (threadIdx.x < num_experts) lds.bits[threadIdx.x] = 0;
+  if (threadIdx.x == 0) stored_repeats(arguments)[blockIdx.x] = 0;
   __syncthreads();  // no bit is set before all are cleared
-  mark_tokens<Tokens::kWord>(arguments, lds, ids, own_id);
+  const Marks marks = mark_tokens<Tokens::kWord>(arguments, lds, ids, own_id);
   __syncthreads();  // all bits are set
-  if (threadIdx.x >= num_experts) return;
-  at<Tokens::kWord>(arguments.workspace, blockIdx.x * num_experts + threadIdx.x) = lds.bits[threadIdx.x];
+  if (threadIdx.x < num_experts) {
+    const uint32_t index = blockIdx.x * num_experts + threadIdx.x;
+    at<Tokens::kWord>(arguments.workspace, index) = lds.bits[threadIdx.x];
+  }
+  if (marks.found != 0) stored_repeats(arguments)[blockIdx.x] = 1;
 }
 
 // Thread e: expert e's words from chunk `first` on. The threads past the last expert load its words again. (Not by
@@ -63,7 +84,7 @@ __device__ __forceinline__ WordBatch load_chunks(const SortingArguments& argumen
 // What the words of all chunks say of one expert.
 struct ExpertWords {
   uint32_t own;  // the word of this workgroup's chunk
-  ExpertTokens tokens;
+  ExpertPairs pairs;
 };
 
 __device__ __forceinline__ void add_words(ExpertWords& expert, const WordBatch& batch) {
@@ -71,10 +92,54 @@ __device__ __forceinline__ void add_words(ExpertWords& expert, const WordBatch& 
   for (uint32_t i = 0; i < kWordsInFlight; ++i) {
     if (batch.first + i == blockIdx.x) {
       expert.own = batch.bits[i];
-      expert.tokens.before = expert.tokens.total;
+      expert.pairs.before = expert.pairs.total;
     }
-    expert.tokens.total += __popc(batch.bits[i]);
+    expert.pairs.total += __popc(batch.bits[i]);
   }
+}
+
+// Whether chunk lane_index() has repeats. There are fewer chunks than a wave has lanes.
+__device__ __forceinline__ uint32_t load_repeats(const SortingArguments& arguments) {
+  const uint32_t lane = lane_index();
+  return lane < static_cast<uint32_t>(arguments.chunks) ? stored_repeats(arguments)[lane] : 0;
+}
+
+// Adds the pairs of `ids` to each expert's of `counts`, [num_experts] in LDS.
+__device__ __forceinline__ void count_ids(const Ids& ids, uint32_t* counts, uint32_t num_experts) {
+#pragma unroll 1
+  for (uint32_t pair = threadIdx.x; pair < ids.pairs; pair += blockDim.x) {
+    const uint32_t expert = ids.first[pair];
+    if (expert < num_experts) atomicAdd(&counts[expert], 1u);
+  }
+}
+
+// Thread e: expert e's pairs by the ids of all rows instead of the words. Every thread of the workgroup must call it.
+__device__ __forceinline__ ExpertPairs recount_chunks(const SortingArguments& arguments, const SortingLds& lds,
+                                                      const Rows& own) {
+  const uint32_t num_experts = arguments.num_experts.divisor;
+  uint32_t* const total = lds.padding_row;  // both are laid out again behind this
+  uint32_t* const before = lds.end_row;
+  if (threadIdx.x < num_experts) total[threadIdx.x] = before[threadIdx.x] = 0;
+  __syncthreads();  // no pair is counted before all counts are cleared
+  count_ids(ids_of(arguments, {0, static_cast<uint32_t>(arguments.rows), own.tokens}), total, num_experts);
+  count_ids(ids_of(arguments, {0, own.first, own.tokens}), before, num_experts);
+  __syncthreads();  // all pairs are counted
+  if (threadIdx.x >= num_experts) return {0, 0, 0};
+  return {total[threadIdx.x], before[threadIdx.x], kHasRepeats};
+}
+
+// The second launch once more, by the ids instead of the words; see sort_repeats of oneshot.hip.
+__device__ __forceinline__ void scatter_repeats(const SortingArguments& arguments) {
+  HIP_DYNAMIC_SHARED(uint32_t, memory);
+  const SortingLds lds = map_lds(memory, arguments.num_experts.divisor, 1);
+  const Share share = {blockIdx.x, static_cast<uint32_t>(arguments.sorting_workgroups)};
+  const Rows rows = own_chunk(arguments);
+  const bool enabled = expert_is_enabled<Tokens::kWord>(arguments);
+  place_experts(arguments, lds, enabled, recount_chunks(arguments, lds, rows), rows, share);
+  __syncthreads();  // the experts have their rows
+  const Pair pair = load_pair<Tokens::kWord>(arguments, rows, threadIdx.x);
+  scatter_pairs<Tokens::kWord, Repeats::kSome>(arguments, lds, rows, pair, {0, 1});
+  write_padding<Tokens::kWord>(arguments, lds, share);
 }
 
 // Second launch: every workgroup works the layout out from all words, then writes the (token, slot) pairs of its own
@@ -90,17 +155,22 @@ __device__ __forceinline__ void scatter_word(const SortingArguments& arguments) 
   const WordBatch words = load_chunks(arguments, 0);
   WordBatch more_words = {};
   if (two_batches) more_words = load_chunks(arguments, kWordsInFlight);
+  const uint32_t repeats = load_repeats(arguments);
   const Rows rows = own_chunk(arguments);
   const Pair pair = load_pair<Tokens::kWord>(arguments, rows, alone.first());
   const bool enabled = expert_is_enabled<Tokens::kWord>(arguments);
 
-  ExpertWords expert = {0, {0, 0}};
+  ExpertWords expert = {0, {0, 0, 0}};
   add_words(expert, words);
   if (two_batches) add_words(expert, more_words);
   if (threadIdx.x < num_experts) lds.bits[threadIdx.x] = expert.own;
-  place_experts(arguments, lds, enabled, expert.tokens, rows, share);
+  place_experts(arguments, lds, enabled, expert.pairs, rows, share);
   __syncthreads();  // the experts have their rows, and the words are in LDS
-  scatter_pairs<Tokens::kWord>(arguments, lds, rows, pair, alone);
+  if (__ballot(repeats != 0) != 0) {
+    scatter_repeats(arguments);
+    return;
+  }
+  scatter_pairs<Tokens::kWord, Repeats::kNone>(arguments, lds, rows, pair, alone);
   write_padding<Tokens::kWord>(arguments, lds, share);
 }
 
@@ -115,25 +185,13 @@ __device__ __forceinline__ uint32_t words_of(const Rows& rows) {
   return (rows.end - rows.first + kWordTokens - 1) / kWordTokens;
 }
 
-// The bits of `rows` in the workspace: [words, num_experts].
-__device__ __forceinline__ uint32_t* stored_bits(const SortingArguments& arguments, const Rows& rows) {
-  const unsigned long long word = rows.first / kWordTokens;
-  return arguments.workspace + word * arguments.num_experts.divisor;
-}
-
-// The counts in the workspace: [chunks, num_experts].
-__device__ __forceinline__ uint16_t* stored_counts(const SortingArguments& arguments) {
-  const unsigned long long words = arguments.chunks * (arguments.chunk_tokens / kWordTokens);
-  return reinterpret_cast<uint16_t*>(arguments.workspace + words * arguments.num_experts.divisor);
-}
-
 // Thread e: copies expert e's bits of `rows` from LDS to the workspace and counts them.
 template <Tokens kTokens>
 __device__ __forceinline__ uint32_t store_bits(const SortingArguments& arguments, const SortingLds& lds,
                                                const Rows& rows) {
   const uint32_t num_experts = arguments.num_experts.divisor;
   if (threadIdx.x >= num_experts) return 0;
-  uint32_t* const stored = stored_bits(arguments, rows);
+  uint32_t* const stored = stored_bits(arguments, rows.first);
   uint32_t count = 0;
 #pragma unroll 1
   for (uint32_t index = threadIdx.x; index < words_of(rows) * num_experts; index += num_experts) {
@@ -147,7 +205,7 @@ __device__ __forceinline__ uint32_t store_bits(const SortingArguments& arguments
 __device__ __forceinline__ WordBatch load_words(const SortingArguments& arguments, const Rows& rows, uint32_t first) {
   const uint32_t num_experts = arguments.num_experts.divisor;
   const uint32_t words = threadIdx.x < num_experts ? words_of(rows) : 0;
-  const uint32_t* const stored = stored_bits(arguments, rows) + threadIdx.x;
+  const uint32_t* const stored = stored_bits(arguments, rows.first) + threadIdx.x;
   WordBatch batch;
   batch.first = first;
 #pragma unroll
@@ -156,8 +214,8 @@ __device__ __forceinline__ WordBatch load_words(const SortingArguments& argument
   return batch;
 }
 
-// Thread e: puts expert e's bits of `rows` into LDS, with the number of bits before each word, and counts them. `batch`
-// holds the first words.
+// Thread e: puts expert e's bits of `rows` into LDS, with the number of pairs before each word, and counts them.
+// `batch` holds the first words.
 __device__ __forceinline__ uint32_t place_words(const SortingArguments& arguments, const SortingLds& lds,
                                                 const Rows& rows, WordBatch batch) {
   const uint32_t num_experts = arguments.num_experts.divisor;
@@ -170,7 +228,7 @@ __device__ __forceinline__ uint32_t place_words(const SortingArguments& argument
       if (batch.first + i >= words) break;
       const uint32_t index = (batch.first + i) * num_experts + threadIdx.x;
       lds.bits[index] = batch.bits[i];
-      lds.bits_before[index] = count;
+      lds.pairs_before[index] = count;
       count += __popc(batch.bits[i]);
     }
     batch = load_words(arguments, rows, batch.first + kWordsInFlight);
@@ -178,7 +236,7 @@ __device__ __forceinline__ uint32_t place_words(const SortingArguments& argument
   return count;
 }
 
-// Marks and stores the bits of one pass. Thread e: how many of its tokens chose expert e.
+// Marks and stores the bits of one pass. Thread e: how many pairs of expert e are marked.
 template <Tokens kTokens>
 __device__ __forceinline__ uint32_t count_pass(const SortingArguments& arguments, const SortingLds& lds,
                                                const Rows& rows) {
@@ -187,12 +245,16 @@ __device__ __forceinline__ uint32_t count_pass(const SortingArguments& arguments
   const IdBatch<kBatch> first_ids = load_ids<kTokens, kBatch>(ids, threadIdx.x);
   clear_bits(lds, arguments.num_experts.divisor, words_of(rows));
   __syncthreads();  // no bit is set before all are cleared
-  mark_tokens<kTokens>(arguments, lds, ids, first_ids);
-  __syncthreads();  // all bits of the pass are set
-  return store_bits<kTokens>(arguments, lds, rows);
+  const Marks marks = mark_tokens<kTokens>(arguments, lds, ids, first_ids);
+  if (marks.found != 0) *lds.repeats = 1;
+  __syncthreads();  // all bits of the pass are set, and its repeats are known
+  const uint32_t count = store_bits<kTokens>(arguments, lds, rows);
+  if (wave_uniform(*lds.repeats) == 0) return count;
+  if (threadIdx.x == 0) stored_repeats(arguments)[blockIdx.x] = 1;
+  return recount_pairs(arguments, lds, rows);
 }
 
-// First launch: the bits of its chunk, and how many of its tokens chose each expert. Workgroup c writes row c of the
+// First launch: the bits of its chunk, and how many of its pairs each expert has. Workgroup c writes row c of the
 // counts. Tokens::kFew: the chunk is one pass.
 template <Tokens kTokens>
 __device__ __forceinline__ void count_chunk(const SortingArguments& arguments) {
@@ -202,6 +264,7 @@ __device__ __forceinline__ void count_chunk(const SortingArguments& arguments) {
   const SortingLds lds = map_lds(memory, num_experts, arguments.pass_tokens / kWordTokens);
   const Rows chunk = own_chunk(arguments);
 
+  if (threadIdx.x == 0) stored_repeats(arguments)[blockIdx.x] = 0;
   uint32_t count = count_pass<kTokens>(arguments, lds, pass_of(arguments, chunk, chunk.first));
 #pragma unroll 1
   for (uint32_t first = chunk.first + arguments.pass_tokens; kTokens == Tokens::kMany && first < chunk.end;
@@ -213,13 +276,13 @@ __device__ __forceinline__ void count_chunk(const SortingArguments& arguments) {
   at<kTokens>(stored_counts(arguments), blockIdx.x * num_experts + threadIdx.x) = count;
 }
 
-// Adds expert `expert`'s tokens in chunks [first, end), loading kBatch counts before it uses the first.
-__device__ __forceinline__ ExpertTokens sum_range(const SortingArguments& arguments, uint32_t expert, uint32_t first,
-                                                  uint32_t end) {
+// Adds expert `expert`'s pairs in chunks [first, end), loading kBatch counts before it uses the first.
+__device__ __forceinline__ ExpertPairs sum_range(const SortingArguments& arguments, uint32_t expert, uint32_t first,
+                                                 uint32_t end) {
   constexpr uint32_t kBatch = 8;
   const uint32_t num_experts = arguments.num_experts.divisor;
   const uint16_t* const counts = stored_counts(arguments) + expert;
-  ExpertTokens tokens = {0, 0};
+  ExpertPairs pairs = {0, 0, 0};
 #pragma unroll 1
   for (uint32_t chunk = first; chunk < end; chunk += kBatch) {
     uint32_t batch[kBatch];
@@ -227,40 +290,60 @@ __device__ __forceinline__ ExpertTokens sum_range(const SortingArguments& argume
     for (uint32_t i = 0; i < kBatch; ++i) batch[i] = chunk + i < end ? counts[(chunk + i) * num_experts] : 0;
 #pragma unroll
     for (uint32_t i = 0; i < kBatch; ++i) {
-      tokens.total += batch[i];
-      tokens.before += chunk + i < blockIdx.x ? batch[i] : 0;
+      pairs.total += batch[i];
+      pairs.before += chunk + i < blockIdx.x ? batch[i] : 0;
     }
   }
-  return tokens;
+  return pairs;
 }
 
-// Thread e: expert e's tokens in all chunks. Groups of num_experts threads add up a part of the chunks each, since one
+// Thread e: expert e's pairs in all chunks. Groups of num_experts threads add up a part of the chunks each, since one
 // thread's loads would wait for one another; the groups meet in LDS.
-__device__ __forceinline__ ExpertTokens sum_chunks(const SortingArguments& arguments, const SortingLds& lds) {
+__device__ __forceinline__ ExpertPairs sum_chunks(const SortingArguments& arguments, const SortingLds& lds) {
   const uint32_t num_experts = arguments.num_experts.divisor;
   const uint32_t groups = arguments.chunk_groups;
   const uint32_t group = divide(threadIdx.x, arguments.num_experts);
   const uint32_t expert = threadIdx.x - group * num_experts;
-  ExpertTokens tokens = {0, 0};
+  ExpertPairs pairs = {0, 0, 0};
   if (group < groups) {
     const uint32_t first = group * arguments.chunks_per_group;
-    tokens = sum_range(arguments, expert, first, smaller(first + arguments.chunks_per_group, arguments.chunks));
+    pairs = sum_range(arguments, expert, first, smaller(first + arguments.chunks_per_group, arguments.chunks));
   }
 
   uint32_t* const totals = lds.chunk_sums;
   uint32_t* const before = lds.chunk_sums + groups * num_experts;
   if (group < groups) {
-    totals[threadIdx.x] = tokens.total;
-    before[threadIdx.x] = tokens.before;
+    totals[threadIdx.x] = pairs.total;
+    before[threadIdx.x] = pairs.before;
   }
   __syncthreads();  // the sums of all groups are there
-  if (group != 0) return {0, 0};
+  if (group != 0) return {0, 0, 0};
 #pragma unroll 4
   for (uint32_t other = threadIdx.x + num_experts; other < groups * num_experts; other += num_experts) {
-    tokens.total += totals[other];
-    tokens.before += before[other];
+    pairs.total += totals[other];
+    pairs.before += before[other];
   }
-  return tokens;
+  return pairs;
+}
+
+// The writing of a chunk with repeats, whose experts have their rows; see sort_repeats of oneshot.hip.
+__device__ __forceinline__ void scatter_chunk_repeats(const SortingArguments& arguments, uint32_t chunk_sums) {
+  HIP_DYNAMIC_SHARED(uint32_t, memory);
+  const uint32_t words = arguments.pass_tokens / kWordTokens;
+  const SortingLds lds = map_lds(memory, arguments.num_experts.divisor, words, chunk_sums);
+  const bool enabled = expert_is_enabled<Tokens::kMany>(arguments);
+  const Rows chunk = own_chunk(arguments);
+  if (threadIdx.x < arguments.num_experts.divisor) lds.local_ids[threadIdx.x] |= kHasRepeats;
+#pragma unroll 1
+  for (uint32_t first = chunk.first; first < chunk.end; first += arguments.pass_tokens) {
+    const Rows rows = pass_of(arguments, chunk, first);
+    const uint32_t pairs = recount_pairs(arguments, lds, rows);
+    __syncthreads();  // all experts' pairs are counted
+    const Pair first_pair = load_pair<Tokens::kMany>(arguments, rows, threadIdx.x);
+    scatter_pairs<Tokens::kMany, Repeats::kSome>(arguments, lds, rows, first_pair, {0, 1});
+    __syncthreads();  // all pairs have found their rows
+    if (enabled) lds.next_row[threadIdx.x] += pairs;
+  }
 }
 
 // Second launch: every workgroup works the layout out from all chunks' counts, then writes the (token, slot) pairs of
@@ -279,13 +362,19 @@ __device__ __forceinline__ void scatter_chunk(const SortingArguments& arguments)
   const bool enabled = expert_is_enabled<Tokens::kMany>(arguments);
 
   const WordBatch first_words = load_words(arguments, rows, 0);
-  const ExpertTokens tokens = sum_chunks(arguments, lds);
+  const ExpertPairs pairs = sum_chunks(arguments, lds);
   uint32_t count = place_words(arguments, lds, rows, first_words);
-  place_experts(arguments, lds, enabled, tokens, rows, share);
+  place_experts(arguments, lds, enabled, pairs, rows, share);
   __syncthreads();  // the experts have their rows, and the bits of the first pass are in LDS
+  write_padding<Tokens::kMany>(arguments, lds, share);
+  const bool owns_chunk = blockIdx.x < static_cast<uint32_t>(arguments.chunks);
+  if (owns_chunk && wave_uniform(stored_repeats(arguments)[blockIdx.x]) != 0) {
+    scatter_chunk_repeats(arguments, chunk_sums);
+    return;
+  }
 #pragma unroll 1
   while (true) {
-    scatter_pairs<Tokens::kMany>(arguments, lds, rows, first_pair, alone);
+    scatter_pairs<Tokens::kMany, Repeats::kNone>(arguments, lds, rows, first_pair, alone);
     if (rows.end == chunk.end) break;
     rows = pass_of(arguments, chunk, rows.end);
     first_pair = load_pair<Tokens::kMany>(arguments, rows, alone.first());
@@ -294,7 +383,6 @@ __device__ __forceinline__ void scatter_chunk(const SortingArguments& arguments)
     count = place_words(arguments, lds, rows, load_words(arguments, rows, 0));
     __syncthreads();  // the bits of the pass are in LDS
   }
-  write_padding<Tokens::kMany>(arguments, lds, share);
 }
 
 // The variants; moesort_tune/sorting/launches.py chooses.

@@ -84,6 +84,9 @@ __device__ __forceinline__ unsigned __umulhi(unsigned a, unsigned b) {
 __device__ __forceinline__ unsigned atomicOr(unsigned* address, unsigned bits) {
   return __hip_atomic_fetch_or(address, bits, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_WORKGROUP);
 }
+__device__ __forceinline__ unsigned atomicAdd(unsigned* address, unsigned value) {
+  return __hip_atomic_fetch_add(address, value, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_WORKGROUP);
+}
 
 struct uint4 {
   unsigned x, y, z, w;

@@ -96,7 +96,7 @@ def _of_launch(arguments: SortingArguments, problem: Problem, launch: Launch) ->
     own.sorting_workgroups = launch.sorting_workgroups
     own.chunks = launch.chunks
     own.chunk_groups = launch.chunk_groups
-    own.chunks_per_group = -(-launch.chunks // max(1, launch.chunk_groups))
+    own.chunks_per_group = launch.chunks_per_group
     own.chunk_tokens = launch.chunk_tokens
     own.pass_tokens = launch.pass_tokens
     return own

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.sorting.problem import KernelName, Problem
-from moesort_tune.sorting.sizes import WORD_TOKENS, lds_bytes, oneshot_max_tokens, round_up
+from moesort_tune.sorting.sizes import WORD_TOKENS, lds_bytes, max_countable_tokens, oneshot_max_tokens, round_up
 
 ONESHOT_KERNELS = ("moe_sorting_oneshot", "moe_sorting_oneshot_many", "moe_sorting_oneshot_most")
 MULTIPHASE_KERNELS = (
@@ -40,9 +40,6 @@ EASY_CHUNKS = 64
 LONG_CHUNK_TOKENS = 128
 """Tokens of a chunk past which more chunks, up to one for each compute unit, pay for the adding up."""
 
-MAX_CHUNK_TOKENS = 65535 // WORD_TOKENS * WORD_TOKENS
-"""Tokens of the largest chunk: an expert's count in it has 16 bits."""
-
 MAX_PASS_TOKENS = 192
 """Tokens whose bits a workgroup of multiphase holds at a time: with 1024 experts and the chunks' sums, 59 of 64 KiB."""
 
@@ -62,27 +59,8 @@ ZERO_THREADS_BYTES = 64
 ZERO_WORKGROUPS_PER_UNIT = 32
 """Zeroing workgroups for each compute unit: enough to keep every memory channel busy."""
 
-
 FIRST_ZERO_EIGHTHS = 1
 """Share of moe_buf, in eighths, that multiphase's first launch zeroes: it has less to sort than the second."""
-
-GEOMETRY = (
-    MAX_THREADS,
-    SORTING_THREADS,
-    MAX_WRITING_WORKGROUPS,
-    MIN_CHUNK_TOKENS,
-    EASY_CHUNKS,
-    LONG_CHUNK_TOKENS,
-    MAX_CHUNK_TOKENS,
-    MAX_PASS_TOKENS,
-    WORDS_IN_FLIGHT,
-    FEW_CHUNKS,
-    GROUP_CHUNKS,
-    ZERO_THREADS_BYTES,
-    ZERO_WORKGROUPS_PER_UNIT,
-    FIRST_ZERO_EIGHTHS,
-)
-"""The constants above: with other ones the same code has other times."""
 
 
 class OneshotTooLargeError(MoesortTuneError):
@@ -110,6 +88,7 @@ class Launch:
     sorting_workgroups: int
     chunks: int
     chunk_groups: int
+    chunks_per_group: int
     chunk_tokens: int
     pass_tokens: int
     zero_begin: int
@@ -135,10 +114,10 @@ def plan(kernel: KernelName, problem: Problem, limits: DeviceLimits) -> tuple[La
 
 
 def workspace_bytes(problem: Problem, limits: DeviceLimits) -> int:
-    """Bytes of global memory of the workspace of multiphase: bits of every chunk and expert, and counts if not few."""
+    """Return the bytes of multiphase's workspace: of every chunk a flag, and each expert's bits, and count if not few."""
     chunks = _cut(problem, limits)
-    chunk_bytes = chunks.tokens // WORD_TOKENS * 4 + (0 if chunks.few else 2)
-    return chunks.number * chunk_bytes * problem.num_experts
+    expert_bytes = chunks.tokens // WORD_TOKENS * 4 + (0 if chunks.few else 2)
+    return chunks.number * (4 + expert_bytes * problem.num_experts)
 
 
 def _plan_oneshot(problem: Problem, limits: DeviceLimits) -> tuple[Launch, ...]:
@@ -159,6 +138,7 @@ def _plan_oneshot(problem: Problem, limits: DeviceLimits) -> tuple[Launch, ...]:
             sorting_workgroups=workgroups,
             chunks=0,
             chunk_groups=0,
+            chunks_per_group=0,
             chunk_tokens=0,
             pass_tokens=0,
             zero_begin=0,
@@ -196,6 +176,7 @@ def _plan_multiphase(problem: Problem, limits: DeviceLimits) -> tuple[Launch, ..
             sorting_workgroups=sorting_workgroups,
             chunks=chunks.number,
             chunk_groups=groups,
+            chunks_per_group=-(-chunks.number // max(1, groups)),
             chunk_tokens=chunks.tokens,
             pass_tokens=pass_tokens,
             zero_begin=begin,
@@ -209,7 +190,7 @@ def _chunk_tokens(problem: Problem, limits: DeviceLimits) -> int:
     """Tokens of a chunk: few at first, then as many as leave EASY_CHUNKS, then one chunk for each compute unit."""
     easy = min(max(MIN_CHUNK_TOKENS, -(-problem.rows // EASY_CHUNKS)), LONG_CHUNK_TOKENS)
     share = -(-problem.rows // limits.compute_units)
-    return min(round_up(max(easy, share), WORD_TOKENS), MAX_CHUNK_TOKENS)
+    return min(round_up(max(easy, share), WORD_TOKENS), max_countable_tokens(problem.topk))
 
 
 def _cut(problem: Problem, limits: DeviceLimits) -> _Chunks:

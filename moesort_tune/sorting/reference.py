@@ -33,6 +33,7 @@ def moe_sorting(inputs: SortingInputs, *, num_experts: int, unit_size: int) -> S
 
     Ids outside [0, num_experts), ids of masked experts and rows from num_local_tokens on get no row. Padding is
     marked with `rows | topk << 24` and weight 0, whatever number of rows is read.
+    An expert that a token names in several slots gets a row for each of them, in the order of the slots.
     """
     rows, topk = inputs.topk_ids.shape
     tokens = rows if inputs.num_local_tokens is None else min(max(inputs.num_local_tokens, 0), rows)

@@ -1,11 +1,50 @@
 """Names the builtin kernels: what their target compiles and how they are launched. Standard library only."""
 
+from collections.abc import Iterator
+from dataclasses import astuple
+from functools import cache
+from itertools import product
+from typing import Final
+
 from moesort_tune.device import sources
-from moesort_tune.sorting import launches
+from moesort_tune.device.architectures import architecture
+from moesort_tune.sorting.launches import DeviceLimits, plan, workspace_bytes
+from moesort_tune.sorting.problem import Problem
+from moesort_tune.sorting.sizes import oneshot_max_tokens
 
 KERNEL_FILES = ("oneshot.hip", "multiphase.hip")
 
+_SHAPES: Final = ((1, 1), (8, 2), (128, 4), (257, 9), (1024, 255))
+"""(num_experts, topk) of the canonical problems: from one expert to the limits of the contract."""
 
+_TOKENS: Final = (1, 31, 64, 130, 300, 1500, 4097, 100_000, 1_000_003)
+"""Tokens of the canonical problems: on both sides of every rule that launches follow."""
+
+_COMPUTE_UNITS: Final = (38, 304)
+"""The smallest and the largest device that a table may be of."""
+
+_TOKEN_BYTES: Final = (0, 8192)
+"""Bytes of moe_buf for each token: none, and enough to meet both limits of the zeroing."""
+
+
+@cache
 def revision(arch: str) -> str:
-    """16 hexadecimal digits that change with the code that `arch` runs and with its launch geometry."""
-    return sources.revision(arch, KERNEL_FILES, constants=repr(launches.GEOMETRY))
+    """Return 16 hexadecimal digits that change with the code that `arch` runs and with its launches' geometry.
+
+    The geometry is hashed as the launches of canonical problems, so that its source may move but its results may not.
+    """
+    return sources.revision(arch, KERNEL_FILES, constants="\n".join(_geometry(arch)))
+
+
+def _geometry(arch: str) -> Iterator[str]:
+    """Yield a line for each canonical problem: its limit, its workspace and every launch of both kernels."""
+    known = architecture(arch)
+    for compute_units, (num_experts, topk) in product(_COMPUTE_UNITS, _SHAPES):
+        limits = DeviceLimits(arch, compute_units, known.wavefront_size, known.lds_bytes)
+        limit = oneshot_max_tokens(num_experts, topk, known.lds_bytes)
+        yield f"{num_experts} {topk} {limit}"
+        for tokens, token_bytes in product((*_TOKENS, limit), _TOKEN_BYTES):
+            problem = Problem(tokens, topk, num_experts, moe_buf_bytes=tokens * token_bytes)
+            launches = [*plan("oneshot", problem, limits)] if tokens <= limit else []
+            launches += plan("multiphase", problem, limits)
+            yield f"{tokens} {workspace_bytes(problem, limits)} {[astuple(launch) for launch in launches]}"

@@ -7,7 +7,7 @@ WORD_TOKENS = 32
 """Tokens whose choice of one expert is one word of LDS."""
 
 LDS_BYTES_PER_WORD = 4 + 2
-"""LDS of one word: its bits, and the number of bits before it (16 bits)."""
+"""LDS of one word: its bits, and the number of pairs before it (16 bits)."""
 
 LDS_BYTES_PER_EXPERT = 3 * 4 + 2
 """LDS of one expert beside its words: next row, padding row, end row, local id."""
@@ -15,11 +15,11 @@ LDS_BYTES_PER_EXPERT = 3 * 4 + 2
 LDS_VECTOR_BYTES = 16
 """The bits are cleared this many bytes at a time, and padded to a multiple of it."""
 
-LDS_BYTES_FIXED = 256
-"""LDS for what waves tell each other in the scan over experts: two words for each of up to 32 waves."""
+LDS_BYTES_FIXED = 256 + LDS_VECTOR_BYTES
+"""LDS for what waves tell each other: two words for each of up to 32 waves in the scan, and whether experts repeat."""
 
-MAX_TOKENS_IN_16_BITS = 65535
-"""Largest number of tokens for which the number of bits before a word fits into 16 bits."""
+MAX_PAIRS_IN_16_BITS = 65535
+"""Most (token, slot) pairs of one expert that 16 bits count; a token may repeat an expert in every slot."""
 
 
 def round_up(value: int, multiple: int) -> int:
@@ -31,20 +31,24 @@ def lds_bytes(num_experts: int, tokens: int) -> int:
     """LDS bytes that a workgroup needs to hold the bits of `tokens` tokens for every expert."""
     words = -(-tokens // WORD_TOKENS) * num_experts
     bits = round_up(words * 4, LDS_VECTOR_BYTES)
-    return LDS_BYTES_FIXED + bits + num_experts * LDS_BYTES_PER_EXPERT + words * 2
+    return LDS_BYTES_FIXED + bits + num_experts * LDS_BYTES_PER_EXPERT + round_up(words, 2) * 2
 
 
-def oneshot_max_tokens(num_experts: int, topk: int, lds_bytes: int) -> int:  # noqa: ARG001 - see below
+def max_countable_tokens(topk: int) -> int:
+    """Largest number of tokens, in whole words, whose pairs of one expert 16 bits count, whatever the routing."""
+    return MAX_PAIRS_IN_16_BITS // topk // WORD_TOKENS * WORD_TOKENS
+
+
+def oneshot_max_tokens(num_experts: int, topk: int, lds_bytes: int) -> int:
     """Largest number of tokens that `oneshot` takes; past it only `multiphase` is legal.
 
-    `oneshot` keeps one bit for every (token, expert) in the LDS of a workgroup, so `topk` does not matter; it is part
-    of the signature because a caller must not have to know that.
+    `oneshot` keeps one bit for every (token, expert) in the LDS of a workgroup, and counts pairs in 16 bits.
 
     lds_bytes: LDS that one workgroup may use.
     """
     free = lds_bytes - LDS_BYTES_FIXED - LDS_VECTOR_BYTES - num_experts * LDS_BYTES_PER_EXPERT
     words = max(0, free // (num_experts * LDS_BYTES_PER_WORD))
-    return min(words * WORD_TOKENS, MAX_TOKENS_IN_16_BITS // WORD_TOKENS * WORD_TOKENS)
+    return min(words * WORD_TOKENS, max_countable_tokens(topk))
 
 
 def max_padded(rows: int, topk: int, num_experts: int, unit_size: int) -> int:

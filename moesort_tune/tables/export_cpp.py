@@ -105,7 +105,7 @@ constexpr bool takes_oneshot_between(const Row& low, const Row& high, int tokens
 constexpr int policy(int tokens, int num_experts, int topk, int compute_units) {
   if (tokens < 0 || num_experts < 1 || topk < 1 || compute_units < 1) return 0;
   const Entry& entry = kEntries[nearest(kEntries, 0, kEntryCount, &Entry::compute_units, compute_units)];
-  if (tokens == 0) return oneshot_max_tokens(num_experts, entry.lds_bytes) < 0 ? 2 : 1;
+  if (tokens == 0) return oneshot_max_tokens(num_experts, topk, entry.lds_bytes) < 0 ? 2 : 1;
   const Group& group = kGroups[nearest(kGroups, entry.first_group, entry.end_group, &Group::topk, topk)];
   const int above = lower_bound(kRows, group.first_row, group.end_row, &Row::num_experts, num_experts);
   const bool has_row = above < group.end_row && kRows[above].num_experts == num_experts;
@@ -114,7 +114,7 @@ constexpr int policy(int tokens, int num_experts, int topk, int compute_units) {
   const bool oneshot = has_row || outside ? takes_oneshot(row, tokens)
                                           : takes_oneshot_between(kRows[above - 1], row, tokens, num_experts);
   if (!oneshot || (has_row && group.topk == topk && tokens > row.oneshot_max_tokens)) return 2;
-  return tokens <= oneshot_max_tokens(num_experts, entry.lds_bytes) ? 1 : 2;
+  return tokens <= oneshot_max_tokens(num_experts, topk, entry.lds_bytes) ? 1 : 2;
 }
 
 }  // namespace ${namespace}
@@ -136,8 +136,9 @@ constexpr int policy(int tokens, int num_experts, int topk, int compute_units) {
 def to_cpp(arch: str, entries: Iterable[Entry], limit: str, name: str = "moesort_policy") -> str:
     """The header of these entries, one for each number of compute units.
 
-    limit: C++ text of `constexpr int oneshot_max_tokens(int num_experts, int lds_bytes)` of the kernels meant. name: of
-    the function; the rest has names made of its content, so that a program may hold headers of several tables.
+    limit: C++ text of `constexpr int oneshot_max_tokens(int num_experts, int topk, int lds_bytes)` of the kernels
+    meant. name: of the function; the rest has names made of its content, so that a program may hold headers of several
+    tables.
     """
     data = _Data(sorted(entries, key=lambda entry: entry.device.compute_units))
     content = hashlib.sha256("\n".join([*data.steps, *data.rows, *data.groups, *data.entries, limit]).encode())

@@ -74,3 +74,11 @@ def with_bad_ids(case: Case, seed: int = 0) -> Case:
     bad = np.array([-1, case.problem.num_experts, 2**31 - 1, -(2**31)], np.int32)
     ids = case.inputs.topk_ids
     return with_ids(case, np.where(random.random(ids.shape) < 0.35, random.choice(bad, ids.shape), ids))
+
+
+def with_repeats(case: Case, seed: int = 0) -> Case:
+    """Experts drawn with repetition, and the last third of the rows padded with expert 0 in every slot."""
+    rows, topk, num_experts = case.problem.rows, case.problem.topk, case.problem.num_experts
+    ids = np.random.default_rng(seed).integers(0, num_experts, (rows, topk), dtype=np.int32)
+    ids[rows - rows // 3 :] = 0
+    return with_ids(case, ids)

@@ -22,6 +22,8 @@ EDGES: dict[str, Callable[[], Case]] = {
     "few real rows": lambda: cases.with_tokens(cases.uniform(90, 3, 40), 61),
     "one hot expert": lambda: cases.one_hot_expert(200, 16, 7),
     "more slots than usual": lambda: cases.uniform(31, 32, 64),
+    "repeated experts": lambda: cases.with_repeats(cases.uniform(150, 4, 8)),
+    "repeats in several chunks": lambda: cases.with_repeats(cases.uniform(900, 6, 24)),
     "several chunks": lambda: cases.uniform(700, 2, 24),
 }
 """Problems that cross words, waves, chunks, masks and bad ids."""

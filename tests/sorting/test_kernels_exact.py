@@ -70,6 +70,25 @@ def test_masked_expert_may_repeat_in_a_row(kernels: SortingKernels, kernel: Kern
     sort_and_check(kernels, kernel, cases.with_ids(case, ids))
 
 
+REPEATS = [(1, 8, 8), (64, 8, 4), (90, 257, 9), (256, 8, 4), (300, 5, 5), (513, 64, 6), (1500, 33, 8), (37, 255, 255)]
+
+
+@pytest.mark.parametrize(("tokens", "num_experts", "topk"), REPEATS)
+def test_every_pair_of_a_repeated_expert_gets_its_row(
+    kernels: SortingKernels, kernel: KernelName, tokens: int, num_experts: int, topk: int
+) -> None:
+    """Protects frameworks that pad rows with one expert in every slot: each slot has a row, in the slots' order."""
+    case = cases.with_repeats(cases.uniform(tokens, topk, num_experts))
+    sort_and_check(kernels, kernel, case)
+    sort_and_check(kernels, kernel, cases.with_mask(case))
+
+
+def test_all_slots_of_all_rows_may_name_one_expert(kernels: SortingKernels, kernel: KernelName) -> None:
+    """Protects 16-bit counts from the most pairs that one expert of a chunk can have."""
+    case = cases.uniform(oneshot_max_tokens(255, 255, kernels.limits.lds_bytes), 255, 255, unit_size=1)
+    sort_and_check(kernels, kernel, cases.with_ids(case, np.full(case.inputs.topk_ids.shape, 254, np.int32)))
+
+
 def test_all_experts_masked_leaves_nothing(kernels: SortingKernels, kernel: KernelName) -> None:
     """Protects a rank that owns no expert: no rows, and num_valid_ids says so."""
     case = cases.uniform(64, 2, 8)

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.gpu
 
 @st.composite
 def random_cases(draw: st.DrawFn) -> Case:
-    """Any small problem: sizes, routing, mask, bad ids, device-side count and optional outputs."""
+    """Any small problem: sizes, routing, repeats, mask, bad ids, device-side count and optional outputs."""
     num_experts = draw(st.integers(1, 300))
     topk = draw(st.integers(1, min(num_experts, 12)))
     rows = draw(st.integers(0, 400))
@@ -27,6 +27,9 @@ def random_cases(draw: st.DrawFn) -> Case:
     popular = random.permutation(num_experts)[: draw(st.integers(topk, num_experts))]
     scores = random.random((rows, len(popular)))
     ids = popular[np.argsort(scores, axis=1)[:, :topk]].astype(np.int32)
+    if draw(st.booleans()):
+        ids = random.integers(0, num_experts, (rows, topk), dtype=np.int32)
+        ids[rows - draw(st.integers(0, rows)) :] = draw(st.integers(0, num_experts - 1))
     if draw(st.booleans()):
         ids = np.where(random.random(ids.shape) < 0.2, random.choice([-1, num_experts, -(2**31)], ids.shape), ids)
     mask = random.integers(0, 2, num_experts, dtype=np.int32) if draw(st.booleans()) else None
@@ -47,22 +50,6 @@ def random_cases(draw: st.DrawFn) -> Case:
 def test_sort_is_exact_for_any_problem(kernels: SortingKernels, kernel: KernelName, case: Case) -> None:
     """Protects the combinations that nobody thought of."""
     check_outputs(case.run(kernels, kernel), case.expected, kernel=kernel, shape=str(case.problem))
-
-
-@pytest.mark.parametrize("kernel", KERNELS)
-def test_enabled_expert_twice_in_a_row_writes_within_bounds(kernels: SortingKernels, kernel: KernelName) -> None:
-    """Protects memory from input outside the contract: every defined row is one of the row's slots, none is lost."""
-    case = cases.uniform(100, 4, 16)
-    ids = case.inputs.topk_ids.copy()
-    ids[:, 1] = ids[:, 0]
-    case = cases.with_ids(case, ids)
-    outputs = case.run(kernels, kernel)
-    without_copy = ids.copy()
-    without_copy[:, 1] = -1
-    expected = cases.with_ids(case, without_copy).expected
-    assert outputs.num_valid_ids.tolist() == expected.num_valid_ids.tolist()
-    tokens = outputs.sorted_token_ids & 0xFFFFFF
-    assert tokens.tolist() == (expected.sorted_token_ids & 0xFFFFFF).tolist()
 
 
 @pytest.mark.parametrize("kernel", KERNELS)

@@ -66,12 +66,12 @@ def test_multiphase_chunks_cover_the_rows(problem: Problem, limits: DeviceLimits
     for launch in plan("multiphase", problem, limits):
         assert launch.chunks * launch.chunk_tokens >= problem.rows
         assert launch.chunk_tokens % 32 == 0
-        assert launch.chunk_tokens <= 65535
+        assert launch.chunk_tokens * problem.topk <= 65535
         assert launch.pass_tokens <= launch.chunk_tokens
         assert launch.chunks <= launch.sorting_workgroups
         words = launch.chunks * launch.chunk_tokens // 32
         counts = 0 if launch.kernel.endswith("_word") else launch.chunks
-        assert workspace_bytes(problem, limits) == problem.num_experts * (4 * words + 2 * counts)
+        assert workspace_bytes(problem, limits) == 4 * launch.chunks + problem.num_experts * (4 * words + 2 * counts)
 
 
 @given(problems(), devices())

@@ -1,0 +1,72 @@
+"""The revision names what runs: every constant of the launches changes it, where the constants stand does not."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from moesort_tune.device.architectures import ARCHITECTURES
+from moesort_tune.sorting import launches, sizes
+from moesort_tune.sorting.launches import DeviceLimits
+from moesort_tune.sorting.problem import Problem
+from moesort_tune.sorting.revision import revision
+
+CONSTANTS = [
+    (module, name)
+    for module in (launches, sizes)
+    for name, value in vars(module).items()
+    if name.isupper() and isinstance(value, int | tuple) and name not in ("ONESHOT_KERNELS", "MULTIPHASE_KERNELS")
+]
+
+
+@pytest.fixture(autouse=True)
+def recompute() -> Iterator[None]:
+    """Forget revisions before and after each test."""
+    revision.cache_clear()
+    yield
+    revision.cache_clear()
+
+
+def scaled(value: int | tuple[int, ...], factor: int) -> int | tuple[int, ...]:
+    return tuple(one * factor for one in value) if isinstance(value, tuple) else value * factor
+
+
+@pytest.mark.parametrize(("module", "name"), CONSTANTS, ids=lambda value: value if isinstance(value, str) else "")
+def test_revision_changes_with_every_constant(monkeypatch: pytest.MonkeyPatch, module: object, name: str) -> None:
+    """Protects tables from being used for launches that they were not measured with."""
+    before = revision("gfx942")
+    revision.cache_clear()
+    changed = scaled(getattr(module, name), 2)
+    for place in (launches, sizes):  # also where it was imported to
+        if hasattr(place, name):
+            monkeypatch.setattr(place, name, changed)
+    assert revision("gfx942") != before, f"{name} = {changed} has the revision of {name} as it was"
+
+
+@pytest.mark.parametrize("bound", [0, 1])
+def test_revision_changes_with_each_bound_of_a_workgroup(monkeypatch: pytest.MonkeyPatch, bound: int) -> None:
+    """Protects either end of SORTING_THREADS by itself."""
+    before = revision("gfx942")
+    revision.cache_clear()
+    low, high = launches.SORTING_THREADS
+    monkeypatch.setattr(launches, "SORTING_THREADS", (low // 2, high) if bound == 0 else (low, high * 2))
+    assert revision("gfx942") != before
+
+
+def test_revision_changes_with_a_formula(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Protects tables from other arithmetic around the same constants."""
+    before = revision("gfx942")
+    revision.cache_clear()
+
+    def threads(problem: Problem, pairs: int, limits: DeviceLimits) -> int:
+        del pairs, limits
+        return 1024 if problem.num_experts > 512 else 512
+
+    monkeypatch.setattr(launches, "_threads", threads)
+    assert revision("gfx942") != before
+
+
+def test_revision_stays_when_nothing_changes() -> None:
+    """Protects tables from being refused for the code that they were measured with, target by target."""
+    first = {arch: revision(arch) for arch in ARCHITECTURES}
+    revision.cache_clear()
+    assert {arch: revision(arch) for arch in ARCHITECTURES} == first
