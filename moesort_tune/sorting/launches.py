@@ -114,7 +114,7 @@ def plan(kernel: KernelName, problem: Problem, limits: DeviceLimits) -> tuple[La
 
 
 def workspace_bytes(problem: Problem, limits: DeviceLimits) -> int:
-    """Return the bytes of multiphase's workspace: of every chunk a flag, and each expert's bits, and count if not few."""
+    """Return the bytes of multiphase's workspace: a flag for each chunk, and bits and counts for each expert."""
     chunks = _cut(problem, limits)
     expert_bytes = chunks.tokens // WORD_TOKENS * 4 + (0 if chunks.few else 2)
     return chunks.number * (4 + expert_bytes * problem.num_experts)
