@@ -21,7 +21,7 @@ RECORDS = (schema.Table, schema.Entry, schema.Device, schema.Kernels, schema.Swe
 
 def markdown_files() -> list[Path]:
     """The repository's Markdown."""
-    folders = ("docs", "hip_kernels", "tables")
+    folders = ("docs", "hip_kernels", "moesort_tune")
     return sorted([*REPOSITORY.glob("*.md"), *(path for name in folders for path in (REPOSITORY / name).rglob("*.md"))])
 
 
