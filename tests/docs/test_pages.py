@@ -116,6 +116,12 @@ def test_environment_variables_of_the_program_are_explained() -> None:
     assert {name for name in read if f"| `{name}` |" not in explained} == set()
 
 
+def test_nobody_is_told_to_take_the_package_from_an_index() -> None:
+    """Protects readers and users from whoever may own the name there: the package is installed from a clone."""
+    texts = [sources(), *(page.read_text(encoding="utf-8") for page in markdown_files())]
+    assert not [line for text in texts for line in re.findall(r"pip install\b[^`\n]*\bmoesort.tune\b.*", text)]
+
+
 def test_changelog_begins_with_this_version() -> None:
     """What is about to be released has an entry."""
     text = (REPOSITORY / "CHANGELOG.md").read_text(encoding="utf-8")
