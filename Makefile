@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 
 C_SOURCES = $(shell git ls-files 'hip_kernels/**.h' 'hip_kernels/**.hip' 'hip_kernels/**.c' 'hip_kernels/**.cpp' 'tests/**.c' 'tests/**.h')
 
-.PHONY: demo test lint format bench bench-gpu bench-isa resources clean help
+.PHONY: demo test test-hip10 test-hip7 lint format bench bench-gpu bench-isa resources clean help
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -35,8 +35,14 @@ demo: $(VENV)/.runtime ## set up, sweep the best attached target, show the table
 	$(BIN)/moesort-tune sweep
 	$(BIN)/python scripts/demo.py
 
-test: $(VENV)/.dev $(VENV_HIP7)/.dev ## set up and run the tests, with hip-python 10 and 7
+# Both halves are run, one after the other, whether the first passes or not; a failure of either is one of the whole.
+test: ## set up and run the tests, with hip-python 10 and 7
+	$(MAKE) --no-print-directory --keep-going --jobs=1 test-hip10 test-hip7
+
+test-hip10: $(VENV)/.dev
 	$(BIN)/python -m pytest -q -n auto
+
+test-hip7: $(VENV_HIP7)/.dev
 	$(VENV_HIP7)/bin/python -m pytest -q -n auto $(HIP7_TESTS)
 
 lint: $(VENV)/.dev ## ruff, strict types, clang-format, import layers

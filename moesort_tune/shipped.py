@@ -4,19 +4,22 @@ import os
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
-
-
-def _folder(name: str) -> Path:
-    installed = _PACKAGE / "data" / name
-    return installed if installed.is_dir() else _PACKAGE.parent / name
+_DATA = _PACKAGE / "data"
 
 
 def kernels_folder() -> Path:
     """Folder of the HIP kernel sources: MOESORT_TUNE_SOURCES, for those who change them, else the ones shipped."""
     chosen = os.environ.get("MOESORT_TUNE_SOURCES")
-    return Path(chosen) if chosen else _folder("hip_kernels")
+    if chosen:
+        return Path(chosen)
+    installed = _DATA / "hip_kernels"
+    return installed if installed.is_dir() else _PACKAGE.parent / "hip_kernels"
 
 
 def tables_folder() -> Path:
-    """Folder of the tables that ship with this package (`tables`)."""
-    return _folder("tables")
+    """Return the folder of the tables that ship with this package, `moesort_tune/data/tables`.
+
+    It is inside the package in a checkout too: a sweep there writes into `tables/` of the current folder, and what a
+    sweep writes is never a shipped table.
+    """
+    return _DATA / "tables"

@@ -1,10 +1,11 @@
-"""Suites that need what not every machine has: they say at the end of a run how many of their tests ran, or why none.
+"""Tests that need what not every machine has: the end of a run says how many ran, and a line for each thing it lacks.
 
 A test belongs to a suite by its marker. MOESORT_TEST_REQUIRE=emulator,offload_clang makes missing needs a failure.
 """
 
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
 import pytest
@@ -17,28 +18,46 @@ SUITES = {
 }
 """Marker of each suite, and what its line in the summary begins with."""
 
+GPU = "gpu"
+"""Like a suite where it is missing; with a GPU and without, its tests' line would be that of the whole run."""
+
 REQUIRE_VARIABLE = "MOESORT_TEST_REQUIRE"
 
 
 def not_here(suite: str, reason: str) -> NoReturn:
-    """Skips the calling test, or fails it where MOESORT_TEST_REQUIRE names its suite."""
-    if suite in os.environ.get(REQUIRE_VARIABLE, "").split(","):
+    """Skip the calling test, or fail it where MOESORT_TEST_REQUIRE names its suite."""
+    if suite in _required():
         pytest.fail(f"{REQUIRE_VARIABLE} names {suite}, but {reason}", pytrace=False)
     pytest.skip(reason)
 
 
+def needs_gpu(attached: bool) -> None:
+    """Skip the calling test where no GPU is attached; with one reason for all, so that they are one line."""
+    if not attached:
+        not_here(GPU, "no GPU is attached")
+
+
+def _required() -> list[str]:
+    return [name for name in os.environ.get(REQUIRE_VARIABLE, "").split(",") if name]
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    """Makes the suites' markers known."""
+    """Register the suites' markers; raise UsageError where MOESORT_TEST_REQUIRE names a suite that does not exist."""
     for suite, needs in SUITES.items():
         config.addinivalue_line("markers", f"{suite}: needs the {needs}")
+    unknown = set(_required()) - {*SUITES, GPU}
+    if unknown:
+        raise pytest.UsageError(f"{REQUIRE_VARIABLE} names {', '.join(sorted(unknown))}; there are {[*SUITES, GPU]}")
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """One line for each suite that has tests in this run."""
+    """Write a line for each suite that ran and for each reason to skip; pytest's list of failures comes after it."""
     for suite, name in SUITES.items():
-        line = summary_line(name, list(_reports(terminalreporter.stats, suite)))
-        if line:
-            terminalreporter.write_line(line)
+        ran = cases_run(list(_reports(terminalreporter.stats, suite)))
+        if ran:
+            terminalreporter.write_line(f"{name}: ran {ran} cases")
+    for line in skip_lines(terminalreporter.stats.get("skipped", [])):
+        terminalreporter.write_line(line)
 
 
 def _reports(stats: dict[str, list[Any]], suite: str) -> Iterator[pytest.TestReport]:
@@ -48,11 +67,18 @@ def _reports(stats: dict[str, list[Any]], suite: str) -> Iterator[pytest.TestRep
                 yield report
 
 
-def summary_line(name: str, reports: list[pytest.TestReport]) -> str | None:
-    """'emulator: ran 12 cases', 'emulator: not run because ...', or None without any test."""
-    ran = sum(report.when == "call" and report.outcome != "skipped" for report in reports)
-    if ran or not reports:
-        return f"{name}: ran {ran} cases" if ran else None
-    # Of a skipped test, longrepr is (file, line, 'Skipped: reason').
-    reasons = {str(r.longrepr[2]).removeprefix("Skipped: ") for r in reports if isinstance(r.longrepr, tuple)}
-    return f"{name}: not run because {' and '.join(sorted(reasons)) or 'its needs failed'}"
+def cases_run(reports: Sequence[pytest.TestReport]) -> int:
+    """Return how many of the tests were called, whatever came of it."""
+    return sum(report.when == "call" and report.outcome != "skipped" for report in reports)
+
+
+def skip_lines(reports: Sequence[pytest.TestReport | pytest.CollectReport]) -> list[str]:
+    """Return a line for each reason why tests (or whole files) were skipped, the one of most tests first."""
+    reasons = Counter(_reason(report) for report in reports)
+    return [f"skipped {count}: {reason}" for reason, count in reasons.most_common()]
+
+
+def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
+    """Of a skipped test, longrepr is (file, line, 'Skipped: reason')."""
+    text = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    return text.removeprefix("Skipped: ")

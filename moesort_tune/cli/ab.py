@@ -70,7 +70,7 @@ def ab(*, model: str, concurrency: list[int] | None, trace: Path | None, as_json
         named = ", ".join("--" + name.replace("_", "-") for name in given)
         raise click.UsageError(f"--trace names the steps themselves, so {named} cannot be given with it")
     if importlib.util.find_spec("torch") is None:
-        raise MoesortTuneError("ab runs the torch operator; install torch (pip install 'moesort-tune[torch]')")
+        raise MoesortTuneError("ab runs the torch operator; install the torch of your GPU, or any on host")
     from moesort_tune.tuning.replay_job import ReplayJob, run_replay
 
     steps = None if trace is None else read_trace(trace)

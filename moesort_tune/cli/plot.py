@@ -108,7 +108,7 @@ def _matplotlib() -> Any:
     try:
         import matplotlib as mpl
     except ImportError as error:
-        raise MoesortTuneError("--plot needs matplotlib; pip install 'moesort-tune[plot]'") from error
+        raise MoesortTuneError("--plot needs matplotlib; pip install matplotlib") from error
     mpl.use("Agg")
     from matplotlib import pyplot
 

@@ -201,4 +201,4 @@ def test_plot_without_matplotlib_says_how_to_get_it(
 
     monkeypatch.setattr(builtins, "__import__", missing)
     told = refused(capsys, "gfx942.yaml", "--plot", "p.png", status=1)
-    assert told == "Error: --plot needs matplotlib; pip install 'moesort-tune[plot]'\n"
+    assert told == "Error: --plot needs matplotlib; pip install matplotlib\n"

@@ -17,7 +17,7 @@ from moesort_tune.tuning.samples import read_samples, samples_path
 from moesort_tune.tuning.verdict import MULTIPHASE, ONESHOT
 from moesort_tune.tuning.worker import ProcessWorker
 from tests.cli.swept import SMALL, HostMachine, clock
-from tests.tuning.serving import serve
+from tests.tuning.serving import ANSWERED_POINTS, serve
 
 
 def test_table_has_exactly_the_known_switch_and_tie(host: HostMachine) -> None:
@@ -177,7 +177,7 @@ def test_kernel_that_never_ends_costs_its_row(
     """The shape is named, the other rows are measured and written, and the status says that something is missing."""
 
     def misbehaving(**_: object) -> ProcessWorker:
-        return ProcessWorker(WorkerSpec(None, None, 0, "builtin"), limit_s=1.0, serve=serve)
+        return ProcessWorker(WorkerSpec(None, None, 0, "builtin"), limit_s=60.0, serve=serve)
 
     monkeypatch.setattr(jobs, "open_worker", misbehaving)
     assert host.sweep("--experts", "8,128", "--topk", "2,4") == 1
@@ -192,18 +192,30 @@ def test_budget_for_nothing_is_told(host: HostMachine, capsys: pytest.CaptureFix
     assert "the time budget was too short for a single row" in capsys.readouterr().err
 
 
+UNENDING_SWEEP = """
+import functools, sys
+from moesort_tune.cli.main import run
+from moesort_tune.tuning import devices
+from tests.tuning.serving import serve_two_points
+devices.ProcessWorker = functools.partial(devices.ProcessWorker, serve=serve_two_points)
+sys.exit(run(sys.argv[1:]))
+"""
+"""`moesort-tune` whose sweep waits for its third point until it is interrupted, so that no signal comes too late."""
+
+
 def test_interrupted_sweep_keeps_its_samples(host: HostMachine) -> None:
     """Ctrl-C: status 130, the samples measured so far, whole rows only, and no process left behind."""
     host.set(CLOCK="", SEED="")
-    command = [sys.executable, "-m", "moesort_tune.cli.main", "sweep", *SMALL, "--experts", "8", "--topk", "2"]
-    with subprocess.Popen([*command, "--out", str(host.table)], stderr=subprocess.PIPE) as process:
-        samples = samples_path(host.table)
-        while process.poll() is None and not (samples.exists() and len(read_samples(samples)) >= 4):
+    host.monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
+    command = [sys.executable, "-c", UNENDING_SWEEP, "sweep", *SMALL, "--experts", "8", "--topk", "2"]
+    samples, expected = samples_path(host.table), 2 * ANSWERED_POINTS
+    with subprocess.Popen([*command, "--point-limit", "86400", "--out", str(host.table)]) as process:
+        while process.poll() is None and len(read_samples(samples)) < expected:
             time.sleep(0.01)
         children = children_of(process.pid)
         process.send_signal(signal.SIGINT)
         assert process.wait() == 130
-    assert len(read_samples(samples)) >= 4
+    assert len(read_samples(samples)) == expected
     assert not host.table.exists()
     assert children
     assert not [pid for pid in children if is_alive(pid)]
@@ -215,8 +227,8 @@ def children_of(pid: int) -> list[int]:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process runs, once one that was killed had time to go."""
-    for _ in range(100):
+    """Whether a process runs, once one that was killed had time to go, on a busy machine as well."""
+    for _ in range(3000):
         try:
             os.kill(pid, 0)
         except ProcessLookupError:

@@ -75,7 +75,7 @@ class Command:
 def pages() -> list[Path]:
     """The Markdown pages whose blocks are run."""
     return [
-        *(REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "tables/README.md")),
+        *(REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "moesort_tune/data/tables/README.md")),
         *sorted((REPOSITORY / "docs").glob("*.md")),
     ]
 

@@ -21,7 +21,7 @@ RECORDS = (schema.Table, schema.Entry, schema.Device, schema.Kernels, schema.Swe
 
 def markdown_files() -> list[Path]:
     """The repository's Markdown."""
-    folders = ("docs", "hip_kernels", "tables")
+    folders = ("docs", "hip_kernels", "moesort_tune")
     return sorted([*REPOSITORY.glob("*.md"), *(path for name in folders for path in (REPOSITORY / name).rglob("*.md"))])
 
 
@@ -114,6 +114,12 @@ def test_environment_variables_of_the_program_are_explained() -> None:
     read = {name for path in readers for name in VARIABLE.findall(path.read_text(encoding="utf-8"))}
     explained = "".join((DOCS / page).read_text(encoding="utf-8") for page in ("runtime.md", "host-runtime.md"))
     assert {name for name in read if f"| `{name}` |" not in explained} == set()
+
+
+def test_nobody_is_told_to_take_the_package_from_an_index() -> None:
+    """Protects readers and users from whoever may own the name there: the package is installed from a clone."""
+    texts = [sources(), *(page.read_text(encoding="utf-8") for page in markdown_files())]
+    assert not [line for text in texts for line in re.findall(r"pip install\b[^`\n]*\bmoesort.tune\b.*", text)]
 
 
 def test_changelog_begins_with_this_version() -> None:

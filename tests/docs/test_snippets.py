@@ -37,7 +37,7 @@ def test_snippet_that_is_not_run_says_why(snippet: Snippet) -> None:
     """What no test has run is counted, with its reason, in the summary of every test run."""
     reason = snippet.not_run
     assert reason
-    pytest.skip(f"snippet not run: {reason}")
+    pytest.skip(f"documentation: {reason}")
 
 
 @pytest.mark.parametrize("snippet", SNIPPETS, ids=str)

@@ -12,6 +12,7 @@ from moesort_tune.sorting.kernels import SortingKernels
 from moesort_tune.sorting.problem import KERNELS, KernelName, Problem
 from moesort_tune.sorting.reference import moe_sorting
 from moesort_tune.sorting.sizes import oneshot_max_tokens
+from tests.opt_in import needs_gpu
 from tests.sorting import cases
 
 pytestmark = pytest.mark.gpu
@@ -22,8 +23,7 @@ SHAPES = ((32, 5), (256, 8), (40, 6), (385, 7), (8, 2), (128, 4), (512, 10), (10
 
 @pytest.fixture(autouse=True)
 def _only_on_a_gpu(kernels: SortingKernels) -> None:
-    if kernels.limits.arch == "host":
-        pytest.skip("the wide grid needs a GPU; the host runtime runs tests/sorting")
+    needs_gpu(kernels.limits.arch != "host")
 
 
 def legal_kernels(kernels: SortingKernels, rows: int, num_experts: int, topk: int) -> list[KernelName]:

@@ -11,6 +11,7 @@ from moesort_tune.sorting.problem import KERNELS, KernelName
 from moesort_tune.tuning.sentinel import Sentinel
 from moesort_tune.tuning.timers import EagerTimer, GraphTimer, Work, flush_buffer
 from moesort_tune.tuning.verdict import MULTIPHASE, ONESHOT
+from tests.opt_in import needs_gpu
 
 pytestmark = pytest.mark.gpu
 
@@ -37,8 +38,7 @@ class SpinArguments(ctypes.Structure):
 def works(device: hip.Device) -> dict[tuple[KernelName, int], Work]:
     """Under the names of the kernels, waits of SPIN_US."""
     arch = device.properties.arch
-    if arch == "host":
-        pytest.skip("timers of a GPU need a GPU; on host the virtual clock tests them")
+    needs_gpu(arch != "host")
     code = hip.compile_source(
         name="spin.hip",
         source=(Path(__file__).parent / "spin.hip").read_bytes(),

@@ -124,7 +124,7 @@ def _sweep(table: Path) -> None:
     }
     command = [
         *(sys.executable, "-m", "moesort_tune.cli.main", "sweep", "--kernels", "aiter", "--arch", "host", "--json"),
-        *("--experts", "8", "--topk", "2", "--tokens", "1:64", "--out", str(table)),
+        *("--experts", "8", "--topk", "2", "--tokens", "1:64", "--time-budget", "600", "--out", str(table)),
     ]
     answer = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert answer.returncode == 0, answer.stderr

@@ -9,6 +9,7 @@ import torch
 from moesort_tune.device import hip
 from moesort_tune.sorting import torch_streams
 from moesort_tune.sorting.operator import SortedTokens, moe_sorting
+from tests.opt_in import needs_gpu
 from tests.sorting import cases
 from tests.sorting.torch_cases import arguments_of, check, sort_and_check
 
@@ -101,8 +102,7 @@ def test_captured_sort_replays_with_another_token_count(
 
 def test_torch_graph_replays_the_operator(torch_device: torch.device) -> None:
     """Protects torch.cuda.graph, with outputs and workspace in the graph's own memory pool."""
-    if torch_device.type == "cpu":
-        pytest.skip("torch.cuda.graph needs a GPU")
+    needs_gpu(torch_device.type != "cpu")
     case = cases.with_tokens(cases.uniform(300, 4, 128), 300)
     arguments = arguments_of(case, torch_device)
     moe_sorting(**arguments)

@@ -4,8 +4,10 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 
+from moesort_tune.tuning import worker_process
 from moesort_tune.tuning.messages import Answer, DeviceFacts, LimitRequest, MeasureRequest, Refusal, Request, WorkerSpec
 from moesort_tune.tuning.worker_process import _tie_to_parent
 from tests.tuning.fakes import FACTS, FakeWorker
@@ -13,6 +15,9 @@ from tests.tuning.fakes import FACTS, FakeWorker
 CRASHING_TOKENS = 64
 ENDLESS_TOKENS = 65
 REFUSED_TOKENS = 66
+
+ANSWERED_POINTS = 2
+"""Points that `serve_two_points` measures."""
 
 
 def serve(connection: "Connection[Answer | DeviceFacts, Request]", spec: WorkerSpec) -> None:
@@ -45,6 +50,27 @@ def _misbehave(tokens: int) -> None:
     if tokens == ENDLESS_TOKENS:
         subprocess.Popen(["sleep", "987654"])
         time.sleep(1000)
+
+
+def serve_two_points(connection: "Connection[Answer | DeviceFacts, Request]", spec: WorkerSpec) -> None:
+    """Runs the real kernels, but never answers a third point: a sweep that has more of them cannot end by itself."""
+    connection.recv = _stuck_after(ANSWERED_POINTS, connection.recv)  # type: ignore[method-assign]
+    worker_process.serve(connection, spec)
+
+
+def _stuck_after(points: int, receive: Callable[[], Request]) -> Callable[[], Request]:
+    """`receive`, which after so many requests to measure returns no other one."""
+    measured = 0
+
+    def receive_or_wait() -> Request:
+        nonlocal measured
+        request = receive()
+        measured += isinstance(request, MeasureRequest)
+        while measured > points:
+            signal.pause()
+        return request
+
+    return receive_or_wait
 
 
 def serve_nothing(connection: "Connection[Answer | DeviceFacts, Request]", spec: WorkerSpec) -> None:

@@ -19,11 +19,14 @@ from tests.tuning.serving import CRASHING_TOKENS, ENDLESS_TOKENS, REFUSED_TOKENS
 
 SPEC = WorkerSpec(None, None, 0, "builtin")
 
+PATIENCE_S = 60.0
+"""A limit that no request reaches which ends, however busy the machine."""
+
 
 @pytest.fixture
 def worker() -> Iterator[ProcessWorker]:
-    """A worker whose kernels misbehave at some token counts; a request may take 1 s."""
-    with ProcessWorker(SPEC, limit_s=1.0, serve=serve) as worker:
+    """A worker whose kernels misbehave at some token counts."""
+    with ProcessWorker(SPEC, limit_s=PATIENCE_S, serve=serve) as worker:
         yield worker
 
 
@@ -56,8 +59,10 @@ def test_crashed_worker_is_told_and_replaced(worker: ProcessWorker) -> None:
 
 def test_endless_kernel_is_ended_and_replaced(worker: ProcessWorker) -> None:
     """A kernel that never ends costs its limit; its process and all that it started are gone."""
+    worker._limit_s = 1.0
     with pytest.raises(WorkerLostError, match=r"did not end within 1 s \(oneshot and multiphase at 65 tokens\)"):
         worker.check(check(ENDLESS_TOKENS))
+    worker._limit_s = PATIENCE_S
     assert not processes_with("987654")
     worker.check(check(1))
 
@@ -65,7 +70,7 @@ def test_endless_kernel_is_ended_and_replaced(worker: ProcessWorker) -> None:
 def test_worker_that_cannot_start_is_told() -> None:
     """A device that aborts its process is an error of its own, not one of a shape."""
     with pytest.raises(WorkerStartError, match=r"the device could not be opened: .* died with SIGABRT"):
-        ProcessWorker(SPEC, limit_s=1.0, serve=serve_nothing)
+        ProcessWorker(SPEC, limit_s=PATIENCE_S, serve=serve_nothing)
 
 
 def test_closed_worker_leaves_no_process(worker: ProcessWorker) -> None:
@@ -78,7 +83,7 @@ def test_closed_worker_leaves_no_process(worker: ProcessWorker) -> None:
 
 def processes_with(word: str) -> list[str]:
     """Command lines of running processes that hold `word`, once those that were killed had time to go."""
-    for _ in range(50):
+    for _ in range(3000):
         found = [line for path in Path("/proc").glob("[0-9]*/cmdline") if word in (line := _text(path))]
         if not found:
             return []
