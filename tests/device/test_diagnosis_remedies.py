@@ -135,5 +135,6 @@ def test_compiler_that_dies_takes_nobody_along(tmp_path: Path) -> None:
     stand_ins.rocm_installation(tmp_path, "5.2.0", "5.2.21153")
     call = 'compiler.compile_in_child(compiler.Unit("oneshot.hip", "gfx950"))'
     error = error_of(call, opt_rocm=tmp_path, STAND_IN_COMPILE_CRASH="6")
-    assert error.startswith(f"hiprtc ({tmp_path / 'lib' / 'libhiprtc.so'}) died with SIGABRT")
+    library = tmp_path / "lib" / "libhiprtc.so"
+    assert error.startswith(f"hiprtc ({library}), compiling oneshot.hip for gfx950, died with SIGABRT")
     assert error.endswith(REMEDIES["compiler died"])
