@@ -7,6 +7,7 @@ import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,6 +68,7 @@ def library(runtime: str) -> Path:
     compiler = building_compiler(recipe)
     path = cache.cache_folder() / "runtimes" / f"{runtime}-{_key(recipe, compiler)}" / "libamdhip64.so"
     cache.get(path, lambda: _build(recipe, compiler))
+    _note(recipe, compiler)
     return path
 
 
@@ -78,8 +80,8 @@ def building_compiler(recipe: Recipe) -> Compiler:
     try:
         return find_compiler(recipe)
     except NativeBuildError:
-        former = _builder(recipe)
-        if former is None or (_chosen(recipe) or former.command) != former.command:
+        former = _former_compiler(recipe)
+        if former is None:
             raise
         return former
 
@@ -148,17 +150,30 @@ def _key(recipe: Recipe, compiler: Compiler) -> str:
     return cache.cache_key(*compiler.command, compiler.version, *_source_parts(recipe))
 
 
-def _builder_file(recipe: Recipe) -> Path:
-    """Where it is noted which compiler last built the runtime of these sources."""
-    return cache.cache_folder() / "runtimes" / f"{recipe.runtime}-{cache.cache_key(*_source_parts(recipe))}.compiler"
+def _note_file(recipe: Recipe, command: tuple[str, ...]) -> Path:
+    """Where it is noted which compiler last built the runtime of these sources by `command`; () for by any."""
+    key = cache.cache_key(*command, *_source_parts(recipe))
+    return cache.cache_folder() / "runtimes" / f"{recipe.runtime}-{key}.compiler"
 
 
-def _builder(recipe: Recipe) -> Compiler | None:
-    noted = cache.read(_builder_file(recipe))
-    if noted is None:
-        return None
-    command, version = json.loads(noted)
-    return Compiler(tuple(command), version)
+def _note(recipe: Recipe, compiler: Compiler) -> None:
+    """Note that what `compiler` builds is in the cache, where that can be written."""
+    note = json.dumps([compiler.command, compiler.version]).encode()
+    with suppress(cache.CacheError):
+        if cache.read(_note_file(recipe, compiler.command)) != note:
+            for command in (compiler.command, ()):
+                cache.write(_note_file(recipe, command), note)
+
+
+def _former_compiler(recipe: Recipe) -> Compiler | None:
+    """The compiler that built the runtime when it was there: by the chosen command, else by the first known one."""
+    chosen = _chosen(recipe)
+    for command in [chosen] if chosen else [*((name,) for name in recipe.compilers), ()]:
+        note = cache.read(_note_file(recipe, command))
+        if note is not None:
+            words, version = json.loads(note)
+            return Compiler(tuple(words), version)
+    return None
 
 
 def _build(recipe: Recipe, compiler: Compiler) -> bytes:
@@ -176,7 +191,6 @@ def _build(recipe: Recipe, compiler: Compiler) -> bytes:
         library = output.read_bytes() if output.is_file() else b""
     if not library.startswith(_ELF):
         raise _failed(recipe, compiler, "wrote no shared library")
-    cache.write(_builder_file(recipe), json.dumps([compiler.command, compiler.version]).encode())
     return library
 
 

@@ -134,6 +134,18 @@ def test_library_that_was_built_before_needs_no_compiler(
     assert native_library.library("host") == built
 
 
+def test_usual_compilers_library_comes_before_the_latest_build(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Protects the kernels in the cache, which belong to the compiler that is used where nobody names one."""
+    usual = compiler(bare, "c++", 'printf "\\177ELF library" > "$output"')
+    built = native_library.library("host")
+    compiler(bare, "other", 'printf "\\177ELF other" > "$output"')
+    monkeypatch.setenv("CXX", "other")
+    assert native_library.library("host") != built
+    usual.unlink()
+    monkeypatch.delenv("CXX")
+    assert native_library.library("host") == built
+
+
 def test_library_of_another_compiler_does_not_stand_for_the_named_one(
     bare: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
