@@ -13,8 +13,9 @@ from moesort_tune.cli.found_tables import found_tables
 from moesort_tune.cli.output import print_json, results
 from moesort_tune.device import probing, releases
 from moesort_tune.device.architectures import ARCHITECTURES
+from moesort_tune.device.device_worker import Kernels
 from moesort_tune.device.diagnosis import State, problems
-from moesort_tune.sorting.revision import revision
+from moesort_tune.sorting.revision import KERNEL_FILES, revision
 
 EPILOG = """\b
 Examples:
@@ -45,7 +46,7 @@ def _look() -> State:
     with console.status("looking at this machine") as status:
         return probing.look(
             tables=found_tables(),
-            revisions={arch: revision(arch) for arch in ARCHITECTURES},
+            kernels=Kernels(KERNEL_FILES, {arch: revision(arch) for arch in ARCHITECTURES}),
             notify=lambda text: status.update(f"{text} (the first time takes a while)"),
         )
 

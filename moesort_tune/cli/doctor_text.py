@@ -57,7 +57,7 @@ def _sections(state: State) -> Iterator[tuple[str, Rows]]:
     yield "Python packages", _packages(state)
     yield "Tables", [(table.origin, _table(table)) for table in state.tables]
     yield "Revision of the kernels", _revisions(state.revisions)
-    yield "Environment", [("cache", state.cache.folder), *state.machine.environment.items()]
+    yield "Environment", [("cache", _cache(state)), *state.machine.environment.items()]
 
 
 def _aligned(rows: Rows) -> Iterator[str]:
@@ -82,8 +82,13 @@ def _runtime(runtime: RuntimeState) -> str:
     return ", ".join(filter(None, [*parts, runtime.library]))
 
 
+def _cache(state: State) -> str:
+    is_fine = state.cache.failure and state.is_cache_complete
+    return f"{state.cache.folder} (cannot be written, and holds all that is needed)" if is_fine else state.cache.folder
+
+
 def _compiler(compiler: CompilerState) -> str:
-    return "none found" if compiler.failure else f"{compiler.command}: {compiler.version}"
+    return "none that works" if compiler.failure else f"{compiler.command}: {compiler.version}"
 
 
 def _packages(state: State) -> Rows:

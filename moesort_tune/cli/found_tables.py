@@ -28,8 +28,11 @@ def _files() -> Iterator[tuple[str, Path]]:
 
 
 def _of(named: Path) -> list[Path]:
-    """The tables in a folder; or the file itself, be it there or not."""
-    return sorted(named.glob("*.yaml")) if named.is_dir() else [named]
+    """The tables in a folder; or the file itself, be it there or not: reading it says why it cannot be read."""
+    try:
+        return sorted(named.glob("*.yaml")) if named.is_dir() else [named]
+    except OSError:
+        return [named]
 
 
 def _state(path: Path, origin: str) -> TableState:

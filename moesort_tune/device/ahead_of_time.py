@@ -4,13 +4,13 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from moesort_tune.device import code_objects
+from moesort_tune.device import child, code_objects, installed, loader
+from moesort_tune.device.child import ChildError
 from moesort_tune.device.code_objects import Manifest
 from moesort_tune.device.compiler import Unit
 from moesort_tune.device.elf import CodeObject
@@ -23,10 +23,10 @@ COMPILER_VARIABLE = "MOESORT_TUNE_CLANG"
 MIN_CLANG = 20
 """First upstream clang that knows gfx950."""
 
-ROCM_FOLDER = "/opt/rocm"
-"""Where ROCm is, unless ROCM_PATH says otherwise."""
-
 COMPILE_SECONDS = 300
+
+ANSWER_SECONDS = 10
+"""How long a compiler may take to say its version or where its linker is."""
 
 _OPTIONS = (
     "--offload-device-only",
@@ -70,14 +70,16 @@ def find_compiler(explicit: str | None = None) -> OffloadCompiler:
     """
     named = explicit or os.environ.get(COMPILER_VARIABLE)
     if named:
-        compiler = _identify(named)
-        if compiler is None:
-            raise OffloadCompilerError(f"{named} is not a clang that runs here; name another one or none")
-        return compiler
+        answer = _identify(named)
+        if isinstance(answer, OffloadCompiler):
+            return answer
+        raise OffloadCompilerError(
+            f"{child.printable(named)} is not a clang that runs here ({answer}); name another one or none"
+        )
     for path in _candidates():
-        compiler = _identify(path)
-        if compiler is not None and _is_usable(compiler):
-            return compiler
+        answer = _identify(path)
+        if isinstance(answer, OffloadCompiler) and _is_usable(answer):
+            return answer
     raise OffloadCompilerError(
         f"no compiler for AMD GPUs was found; install ROCm, or clang {MIN_CLANG} or newer with lld (Debian and "
         f"Ubuntu: apt-get install clang-{MIN_CLANG} lld-{MIN_CLANG}), or name a compiler in {COMPILER_VARIABLE}"
@@ -85,27 +87,27 @@ def find_compiler(explicit: str | None = None) -> OffloadCompiler:
 
 
 def _candidates() -> Iterator[str]:
-    for root in (os.environ.get("ROCM_PATH"), ROCM_FOLDER):
-        if root:
-            yield from (f"{root}/{name}" for name in ("bin/amdclang++", "lib/llvm/bin/amdclang++", "bin/hipcc"))
+    for _, root in installed.rocm_installations():
+        yield from (f"{root}/{name}" for name in ("bin/amdclang++", "lib/llvm/bin/amdclang++", "bin/hipcc"))
     folders = [Path(folder) for folder in os.environ.get("PATH", "").split(os.pathsep) if folder]
-    found = {path.name for folder in folders if folder.is_dir() for path in folder.glob("clang++-*")}
-    releases = sorted((int(name[8:]) for name in found if name[8:].isdigit()), reverse=True)
+    found = {path.name for folder in folders for path in loader.files_in(folder, "clang++-*")}
+    releases = sorted((int(name[8:]) for name in found if name[8:].isdecimal()), reverse=True)
     yield from ("amdclang++", *(f"clang++-{release}" for release in releases), "clang++")
 
 
-def _identify(path: str) -> OffloadCompiler | None:
+def _identify(path: str) -> OffloadCompiler | str:
+    """The compiler at `path`, or what is wrong with it."""
     resolved = shutil.which(path)
     if resolved is None:
-        return None
+        return "there is no such program"
     try:
-        answer = subprocess.run(
-            [resolved, "--version"], capture_output=True, text=True, check=True, timeout=COMPILE_SECONDS
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    lines = [line.strip() for line in answer.stdout.splitlines() if "clang version" in line]
-    return OffloadCompiler(resolved, lines[0]) if lines else None
+        answer = child.run([resolved, "--version"], seconds=ANSWER_SECONDS)
+    except ChildError as error:
+        return f"asked for its version it {error}"
+    if answer.status != 0:
+        return f"asked for its version it {answer.ending}"
+    lines = [line.strip() for line in child.printable(answer.stdout).splitlines() if "clang version" in line]
+    return OffloadCompiler(resolved, lines[0]) if lines else "it does not say that it is one"
 
 
 def _is_usable(compiler: OffloadCompiler) -> bool:
@@ -114,10 +116,11 @@ def _is_usable(compiler: OffloadCompiler) -> bool:
         return True
     if compiler.release < MIN_CLANG:
         return False
-    linker = subprocess.run(
-        [compiler.path, "-print-prog-name=ld.lld"], capture_output=True, text=True, check=False
-    ).stdout.strip()
-    return shutil.which(linker) is not None
+    try:
+        linker = child.run([compiler.path, "-print-prog-name=ld.lld"], seconds=ANSWER_SECONDS).stdout
+    except ChildError:
+        return False
+    return shutil.which(os.fsdecode(linker.strip())) is not None
 
 
 @dataclass(frozen=True)
@@ -160,12 +163,13 @@ def compile_unit(source: str, options: Sequence[str], compiler: OffloadCompiler)
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "kernels.co"
         command = [compiler.path, "-x", "hip", *options, f"-I{kernels_folder()}", "-o", str(output), "-"]
+        asked = child.printable(shlex.join(command))
         try:
-            answer = subprocess.run(
-                command, input=source, capture_output=True, text=True, check=False, timeout=COMPILE_SECONDS
-            )
-        except subprocess.TimeoutExpired as error:
-            raise OffloadCompilerError(f"{shlex.join(command)} did not end in {COMPILE_SECONDS} s") from error
-        if answer.returncode != 0:
-            raise OffloadCompilerError(f"{shlex.join(command)} failed: {answer.stderr.strip()}")
+            answer = child.run(command, stdin=source.encode(), seconds=COMPILE_SECONDS)
+        except ChildError as error:
+            raise OffloadCompilerError(f"{asked} {error}; name another compiler in {COMPILER_VARIABLE}") from error
+        if answer.status != 0:
+            raise OffloadCompilerError(f"{asked} {answer.ending}")
+        if not output.is_file():
+            raise OffloadCompilerError(f"{asked} wrote no file; name another compiler in {COMPILER_VARIABLE}")
         return output.read_bytes()

@@ -1,6 +1,5 @@
 """Finds AMD's HIP libraries: which copies there are, where each comes from, which are mapped into this process."""
 
-import ctypes.util
 import itertools
 import os
 import re
@@ -8,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from moesort_tune.device import installed
+from moesort_tune.device import installed, loader
 
 MAPS = Path("/proc/self/maps")
 
@@ -61,12 +60,12 @@ def mapped(name: str, maps: Path = MAPS) -> list[str]:
 
 def hiprtc_of(hip: str, maps: Path = MAPS) -> str:
     """The run-time compiler that belongs to the HIP library `hip`: mapped, beside it, or inside it as in ROCm 5."""
-    neighbours = [*mapped("hiprtc", maps), *_in_folder(Path(hip).resolve().parent, "hiprtc")]
+    # Beside a name without a folder is the current one, which may be anybody's.
+    folder = Path(hip).resolve().parent if Path(hip).is_absolute() else None
+    neighbours = [*mapped("hiprtc", maps), *(loader.libraries_in(folder, "hiprtc") if folder else ())]
     if neighbours:
-        return neighbours[0]
-    if Path(hip).is_absolute() and b"hiprtcCreateProgram\0" in Path(hip).read_bytes():
-        return hip
-    return "libhiprtc.so"
+        return str(neighbours[0])
+    return hip if folder and b"hiprtcCreateProgram\0" in Path(hip).read_bytes() else "libhiprtc.so"
 
 
 def release_of(hip: str) -> str:
@@ -86,7 +85,8 @@ def _in_packages(name: str) -> Iterator[Candidate]:
         yield from _candidates_in(torch / "lib", name, "torch", installed.rocm_of_torch())
     # The wheels' folder of libraries may carry their version in its name.
     sdk = installed.package_folder("rocm_sdk") or installed.package_folder("_rocm_sdk_core")
-    for folder in sorted(sdk.parent.glob("_rocm_sdk_core*")) if sdk else ():
+    folders = loader.files_in(sdk.parent, "_rocm_sdk_core*") if sdk else []
+    for folder in sorted(folders, key=lambda folder: loader.version(folder.name), reverse=True):
         yield from _candidates_in(folder / "lib", name, "ROCm's wheels", installed.rocm_of_wheels())
 
 
@@ -100,18 +100,14 @@ def _by_name(name: str) -> Iterator[Candidate]:
     for folder in os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep):
         if folder:
             yield from _candidates_in(Path(folder), name, "LD_LIBRARY_PATH", "")
-    soname = ctypes.util.find_library(name)
-    if soname:
-        yield Candidate(soname, "the loader")
+    found = loader.find_library(name)
+    if found:
+        yield Candidate(found, "the loader")
 
 
 def _candidates_in(folder: Path, name: str, origin: str, release: str) -> list[Candidate]:
-    return [Candidate(path, origin, release) for path in _in_folder(folder, name)]
-
-
-def _in_folder(folder: Path, name: str) -> list[str]:
-    """The library in a folder: its name without a version where there is one, as wheels have only the versioned one."""
-    return [str(path) for path in sorted(folder.glob(f"lib{name}.so*")) if path.exists()][:1]
+    """The library in a folder: its name without a version where there is one, as wheels have only versioned ones."""
+    return [Candidate(str(path), origin, release) for path in loader.libraries_in(folder, name)[:1]]
 
 
 def same_file(one: str, other: str) -> bool:

@@ -1,6 +1,7 @@
 """Files that can be made again: libraries and compiled kernels, each stored with a digest of its content.
 
-A broken, truncated or foreign entry reads as absent, so it is made again and never trusted.
+A broken, truncated or foreign entry reads as absent, so it is made again and never trusted. A path on which somebody
+else may write is refused: what is stored there is run (see trust.py).
 """
 
 import hashlib
@@ -11,11 +12,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import platformdirs
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
+from moesort_tune.device import trust
 from moesort_tune.device.remedies import REMEDIES, DeviceError
 
 _DIGEST_BYTES = hashlib.sha256().digest_size
+
+LOCK_SECONDS = 900
+"""How long another process may take to make an entry; longer than any of its compilers."""
 
 
 class CacheError(DeviceError):
@@ -23,28 +28,28 @@ class CacheError(DeviceError):
 
 
 def cache_folder() -> Path:
-    """The cache folder: MOESORT_TUNE_CACHE, else the user's. Created if absent; raises CacheError."""
-    folder = Path(os.environ.get("MOESORT_TUNE_CACHE") or platformdirs.user_cache_dir("moesort-tune"))
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _unusable(f"the cache folder {folder} cannot be made", error) from error
-    return folder
+    """The cache folder: MOESORT_TUNE_CACHE, else the user's. Created if absent.
+
+    Raises CacheError, and trust.UntrustedError for one that others may write.
+    """
+    named = Path(os.environ.get("MOESORT_TUNE_CACHE") or platformdirs.user_cache_dir("moesort-tune"))
+    return _made(named, f"the cache folder {named} cannot be made")
 
 
 def cache_key(*parts: str | bytes) -> str:
     """A file name that is different for different `parts`."""
     digest = hashlib.sha256()
     for part in parts:
-        data = part.encode() if isinstance(part, str) else part
+        data = part.encode(errors="surrogateescape") if isinstance(part, str) else part
         digest.update(len(data).to_bytes(8, "little") + data)
     return digest.hexdigest()[:32]
 
 
 def read(path: Path) -> bytes | None:
-    """The content stored at `path`, or None where there is none that is whole."""
+    """The content stored at `path`, or None where there is none that is whole. Raises trust.UntrustedError."""
     try:
-        stored = path.read_bytes()
+        trust.check_folder(path.parent)
+        stored = trust.read_file(path)
     except OSError:
         return None
     content = stored[:-_DIGEST_BYTES]
@@ -53,12 +58,12 @@ def read(path: Path) -> bytes | None:
 
 
 def write(path: Path, content: bytes) -> None:
-    """Stores `content` so that other processes see all of it or nothing. Raises CacheError.
+    """Stores `content` so that other processes see all of it or nothing. Raises CacheError, trust.UntrustedError.
 
     The digest stands behind the content: an ELF file stays loadable as it lies.
     """
+    _made(path.parent, f"cannot write {path}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as file:
             try:
                 file.write(content + _digest(path, content))
@@ -74,7 +79,7 @@ def write(path: Path, content: bytes) -> None:
 def get(path: Path, make: Callable[[], bytes]) -> bytes:
     """The content stored at `path`, else what `make` makes, which is stored; one process at a time makes it.
 
-    Raises CacheError and what `make` raises.
+    Raises CacheError, trust.UntrustedError and what `make` raises.
     """
     content = read(path)
     if content is not None:
@@ -89,10 +94,13 @@ def get(path: Path, make: Callable[[], bytes]) -> bytes:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
+    _made(path.parent, f"cannot write into {path.parent}")
     lock = FileLock(f"{path}.lock")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
+        lock.acquire(timeout=LOCK_SECONDS)
+    except Timeout as error:
+        what = f"another process has held {path}.lock for {LOCK_SECONDS} s"
+        raise CacheError(what, REMEDIES["cache locked"]) from error
     except OSError as error:
         raise _unusable(f"cannot write into {path.parent}", error) from error
     try:
@@ -101,10 +109,20 @@ def _locked(path: Path) -> Iterator[None]:
         lock.release()
 
 
+def _made(folder: Path, otherwise: str) -> Path:
+    """The folder without symbolic links, there and trusted. otherwise: what the CacheError says."""
+    try:
+        resolved = trust.resolve(folder)
+        trust.make_folder(resolved)
+    except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle, before Python 3.13
+        raise _unusable(otherwise, error) from error
+    return resolved
+
+
 def _digest(path: Path, content: bytes) -> bytes:
     """Of the content and of where it belongs: an entry under another's name is foreign."""
     return hashlib.sha256(f"{path.parent.name}/{path.name}\n".encode() + content).digest()
 
 
-def _unusable(what: str, error: OSError) -> CacheError:
-    return CacheError(f"{what} ({error.strerror})", REMEDIES["cache not writable"])
+def _unusable(what: str, error: OSError | RuntimeError) -> CacheError:
+    return CacheError(f"{what} ({getattr(error, 'strerror', None) or error})", REMEDIES["cache not writable"])

@@ -3,12 +3,13 @@
 import hashlib
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from moesort_tune.device import trust
 from moesort_tune.device.architectures import ARCHITECTURES
 from moesort_tune.device.elf import CodeObject, CodeObjectError
 from moesort_tune.errors import MoesortTuneError
@@ -121,28 +122,27 @@ def find_prebuilt(arch: str, revision: str) -> bytes | None:
     """The prebuilt code object for `arch` of exactly this revision, or None.
 
     Looks in the folder that MOESORT_TUNE_CODE_OBJECTS names, then among those shipped. An object that is there but
-    does not fit is never used; a warning says why.
+    does not fit, or in the named folder one that others may write, is never used; a warning says why.
     """
-    for folder in _folders():
+    named = _named_folder()
+    for folder in filter(None, (named, kernels_folder().parent / "code_objects")):
         path = folder / f"{arch}.co"
-        if not path.exists():
-            continue
         try:
-            return _checked(path, arch, revision)
-        except (OSError, ValueError, msgspec.MsgspecError, CodeObjectError) as error:
+            if path.exists():
+                return _checked(path, arch, revision, read=trust.read_path if folder == named else Path.read_bytes)
+        except (OSError, ValueError, msgspec.MsgspecError, MoesortTuneError) as error:
             _log.warning("%s is not used: %s; run moesort-tune build --arch %s --out %s", path, error, arch, folder)
     return None
 
 
-def _folders() -> list[Path]:
+def _named_folder() -> Path | None:
     named = os.environ.get(FOLDER_VARIABLE)
-    shipped = kernels_folder().parent / "code_objects"
-    return [Path(named), shipped] if named else [shipped]
+    return Path(named) if named else None
 
 
-def _checked(path: Path, arch: str, revision: str) -> bytes:
-    code = path.read_bytes()
-    manifest = msgspec.json.decode(path.with_suffix(".json").read_bytes(), type=Manifest)
+def _checked(path: Path, arch: str, revision: str, read: Callable[[Path], bytes]) -> bytes:
+    code = read(path)
+    manifest = msgspec.json.decode(read(path.with_suffix(".json")), type=Manifest)
     if manifest.revision != revision:
         raise ValueError(f"it was built from revision {manifest.revision}, and these kernels are {revision}")
     if manifest.sha256 != digest(code):

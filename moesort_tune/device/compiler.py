@@ -2,13 +2,11 @@
 
 import json
 import os
-import signal
-import subprocess
-import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from moesort_tune.device import cache, libraries, native_library, sources
+from moesort_tune.device import cache, child, libraries, native_library, sources
+from moesort_tune.device.child import ChildError
 from moesort_tune.device.remedies import REMEDIES, DeviceError
 
 COMPILE_SECONDS = 300
@@ -31,9 +29,20 @@ class Unit:
 
 
 def code_for(unit: Unit) -> bytes:
-    """Device code of `unit`, ready to be loaded. Raises CompileError with the compiler's words, CacheError."""
-    path = cache.cache_folder() / "code" / f"{unit.target}-{Path(unit.file).stem}-{_key(unit)}"
-    return cache.get(path, lambda: compile_in_child(unit))
+    """Device code of `unit`, ready to be loaded.
+
+    Raises CompileError with the compiler's words, CacheError, UntrustedError.
+    """
+    return cache.get(_place(unit), lambda: compile_in_child(unit))
+
+
+def is_compiled(unit: Unit) -> bool:
+    """Whether the code of `unit` is in the cache. Raises what code_for raises."""
+    return cache.read(_place(unit)) is not None
+
+
+def _place(unit: Unit) -> Path:
+    return cache.cache_folder() / "code" / f"{unit.target}-{Path(unit.file).stem}-{_key(unit)}"
 
 
 def compile_in_child(unit: Unit) -> bytes:
@@ -41,25 +50,18 @@ def compile_in_child(unit: Unit) -> bytes:
     chosen = libraries.choose()
     request = json.dumps({"libraries": asdict(chosen), "unit": asdict(unit)})
     try:
-        answer = subprocess.run(
-            [sys.executable, "-m", "moesort_tune.device.compile_worker"],
-            input=request.encode(),
-            capture_output=True,
-            check=False,
-            timeout=COMPILE_SECONDS,
+        answer = child.run(
+            child.python("moesort_tune.device.compile_worker"), stdin=request.encode(), seconds=COMPILE_SECONDS
         )
-    except subprocess.TimeoutExpired as error:
-        raise CompileError(f"hiprtc ({chosen.hiprtc}) did not compile {unit.file} in {COMPILE_SECONDS} s") from error
-    if answer.returncode == 0:
+    except ChildError as error:
+        raise CompileError(f"hiprtc ({chosen.hiprtc}), compiling {unit.file} for {unit.target}, {error}") from error
+    if answer.status == 0 and answer.stdout:
         return answer.stdout
-    words = answer.stderr.decode(errors="replace").strip()
-    if answer.returncode > 0:
-        raise CompileError(f"{unit.file} could not be compiled for {unit.target}: {words}")
-    died = signal.Signals(-answer.returncode).name
+    if answer.status > 0:
+        raise CompileError(f"{unit.file} could not be compiled for {unit.target}: {answer.words}")
+    ending = answer.ending if answer.status else "ended without a result"
     raise CompileError(
-        f"hiprtc ({chosen.hiprtc}) died with {died} while compiling {unit.file} for {unit.target}"
-        + (f": {words}" if words else ""),
-        REMEDIES["compiler died"],
+        f"hiprtc ({chosen.hiprtc}), compiling {unit.file} for {unit.target}, {ending}", REMEDIES["compiler died"]
     )
 
 
@@ -72,12 +74,16 @@ def _key(unit: Unit) -> str:
 def _compiler_identity(chosen: libraries.RuntimeLibraries) -> str:
     """What makes device code of one compiler different from another's: its file, and the compiler behind it."""
     path = Path(chosen.hiprtc)
-    status = path.stat() if path.exists() else None
-    identity = f"{path} {status.st_size} {status.st_mtime_ns}" if status else str(path)
+    if chosen.runtime != "amd":
+        # The folder's name is the key of its sources and compiler: wherever the cache was copied to, it stays the same.
+        identity = path.parent.name
+    else:
+        status = path.stat() if path.exists() else None
+        identity = f"{path} {status.st_size} {status.st_mtime_ns}" if status else str(path)
     if chosen.runtime == "host":
-        command = native_library.find_compiler(native_library.RECIPES["host"])
+        compiler = native_library.building_compiler(native_library.RECIPES["host"])
         build_variables = {name: value for name, value in os.environ.items() if name in _HOST_BUILD_VARIABLES}
-        identity += f" {command} {native_library.compiler_version(command)} {sorted(build_variables.items())}"
+        identity += f" {compiler.command} {compiler.version} {sorted(build_variables.items())}"
     return identity
 
 

@@ -1,18 +1,19 @@
 """The child process of probing.py: writes what one HIP runtime answers as JSON. A broken driver may crash it.
 
-python -m moesort_tune.device.device_worker amd|cuda|host
+python -m moesort_tune.device.device_worker amd|cuda|host [KERNELS]
+KERNELS: the Kernels that shall be looked for in the cache, as JSON.
 """
 
 import ctypes
 import os
 import sys
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import TypeVar
 
 import msgspec
 
-from moesort_tune.device import amd_libraries, hip, libraries
+from moesort_tune.device import amd_libraries, code_objects, compiler, hip, libraries
 from moesort_tune.device.diagnosis import DeviceState, Failure, RuntimeState
 from moesort_tune.device.remedies import DeviceError
 from moesort_tune.errors import MoesortTuneError
@@ -29,14 +30,22 @@ NEEDED_CALLS = (
 """Calls that tell a HIP that is new enough: the first is of HIP 6.0, the last to come."""
 
 
-def main(runtime: str) -> None:
+@dataclass(frozen=True)
+class Kernels:
+    """What a sweep loads. files: of the kernels' folder; revisions: {arch: revision of the builtin kernels}."""
+
+    files: tuple[str, ...] = ()
+    revisions: Mapping[str, str] = field(default_factory=dict)
+
+
+def main(runtime: str, kernels: str = "{}") -> None:
     """Writes the RuntimeState of `runtime` to standard output."""
     with os.fdopen(os.dup(1), "wb") as output:
         os.dup2(2, 1)  # what a driver prints must not get into the answer
-        output.write(msgspec.json.encode(asdict(state(runtime))))
+        output.write(msgspec.json.encode(asdict(state(runtime, msgspec.json.decode(kernels, type=Kernels)))))
 
 
-def state(runtime: str) -> RuntimeState:
+def state(runtime: str, kernels: Kernels = Kernels()) -> RuntimeState:
     """What the runtime answers, with each failure in its place."""
     version, failure = attempt(lambda: _version(runtime))
     if failure:
@@ -54,7 +63,18 @@ def state(runtime: str) -> RuntimeState:
         failure=failure,
         compiler_failure=compiler_failure,
         missing_calls=missing,
+        is_compiled=bool(attempt(lambda: all(_is_compiled(kernels, device.arch) for device in devices or ()))[0]),
     )
+
+
+def _is_compiled(kernels: Kernels, arch: str) -> bool:
+    """Whether the kernels for `arch` were compiled before, ahead of time or at run time."""
+    revision = kernels.revisions.get(arch)
+    if revision is None:
+        return False
+    if code_objects.find_prebuilt(arch, revision) is not None:
+        return True
+    return all(compiler.is_compiled(compiler.Unit(file, arch)) for file in kernels.files)
 
 
 def attempt(question: Callable[[], Answer]) -> tuple[Answer | None, Failure | None]:
@@ -104,4 +124,4 @@ def _device(ordinal: int) -> DeviceState:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -1,5 +1,7 @@
 """What a machine's state means: what is wrong or missing, and what to do about it. Pure: states can be recorded."""
 
+import errno
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -42,7 +44,7 @@ class RuntimeState:
     """What a HIP runtime answered. library: the file that was opened; compiler: its hiprtc's version.
 
     failure: why it has no devices; compiler_failure: why it cannot compile; missing_calls: what it lacks of what we
-    call.
+    call; is_compiled: all kernels for its devices were compiled before.
     """
 
     name: str
@@ -54,6 +56,7 @@ class RuntimeState:
     failure: Failure | None = None
     compiler_failure: Failure | None = None
     missing_calls: tuple[str, ...] = ()
+    is_compiled: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,10 +83,11 @@ class TableState:
 
 @dataclass(frozen=True)
 class CacheState:
-    """Where compiled code is kept."""
+    """Where compiled code is kept. failure: why nothing can be kept there; is_readable: what is there can be used."""
 
     folder: str
     failure: Failure | None = None
+    is_readable: bool = False
 
 
 @dataclass(frozen=True)
@@ -123,6 +127,11 @@ class State:
         """The runtime that a sweep takes by itself: the first with a device that the kernels are built for."""
         return next((runtime for runtime in self.runtimes if known_devices(runtime)), None)
 
+    @property
+    def is_cache_complete(self) -> bool:
+        """Whether all that a sweep needs was compiled before, so that nothing has to be written."""
+        return self.cache.is_readable and self.best is not None and self.best.is_compiled
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -143,9 +152,20 @@ def problems(state: State) -> tuple[Problem, ...]:
     """What is wrong or missing, the serious first."""
     if state.hip_python is None:
         # Every runtime fails for this one reason, which is enough to say once.
-        checks = [_hip_python, _cache, _tables]
+        checks = [_device_files, _hip_python, _cache, _tables]
     else:
-        checks = [_gpus, _runtimes, _run_time_compilers, _hip_python, _compilers, _cache, _tables, _torch, _aiter]
+        checks = [
+            _gpus,
+            _device_files,
+            _runtimes,
+            _run_time_compilers,
+            _hip_python,
+            _compilers,
+            _cache,
+            _tables,
+            _torch,
+            _aiter,
+        ]
     found = [problem for check in [*checks, _environment] for problem in check(state)]
     return tuple(sorted(found, key=lambda problem: not problem.serious))
 
@@ -153,13 +173,23 @@ def problems(state: State) -> tuple[Problem, ...]:
 def _gpus(state: State) -> Iterator[Problem]:
     """No GPU at all, which is fine, or one that the kernels are not built for."""
     machine = state.machine
-    if not machine.kfd and not machine.nvidia:
+    if not machine.kfd and not machine.nvidia and not machine.forbidden and not machine.broken:
         yield Problem("GPU", "none is attached (there is no /dev/kfd)", REMEDIES["no GPU"], False)
     attached = {device.arch for runtime in state.runtimes for device in runtime.devices}
     attached |= {gpu.arch for gpu in machine.kfd_gpus or ()}
     for arch in sorted(attached - ARCHITECTURES.keys()):
         what = f"a {arch} is attached; the kernels are for {', '.join(ARCHITECTURES)}"
         yield Problem("GPU", what, REMEDIES["unknown architecture"], False)
+
+
+def _device_files(state: State) -> Iterator[Problem]:
+    """AMD's device files that cannot be opened, each with what its error says."""
+    errors = {**dict.fromkeys(state.machine.forbidden, "EACCES"), **state.machine.broken}
+    for path, error in errors.items():
+        number = getattr(errno, error, None)
+        what = f"{path} cannot be opened ({os.strerror(number) if number else error})"
+        serious = state.machine.amd_gpu and not state.runtime("amd").devices
+        yield Problem("device file", what, REMEDIES[remedies.why_not_opened(error)], serious)
 
 
 def _runtimes(state: State) -> Iterator[Problem]:
@@ -201,14 +231,19 @@ def _hip_python(state: State) -> Iterator[Problem]:
 
 def _compilers(state: State) -> Iterator[Problem]:
     for compiler in state.compilers:
-        # The host runtime's own failure says that its compiler is missing.
-        if compiler.failure and compiler.purpose == "ahead of time":
+        if compiler.failure is None:
+            continue
+        if compiler.purpose == "ahead of time":
             remedy = compiler.failure.remedy or REMEDIES["no offload compiler"]
             yield Problem("compiler for AMD GPUs", compiler.failure.what, remedy, False)
+        elif not state.runtime("host").failure:
+            # Else the host runtime's own failure says that its compiler is missing.
+            what = f"{compiler.failure.what}; what was built before is used"
+            yield Problem("compiler for the host", what, compiler.failure.remedy, False)
 
 
 def _cache(state: State) -> Iterator[Problem]:
-    if state.cache.failure:
+    if state.cache.failure and not state.is_cache_complete:
         remedy = state.cache.failure.remedy or REMEDIES["cache not writable"]
         yield Problem("cache", state.cache.failure.what, remedy, True)
 
@@ -239,7 +274,6 @@ def _aiter(state: State) -> Iterator[Problem]:
 
 
 def _environment(state: State) -> Iterator[Problem]:
-    override = state.machine.environment.get("HSA_OVERRIDE_GFX_VERSION")
-    if override:
-        what = f"HSA_OVERRIDE_GFX_VERSION={override} makes HIP report another architecture than the GPU's"
+    for name, value in state.machine.overrides.items():
+        what = f"{name}={value} makes HIP report another architecture than the GPU's"
         yield Problem("environment", what, REMEDIES["overridden architecture"], False)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from moesort_tune.device import loader
+
 OPT_ROCM = Path("/opt/rocm")
 """Where ROCm is where nothing else is said."""
 
@@ -75,18 +77,23 @@ def rocm_of_installation(root: Path) -> str:
     """Release of a ROCm folder like /opt/rocm, '7.2.0'; '' where it does not say."""
     for file in ("version", "version-rocm", "version-dev"):
         try:
-            return (root / ".info" / file).read_text().partition("-")[0].strip()
+            return (root / ".info" / file).read_text(errors="replace").partition("-")[0].strip()
         except OSError:
             continue
     return ""
 
 
 def rocm_installations() -> Iterable[tuple[str, Path]]:
-    """ROCm folders in the order in which they count: (what names it, folder)."""
+    """ROCm folders in the order in which they count: (what names it, folder).
+
+    Those of the variables, /opt/rocm, then the releases beside it, /opt/rocm-7.2.0, the newest first.
+    """
     for variable in ("ROCM_PATH", "ROCM_HOME"):
         if os.environ.get(variable):
             yield variable, Path(os.environ[variable])
-    yield str(OPT_ROCM), OPT_ROCM
+    releases = loader.files_in(OPT_ROCM.parent, f"{OPT_ROCM.name}-[0-9]*")
+    for folder in (OPT_ROCM, *sorted(releases, key=lambda folder: loader.version(folder.name), reverse=True)):
+        yield str(folder), folder
 
 
 def package_folder(name: str) -> Path | None:

@@ -1,16 +1,15 @@
 """Looks at this machine: what is installed, what each HIP runtime answers, which compilers there are."""
 
-import signal
-import subprocess
-import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import msgspec
 
-from moesort_tune.device import ahead_of_time, amd_libraries, cache, installed, native_library
-from moesort_tune.device.device_worker import attempt
+from moesort_tune.device import ahead_of_time, amd_libraries, cache, child, installed, native_library
+from moesort_tune.device.child import ChildError
+from moesort_tune.device.device_worker import Kernels, attempt
 from moesort_tune.device.diagnosis import CacheState, CompilerState, Failure, RuntimeState, State, TableState
 from moesort_tune.device.libraries import RUNTIMES
 from moesort_tune.device.machine import Machine, this_machine
@@ -25,13 +24,16 @@ _ABSENT = {
 }
 
 
-def look(tables: tuple[TableState, ...], revisions: Mapping[str, str], notify: Callable[[str], None]) -> State:
-    """The state of this machine. notify: called with what is looked at, before what may take seconds."""
+def look(tables: tuple[TableState, ...], kernels: Kernels, notify: Callable[[str], None]) -> State:
+    """The state of this machine.
+
+    kernels: those that a sweep loads; notify: called with what is looked at, before what may take seconds.
+    """
     machine = this_machine()
     rocm = tuple(copy for copy in amd_libraries.candidates("amdhip64") if copy.origin != amd_libraries.UNRESOLVED)
     return State(
         machine=machine,
-        runtimes=tuple(_runtime(name, machine, rocm_is_there=bool(rocm), notify=notify) for name in RUNTIMES),
+        runtimes=tuple(_runtime(name, machine, kernels, rocm_is_there=bool(rocm), notify=notify) for name in RUNTIMES),
         compilers=(host_compiler(), offload_compiler()),
         rocm=rocm,
         cache=cache_state(),
@@ -39,44 +41,48 @@ def look(tables: tuple[TableState, ...], revisions: Mapping[str, str], notify: C
         torch=installed.torch_package(),
         aiter=installed.aiter_package(),
         tables=tables,
-        revisions=revisions,
+        revisions=kernels.revisions,
     )
 
 
-def _runtime(name: str, machine: Machine, *, rocm_is_there: bool, notify: Callable[[str], None]) -> RuntimeState:
-    if name == "amd" and not machine.kfd and not rocm_is_there:
+def _runtime(
+    name: str, machine: Machine, kernels: Kernels, *, rocm_is_there: bool, notify: Callable[[str], None]
+) -> RuntimeState:
+    if name == "amd" and not (machine.kfd or machine.forbidden or machine.broken or rocm_is_there):
         return RuntimeState(name, failure=_ABSENT[name])
     if name == "cuda" and not machine.nvidia:
         return RuntimeState(name, failure=_ABSENT[name])
     notify(f"asking the {name} runtime for its devices")
-    return ask([sys.executable, "-m", "moesort_tune.device.device_worker", name], name)
+    wanted = msgspec.json.encode(asdict(kernels)).decode()
+    return ask(child.python("moesort_tune.device.device_worker", name, wanted), name)
 
 
 def ask(command: list[str], runtime: str, seconds: float = ANSWER_SECONDS) -> RuntimeState:
     """What a child process answers for `runtime`; a child that dies or hangs is a failure of the runtime."""
     try:
-        answer = subprocess.run(command, capture_output=True, check=False, timeout=seconds)
-    except subprocess.TimeoutExpired:
-        what = f"asked for its devices, it did not answer in {seconds:.0f} s"
-        return RuntimeState(runtime, failure=Failure(what, REMEDIES["runtime died"]))
-    if answer.returncode != 0:
-        return RuntimeState(runtime, failure=_death(answer.returncode, answer.stderr.decode(errors="replace")))
-    return msgspec.json.decode(answer.stdout, type=RuntimeState)
+        answer = child.run(command, seconds=seconds)
+    except ChildError as error:
+        return _failed(runtime, f"asked for its devices, its process {error}")
+    last = answer.words.rpartition("\n")[2]
+    because = f": {last}" if last else ""
+    if answer.status != 0:
+        return _failed(runtime, f"asked for its devices, its process {child.describe_exit(answer.status)}{because}")
+    try:
+        return msgspec.json.decode(answer.stdout, type=RuntimeState)
+    except msgspec.MsgspecError:
+        return _failed(runtime, f"asked for its devices, its process ended without an answer{because}")
 
 
-def _death(status: int, words: str) -> Failure:
-    ending = signal.Signals(-status).name if status < 0 else f"exit status {status}"
-    last = words.strip().rpartition("\n")[2]
-    what = f"asked for its devices, its process ended with {ending}" + (f": {last}" if last else "")
-    return Failure(what, REMEDIES["runtime died"])
+def _failed(runtime: str, what: str) -> RuntimeState:
+    return RuntimeState(runtime, failure=Failure(what, REMEDIES["runtime died"]))
 
 
 def host_compiler() -> CompilerState:
     """The compiler that builds the host runtime."""
-    command, failure = attempt(lambda: native_library.find_compiler(native_library.RECIPES["host"]))
-    if command is None:
+    compiler, failure = attempt(lambda: native_library.find_compiler(native_library.RECIPES["host"]))
+    if compiler is None:
         return CompilerState("host runtime", failure=failure)
-    return CompilerState("host runtime", " ".join(command), native_library.compiler_version(command))
+    return CompilerState("host runtime", child.printable(" ".join(compiler.command)), compiler.version)
 
 
 def offload_compiler() -> CompilerState:
@@ -84,7 +90,7 @@ def offload_compiler() -> CompilerState:
     compiler, failure = attempt(ahead_of_time.find_compiler)
     if compiler is None:
         return CompilerState("ahead of time", failure=failure)
-    return CompilerState("ahead of time", compiler.path, compiler.version)
+    return CompilerState("ahead of time", child.printable(compiler.path), compiler.version)
 
 
 def cache_state() -> CacheState:
@@ -92,7 +98,8 @@ def cache_state() -> CacheState:
     folder, failure = attempt(cache.cache_folder)
     if folder is None:
         return CacheState("", failure)
-    return CacheState(str(folder), _try_writing(folder))
+    folders = [path for path in (folder, folder / "runtimes", folder / "code") if path.is_dir()]
+    return CacheState(str(folder), next(filter(None, map(_try_writing, folders)), None), is_readable=True)
 
 
 def _try_writing(folder: Path) -> Failure | None:

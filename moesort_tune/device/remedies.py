@@ -10,6 +10,10 @@ Symptom = Literal[
     "no GPU",
     "no kfd",
     "kfd forbidden",
+    "no driver behind kfd",
+    "GPU busy",
+    "driver refuses",
+    "GPU lost",
     "devices hidden",
     "no AMD GPU",
     "HIP sees no device",
@@ -28,8 +32,11 @@ Symptom = Literal[
     "refused launch",
     "runtime died",
     "no host compiler",
+    "host compiler failed",
     "no offload compiler",
     "cache not writable",
+    "cache locked",
+    "not trusted",
     "overridden architecture",
     "no torch",
     "torch for another GPU",
@@ -50,6 +57,22 @@ REMEDIES: dict[Symptom, str] = {
     "kfd forbidden": (
         f"become a member of the groups that own the device files (sudo usermod -aG render,video $USER) and log in "
         f"again; {_CONTAINER}"
+    ),
+    "no driver behind kfd": (
+        "the device file is left from a driver or a GPU that is gone: load the amdgpu kernel driver "
+        f"(modprobe amdgpu) and look into dmesg | grep amdgpu; {_CONTAINER}, made again since the driver was loaded"
+    ),
+    "GPU busy": (
+        "another process or a virtual machine holds the GPU for itself, or it is being reset or partitioned anew: see "
+        "fuser -v /dev/kfd and amd-smi process, then try again"
+    ),
+    "driver refuses": (
+        "the amdgpu kernel driver does not take this process: look for the reason in dmesg | grep -e amdgpu -e kfd, "
+        "and see whether rocminfo runs outside of this container or sandbox"
+    ),
+    "GPU lost": (
+        "the GPU does not answer its driver: look into dmesg | grep amdgpu, then reset it (amd-smi reset --gpureset) "
+        "or start the machine again"
     ),
     "devices hidden": "unset the variable, or name a device that is there (they are counted from 0)",
     "no AMD GPU": "check that the machine has one (lspci | grep -i amd) and that it was handed to this container",
@@ -95,8 +118,14 @@ REMEDIES: dict[Symptom, str] = {
         "with what the ROCm release asks for, and see whether rocminfo runs"
     ),
     "no host compiler": "install one (Debian and Ubuntu: apt-get install g++), or name it in CXX (C++) or CC (C)",
+    "host compiler failed": "name another one in CXX (C++) or CC (C); GCC 9, clang 10 and newer do",
     "no offload compiler": "only `moesort-tune build` needs one",
     "cache not writable": "make room there, or set MOESORT_TUNE_CACHE to a folder that can be written",
+    "cache locked": "end that process (its number: fuser, of the package psmisc, tells it), then try again",
+    "not trusted": (
+        "what lies there is run as code, so make it yours alone (chown, chmod go-w), or set MOESORT_TUNE_CACHE to a "
+        "folder that nobody else may write"
+    ),
     "overridden architecture": "unset it before a sweep: its table would be filed under the wrong architecture",
     "no torch": (
         "only the torch operator needs it; on an AMD machine use the ROCm build that the container brings "
@@ -163,9 +192,27 @@ def why_no_device(runtime: str, machine: Machine) -> Symptom:
         return "no kfd"
     if machine.forbidden:
         return "kfd forbidden"
+    if machine.broken:
+        return why_not_opened(next(iter(machine.broken.values())))
     if machine.kfd_gpus == ():
         return "no AMD GPU"
     return "devices hidden" if machine.hiding else "HIP sees no device"
+
+
+_DEVICE_FILE_SYMPTOMS: dict[str, Symptom] = {
+    "EACCES": "kfd forbidden",
+    "EPERM": "kfd forbidden",
+    "ENODEV": "no driver behind kfd",
+    "ENXIO": "no driver behind kfd",
+    "EBUSY": "GPU busy",
+    "EAGAIN": "GPU busy",
+    "EIO": "GPU lost",
+}
+
+
+def why_not_opened(error: str) -> Symptom:
+    """What an error's name, 'EBUSY', says of the device file that could not be opened."""
+    return _DEVICE_FILE_SYMPTOMS.get(error, "driver refuses")
 
 
 def why_no_call(message: str, *, is_hiprtc: bool) -> Symptom:

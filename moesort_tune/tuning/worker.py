@@ -57,6 +57,7 @@ class ProcessWorker:
         self._spec = spec
         self._limit_s = limit_s
         self._serve = serve
+        self._group: int | None = None
         self._start()
 
     @property
@@ -82,10 +83,13 @@ class ProcessWorker:
 
     def close(self) -> None:
         """Ends the child, and what it started, at once: nothing in it is worth waiting for."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid or 0, signal.SIGKILL)
-        self._process.kill()
-        self._process.join()
+        # Once: the number of a child that was waited for may be another process's by now.
+        group, self._group = self._group, None
+        if group is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(group, signal.SIGKILL)
+            self._process.kill()
+            self._process.join()
         self._connection.close()
 
     def _start(self) -> None:
@@ -94,6 +98,7 @@ class ProcessWorker:
         self._process = context.Process(target=self._serve, args=(theirs, self._spec), daemon=True)
         with interrupts_held_back():
             self._process.start()
+        self._group = self._process.pid
         theirs.close()
         try:
             facts = self._received(START_SECONDS)

@@ -123,6 +123,24 @@ def test_tables_are_found_in_their_order_and_once(tmp_path: Path, monkeypatch: p
     assert (table.origin, table.arch, table.refused) == ("MOESORT_TUNE_TABLE", "gfx942", "")
 
 
+def test_place_that_may_not_be_looked_at_is_found_with_its_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Protects the report: a table in somebody else's folder is refused like any other that cannot be read."""
+    monkeypatch.setenv("MOESORT_TUNE_TABLE", str(tmp_path / "locked"))
+
+    is_dir = Path.is_dir
+
+    def refuse(path: Path) -> bool:
+        if path.name == "locked":
+            raise PermissionError(13, "Permission denied")
+        return is_dir(path)
+
+    monkeypatch.setattr(Path, "is_dir", refuse)
+    found = {table.path: table for table in found_tables()}
+    assert str(tmp_path / "locked") in found[str(tmp_path / "locked")].refused
+
+
 @pytest.mark.parametrize(("name", "content"), [("broken.yaml", "schema: 2\n"), ("absent.yaml", None)])
 def test_table_that_cannot_be_used_is_found_with_its_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, content: str | None

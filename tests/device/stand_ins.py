@@ -91,10 +91,9 @@ def run(script: str, *, site: Path | None = None, opt_rocm: Path | None = None, 
     prologue = f"""
 import json
 from pathlib import Path
-import ctypes.util
-from moesort_tune.device import installed
+from moesort_tune.device import installed, loader
 installed.OPT_ROCM = Path({str(opt_rocm or "/nonexistent")!r})
-ctypes.util.find_library = lambda name: None
+loader.find_library = lambda name: None
 """
     answer = subprocess.run(
         [sys.executable, "-c", prologue + script],

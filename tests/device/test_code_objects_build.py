@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from moesort_tune.device import ahead_of_time, code_objects
+from moesort_tune.device import ahead_of_time, code_objects, installed
 from moesort_tune.device.ahead_of_time import OffloadCompilerError
 from moesort_tune.device.architectures import AMD_ARCHITECTURES
 from moesort_tune.sorting.launches import MULTIPHASE_KERNELS, ONESHOT_KERNELS
@@ -20,7 +20,7 @@ def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A machine without any compiler; its PATH is this folder."""
     monkeypatch.delenv("MOESORT_TUNE_CLANG", raising=False)
     monkeypatch.setenv("ROCM_PATH", str(tmp_path / "rocm"))
-    monkeypatch.setattr(ahead_of_time, "ROCM_FOLDER", str(tmp_path / "opt-rocm"))
+    monkeypatch.setattr(installed, "OPT_ROCM", tmp_path / "opt-rocm")
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}")
     return tmp_path
 
@@ -43,6 +43,46 @@ def test_named_compiler_that_does_not_run_is_an_error(bare: Path) -> None:
     """Protects against silently taking another compiler than the one asked for."""
     with pytest.raises(OffloadCompilerError, match="missing-clang is not a clang that runs here"):
         ahead_of_time.find_compiler(str(bare / "missing-clang"))
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        ("while :; do :; done", "asked for its version it did not end in 0.5 s"),
+        ("printf '\\351'", "it does not say that it is one"),
+        ("kill -SEGV $$", "asked for its version it died with SIGSEGV"),
+    ],
+)
+def test_named_compiler_that_is_broken_is_told_by_what_it_does(
+    bare: Path, monkeypatch: pytest.MonkeyPatch, script: str, reason: str
+) -> None:
+    """Protects doctor from a compiler that hangs or prints what is no text."""
+    monkeypatch.setattr(ahead_of_time, "ANSWER_SECONDS", 0.5)
+    (bare / "broken").write_text(f"#!/bin/sh\n{script}\n")
+    (bare / "broken").chmod(0o755)
+    with pytest.raises(OffloadCompilerError, match=rf"broken is not a clang that runs here \({reason}\)"):
+        ahead_of_time.find_compiler(str(bare / "broken"))
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        ("while :; do :; done", "did not end in 0.5 s"),
+        ("exit 0", "wrote no file"),
+        ("kill -SEGV $$", "died with SIGSEGV"),
+        ("printf 'caf\\351' >&2; exit 1", "ended with exit status 1: caf\ufffd"),
+    ],
+)
+def test_compiler_that_fails_later_is_told_by_what_it_does(
+    bare: Path, monkeypatch: pytest.MonkeyPatch, script: str, reason: str
+) -> None:
+    """Protects `build` from a traceback, and from waiting for ever."""
+    monkeypatch.setattr(ahead_of_time, "COMPILE_SECONDS", 0.5)
+    (bare / "broken").write_text(f"#!/bin/sh\n{script}\n")
+    (bare / "broken").chmod(0o755)
+    broken = ahead_of_time.OffloadCompiler(str(bare / "broken"), UPSTREAM.format(22))
+    with pytest.raises(OffloadCompilerError, match=reason):
+        ahead_of_time.compile_unit("", (), broken)
 
 
 def test_rocm_comes_before_upstream(bare: Path) -> None:
@@ -79,7 +119,9 @@ def test_failing_compiler_is_quoted(bare: Path) -> None:
     """Protects against guessing: the error holds the command and the compiler's own words."""
     path = fake_compiler(bare, "broken-clang++", version=UPSTREAM.format(22))
     compiler = ahead_of_time.find_compiler(str(path))
-    with pytest.raises(OffloadCompilerError, match=r"--offload-arch=gfx942 .* failed: error: no such target"):
+    with pytest.raises(
+        OffloadCompilerError, match=r"--offload-arch=gfx942 .* ended with exit status 1: error: no such target"
+    ):
         ahead_of_time.build("gfx942", KERNEL_FILES, revision="r", compiler=compiler)
 
 

@@ -4,12 +4,22 @@ from dataclasses import replace
 
 import pytest
 
+from moesort_tune.device import remedies
 from moesort_tune.device.amd_libraries import Candidate
-from moesort_tune.device.diagnosis import CacheState, Failure, Problem, RuntimeState, State, TableState, problems
+from moesort_tune.device.diagnosis import (
+    CacheState,
+    CompilerState,
+    Failure,
+    Problem,
+    RuntimeState,
+    State,
+    TableState,
+    problems,
+)
 from moesort_tune.device.installed import Package
 from moesort_tune.device.kfd import KfdGpu
 from moesort_tune.device.machine import Machine
-from moesort_tune.device.remedies import REMEDIES
+from moesort_tune.device.remedies import REMEDIES, Symptom
 from tests.device import states
 
 
@@ -164,10 +174,68 @@ def test_folder_that_cannot_be_written_is_serious() -> None:
     assert of("cache", state).serious
 
 
-def test_overridden_architecture_is_pointed_out() -> None:
-    """Protects tables from being filed under an architecture that is not there."""
-    machine = replace(states.CONTAINER.machine, environment={"HSA_OVERRIDE_GFX_VERSION": "9.4.2"})
-    assert "HSA_OVERRIDE_GFX_VERSION=9.4.2" in of("environment", replace(states.CONTAINER, machine=machine)).what
+def test_complete_cache_need_not_be_written() -> None:
+    """Protects read-only images that bring all that was compiled: nothing has to be put right."""
+    read_only = CacheState("/cache", Failure("cannot write into /cache (Permission denied)"), is_readable=True)
+    complete = replace(states.HOST, is_compiled=True)
+    state = replace(states.BARE, cache=read_only, runtimes=(states.ABSENT_AMD, states.ABSENT_CUDA, complete))
+    assert serious(state) == []
+    assert [problem.subject for problem in serious(replace(state, runtimes=states.BARE.runtimes))] == ["cache"]
+    untrusted = CacheState("", Failure("/cache can be written by others (mode 0777)"))
+    assert [problem.subject for problem in serious(replace(state, cache=untrusted))] == ["cache"]
+
+
+def test_missing_compiler_is_said_where_an_earlier_build_is_used() -> None:
+    """Protects whoever removed the compiler: all works, until the sources change."""
+    missing = CompilerState("host runtime", failure=Failure("no compiler was found", REMEDIES["no host compiler"]))
+    state = replace(states.BARE, compilers=(missing, states.BARE.compilers[1]))
+    found = of("compiler for the host", state)
+    assert (found.what, found.serious) == ("no compiler was found; what was built before is used", False)
+    failed = replace(states.HOST, devices=(), failure=Failure("no compiler was found"))
+    state = replace(state, runtimes=(states.ABSENT_AMD, states.ABSENT_CUDA, failed))
+    assert [problem.subject for problem in serious(state)] == ["host runtime"]
+
+
+@pytest.mark.parametrize("name", ["HSA_OVERRIDE_GFX_VERSION", "HSA_OVERRIDE_GFX_VERSION_2"])
+def test_overridden_architecture_is_pointed_out(name: str) -> None:
+    """Protects tables from being filed under an architecture that is not there, of all GPUs or of one."""
+    machine = replace(states.CONTAINER.machine, environment={name: "9.4.2"})
+    assert f"{name}=9.4.2" in of("environment", replace(states.CONTAINER, machine=machine)).what
+
+
+@pytest.mark.parametrize(
+    ("error", "words", "symptom"),
+    [
+        ("EACCES", "Permission denied", "kfd forbidden"),
+        ("EPERM", "Operation not permitted", "kfd forbidden"),
+        ("ENODEV", "No such device", "no driver behind kfd"),
+        ("ENXIO", "No such device or address", "no driver behind kfd"),
+        ("EBUSY", "Device or resource busy", "GPU busy"),
+        ("EINVAL", "Invalid argument", "driver refuses"),
+        ("EIO", "Input/output error", "GPU lost"),
+    ],
+)
+def test_device_file_that_cannot_be_opened_is_told_with_its_cause(error: str, words: str, symptom: Symptom) -> None:
+    """Protects against a report that says nothing of it: HIP says 'no device' to all of them."""
+    failed = RuntimeState("amd", failure=Failure("hipGetDeviceCount failed with hipErrorNoDevice (100)"))
+    machine = replace(states.CONTAINER.machine, broken={"/dev/kfd": error})
+    found = of("device file", states.with_amd(failed, machine))
+    assert found == Problem("device file", f"/dev/kfd cannot be opened ({words})", REMEDIES[symptom], serious=True)
+    assert remedies.why_no_device("amd", machine) == symptom
+
+
+def test_broken_neighbour_of_a_working_gpu_is_only_good_to_know() -> None:
+    """Protects a machine with eight GPUs of which one is lost: the others can be measured."""
+    machine = replace(states.CONTAINER.machine, broken={"/dev/dri/renderD129": "EIO"})
+    assert not of("device file", states.with_amd(states.AMD, machine)).serious
+
+
+def test_device_file_that_cannot_be_looked_at_is_not_called_absent() -> None:
+    """Protects against 'there is no /dev/kfd' where nobody can tell; sweeping on the host is fine meanwhile."""
+    state = replace(states.BARE, machine=Machine(forbidden=("/dev/kfd",)))
+    assert not any(problem.subject == "GPU" for problem in problems(state))
+    assert of("device file", state).remedy == REMEDIES["kfd forbidden"]
+    assert serious(state) == []
 
 
 def test_serious_problems_come_first() -> None:

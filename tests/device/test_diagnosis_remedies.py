@@ -130,10 +130,21 @@ def test_misfit_is_answered_with_the_command(tmp_path: Path) -> None:
     assert error_of("hip.open_device()", opt_rocm=tmp_path).endswith("; pip install 'hip-python~=6.3.0'")
 
 
+def test_compiler_that_hangs_is_given_up(tmp_path: Path) -> None:
+    """Protects a start from a hiprtc that never answers."""
+    stand_ins.rocm_installation(tmp_path, "7.2.0", "7.2.53211")
+    unit = 'compiler.Unit("oneshot.hip", "gfx942")'
+    call = f'setattr(compiler, "COMPILE_SECONDS", 0.001) or compiler.compile_in_child({unit})'
+    error = error_of(call, opt_rocm=tmp_path)
+    library = tmp_path / "lib" / "libhiprtc.so"
+    assert error == f"hiprtc ({library}), compiling oneshot.hip for gfx942, did not end in 0.001 s"
+
+
 def test_compiler_that_dies_takes_nobody_along(tmp_path: Path) -> None:
     """Protects against old hiprtc versions, which abort the process for a target that they do not know."""
     stand_ins.rocm_installation(tmp_path, "5.2.0", "5.2.21153")
     call = 'compiler.compile_in_child(compiler.Unit("oneshot.hip", "gfx950"))'
     error = error_of(call, opt_rocm=tmp_path, STAND_IN_COMPILE_CRASH="6")
-    assert error.startswith(f"hiprtc ({tmp_path / 'lib' / 'libhiprtc.so'}) died with SIGABRT")
+    library = tmp_path / "lib" / "libhiprtc.so"
+    assert error.startswith(f"hiprtc ({library}), compiling oneshot.hip for gfx950, died with SIGABRT")
     assert error.endswith(REMEDIES["compiler died"])

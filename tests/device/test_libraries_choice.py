@@ -24,6 +24,10 @@ LAPTOP = KfdGpu(1, "gfx1103", 12, 65536)
         (Machine(kfd=True, kfd_gpus=()), "host"),
         (Machine(kfd=True, kfd_gpus=(LAPTOP,)), "host"),
         (Machine(kfd=True, kfd_gpus=(LAPTOP,), environment={"HSA_OVERRIDE_GFX_VERSION": "9.4.2"}), "amd"),
+        (Machine(kfd=True, kfd_gpus=(LAPTOP,), environment={"HSA_OVERRIDE_GFX_VERSION_1": "9.0.10"}), "amd"),
+        (Machine(kfd=True, kfd_gpus=(LAPTOP,), environment={"HSA_OVERRIDE_GFX_VERSION_2": "9.4.2"}), "host"),
+        (Machine(kfd=True, kfd_gpus=(LAPTOP,), environment={"HSA_OVERRIDE_GFX_VERSION": "11.0.0"}), "host"),
+        (Machine(kfd=True, kfd_gpus=(MI300X,), broken={"/dev/kfd": "EBUSY"}), "amd"),
     ],
     ids=[
         "nothing",
@@ -36,6 +40,10 @@ LAPTOP = KfdGpu(1, "gfx1103", 12, 65536)
         "driver without a GPU",
         "laptop",
         "overridden laptop",
+        "overridden by its node",
+        "another node overridden",
+        "overridden to another laptop's",
+        "busy",
     ],
 )
 def test_attached_gpu_decides_the_runtime(machine: Machine, runtime: str) -> None:

@@ -1,5 +1,6 @@
 """Building the runtimes of our own with whatever compiler a machine has."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,7 @@ def test_named_compiler_is_used_with_its_words(bare: Path, monkeypatch: pytest.M
     """Protects CXX='ccache g++' and compilers that are not on the list."""
     compiler(bare, "own", "")
     monkeypatch.setenv("CXX", "own -m64")
-    assert native_library.find_compiler(RECIPES["host"]) == ("own", "-m64")
+    assert native_library.find_compiler(RECIPES["host"]).command == ("own", "-m64")
 
 
 def test_named_compiler_that_is_missing_is_not_replaced(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,19 +55,135 @@ def test_named_compiler_that_is_missing_is_not_replaced(bare: Path, monkeypatch:
         native_library.find_compiler(RECIPES["host"])
 
 
+BROKEN = {
+    "a quote left open": ('g++ "', r'CXX=g\+\+ " is not a command \(No closing quotation\)'),
+    "absent": ("absent", r"no compiler was found \(tried absent\)"),
+    "a folder": ("{folder}", r"no compiler works \(.* is not a program\)"),
+    "no text": ("{folder}/latin", "latin --version ended with exit status 3: caf\ufffd"),
+    "for another machine": ("{folder}/foreign", r"foreign --version cannot be run \(Exec format error\)"),
+    "hangs": ("{folder}/hangs", "hangs --version did not end in 0.5 s"),
+    "dies": ("{folder}/dies", "dies --version died with SIGSEGV"),
+    "hangs later": ("{folder}/hangs-later", "could not be built: .*hangs-later did not end in 0.5 s"),
+    "dies later": ("{folder}/dies-later", "could not be built: .*dies-later died with SIGKILL"),
+    "writes nothing": ("{folder}/writes-nothing", "could not be built: .*writes-nothing wrote no shared library"),
+    "writes junk": ("{folder}/writes-junk", "could not be built: .*writes-junk wrote no shared library"),
+}
+
+
+@pytest.fixture
+def broken_compilers(bare: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with compilers of which each is broken in its way."""
+    for name, text in {
+        "latin": "#!/bin/sh\nprintf 'caf\\351' >&2; exit 3\n",
+        "foreign": "\x7fELF of another machine",
+        "hangs": "#!/bin/sh\nwhile :; do :; done\n",
+        "dies": "#!/bin/sh\nkill -SEGV $$\n",
+    }.items():
+        (bare / name).write_text(text)
+        (bare / name).chmod(0o755)
+    compiler(bare, "hangs-later", "while :; do :; done")
+    compiler(bare, "dies-later", "kill -KILL $$")
+    compiler(bare, "writes-nothing", "exit 0")
+    compiler(bare, "writes-junk", 'echo junk > "$output"')
+    monkeypatch.setattr(native_library, "VERSION_SECONDS", 0.5)
+    monkeypatch.setattr(native_library, "BUILD_SECONDS", 0.5)
+    return bare
+
+
+@pytest.mark.parametrize("fault", BROKEN)
+def test_broken_compiler_is_told_by_what_it_does(
+    broken_compilers: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    """Protects whoever has such a compiler: one sentence with its name, its fault and a remedy, and no endless wait."""
+    command, reason = BROKEN[fault]
+    monkeypatch.setenv("CXX", command.format(folder=broken_compilers))
+    with pytest.raises(NativeBuildError, match=reason) as raised:
+        native_library.library("host")
+    assert raised.value.remedy
+    assert str(raised.value).isprintable()
+
+
+def test_broken_compiler_that_nobody_named_is_passed_over(
+    broken_compilers: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Protects machines whose c++ is broken and whose g++ is not."""
+    (broken_compilers / "c++").symlink_to(broken_compilers / "foreign")
+    compiler(broken_compilers, "g++", "")
+    monkeypatch.setenv("CXX", "")
+    assert native_library.find_compiler(RECIPES["host"]).command == ("g++",)
+
+
+def test_command_that_is_no_text_has_a_key_of_its_own(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Protects paths in other encodings, whose bytes are part of the key."""
+    compiler(bare, "own", 'printf "\\177ELF library" > "$output"').rename(bare / "caf\udce9")
+    monkeypatch.setenv("CXX", str(bare / "caf\udce9"))
+    assert native_library.library("host").exists()
+
+
+@pytest.mark.parametrize("named", ["", "other"])
+def test_library_that_was_built_before_needs_no_compiler(
+    bare: Path, monkeypatch: pytest.MonkeyPatch, named: str
+) -> None:
+    """Protects images from which the compiler was removed, whether a variable still names it or not."""
+    monkeypatch.setenv("CXX", named)
+    path = compiler(bare, named or "c++", 'printf "\\177ELF library" > "$output"')
+    built = native_library.library("host")
+    path.unlink()
+    assert native_library.library("host") == built
+    monkeypatch.setenv("CXX", "")
+    assert native_library.library("host") == built
+
+
+def test_usual_compilers_library_comes_before_the_latest_build(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Protects the kernels in the cache, which belong to the compiler that is used where nobody names one."""
+    usual = compiler(bare, "c++", 'printf "\\177ELF library" > "$output"')
+    built = native_library.library("host")
+    compiler(bare, "other", 'printf "\\177ELF other" > "$output"')
+    monkeypatch.setenv("CXX", "other")
+    assert native_library.library("host") != built
+    usual.unlink()
+    monkeypatch.delenv("CXX")
+    assert native_library.library("host") == built
+
+
+def test_library_of_another_compiler_does_not_stand_for_the_named_one(
+    bare: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Protects a choice: a compiler that is named and missing is told, whatever the cache holds."""
+    compiler(bare, "c++", 'printf "\\177ELF library" > "$output"')
+    native_library.library("host")
+    for named in ("absent", 'g++ "'):
+        monkeypatch.setenv("CXX", named)
+        with pytest.raises(NativeBuildError):
+            native_library.library("host")
+
+
+def test_library_of_other_sources_does_not_stand_for_these(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Protects an update of this package: what was built of its predecessor is not used."""
+    path = compiler(bare, "c++", 'printf "\\177ELF library" > "$output"')
+    native_library.library("host")
+    path.unlink()
+    changed = replace(RECIPES["host"], options=("-O1",))
+    monkeypatch.setitem(RECIPES, "host", changed)
+    with pytest.raises(NativeBuildError, match="no compiler was found"):
+        native_library.library("host")
+
+
 def test_failed_build_is_told_with_the_compilers_words(bare: Path) -> None:
     """Protects whoever has to read why."""
     compiler(bare, "c++", 'echo "error: no such header" >&2; exit 3')
-    with pytest.raises(NativeBuildError, match=r"(?s)c\+\+ .*failed with exit status 3:\nerror: no such header"):
+    with pytest.raises(
+        NativeBuildError, match=r"could not be built: c\+\+ ended with exit status 3: error: no such header"
+    ):
         native_library.library("host")
 
 
 def test_library_is_built_once_and_again_after_damage(bare: Path) -> None:
     """Protects the start of every command, and a cache that was damaged."""
-    compiler(bare, "c++", f'echo built >> {bare}/log; printf library > "$output"')
+    compiler(bare, "c++", f'echo built >> {bare}/log; printf "\\177ELF library" > "$output"')
     first = native_library.library("host")
     assert native_library.library("host") == first
-    assert first.read_bytes().startswith(b"library")
+    assert first.read_bytes().startswith(b"\x7fELF library")
     assert first.name == "libamdhip64.so"
     first.write_bytes(b"damaged")
     assert native_library.library("host") == first
@@ -75,8 +192,8 @@ def test_library_is_built_once_and_again_after_damage(bare: Path) -> None:
 
 def test_other_compiler_builds_another_library(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Protects against a library of a compiler that was replaced since."""
-    compiler(bare, "c++", 'printf one > "$output"')
-    compiler(bare, "other", 'printf two > "$output"')
+    compiler(bare, "c++", 'printf "\\177ELF one" > "$output"')
+    compiler(bare, "other", 'printf "\\177ELF two" > "$output"')
     first = native_library.library("host")
     monkeypatch.setenv("CXX", "other")
     assert native_library.library("host") != first

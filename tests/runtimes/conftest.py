@@ -13,7 +13,7 @@ STAND_INS = Path(__file__).parent / "cuda_stand_in"
 
 def build_stand_in(sources: Path, library: Path, *options: str) -> None:
     """Compiles the C files of a folder to a shared library."""
-    command = native_library.find_compiler(native_library.RECIPES["cuda"])
+    command = native_library.find_compiler(native_library.RECIPES["cuda"]).command
     headers = native_library.RECIPES["cuda"].folder
     files = [str(path) for path in sorted(sources.glob("*.c"))]
     subprocess.run(

@@ -152,7 +152,7 @@ def start_on_host(
 @functools.cache
 def host_library(*options: str) -> str:
     """Path of the host runtime, built by the compiler that the environment names, with more options for it."""
-    compiler = native_library.find_compiler(native_library.RECIPES["host"])
+    compiler = native_library.find_compiler(native_library.RECIPES["host"]).command
     with mock.patch.dict(os.environ, CXX=shlex.join([*compiler, *options])):
         return str(native_library.library("host"))
 

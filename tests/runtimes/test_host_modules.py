@@ -1,10 +1,12 @@
 """The host runtime's hiprtc and modules."""
 
 import os
+import shlex
 from pathlib import Path
 
 import pytest
 
+from moesort_tune.device import native_library
 from tests.runtimes.host_process import Host, run_on_host
 
 EMPTY = 'extern "C" __global__ void kernel() {}'
@@ -62,6 +64,30 @@ def test_no_compiler_at_all_is_told(tmp_path: Path) -> None:
     """Protects the fresh machine."""
     _, log = run_on_host(_compile, EMPTY, [], {}, CXX="", PATH=str(tmp_path))
     assert log == "no C++ compiler was found (tried c++, g++, clang++); install g++ or set CXX"
+
+
+@pytest.mark.parametrize("quoted", ["'{}'", '"{}"', "{}"], ids=["apostrophes", "quotation marks", "backslashes"])
+def test_compiler_is_a_command_as_a_shell_has_it(tmp_path: Path, quoted: str) -> None:
+    """Protects CXX="'/opt/my tools/g++' -m64": the same words as the build of the runtime itself reads."""
+    compiler = native_library.find_compiler(native_library.RECIPES["host"]).command
+    path = tmp_path / "my tools" / "own"
+    path.parent.mkdir()
+    path.write_text(f'#!/bin/sh\nexec {shlex.join(compiler)} "$@"\n')
+    path.chmod(0o755)
+    text = str(path).replace(" ", "\\ ") if quoted == "{}" else quoted.format(path)
+    source = f'static_assert(sizeof WORDS == sizeof "two words", "");\n{EMPTY}'
+    code, log = run_on_host(_compile, source, [], {}, CXX=f"{text} '-DWORDS=\"two words\"'")
+    assert (code, log) == ("HIPRTC_SUCCESS", "")
+
+
+def test_compiler_that_writes_nothing_is_told(tmp_path: Path) -> None:
+    """Protects the cache from an empty kernel, and the reader from 'invalid image'."""
+    path = tmp_path / "nothing"
+    path.write_text("#!/bin/sh\nexit 0\n")
+    path.chmod(0o755)
+    code, log = run_on_host(_compile, EMPTY, [], {}, CXX=str(path))
+    assert code == "HIPRTC_ERROR_COMPILATION"
+    assert log == f"the compiler {path} wrote no shared library; set CXX to one that does"
 
 
 def test_compilation_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The child process that holds the device: what it answers, and what happens when it does not."""
 
+import multiprocessing
 import os
 import time
 from collections.abc import Iterator
@@ -76,9 +77,36 @@ def test_worker_that_cannot_start_is_told() -> None:
 def test_closed_worker_leaves_no_process(worker: ProcessWorker) -> None:
     """Whatever ends the sweep, no process holds the device afterwards."""
     pid = worker._process.pid
+    assert pid is not None
     worker.close()
     with pytest.raises(ProcessLookupError):
-        os.kill(int(pid or 0), 0)
+        os.kill(pid, 0)
+
+
+def test_worker_that_never_started_ends_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Protects the sweep and its shell: without a child there is no group to end, and 0 would be our own."""
+    ended: list[int] = []
+    monkeypatch.setattr(os, "killpg", lambda group, _: ended.append(group))
+    worker = ProcessWorker.__new__(ProcessWorker)
+    monkeypatch.setattr(multiprocessing.get_context("spawn").Process, "start", _refuse_to_start)
+    with pytest.raises(OSError, match="Resource temporarily unavailable"):
+        worker.__init__(SPEC, limit_s=1.0, serve=serve)  # type: ignore[misc]
+    worker.close()
+    assert ended == []
+
+
+def _refuse_to_start(_process: object) -> None:
+    raise BlockingIOError(11, "Resource temporarily unavailable")
+
+
+def test_closed_worker_ends_its_group_once(worker: ProcessWorker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Protects whoever gets the number of a child that was waited for."""
+    ended: list[int] = []
+    monkeypatch.setattr(os, "killpg", lambda group, _: ended.append(group))
+    pid = worker._process.pid
+    worker.close()
+    worker.close()
+    assert ended == [pid]
 
 
 def processes_with(word: str) -> list[str]:

@@ -1,5 +1,6 @@
 #include "compiler.h"
 
+#include <cctype>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -19,6 +20,7 @@ namespace fs = std::filesystem;
 constexpr char kSourceFile[] = "moesort_host_module.cpp";
 constexpr char kPreprocessedFile[] = "moesort_host_module.ii";
 constexpr char kObjectFile[] = "moesort_host_module.so";
+constexpr char kElfMagic[] = "\177ELF";
 constexpr char kClangMark[] = "moesort_host_compiled_by_clang";  // in builtins_text.h
 
 // A folder of this compilation alone.
@@ -58,10 +60,31 @@ class WorkFolder {
   std::string path_;
 };
 
+// Words as a shell has them, quotes and backslashes included.
 std::vector<std::string> split(const std::string& text) {
-  std::istringstream stream(text);
   std::vector<std::string> words;
-  for (std::string word; stream >> word;) words.push_back(word);
+  std::string word;
+  bool inside = false;
+  char quote = '\0';
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const bool escapes = text[i] == '\\' && i + 1 < text.size() &&
+                         (quote == '\0' || (quote == '"' && (text[i + 1] == '"' || text[i + 1] == '\\')));
+    const bool quotes = text[i] == quote || (quote == '\0' && (text[i] == '"' || text[i] == '\''));
+    if (quote == '\0' && !escapes && std::isspace(static_cast<unsigned char>(text[i]))) {
+      if (inside) words.push_back(word);
+      word.clear();
+      inside = false;
+      continue;
+    }
+    inside = true;
+    if (escapes)
+      word += text[++i];
+    else if (quotes)
+      quote = quote == '\0' ? text[i] : '\0';
+    else
+      word += text[i];
+  }
+  if (inside) words.push_back(word);
   return words;
 }
 
@@ -200,6 +223,10 @@ CompileResult compile(const SourceFile& source, const std::vector<SourceFile>& h
   const bool clang = preprocessed.find(kClangMark) != std::string::npos;
   if (!run_step(compile_command(compiler, options, folder.path(), clang), folder, &result.log)) return result;
   result.image = folder.read(kObjectFile);
+  if (result.image.compare(0, sizeof kElfMagic - 1, kElfMagic) != 0) {
+    result.log += "the compiler " + compiler[0] + " wrote no shared library; set CXX to one that does\n";
+    return result;
+  }
   seal_image(&result.image);
   result.compiled = true;
   return result;

@@ -1,0 +1,155 @@
+"""Programs that hang, die or print anything: they end in time, with all that they started, and with their parent."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from moesort_tune.device import child
+from moesort_tune.device.child import ChildError
+
+MARK = f"71{os.getpid()}"
+"""Seconds that a program sleeps, by which its process is found; other test processes have others."""
+
+
+def script(path: Path, text: str) -> str:
+    """An executable file of this text."""
+    path.write_text(text)
+    path.chmod(0o755)
+    return str(path)
+
+
+def processes_with(word: str) -> list[str]:
+    """Command lines of running processes that hold `word`, once those that were killed had time to go."""
+    found: list[str] = []
+    for _ in range(100):
+        found = [line for path in Path("/proc").glob("[0-9]*/cmdline") if word in (line := _text(path))]
+        if not found:
+            break
+        time.sleep(0.05)
+    return found
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+def test_program_gets_its_input_and_returns_what_it_prints() -> None:
+    """Protects the way of sources to a compiler and of code back."""
+    ended = child.run(["sh", "-c", "cat; echo words >&2; exit 3"], stdin=b"x" * 200_000, seconds=60)
+    assert (ended.status, ended.stdout, ended.words) == (3, b"x" * 200_000, "words")
+    assert ended.ending == "ended with exit status 3: words"
+
+
+@pytest.mark.parametrize(
+    ("program", "reason"),
+    [
+        ("sleep MARK & sleep MARK", "did not end in 0.3 s"),
+        ("exec >&- 2>&-; sleep MARK", "did not end in 0.3 s"),
+        ("while :; do echo drip; sleep 0.05; done; : MARK", "did not end in 0.3 s"),
+        ("sleep MARK & exit 0", "did not end in 0.3 s"),
+    ],
+    ids=["hangs", "hangs with its streams closed", "prints slowly for ever", "leaves a process that holds its streams"],
+)
+def test_program_that_does_not_end_is_ended_with_all_it_started(program: str, reason: str) -> None:
+    """Protects doctor and sweep from a compiler that hangs, and the machine from what it leaves."""
+    with pytest.raises(ChildError, match=reason):
+        child.run(["sh", "-c", program.replace("MARK", MARK)], seconds=0.3)
+    assert not processes_with(MARK)
+
+
+def test_program_that_prints_without_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Protects this process's memory."""
+    monkeypatch.setattr(child, "MAX_OUTPUT_BYTES", 1 << 20)
+    with pytest.raises(ChildError, match="printed more than 1 MiB"):
+        child.run(["sh", "-c", "while :; do echo 71717171717171717171717171717171; done"], seconds=60)
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "reason"),
+    [
+        ("no program", 0o755, "Exec format error"),
+        ("#!/nonexistent/sh\n", 0o755, "No such file or directory"),
+        ("#!/bin/sh\n", 0o644, "Permission denied"),
+        (None, 0, "No such file or directory"),
+    ],
+)
+def test_file_that_is_no_program_is_told_by_its_reason(
+    tmp_path: Path, text: str | None, mode: int, reason: str
+) -> None:
+    """Protects against a traceback where a compiler was built for another machine."""
+    path = tmp_path / "compiler"
+    if text is not None:
+        path.write_text(text)
+        path.chmod(mode)
+    with pytest.raises(ChildError, match=rf"cannot be run \({reason}\)"):
+        child.run([str(path)], seconds=60)
+
+
+def test_words_are_fit_for_a_terminal() -> None:
+    """Protects the terminal from bytes that are no text, and from what it would obey."""
+    ended = child.run(["sh", "-c", r"printf 'caf\351 \033[31m\nline' >&2"], seconds=60)
+    assert ended.words == "caf\ufffd \ufffd[31m\nline"
+    assert child.printable("\udcff") == "\ufffd"
+
+
+@pytest.mark.parametrize(
+    ("status", "text"),
+    [(0, "ended with exit status 0"), (-11, "died with SIGSEGV"), (-42, "died with signal 42")],
+)
+def test_every_way_to_end_has_a_name(status: int, text: str) -> None:
+    """Protects against an error about the error: not every signal has a name."""
+    assert child.describe_exit(status) == text
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_killed_parent_leaves_nothing_behind(tmp_path: Path, number: signal.Signals) -> None:
+    """Protects the machine where doctor is killed: neither the compiler nor what the compiler started lives on."""
+    started = tmp_path / "started"
+    compiler = script(tmp_path / "hangs", f"#!/bin/sh\nsleep {MARK} &\ntouch {started}\nsleep {MARK}\n")
+    inner = f"from moesort_tune.device import child; child.run([{compiler!r}], seconds=600)"
+    outer = f"from moesort_tune.device import child; child.run([{sys.executable!r}, '-c', {inner!r}], seconds=600)"
+    with subprocess.Popen([sys.executable, "-c", outer], stderr=subprocess.DEVNULL) as process:
+        while not started.exists():
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.send_signal(number)
+    assert not processes_with(MARK)
+    assert not processes_with(compiler)
+
+
+def test_child_that_lost_its_parent_ends_itself() -> None:
+    """Protects the moment in which a parent dies before its child says whose child it is."""
+    ended = child.run([sys.executable, "-c", "from moesort_tune.device import child; child.tie_to(1)"], seconds=60)
+    assert ended.status == -signal.SIGKILL
+
+
+def test_python_child_imports_nothing_from_the_current_folder(tmp_path: Path) -> None:
+    """Protects whoever runs doctor in a folder of somebody else, whose json.py is not ours to run."""
+    (tmp_path / "json.py").write_text("raise SystemExit('run from the current folder')")
+    program = (
+        "import sys; sys.path[:] = [path for path in sys.path if path]\n"
+        "from moesort_tune.device import child\n"
+        "print(child.run(child.python('moesort_tune.device.compile_worker'), seconds=60).ending)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "JSONDecodeError" in ended.stdout
+    assert "current folder" not in ended.stdout
+
+
+def test_no_process_is_left_after_a_run() -> None:
+    """Protects long-lived processes: each run leaves neither a zombie nor its guard."""
+    before = _children()
+    child.run(["true"], seconds=60)
+    assert _children() == before
+
+
+def _children() -> list[str]:
+    return Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
