@@ -1,8 +1,8 @@
 """Reads a table that nobody vouches for. Apart from store.py, whose imports a serving process does not need."""
 
-import stat
 from pathlib import Path
 
+from moesort_tune.regular_files import NotRegularError, open_regular
 from moesort_tune.tables.errors import RefusedError, TableError
 from moesort_tune.tables.reader import MAX_BYTES, parse
 from moesort_tune.tables.schema import Table
@@ -21,10 +21,10 @@ def load(path: Path) -> Table:
 def _read(path: Path) -> bytes:
     """At most one byte more than a table may have. Raises TableError."""
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise TableError(f"{path} is not a file; name a table like tables/gfx942.yaml")
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return file.read(MAX_BYTES + 1)
+    except NotRegularError as error:
+        raise TableError(f"{path} is not a file; name a table like tables/gfx942.yaml") from error
     except FileNotFoundError as error:
         raise TableError(f"{path} does not exist; `moesort-tune sweep --out {path}` makes it") from error
     except OSError as error:

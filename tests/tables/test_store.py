@@ -71,7 +71,7 @@ def test_load_names_what_is_wrong_with_the_file(tmp_path: Path) -> None:
 
 
 def test_load_does_not_wait_for_a_pipe(tmp_path: Path) -> None:
-    """Something that is not a file is refused without being opened."""
+    """Something that is not a file is refused without waiting for its other end."""
     os.mkfifo(tmp_path / "pipe.yaml")
     with pytest.raises(TableError, match="is not a file"):
         store.load(tmp_path / "pipe.yaml")
