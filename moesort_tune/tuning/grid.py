@@ -91,7 +91,7 @@ def _shape_of_miss(path: Path, line: int, row: dict[str, str]) -> Shape:
     try:
         return checked_shape(int(row["num_experts"]), int(row["topk"]))
     except (KeyError, TypeError, ValueError) as error:
-        reason = f"no column {error}" if isinstance(error, KeyError) else str(error)
+        reason = f"no column {error}" if isinstance(error, KeyError) else f"{error!s:.200}"
         raise MoesortTuneError(f"{path}, line {line}, is not a miss: {reason}") from error
 
 

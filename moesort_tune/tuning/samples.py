@@ -133,8 +133,8 @@ def _value(name: str, text: str) -> str | int | float | None:
         return None
     if name in _TIMES or name in _RATIOS or name == "noise":
         return _plausible(float(text), least=0.0 if name == "noise" else TICK_US)
-    if text not in _NAMES.get(name, {text}):
-        raise ValueError(f"{text} is no {name}")
+    if text not in _NAMES.get(name, {text}) or not text.isprintable():
+        raise ValueError(f"{text!r} is no {name}")
     return text
 
 
