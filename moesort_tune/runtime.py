@@ -18,6 +18,7 @@ import msgspec
 from moesort_tune import shipped
 from moesort_tune.sorting.aiter_rule import aiter_forced_oneshot_max_tokens, aiter_oneshot_max_tokens
 from moesort_tune.sorting.sizes import oneshot_max_tokens
+from moesort_tune.tables.errors import path_text
 from moesort_tune.tables.lookup import Plan, Reason, Rows, plan_of_provider, plan_of_rule
 from moesort_tune.tables.schema import Entry, Provider, Row, Timing
 from moesort_tune.tables.search import Asked, AttachedGpu, Found, Surroundings, find
@@ -86,9 +87,9 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
         return told + (", in a tie" if self.tie else "")
 
     def _entry_told(self) -> str:
-        if self.entry is None:
+        if self.entry is None or self.table is None:
             return "; ".join(self.not_used) or "no table"
-        return f"table {self.table}, entry of {self.entry.key}"
+        return f"table {path_text(self.table)}, entry of {self.entry.key}"
 
 
 class Dispatcher:
@@ -266,10 +267,10 @@ def _made(cls: type[Dispatcher], asked: Asked, path: Path | None, *, strict: boo
     for doubt in found.doubts:
         _warn_once(doubt)
     dispatcher = cls(found, asked.kernels, _misses(found, asked.kernels))
-    if found.entry is None:
+    if found.entry is None or found.table is None:
         _warn_once(_without_entry(found, asked.kernels))
     else:
-        _inform(f"sorting kernels are chosen by {found.table}, entry of {found.entry.key}")
+        _inform(f"sorting kernels are chosen by {path_text(found.table)}, entry of {found.entry.key}")
     return dispatcher
 
 

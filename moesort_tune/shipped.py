@@ -8,7 +8,15 @@ _PACKAGE = Path(__file__).resolve().parent
 
 def _folder(name: str) -> Path:
     installed = _PACKAGE / "data" / name
-    return installed if installed.is_dir() else _PACKAGE.parent / name
+    return installed if _is_folder(installed) else _PACKAGE.parent / name
+
+
+def _is_folder(path: Path) -> bool:
+    """Also on a file system that has gone away: reading what is in the folder will say so."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return True
 
 
 def kernels_folder() -> Path:

@@ -23,7 +23,7 @@ def _arch(gpu: KfdGpu, environment: Mapping[str, str]) -> str:
     """The name that HIP will report: the driver's, unless the user overrides it."""
     for variable in (f"HSA_OVERRIDE_GFX_VERSION_{gpu.node}", "HSA_OVERRIDE_GFX_VERSION"):
         parts = environment.get(variable, "").split(".")
-        if len(parts) == 3 and all(part.isdecimal() for part in parts):
+        if len(parts) == 3 and all(part.isdecimal() and len(part) < 4 for part in parts):
             major, minor, stepping = map(int, parts)
             return arch_of(major * 10000 + minor * 100 + stepping)
     return gpu.arch

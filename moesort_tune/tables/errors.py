@@ -18,6 +18,10 @@ class TableError(MoesortTuneError):
     """A table that cannot be read, or that is not a valid table."""
 
 
+class MissingTableError(TableError):
+    """There is no file of this name."""
+
+
 class RefusedError(TableError):
     """Data that is not a valid table; `in_file` adds which file it came from."""
 
