@@ -192,7 +192,10 @@ class Dispatcher:
         return self._rows is not None and (num_experts, topk) in self._rows
 
     def wait_for_misses(self) -> None:
-        """Returns when the misses noted so far are in their file; for tests and for processes about to end."""
+        """Return when the misses noted so far are in their file, or cannot be, or after five seconds; for tests.
+
+        A process that ends waits for them by itself, for two seconds at most.
+        """
         if self._misses is not None:
             self._misses.wait()
 
@@ -260,6 +263,15 @@ def reset() -> None:
     """Forgets what `get` made, so that the environment and the tables are looked at again."""
     with _creating:
         _dispatchers.clear()
+
+
+def _renew_lock() -> None:
+    """In a forked child, where the thread that held the lock is gone."""
+    global _creating  # noqa: PLW0603 - a process has one
+    _creating = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)
 
 
 def _made(cls: type[Dispatcher], asked: Asked, path: Path | None, *, strict: bool) -> Dispatcher:
