@@ -339,10 +339,11 @@ def _without_entry(found: Found, kernels: Provider) -> str:
 
 
 def _lds_bytes(found: Found) -> int:
-    if found.entry is not None:
-        return found.entry.device.lds_bytes
-    from moesort_tune.device.architectures import ARCHITECTURES
+    """What limits oneshot on the device, so that no entry makes it legal where it is not."""
+    from moesort_tune.device.architectures import ARCHITECTURES, usable_lds_bytes
 
+    if found.entry is not None:
+        return usable_lds_bytes(found.arch or "", found.entry.device.lds_bytes)
     known = ARCHITECTURES.get(found.arch or "")
     return known.lds_bytes if known else UNKNOWN_LDS_BYTES
 

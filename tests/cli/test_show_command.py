@@ -11,8 +11,9 @@ from moesort_tune import shipped
 from moesort_tune.cli import tables_at_hand
 from moesort_tune.cli.main import run
 from moesort_tune.cli.plot import panels_of
+from moesort_tune.sorting.sizes import oneshot_max_tokens
 from moesort_tune.tables import store
-from moesort_tune.tables.schema import Evidence
+from moesort_tune.tables.schema import Evidence, Kernels
 from moesort_tune.tuning.samples import Sample, append_samples, samples_path
 from moesort_tune.tuning.settings import Settings
 from tests.tables.examples import EXAMPLE, device, entry, published, row, sweep, table
@@ -55,6 +56,15 @@ def test_show_tells_where_and_how_each_entry_was_measured(capsys: pytest.Capture
     told = next(line for line in lines if line.strip().startswith("128"))
     words = "128 4 oneshot to 24, multiphase from 25 19-24 1024 oneshot to 56 31% 14 0.6%"
     assert " ".join(told.split()) == words
+
+
+def test_show_tells_up_to_where_oneshot_is_really_taken(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever a row or its device's LDS say, the column holds what a dispatcher keeps to."""
+    rows = [row(64, 4, None, oneshot_max_tokens=1 << 20), row(1024, 4, None, oneshot_max_tokens=7)]
+    aiters = entry(rows, kernels=Kernels(provider="aiter", revision="1"))
+    store.save(Path("gfx942.yaml"), table(entry(rows, device=device(lds_bytes=1 << 24)), aiters))
+    lines = [line.split() for line in shown(capsys, "gfx942.yaml").splitlines() if "oneshot always" in line]
+    assert [line[5] for line in lines] == [str(oneshot_max_tokens(64, 4, 65536)), "7", str(1 << 20), "0"]
 
 
 def test_show_tells_what_is_special_about_rows(capsys: pytest.CaptureFixture[str]) -> None:
