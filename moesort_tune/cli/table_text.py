@@ -10,6 +10,7 @@ from rich.table import Table as Grid
 from moesort_tune.device.architectures import usable_lds_bytes
 from moesort_tune.sorting.aiter_rule import aiter_forced_oneshot_max_tokens, aiter_oneshot_max_tokens
 from moesort_tune.sorting.sizes import oneshot_max_tokens
+from moesort_tune.tables.errors import path_text
 from moesort_tune.tables.schema import MAX_TOKENS, Entry, Evidence, Row, Sweep, Table
 
 _RIGHT_COLUMNS = ("experts", "topk", "oneshot up to", "AITER's rule", "its worst loss", "points", "noise")
@@ -17,7 +18,7 @@ _RIGHT_COLUMNS = ("experts", "topk", "oneshot up to", "AITER's rule", "its worst
 
 def print_table(console: Console, path: Path, table: Table) -> None:
     """Every entry: where and how it was measured, then a line a row."""
-    console.print(f"{path}: {table.arch}, {counted(len(table.tables), 'entry', 'entries')}", style="bold")
+    console.print(f"{path_text(path)}: {table.arch}, {counted(len(table.tables), 'entry', 'entries')}", style="bold")
     for entry in table.tables:
         console.print()
         for line in about_entry(entry):

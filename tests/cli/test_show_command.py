@@ -2,6 +2,7 @@
 
 import builtins
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,16 @@ def test_json_holds_the_table(capsys: pytest.CaptureFixture[str]) -> None:
     told = json.loads(shown(capsys, "gfx942.yaml", "--json"))
     assert told["path"] == "gfx942.yaml"
     assert told["tables"][0]["rows"][0]["policy"] == [[1, "oneshot"], [25, "multiphase"]]
+
+
+def test_file_whose_name_is_no_text_is_shown_all_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    """In words, as a decision and as JSON; nothing of the name acts on the terminal."""
+    name = os.fsdecode(b"\xff\x1b[31m.yaml")
+    Path(name).write_text(EXAMPLE)
+    assert shown(capsys, name).startswith(r"\udcff\x1b[31m.yaml: gfx942")
+    assert r"table \udcff\x1b[31m.yaml" in shown(capsys, name, "--lookup", "5,128,4")
+    assert json.loads(shown(capsys, name, "--json"))["path"] == "\\udcff\x1b[31m.yaml"
+    assert json.loads(shown(capsys, name, "--lookup", "5,128,4", "--json"))["policy"] == 1
 
 
 def test_table_that_goes_without_saying(capsys: pytest.CaptureFixture[str]) -> None:
