@@ -9,12 +9,13 @@ import contextlib
 import errno
 import fcntl
 import logging
+import math
 import os
 import queue
 import re
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -35,7 +36,11 @@ MAX_BYTES: Final = 1 << 22
 LOCK_SECONDS: Final = 2.0
 """Another process holds the file for milliseconds. What could not be written is tried again later."""
 
-RETRY_SECONDS: Final = 60.0
+RETRY_SECONDS: Final = 10.0
+"""After a failure, new misses only wait for so long."""
+
+COLLECT_SECONDS: Final = 0.05
+"""Misses come in bursts, and each time that the file is added to it is read first."""
 
 EXIT_SECONDS: Final = 2.0
 """A process that ends waits this long for what it has noted."""
@@ -85,6 +90,7 @@ class _Writer:
     def __init__(self) -> None:
         self._queue: queue.SimpleQueue[_Miss | threading.Event] = queue.SimpleQueue()
         self._pending: list[_Miss] = []
+        self._failed = -math.inf
         self._running = threading.Lock()  # held from the thread's start on
         self._dropped = 0
         self._next_told = 1
@@ -122,7 +128,8 @@ class _Writer:
     def _run(self) -> None:
         while True:
             waiting = self._take()
-            self._write()
+            if waiting or time.monotonic() >= self._failed + RETRY_SECONDS:
+                self._write()
             for event in waiting:
                 event.set()
 
@@ -131,6 +138,7 @@ class _Writer:
         waiting: list[threading.Event] = []
         with contextlib.suppress(queue.Empty):
             item = self._queue.get(timeout=RETRY_SECONDS if self._pending else None)
+            time.sleep(COLLECT_SECONDS)
             while True:
                 if isinstance(item, threading.Event):
                     waiting.append(item)
@@ -145,6 +153,7 @@ class _Writer:
             try:
                 _append(path, [miss for miss in self._pending if miss.path == path])
             except Exception as error:  # the thread must not die of any
+                self._failed = time.monotonic()
                 reason = getattr(error, "strerror", None) or error
                 self._tell(f"missed shapes cannot be written to {path_text(path)}: {reason}")
             else:
@@ -160,7 +169,7 @@ class _Writer:
             _LOG.warning("%s", sentence)
 
 
-def _append(path: Path, misses: Iterable[_Miss]) -> None:
+def _append(path: Path, misses: Sequence[_Miss]) -> None:
     """Add a line for each miss that the file does not have yet; safe with several processes.
 
     Raises OSError where it cannot be written, and MoesortTuneError where it is something else.
@@ -170,12 +179,10 @@ def _append(path: Path, misses: Iterable[_Miss]) -> None:
         file.seek(0)
         there = file.read(MAX_BYTES + 1)
         _check_content(there)
-        lines = dict[bytes, int]()
-        for miss in misses:
-            if b"\n" + miss.beginning not in there:
-                lines.setdefault(miss.beginning, miss.tokens)
+        known = {line[: line.rfind(b",") + 1] for line in there.splitlines()}
+        lines = {miss.beginning: miss.tokens for miss in reversed(misses) if miss.beginning not in known}
         if lines:
-            text = b"".join(b"%s%d\n" % line for line in lines.items())
+            text = b"".join(b"%s%d\n" % line for line in reversed(lines.items()))
             _add(file.fileno(), _before_append(there) + text)
 
 

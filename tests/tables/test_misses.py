@@ -1,6 +1,7 @@
 """Noting a missed shape costs a serving process nothing: no waiting, no file, no end that does not come."""
 
 import contextlib
+import errno
 import fcntl
 import logging
 import os
@@ -99,6 +100,26 @@ def test_shapes_are_written_once_the_lock_is_free(tmp_path: Path, caplog: pytest
     assert caplog.messages == [f"missed shapes cannot be written to {path}: another process holds its lock"]
     noted.wait()
     assert read_misses(path) == [Shape(8, 2), Shape(16, 2)]
+
+
+def test_file_that_is_refused_is_not_tried_again_for_every_shape(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thousand shapes would each look at the thousand that wait, in a process that has other things to do."""
+    tries = []
+
+    def refuse(*arguments: object) -> None:
+        tries.append(arguments)
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(misses, "_append", refuse)
+    monkeypatch.setattr(misses, "RETRY_SECONDS", 1e6)
+    noted = of(tmp_path / "misses.csv")
+    for shape in SHAPES[:1000]:
+        noted.note(num_experts=shape.num_experts, topk=shape.topk, tokens=7)
+    noted.wait()
+    assert 1 <= len(tries) <= 2
+    assert len(misses._writer._pending) == 1000
 
 
 def test_what_was_noted_is_written_when_the_process_ends(tmp_path: Path) -> None:
