@@ -7,17 +7,19 @@ Light to import, needs no GPU. `policy` measures nothing, calls no GPU and takes
 during graph capture and from many threads.
 """
 
+import operator
 import os
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from moesort_tune import shipped
 from moesort_tune.sorting.aiter_rule import aiter_forced_oneshot_max_tokens, aiter_oneshot_max_tokens
 from moesort_tune.sorting.sizes import oneshot_max_tokens
+from moesort_tune.tables.errors import path_text
 from moesort_tune.tables.lookup import Plan, Reason, Rows, plan_of_provider, plan_of_rule
 from moesort_tune.tables.schema import Entry, Provider, Row, Timing
 from moesort_tune.tables.search import Asked, AttachedGpu, Found, Surroundings, find
@@ -86,9 +88,20 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
         return told + (", in a tie" if self.tie else "")
 
     def _entry_told(self) -> str:
-        if self.entry is None:
+        if self.entry is None or self.table is None:
             return "; ".join(self.not_used) or "no table"
-        return f"table {self.table}, entry of {self.entry.key}"
+        return f"table {path_text(self.table)}, entry of {self.entry.key}"
+
+
+class _Cell:
+    """A kind of decision, and how often it was given."""
+
+    __slots__ = ("policy", "reason", "times")
+
+    def __init__(self, policy: int, reason: Reason) -> None:
+        self.policy = policy
+        self.reason = reason
+        self.times = 0
 
 
 class Dispatcher:
@@ -125,9 +138,9 @@ class Dispatcher:
         self._lds_bytes = _lds_bytes(found)
         self._misses = misses
         self._plans: dict[tuple[int, int], Plan] = {}
-        # A cell [policy, times given, reason] for each kind of decision; the memo holds the cell of each shape.
-        self._cells: dict[tuple[int, Reason], list[Any]] = {}
-        self._memo: dict[tuple[int, int, int], list[Any]] = {}
+        # A cell for each kind of decision; the memo holds the cell of each shape.
+        self._cells: dict[tuple[int, Reason], _Cell] = {}
+        self._memo: dict[tuple[int, int, int], _Cell] = {}
 
     @classmethod
     def load(
@@ -147,23 +160,28 @@ class Dispatcher:
         AMD GPU's. compute_units: by default the attached GPU's, if it is of that architecture.
         kernels, timing: whose kernels will run, and how. revision: of the kernels that will run; None does not check.
         Where no entry is usable, AITER's rule decides (for AITER's own kernels: AITER), said once in the log.
-        Raises MoesortTuneError for a table that is missing or refused, ValueError for values that make no sense.
+        Raises MoesortTuneError for a table that is missing or refused, ValueError for values that make no sense,
+        TypeError for compute units that are no integer.
         """
-        asked = Asked(_bare(arch), compute_units, kernels, timing, revision)
+        asked = _asked(arch, compute_units, kernels, timing, revision)
         return _made(cls, asked, None if path is None else Path(path), strict=True)
 
     def policy(self, tokens: int, num_experts: int, topk: int) -> int:
-        """1: oneshot, 2: multiphase; 0 leaves it to AITER. Raises ValueError for negative tokens and empty shapes."""
+        """1: oneshot, 2: multiphase; 0 leaves it to AITER.
+
+        Raises TypeError for what is no integer (numpy's are), ValueError for negative tokens and empty shapes.
+        """
         try:
-            cell = self._memo[tokens, num_experts, topk]
-        except KeyError:
+            # A float finds the decision of the integer that it equals, but it has no `|`.
+            cell = self._memo[tokens | 0, num_experts | 0, topk | 0]
+        except Exception:
             cell = self._decide(tokens, num_experts, topk)
-        cell[1] += 1  # atomic while there is a GIL; without one a count may get lost, nothing else
-        return cell[0]  # type: ignore[no-any-return]
+        cell.times += 1  # atomic while there is a GIL; without one a count may get lost, nothing else
+        return cell.policy
 
     def explain(self, tokens: int, num_experts: int, topk: int) -> Explanation:
         """The decision with its reason and rows; it is not counted. Raises as `policy` does."""
-        _check_shape(tokens, num_experts, topk)
+        tokens, num_experts, topk = _checked_shape(tokens, num_experts, topk)
         plan = self._plan(num_experts, topk)
         segment = plan.at(tokens)
         return Explanation(
@@ -182,24 +200,28 @@ class Dispatcher:
     def counts(self) -> dict[str, int]:
         """How often each reason was given by `policy`, most frequent first."""
         totals: dict[str, int] = {}
-        for _, times, reason in list(self._cells.values()):
-            totals[reason.value] = totals.get(reason.value, 0) + times
+        for cell in list(self._cells.values()):
+            totals[cell.reason.value] = totals.get(cell.reason.value, 0) + cell.times
         return dict(sorted(totals.items(), key=lambda item: -item[1]))
 
     def has_row(self, num_experts: int, topk: int) -> bool:
-        """Whether the entry in use has a row for exactly this shape."""
-        return self._rows is not None and (num_experts, topk) in self._rows
+        """Whether the entry in use has a row for exactly this shape. Raises TypeError for what is no integer."""
+        shape = (_integer("num_experts", num_experts), _integer("topk", topk))
+        return self._rows is not None and shape in self._rows
 
     def wait_for_misses(self) -> None:
-        """Returns when the misses noted so far are in their file; for tests and for processes about to end."""
+        """Return when the misses noted so far are in their file, or cannot be, or after five seconds; for tests.
+
+        A process that ends waits for them by itself, for two seconds at most.
+        """
         if self._misses is not None:
             self._misses.wait()
 
-    def _decide(self, tokens: int, num_experts: int, topk: int) -> list[Any]:
-        _check_shape(tokens, num_experts, topk)
+    def _decide(self, tokens: int, num_experts: int, topk: int) -> _Cell:
+        tokens, num_experts, topk = _checked_shape(tokens, num_experts, topk)
         segment = self._plan(num_experts, topk).at(tokens)
         key = (segment.policy, segment.reason)
-        cell = self._cells.setdefault(key, [segment.policy, 0, segment.reason])
+        cell = self._cells.setdefault(key, _Cell(*key))
         if len(self._memo) >= MEMO_SHAPES:
             self._memo.clear()
         self._memo[tokens, num_experts, topk] = cell
@@ -229,7 +251,7 @@ class Dispatcher:
         return oneshot_max_tokens(num_experts, topk, self._lds_bytes)
 
 
-_dispatchers: dict[tuple[object, ...], Dispatcher] = {}
+_dispatchers: dict[Asked, Dispatcher] = {}
 _creating = threading.Lock()
 
 
@@ -246,13 +268,12 @@ def get(
     A table that is missing or refused does not stop a serving process: the next one is tried, AITER's rule comes
     last, and log and `explain` say why.
     """
-    key = (arch, compute_units, kernels, timing, revision)
-    if key not in _dispatchers:
+    asked = _asked(arch, compute_units, kernels, timing, revision)
+    if asked not in _dispatchers:
         with _creating:
-            if key not in _dispatchers:
-                asked = Asked(_bare(arch), compute_units, kernels, timing, revision)
-                _dispatchers[key] = _made(Dispatcher, asked, None, strict=False)
-    return _dispatchers[key]
+            if asked not in _dispatchers:
+                _dispatchers[asked] = _made(Dispatcher, asked, None, strict=False)
+    return _dispatchers[asked]
 
 
 def reset() -> None:
@@ -261,15 +282,24 @@ def reset() -> None:
         _dispatchers.clear()
 
 
+def _renew_lock() -> None:
+    """In a forked child, where the thread that held the lock is gone."""
+    global _creating  # noqa: PLW0603 - a process has one
+    _creating = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)
+
+
 def _made(cls: type[Dispatcher], asked: Asked, path: Path | None, *, strict: bool) -> Dispatcher:
     found = find(asked, path, Surroundings(os.environ, _attached, shipped.tables_folder()), strict=strict)
     for doubt in found.doubts:
         _warn_once(doubt)
     dispatcher = cls(found, asked.kernels, _misses(found, asked.kernels))
-    if found.entry is None:
+    if found.entry is None or found.table is None:
         _warn_once(_without_entry(found, asked.kernels))
     else:
-        _inform(f"sorting kernels are chosen by {found.table}, entry of {found.entry.key}")
+        _inform(f"sorting kernels are chosen by {path_text(found.table)}, entry of {found.entry.key}")
     return dispatcher
 
 
@@ -278,6 +308,13 @@ def _attached() -> AttachedGpu | None:
     from moesort_tune.device.attached import attached_gpu
 
     return attached_gpu(kfd.gpus(), os.environ)
+
+
+def _asked(
+    arch: str | None, compute_units: int | None, kernels: Provider, timing: Timing, revision: str | None
+) -> Asked:
+    units = None if compute_units is None else _integer("compute_units", compute_units)
+    return Asked(_bare(arch), units, kernels, timing, revision)
 
 
 def _bare(arch: str | None) -> str | None:
@@ -302,20 +339,33 @@ def _without_entry(found: Found, kernels: Provider) -> str:
 
 
 def _lds_bytes(found: Found) -> int:
-    if found.entry is not None:
-        return found.entry.device.lds_bytes
-    from moesort_tune.device.architectures import ARCHITECTURES
+    """What limits oneshot on the device, so that no entry makes it legal where it is not."""
+    from moesort_tune.device.architectures import ARCHITECTURES, usable_lds_bytes
 
+    if found.entry is not None:
+        return usable_lds_bytes(found.arch or "", found.entry.device.lds_bytes)
     known = ARCHITECTURES.get(found.arch or "")
     return known.lds_bytes if known else UNKNOWN_LDS_BYTES
 
 
-def _check_shape(tokens: int, num_experts: int, topk: int) -> None:
-    if tokens < 0 or num_experts < 1 or topk < 1:
+def _checked_shape(tokens: int, num_experts: int, topk: int) -> tuple[int, int, int]:
+    """The three as plain integers: those of numpy overflow, and a decision is remembered for all that are equal."""
+    shape = (_integer("tokens", tokens), _integer("num_experts", num_experts), _integer("topk", topk))
+    if shape[0] < 0 or shape[1] < 1 or shape[2] < 1:
         raise ValueError(
             f"expected tokens >= 0, num_experts >= 1 and topk >= 1, got tokens={tokens}, num_experts={num_experts},"
             f" topk={topk}"
         )
+    return shape
+
+
+def _integer(name: str, value: int) -> int:
+    try:
+        return operator.index(
+            value if hasattr(value, "__index__") else value | 0
+        )  # numpy's booleans have only the latter
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, got {type(value).__name__} {value!r:.60}") from None
 
 
 def _warn_once(sentence: str) -> None:

@@ -113,6 +113,35 @@ def test_decision_is_clipped_by_the_limit_of_the_entrys_device(tmp_path: Path) -
     assert dispatcher.explain(longest + 1, 60, 4).reason is Reason.CLIPPED
 
 
+@pytest.mark.parametrize("num_experts", [8, 64, 60, 1024])
+def test_table_that_boasts_of_lds_is_clipped_by_what_the_architecture_has(tmp_path: Path, num_experts: int) -> None:
+    """A kernel launched with more LDS than there is fails: a table's text cannot make it legal."""
+    rows = [row(experts, 4, None, oneshot_max_tokens=(1 << 24) - 1) for experts in (8, 64, 1024)]
+    boasting = entry(rows, device=device(lds_bytes=1 << 24))
+    dispatcher = Dispatcher.load(saved(tmp_path, table(boasting)))
+    longest = oneshot_max_tokens(num_experts, 4, 65536)
+    assert [dispatcher.policy(tokens, num_experts, 4) for tokens in (longest, longest + 1, 65_000)] == [1, 2, 2]
+    assert dispatcher.explain(65_000, num_experts, 4).reason is Reason.CLIPPED
+
+
+def test_lds_of_an_architecture_that_is_not_known_is_what_its_table_says(tmp_path: Path) -> None:
+    """So is that of `host`, which is set by a variable."""
+    for arch in ("gfx1300", "host"):
+        boasting = entry([row(64, 4, None, oneshot_max_tokens=1 << 20)], device=device(lds_bytes=1 << 20))
+        dispatcher = Dispatcher.load(saved(tmp_path, table(boasting, arch=arch), f"{arch}.yaml"))
+        longest = oneshot_max_tokens(64, 4, 1 << 20)
+        assert longest > oneshot_max_tokens(64, 4, 65536)
+        assert [dispatcher.policy(tokens, 64, 4) for tokens in (longest, longest + 1)] == [1, 2]
+
+
+def test_less_lds_than_the_architecture_has_is_believed(tmp_path: Path) -> None:
+    """A driver may keep some of it for itself."""
+    modest = entry([row(64, 4, None, oneshot_max_tokens=1 << 20)], device=device(lds_bytes=16384))
+    dispatcher = Dispatcher.load(saved(tmp_path, table(modest)))
+    longest = oneshot_max_tokens(64, 4, 16384)
+    assert [dispatcher.policy(tokens, 64, 4) for tokens in (longest, longest + 1)] == [1, 2]
+
+
 def test_without_a_usable_entry_aiters_rule_decides_and_says_why(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -2,6 +2,8 @@
 
 import concurrent.futures
 import logging
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -114,6 +116,23 @@ def test_first_dispatcher_is_made_once_by_many_threads(shipped_tables: Path) -> 
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         made = list(pool.map(lambda _: runtime.get(arch="gfx942", compute_units=304), range(32)))
     assert len({id(dispatcher) for dispatcher in made}) == 1
+
+
+def test_child_forked_while_another_thread_makes_a_dispatcher_is_served() -> None:
+    """The thread that holds the lock does not exist in the child, so nobody would ever let go of it."""
+    program = """
+import os, signal
+from moesort_tune import runtime
+with runtime._creating:
+    child = os.fork()
+    if not child:
+        signal.alarm(20)
+        runtime.get(arch="gfx942", compute_units=304).policy(1, 128, 4)
+        os._exit(0)
+print(os.waitpid(child, 0)[1])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "0\n"
 
 
 def test_log_says_which_entry_decides(shipped_tables: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -8,6 +8,7 @@ import msgspec
 from moesort_tune.cli.output import print_json
 from moesort_tune.cli.parameters import Parameter
 from moesort_tune.cli.tables_at_hand import default_table
+from moesort_tune.device.architectures import usable_lds_bytes
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.sorting.limits_cpp import limit_in_cpp
 from moesort_tune.tables.export_cpp import function_name, to_cpp
@@ -61,5 +62,11 @@ def _entries(table: Table, kernels: Provider, timing: Timing, revision: str | No
     for compute_units in sorted({entry.device.compute_units for entry in table.tables}):
         found = select(table, Wanted(table.arch, compute_units, kernels, timing, revision, named=True)).entry
         if found is not None:
-            entries[found.device.compute_units] = found
+            entries[found.device.compute_units] = _with_usable_lds(table.arch, found)
     return list(entries.values())
+
+
+def _with_usable_lds(arch: str, entry: Entry) -> Entry:
+    """The header limits oneshot by the LDS that an entry names, as the runtime does by what the architecture has."""
+    lds_bytes = usable_lds_bytes(arch, entry.device.lds_bytes)
+    return msgspec.structs.replace(entry, device=msgspec.structs.replace(entry.device, lds_bytes=lds_bytes))

@@ -24,4 +24,9 @@ def remark(text: str) -> None:
 
 def print_json(data: Any) -> None:
     """Data as JSON on stdout; msgspec's records and paths are data too."""
-    click.echo(msgspec.json.format(msgspec.json.encode(data, enc_hook=str), indent=2))
+    click.echo(msgspec.json.format(msgspec.json.encode(data, enc_hook=_as_text), indent=2))
+
+
+def _as_text(value: object) -> str:
+    """A path may hold bytes that are no text, and JSON may not."""
+    return str(value).encode(errors="backslashreplace").decode()

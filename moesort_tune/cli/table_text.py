@@ -7,7 +7,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table as Grid
 
-from moesort_tune.sorting.aiter_rule import aiter_oneshot_max_tokens
+from moesort_tune.device.architectures import usable_lds_bytes
+from moesort_tune.sorting.aiter_rule import aiter_forced_oneshot_max_tokens, aiter_oneshot_max_tokens
+from moesort_tune.sorting.sizes import oneshot_max_tokens
+from moesort_tune.tables.errors import path_text
 from moesort_tune.tables.schema import MAX_TOKENS, Entry, Evidence, Row, Sweep, Table
 
 _RIGHT_COLUMNS = ("experts", "topk", "oneshot up to", "AITER's rule", "its worst loss", "points", "noise")
@@ -15,12 +18,12 @@ _RIGHT_COLUMNS = ("experts", "topk", "oneshot up to", "AITER's rule", "its worst
 
 def print_table(console: Console, path: Path, table: Table) -> None:
     """Every entry: where and how it was measured, then a line a row."""
-    console.print(f"{path}: {table.arch}, {counted(len(table.tables), 'entry', 'entries')}", style="bold")
+    console.print(f"{path_text(path)}: {table.arch}, {counted(len(table.tables), 'entry', 'entries')}", style="bold")
     for entry in table.tables:
         console.print()
         for line in about_entry(entry):
             console.print(line, soft_wrap=True)
-        console.print(_grid(entry))
+        console.print(_grid(table.arch, entry))
         for row in entry.rows:
             for note in _notes(row):
                 console.print(f"{row.num_experts}/{row.topk}: {note}", soft_wrap=True)
@@ -72,16 +75,25 @@ def ties_in_words(row: Row) -> str:
     return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in row.tie) or "none"
 
 
-def _grid(entry: Entry) -> Grid:
+def _grid(arch: str, entry: Entry) -> Grid:
     grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("experts", "topk", "choice by tokens", "ties", *_RIGHT_COLUMNS[2:]):
         grid.add_column(name, justify="right" if name in _RIGHT_COLUMNS else "left", overflow="fold")
     for row in entry.rows:
-        grid.add_row(*_cells(row))
+        grid.add_row(*_cells(row, _legal_tokens(arch, entry, row)))
     return grid
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _legal_tokens(arch: str, entry: Entry, row: Row) -> int:
+    """Up to how many tokens a dispatcher takes oneshot: as the row says, and no further than its shape allows."""
+    if entry.kernels.provider == "aiter":
+        legal = aiter_forced_oneshot_max_tokens(row.num_experts)
+    else:
+        legal = oneshot_max_tokens(row.num_experts, row.topk, usable_lds_bytes(arch, entry.device.lds_bytes))
+    return max(0, min(row.oneshot_max_tokens, legal))
+
+
+def _cells(row: Row, legal: int) -> tuple[str, ...]:
     evidence = row.evidence
     rule = aiter_oneshot_max_tokens(row.num_experts)
     return (
@@ -89,7 +101,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         str(row.topk),
         choice_in_words(row),
         ties_in_words(row),
-        "any" if row.oneshot_max_tokens >= MAX_TOKENS else str(row.oneshot_max_tokens),
+        "any" if legal >= MAX_TOKENS else str(legal),
         f"oneshot to {rule}" if rule else "multiphase",
         "" if evidence.rule_loss is None else f"{evidence.rule_loss - 1:.0%}",
         _points_in_words(evidence),

@@ -6,6 +6,7 @@ import click
 
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.shipped import tables_folder
+from moesort_tune.tables.errors import path_text
 
 HERE = Path("tables")
 """Where a sweep writes when it is not told."""
@@ -21,7 +22,7 @@ def default_table() -> Path:
         if len(found) == 1:
             return found[0]
         if found:
-            raise click.UsageError(f"there are several tables, name one of them: {', '.join(map(str, found))}")
+            raise click.UsageError(f"there are several tables, name one of them: {', '.join(map(path_text, found))}")
     raise MoesortTuneError(
         f"there is no table in ./{HERE} and none ships with this package; `moesort-tune sweep` makes one"
     )

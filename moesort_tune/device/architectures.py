@@ -67,6 +67,16 @@ ARCHITECTURES: dict[str, Architecture] = {
 
 AMD_ARCHITECTURES = tuple(a.name for a in ARCHITECTURES.values() if a.vendor == "amd")
 
+
+def usable_lds_bytes(arch: str, stated: int) -> int:
+    """Bytes of LDS that one workgroup may use: as `stated`, and at most what the architecture is known to have.
+
+    What a table states is text. `host` has as much as it is set to have.
+    """
+    known = ARCHITECTURES.get(arch)
+    return stated if known is None or known.vendor == "host" else min(stated, known.lds_bytes)
+
+
 _GCN_ARCH_NAME = re.compile(r"[a-z0-9_]+(:[a-z]+[+-])*")
 
 

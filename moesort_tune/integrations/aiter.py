@@ -24,7 +24,7 @@ from moesort_tune.integrations.aiter_steering import MODULE, BuiltinSteering, Po
 from moesort_tune.integrations.import_hook import WhenImported
 from moesort_tune.sorting import aiter_package
 from moesort_tune.tables.errors import TableError
-from moesort_tune.tables.files import load
+from moesort_tune.tables.files import is_folder, load
 from moesort_tune.tables.schema import Provider
 
 OTHER_REFERENCES: Final = ("aiter.fused_moe_dp_shared_expert",)
@@ -118,8 +118,8 @@ def install(table: str | PathLike[str] | None = None, *, kernels: Provider = "ai
         raise ValueError(f"kernels must be aiter or builtin, got {kernels!r}")
     if aiter_package.find() is None:
         raise AiterMissingError("AITER cannot be steered because it is not installed: there is no package aiter")
-    path = None if table is None else Path(table).resolve()  # the process may go elsewhere before the first call
-    if path is not None and not path.is_dir():
+    path = None if table is None else Path(table).absolute()  # the process may go elsewhere before the first call
+    if path is not None and not is_folder(path):
         _check_table(path, kernels)  # refused here rather than in the first call that is served
     with _changing:
         if _installation is not None:

@@ -5,7 +5,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from moesort_tune.errors import MoesortTuneError
+from moesort_tune.errors import MoesortTuneError, escape_unprintable
+
+_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,59}")
+_LONGEST: Final = 60
 
 Step = str | int
 """One step from the top of a table to a place in it: a key or an index."""
@@ -13,6 +16,10 @@ Step = str | int
 
 class TableError(MoesortTuneError):
     """A table that cannot be read, or that is not a valid table."""
+
+
+class MissingTableError(TableError):
+    """There is no file of this name."""
 
 
 class RefusedError(TableError):
@@ -23,7 +30,12 @@ class RefusedError(TableError):
 
     def in_file(self, path: Path) -> TableError:
         """The same error, naming its file."""
-        return TableError(f"{path}: {self}")
+        return TableError(f"{path_text(path)}: {self}")
+
+
+def path_text(path: Path) -> str:
+    """A file's name for a person: one printable line, not longer than one can read."""
+    return shortened(escape_unprintable(str(path)), 1000)
 
 
 def place_of(steps: Iterable[Step]) -> str:
@@ -37,10 +49,6 @@ def key_text(key: str) -> str:
     return key if _WORD.fullmatch(key) else shortened(repr(key))
 
 
-def shortened(text: str) -> str:
+def shortened(text: str, longest: int = _LONGEST) -> str:
     """The beginning of a long text, and how long it is."""
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}... ({len(text)} characters)"
-
-
-_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,59}")
-_LONGEST: Final = 60
+    return text if len(text) <= longest else f"{text[:longest]}... ({len(text)} characters)"

@@ -1,9 +1,12 @@
 """Reads a table that nobody vouches for. Apart from store.py, whose imports a serving process does not need."""
 
+import contextlib
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
-from moesort_tune.tables.errors import RefusedError, TableError
+from moesort_tune.regular_files import NotRegularError, open_regular
+from moesort_tune.tables.errors import MissingTableError, RefusedError, TableError, path_text
 from moesort_tune.tables.reader import MAX_BYTES, parse
 from moesort_tune.tables.schema import Table
 from moesort_tune.tables.validation import to_table
@@ -18,14 +21,31 @@ def load(path: Path) -> Table:
         raise error.in_file(path) from error
 
 
+def is_folder(path: Path) -> bool:
+    """Whether there is a folder of this name. Raises TableError where the file system does not say."""
+    with _refusing(path):
+        try:
+            return stat.S_ISDIR(path.stat().st_mode)
+        except FileNotFoundError:
+            return False
+
+
 def _read(path: Path) -> bytes:
     """At most one byte more than a table may have. Raises TableError."""
+    with _refusing(path), open_regular(path) as file:
+        return file.read(MAX_BYTES + 1)
+
+
+@contextlib.contextmanager
+def _refusing(path: Path) -> Iterator[None]:
+    """Turns whatever the file system says about `path` into a TableError."""
+    name = path_text(path)
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise TableError(f"{path} is not a file; name a table like tables/gfx942.yaml")
-        with path.open("rb") as file:
-            return file.read(MAX_BYTES + 1)
+        yield
+    except NotRegularError as error:
+        raise TableError(f"{name} is not a file; name a table like tables/gfx942.yaml") from error
     except FileNotFoundError as error:
-        raise TableError(f"{path} does not exist; `moesort-tune sweep --out {path}` makes it") from error
-    except OSError as error:
-        raise TableError(f"cannot read {path}: {error.strerror}") from error
+        raise MissingTableError(f"{name} does not exist; `moesort-tune sweep --out {name}` makes it") from error
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        reason = getattr(error, "strerror", None) or error
+        raise TableError(f"cannot read {name}: {reason}; name a table that this user can read") from error

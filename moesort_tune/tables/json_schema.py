@@ -13,7 +13,7 @@ from moesort_tune.tables.schema import Table
 
 def schema() -> dict[str, Any]:
     """The schema, draft 2020-12. It cannot say everything that validation.py checks."""
-    described = msgspec.json.schema(Table)
+    described = _with_ecma_patterns(msgspec.json.schema(Table))
     for record in described["$defs"].values():
         record["description"] = inspect.cleandoc(record["description"])
     return {
@@ -22,6 +22,14 @@ def schema() -> dict[str, Any]:
         "description": "Which sorting kernel is chosen from how many tokens on, by device, kernels and timing.",
         **described,
     }
+
+
+def _with_ecma_patterns(described: Any) -> Any:
+    """JSON Schema's regular expressions are JavaScript's, whose `$` is Python's `\\Z`."""
+    if isinstance(described, dict):
+        items = {key: _with_ecma_patterns(value) for key, value in described.items()}
+        return items | {"pattern": items["pattern"].replace(r"\Z", "$")} if "pattern" in items else items
+    return [_with_ecma_patterns(value) for value in described] if isinstance(described, list) else described
 
 
 def text() -> str:

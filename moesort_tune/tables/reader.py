@@ -1,8 +1,9 @@
 """From bytes that nobody vouches for to plain data: a small, safe subset of YAML within fixed limits.
 
 Scalars follow YAML 1.2's core schema (`yes`, `1_000` and `2026-11-22` are text). Anchors, aliases, tags, repeated keys,
-several documents, numbers that are not finite and anything beyond the limits below are refused while the text is
-still being parsed, so that time and memory do not depend on what a hostile file would expand to.
+several documents, numbers that are not finite, text that cannot be printed and anything beyond the limits below are
+refused while the text is still being parsed, so that time and memory do not depend on what a hostile file would expand
+to, and whatever shows a table or quotes it in an error need not fear its text.
 """
 
 import math
@@ -49,10 +50,7 @@ def parse(data: bytes) -> object:
     text = _decode(data)
     if not text.strip():
         raise RefusedError("", "the file is empty")
-    try:
-        return _Builder(yaml.parse(text, Loader=_LOADER)).document()
-    except yaml.YAMLError as error:
-        raise RefusedError("", _sentence(error)) from error
+    return _Builder(yaml.parse(text, Loader=_LOADER)).document()
 
 
 def resolve(text: str) -> Scalar:
@@ -84,11 +82,11 @@ def _decode(data: bytes) -> str:
         raise RefusedError("", f"not a text file in UTF-8 (byte {error.start})") from error
 
 
-def _sentence(error: yaml.YAMLError) -> str:
+def _sentence(error: Exception) -> str:
     mark = getattr(error, "problem_mark", None)
-    problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "unreadable text"
+    problem = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error) or "unreadable text"
     where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-    return f"not valid YAML{where}: {problem}"
+    return f"not valid YAML{where}: {shortened(str(problem), 200)}"
 
 
 class _Builder:
@@ -112,10 +110,21 @@ class _Builder:
         self._left -= 1
         if self._left < 0:
             raise self._refused(f"more than the {MAX_EVENTS} values and brackets that a table may have")
-        event = next(self._events)
+        event = self._parse_event()
         if kind is not None and type(event) is not kind:
             raise RefusedError("", "expected a YAML document with schema, arch and tables")
         return event
+
+    def _parse_event(self) -> yaml.Event:
+        """The parser's next event. PyYAML without libyaml fails with more than YAMLError, all of it for the text."""
+        try:
+            return next(self._events)
+        except MemoryError:
+            raise
+        except yaml.YAMLError as error:
+            raise RefusedError("", _sentence(error)) from error
+        except Exception as error:
+            raise self._refused(_sentence(error)) from error
 
     def _node(self, event: Any) -> object:
         kind = type(event)
@@ -130,10 +139,13 @@ class _Builder:
         return self._mapping() if kind is yaml.MappingStartEvent else self._list()
 
     def _scalar(self, event: yaml.ScalarEvent) -> Scalar:
+        text = str(event.value)
+        if not text.isprintable():  # controls of terminals and of writing direction, invisible and unpaired characters
+            raise self._refused(f"expected text that can be printed, got {shortened(repr(text))}")
         if not event.implicit[0]:  # quoted, or a block of text
-            return str(event.value)
+            return text
         try:
-            return resolve(event.value)
+            return resolve(text)
         except ValueError as error:
             raise self._refused(str(error)) from error
 

@@ -23,9 +23,18 @@ _Count = Annotated[int, msgspec.Meta(ge=1)]
 _Limit = Annotated[int, msgspec.Meta(ge=0)]
 _Number = Annotated[float, msgspec.Meta(ge=0)]
 _Ratio = Annotated[float, msgspec.Meta(ge=1)]
-_NO_CONTROLS = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]*$"
-_Text = Annotated[str, msgspec.Meta(max_length=400, pattern=_NO_CONTROLS)]
-_Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
+# Controls of terminals and of writing direction, spaces but the plain one, invisible and unpaired characters: what
+# the reader refuses, as far as a regular expression can say it.
+_PRINTABLE = (
+    r"^[^\x00-\x1f\x7f-\xa0\xad\u061c\u180e\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ud800-\udfff"
+    r"\ufeff\ufff9-\ufffb]*\Z"
+)
+_Text = Annotated[str, msgspec.Meta(max_length=400, pattern=_PRINTABLE)]
+_Part = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=_PRINTABLE)]
+_Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]{0,31}\Z")]
+
+Software = dict[_Part, _Text]
+"""Version of each part that was measured with, by its name."""
 
 Step = tuple[_Count, Kernel]
 """A kernel and the token count from which it is chosen."""
@@ -106,7 +115,7 @@ class Row(_Record, frozen=True):
     tie: tuple[Range, ...] = ()
     evidence: Evidence = Evidence()
     sweep: Sweep | None = None
-    software: dict[str, _Text] | None = None
+    software: Software | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -149,7 +158,7 @@ class Entry(_Record, frozen=True):
     device: Device
     kernels: Kernels
     rows: Annotated[tuple[Row, ...], msgspec.Meta(min_length=1)]
-    software: dict[str, _Text] = {}
+    software: Software = {}
     sweep: Sweep | None = None
     evidence: Literal["published"] | None = None
 

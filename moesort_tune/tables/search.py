@@ -7,9 +7,9 @@ from typing import Final
 
 import msgspec
 
-from moesort_tune.tables.errors import TableError
-from moesort_tune.tables.files import load
-from moesort_tune.tables.schema import Entry, Provider, Timing
+from moesort_tune.tables.errors import MissingTableError, TableError, key_text, path_text
+from moesort_tune.tables.files import is_folder, load
+from moesort_tune.tables.schema import Entry, Provider, Table, Timing
 from moesort_tune.tables.selection import Wanted, select
 
 TABLE_VARIABLE: Final = "MOESORT_TUNE_TABLE"
@@ -123,32 +123,36 @@ class _Search:
         yield _Place(self._around.shipped, by_user=False)
 
     def _in_place(self, place: _Place) -> Found | None:
-        is_file = place.by_user and not place.path.is_dir()
-        file = place.path if is_file else self._file_in(place.path)
-        if file is None:
-            return None
-        table = load(file)
-        arch = self._asked.arch if is_file and place.by_caller else self._device_arch()
-        arch = arch or table.arch
-        units = self._compute_units(arch)
-        asked = self._asked
-        selection = select(table, Wanted(arch, units, asked.kernels, asked.timing, asked.revision, named=is_file))
-        self._not_used += [f"{file}: {sentence}" for sentence in selection.not_used]
-        if selection.entry is None:
-            return None
-        self._doubts += [f"{file}: {selection.doubt}"] if selection.doubt else []
-        return self._found(arch, units, file, selection.entry)
+        if not place.by_user or is_folder(place.path):
+            return self._in_folder(place.path)
+        table = load(place.path)
+        arch = self._asked.arch if place.by_caller else self._device_arch()
+        return self._in_table(place.path, table, arch or table.arch, named=True)
 
-    def _file_in(self, folder: Path) -> Path | None:
+    def _in_folder(self, folder: Path) -> Found | None:
         arch = self._device_arch()
         if arch is None:
-            self._not_used.append(f"{folder}: the architecture is not known; pass arch= or set {ARCH_VARIABLE}")
+            where = path_text(folder)
+            self._not_used.append(f"{where}: the architecture is not known; pass arch= or set {ARCH_VARIABLE}")
             return None
         file = folder / f"{arch}.yaml"
-        if not file.exists():
-            self._not_used.append(f"{folder} holds no {arch}.yaml")
+        try:
+            table = load(file)
+        except MissingTableError:
+            self._not_used.append(f"{path_text(folder)} holds no {key_text(arch)}.yaml")
             return None
-        return file
+        return self._in_table(file, table, arch, named=False)
+
+    def _in_table(self, file: Path, table: Table, arch: str, *, named: bool) -> Found | None:
+        units = self._compute_units(arch)
+        asked = self._asked
+        selection = select(table, Wanted(arch, units, asked.kernels, asked.timing, asked.revision, named=named))
+        name = path_text(file)
+        self._not_used += [f"{name}: {sentence}" for sentence in selection.not_used]
+        if selection.entry is None:
+            return None
+        self._doubts += [f"{name}: {selection.doubt}"] if selection.doubt else []
+        return self._found(arch, units, file, selection.entry)
 
     @functools.cached_property
     def _attached(self) -> AttachedGpu | None:

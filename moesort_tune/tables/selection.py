@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from moesort_tune.tables.errors import key_text
 from moesort_tune.tables.lookup import nearest_by_ratio
 from moesort_tune.tables.schema import Entry, Table
 
@@ -50,7 +51,7 @@ def _fault(table: Table, entry: Entry, wanted: Wanted) -> str | None:
     """Why an entry may not be used at all."""
     key = entry.key
     if wanted.arch is not None and table.arch != wanted.arch:
-        return f"it is of {table.arch}, not of {wanted.arch}"
+        return f"it is of {table.arch}, not of {key_text(wanted.arch)}"
     if key.provider != wanted.provider:
         return f"it is of other kernels: {key.provider}, not {wanted.provider}"
     if entry.evidence == "published":

@@ -89,7 +89,7 @@ def _words(kind: types.Type) -> str:
 
 _OTHERS: Final[dict[type[types.Type], str]] = {
     types.StructType: "a mapping",
-    types.DictType: "a mapping of text to text (numbers in quotes)",
+    types.DictType: "a mapping of text to text (numbers in quotes), of at most 64 and 400 characters",
     types.DateType: "a date like 2026-11-22",
     types.BoolType: "true or false",
 }

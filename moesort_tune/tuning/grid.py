@@ -1,11 +1,13 @@
 """What a command line asks to be swept: shapes and token counts. Bad values are ValueErrors."""
 
 import csv
+import io
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from moesort_tune.errors import MoesortTuneError
+from moesort_tune.regular_files import open_regular
 from moesort_tune.sorting.problem import MAX_ROWS, Problem, ProblemError
 from moesort_tune.tuning.presets import MODELS
 from moesort_tune.tuning.search import TokenRange
@@ -73,10 +75,12 @@ def read_misses(path: Path) -> list[Shape]:
     line.
     """
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with io.TextIOWrapper(open_regular(path), encoding="utf-8", newline="") as file:
             reader = csv.DictReader(file)
             shapes = [_shape_of_miss(path, reader.line_num, row) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except OSError as error:
+        raise MoesortTuneError(f"cannot read misses from {path}: {error.strerror}; name a file of misses") from error
+    except (UnicodeDecodeError, csv.Error) as error:
         raise MoesortTuneError(f"cannot read misses from {path}: {error}") from error
     if not shapes:
         raise MoesortTuneError(f"{path} holds no misses, so there is nothing to sweep")
@@ -87,7 +91,7 @@ def _shape_of_miss(path: Path, line: int, row: dict[str, str]) -> Shape:
     try:
         return checked_shape(int(row["num_experts"]), int(row["topk"]))
     except (KeyError, TypeError, ValueError) as error:
-        reason = f"no column {error}" if isinstance(error, KeyError) else str(error)
+        reason = f"no column {error}" if isinstance(error, KeyError) else f"{error!s:.200}"
         raise MoesortTuneError(f"{path}, line {line}, is not a miss: {reason}") from error
 
 

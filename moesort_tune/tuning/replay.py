@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from moesort_tune.errors import MoesortTuneError
+from moesort_tune.regular_files import open_regular
 from moesort_tune.sorting.problem import KernelName
 from moesort_tune.tables.schema import MAX_TOKENS
 from moesort_tune.tuning.presets import MODELS
@@ -80,9 +81,11 @@ def read_trace(path: Path) -> list[int]:
     Raises MoesortTuneError naming the line.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        with open_regular(path) as file:
+            lines = file.read().decode("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise MoesortTuneError(f"cannot read {path}: {error}; name a file with one token count a line") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise MoesortTuneError(f"cannot read {path}: {reason}; name a file with one token count a line") from error
     steps = [_tokens_of(line.strip(), f"{path}, line {number}") for number, line in enumerate(lines, 1) if line.strip()]
     if not steps:
         raise MoesortTuneError(f"{path} is empty; expected one token count a line")

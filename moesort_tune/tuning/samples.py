@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from moesort_tune.errors import MoesortTuneError
+from moesort_tune.regular_files import open_regular, open_regular_to_append
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def append_samples(path: Path, samples: Iterable[Sample]) -> None:
     """
     text = _as_csv(samples)
     try:
-        with path.open("a+b") as file:
+        with open_regular_to_append(path) as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             file.write((_before_append(file) + text).encode())
             file.flush()
@@ -84,7 +85,8 @@ def read_samples(path: Path) -> list[Sample]:
     Raises MoesortTuneError if the file cannot be read or has other columns.
     """
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
+        with open_regular(path) as file:
+            text = file.read().decode("utf-8", errors="replace")
     except FileNotFoundError:
         return []
     except OSError as error:
@@ -131,8 +133,8 @@ def _value(name: str, text: str) -> str | int | float | None:
         return None
     if name in _TIMES or name in _RATIOS or name == "noise":
         return _plausible(float(text), least=0.0 if name == "noise" else TICK_US)
-    if text not in _NAMES.get(name, {text}):
-        raise ValueError(f"{text} is no {name}")
+    if text not in _NAMES.get(name, {text}) or not text.isprintable():
+        raise ValueError(f"{text!r} is no {name}")
     return text
 
 

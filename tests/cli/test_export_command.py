@@ -93,11 +93,13 @@ def program(folder: Path, header: str, source: str) -> Path:
 def test_header_decides_as_the_runtime_for_every_token_count(tmp_path: Path, kernels: Provider) -> None:
     """Every row of two devices and a dozen shapes without one, 0 to 20000 tokens, known and unknown compute units."""
     of = Kernels(provider=kernels, revision="1")
-    small = device(compute_units=80, lds_bytes=160 * 1024)
-    one = table(entry(ROWS, kernels=of), entry(ROWS[3:6], kernels=of, device=small))
+    small = device(compute_units=80, lds_bytes=1 << 24)  # more than the architecture has
+    boasting = [*ROWS[3:6], row(512, 4, None, oneshot_max_tokens=1 << 20)]
+    one = table(entry(ROWS, kernels=of), entry(boasting, kernels=of, device=small))
     path = written(tmp_path, one)
     binary = program(tmp_path, exported(path, "--format", "cpp", "--kernels", kernels), ASK)
     asked = [(*shape, 304) for shape in [r.shape for r in ROWS] + UNKNOWN] + [(128, 4, 80), (100, 4, 100), (64, 4, 200)]
+    asked += [(512, 4, 80), (400, 4, 80), (700, 4, 80)]
     lines = "".join(f"{experts} {topk} {units}\n" for experts, topk, units in asked)
     answers = subprocess.run([binary], input=lines, capture_output=True, text=True, check=True).stdout.split()
     dispatchers = {units: Dispatcher.load(path, compute_units=units, kernels=kernels) for _, _, units in asked}

@@ -2,6 +2,7 @@
 
 import builtins
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ from moesort_tune import shipped
 from moesort_tune.cli import tables_at_hand
 from moesort_tune.cli.main import run
 from moesort_tune.cli.plot import panels_of
+from moesort_tune.sorting.sizes import oneshot_max_tokens
 from moesort_tune.tables import store
-from moesort_tune.tables.schema import Evidence
+from moesort_tune.tables.schema import Evidence, Kernels
 from moesort_tune.tuning.samples import Sample, append_samples, samples_path
 from moesort_tune.tuning.settings import Settings
 from tests.tables.examples import EXAMPLE, device, entry, published, row, sweep, table
@@ -55,6 +57,15 @@ def test_show_tells_where_and_how_each_entry_was_measured(capsys: pytest.Capture
     told = next(line for line in lines if line.strip().startswith("128"))
     words = "128 4 oneshot to 24, multiphase from 25 19-24 1024 oneshot to 56 31% 14 0.6%"
     assert " ".join(told.split()) == words
+
+
+def test_show_tells_up_to_where_oneshot_is_really_taken(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever a row or its device's LDS say, the column holds what a dispatcher keeps to."""
+    rows = [row(64, 4, None, oneshot_max_tokens=1 << 20), row(1024, 4, None, oneshot_max_tokens=7)]
+    aiters = entry(rows, kernels=Kernels(provider="aiter", revision="1"))
+    store.save(Path("gfx942.yaml"), table(entry(rows, device=device(lds_bytes=1 << 24)), aiters))
+    lines = [line.split() for line in shown(capsys, "gfx942.yaml").splitlines() if "oneshot always" in line]
+    assert [line[5] for line in lines] == [str(oneshot_max_tokens(64, 4, 65536)), "7", str(1 << 20), "0"]
 
 
 def test_show_tells_what_is_special_about_rows(capsys: pytest.CaptureFixture[str]) -> None:
@@ -110,6 +121,16 @@ def test_json_holds_the_table(capsys: pytest.CaptureFixture[str]) -> None:
     told = json.loads(shown(capsys, "gfx942.yaml", "--json"))
     assert told["path"] == "gfx942.yaml"
     assert told["tables"][0]["rows"][0]["policy"] == [[1, "oneshot"], [25, "multiphase"]]
+
+
+def test_file_whose_name_is_no_text_is_shown_all_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    """In words, as a decision and as JSON; nothing of the name acts on the terminal."""
+    name = os.fsdecode(b"\xff\x1b[31m.yaml")
+    Path(name).write_text(EXAMPLE)
+    assert shown(capsys, name).startswith(r"\udcff\x1b[31m.yaml: gfx942")
+    assert r"table \udcff\x1b[31m.yaml" in shown(capsys, name, "--lookup", "5,128,4")
+    assert json.loads(shown(capsys, name, "--json"))["path"] == "\\udcff\x1b[31m.yaml"
+    assert json.loads(shown(capsys, name, "--lookup", "5,128,4", "--json"))["policy"] == 1
 
 
 def test_table_that_goes_without_saying(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,6 @@
 """Whatever a file holds, it is a table or it is refused by a sentence: nothing else ever comes out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -54,8 +54,20 @@ def outcome(data: Callable[[], object]) -> str:
         read = to_table(data())
     except RefusedError as error:
         return str(error)
+    assert all(text.isprintable() for text in texts(msgspec.to_builtins(read)))
     assert to_table(parse(to_yaml(read).encode())) == read
     return "table"
+
+
+def texts(data: object) -> Iterator[str]:
+    """Every text in plain data, keys included."""
+    if isinstance(data, dict):
+        yield from data
+    if isinstance(data, dict | list | tuple):
+        for item in data.values() if isinstance(data, dict) else data:
+            yield from texts(item)
+    elif isinstance(data, str):
+        yield data
 
 
 @settings(deadline=None, max_examples=150)
@@ -113,10 +125,10 @@ def test_wrong_value_anywhere_is_refused_by_its_place(value: object, data: st.Da
         path += f"[{step}]" if isinstance(step, int) else f".{step}"
         node = node[step]
     holder[step] = value
-    sentence = outcome(lambda: plain)
+    sentence = outcome(lambda: parse(msgspec.json.encode(plain)))  # JSON is YAML
     top = path.strip(".").split("[", maxsplit=1)[0].split(".", maxsplit=1)[0]
     assert sentence.isprintable()
-    assert sentence.startswith((top, "not a table", "table"))
+    assert sentence.startswith((top, "not a table", "table", "not valid YAML"))
 
 
 @settings(deadline=None, max_examples=40)

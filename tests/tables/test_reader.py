@@ -1,7 +1,9 @@
 """Text to plain data: what is accepted, and what is refused before it costs anything."""
 
+import itertools
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 import yaml
@@ -9,6 +11,9 @@ import yaml
 from moesort_tune.tables import reader
 from moesort_tune.tables.errors import RefusedError
 from moesort_tune.tables.reader import MAX_BYTES, MAX_DEPTH, MAX_EVENTS, parse
+
+LOADERS = [pytest.param(yaml.CSafeLoader, id="libyaml"), pytest.param(yaml.SafeLoader, id="Python")]
+PARSE = yaml.parse
 
 
 def test_parse_returns_plain_data() -> None:
@@ -77,6 +82,69 @@ def test_parse_reads_without_libyaml_too(monkeypatch: pytest.MonkeyPatch) -> Non
     for text in (b"a: &x 1", b"a: !!int 5", b"a: {b: 1, b: 2}", b"a: {"):
         with pytest.raises(RefusedError):
             parse(text)
+
+
+BEYOND_YAML = {
+    "a character past the last": r'a: "\U00110000"',
+    "a character past 32 bits of sign": r'a: "\UFFFFFFFF"',
+    "half a character": r'a: "\uD800"',
+    "a huge minor version": f"%YAML 1.{'9' * 5000}\n--- a",
+    "a huge major version": f"%YAML {'9' * 5000}.1\n--- a",
+    "a tag of no characters": "a: !<%ff> b",
+    "an endless tag": f"a: !{'x' * 5000}!y b",
+    "a huge indentation": f"a: |{'9' * 5000}\n b",
+}
+
+
+@pytest.mark.parametrize("loader", LOADERS)
+@pytest.mark.parametrize("name", BEYOND_YAML)
+def test_whatever_the_parser_fails_with_is_a_refusal(
+    name: str, loader: type[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PyYAML's own parser lets ValueError and OverflowError out; their sentence is short as every other."""
+    monkeypatch.setattr(reader, "_LOADER", loader)
+    with pytest.raises(RefusedError) as refused:
+        parse(BEYOND_YAML[name].encode())
+    assert str(refused.value).isprintable()
+    assert len(str(refused.value)) < 400
+
+
+@pytest.mark.parametrize(
+    "fault", [ValueError("v"), OverflowError(), RecursionError("r"), UnicodeError("u"), KeyError(1)]
+)
+def test_fault_inside_of_the_parser_names_the_place(fault: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever exception a version of PyYAML comes up with next."""
+
+    def events(*_: object, **__: object) -> Iterator[yaml.Event]:
+        yield from itertools.islice(PARSE("a: [1, {b: 2}]"), 8)
+        raise fault
+
+    monkeypatch.setattr(yaml, "parse", events)
+    with pytest.raises(RefusedError, match=r"^a\[1\]\.b: not valid YAML: \S"):
+        parse(b"a: [1, {b: 2}]")
+
+
+UNPRINTABLE = ["\x1b[31m", "\x07", "\t", "\n", "\x7f", "\x9b", "\xa0", "\xad", "\u200b", "\u202e", "\u2066", "\u2028"]
+UNPRINTABLE += ["\ufeff", "\ud800", "\U000e0041", "\ufffe"]
+
+
+@pytest.mark.parametrize("loader", LOADERS)
+@pytest.mark.parametrize("character", UNPRINTABLE)
+def test_text_that_cannot_be_printed_is_refused_as_value_and_as_key(
+    character: str, loader: type[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would act on the terminal of whoever looks at the table; the refusal itself shows it escaped."""
+    monkeypatch.setattr(reader, "_LOADER", loader)
+    escaped = f'"x\\U{ord(character[0]):08X}{character[1:]}y"'
+    for text in (f"a: [1, {escaped}]", f"a: {{b: 1, {escaped}: 2}}"):
+        with pytest.raises(RefusedError) as refused:
+            parse(text.encode())
+        assert str(refused.value).isprintable()
+
+
+def test_text_of_other_scripts_is_accepted() -> None:
+    """Printable is not the same as English."""
+    assert parse("a: Grafikkarte für 測試 №1 ®".encode()) == {"a": "Grafikkarte für 測試 №1 ®"}
 
 
 HOSTILE = {

@@ -83,7 +83,7 @@ def test_table_of_the_documentation_is_accepted() -> None:
         ("timing: graph", "timing: slow", "tables[0].sweep.timing: expected eager or graph, got 'slow'"),
         ("2026-11-22", "today", "tables[0].sweep.date: expected a date like 2026-11-22, got 'today'"),
         ("name: AMD", 'name: "\\e[31m', "not valid YAML"),
-        ("{name: AMD Instinct MI300X", '{name: "\\e[31mMI"', "tables[0].device.name: expected text of at most 400"),
+        ("{name: AMD Instinct MI300X", '{name: "\\e[31mMI"', "tables[0].device.name: expected text that can be"),
         ("arch: gfx942", "arch: ../gfx942", "arch: expected a word like gfx942, got '../gfx942'"),
         ("schema: 1", "schema: 2", "schema: 2 is newer than moesort-tune"),
         ("schema: 1", "schema: 0", "schema: expected int >= 1, got 0"),
@@ -96,6 +96,45 @@ def test_table_with_a_fault_is_refused_by_place_and_reason(old: str, new: str, m
     """One change to the valid example makes it invalid, and the sentence says where."""
     assert EXAMPLE.count(old) >= 1
     assert refusal(EXAMPLE.replace(old, new, 1)).startswith(message)
+
+
+TEXTS = [
+    "arch: gfx942",
+    "name: AMD Instinct MI300X",
+    "hip: 7.2.53211",
+    "driver: ",
+    "provider: builtin",
+    "revision: 5c1e0f",
+    "timing: graph",
+    "dtype: bfloat16",
+    "routing: uniform",
+    "[1, oneshot]",
+]
+
+
+@pytest.mark.parametrize("ending", [r"\n", r"\e[31m", r"\u202E", r"\u200B", r"\u2028", "x" * 500])
+@pytest.mark.parametrize("text", TEXTS)
+def test_every_text_is_printable_and_of_bounded_length(text: str, ending: str) -> None:
+    """What ends in a line break is another text, and a terminal does what a file's text tells it to."""
+    key, _, value = text.strip("[]").replace(", ", ": ").partition(": ")
+    quoted = text.replace(value, f'"{value}{ending}"') if value else text.replace(key, f'"{key}{ending}"')
+    assert EXAMPLE.count(text) == 1
+    sentence = refusal(EXAMPLE.replace(text, quoted))
+    assert sentence.startswith(("tables[0].", "arch: "))
+    assert sentence.isprintable()
+    assert len(sentence) < 300
+
+
+@pytest.mark.parametrize("value", ["name", "revision"])
+def test_pattern_of_a_text_holds_to_its_very_end(value: str) -> None:
+    """Tables made in a program are checked by the types alone before they are written."""
+    plain = msgspec.to_builtins(table())
+    holder = plain["tables"][0]["device" if value == "name" else "kernels"]
+    holder[value] += "\n"
+    with pytest.raises(RefusedError, match=f"{value}: expected text of at most 400 characters"):
+        to_table(plain)
+    with pytest.raises(RefusedError, match="arch: expected a word like gfx942"):
+        to_table(msgspec.to_builtins(table(arch="gfx942\n")))
 
 
 @pytest.mark.parametrize("text", ["5", "- 1", "text", "a: 1"])

@@ -69,7 +69,16 @@ def test_torn_last_line_is_left_out_and_ended(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("good", "bad"), [("3.25", "nan"), ("3.25", "-1"), ("0.79", "inf"), (",oneshot,3", ",twoshot,3"), (",16,", ",x,")]
+    ("good", "bad"),
+    [
+        ("3.25", "nan"),
+        ("3.25", "-1"),
+        ("0.79", "inf"),
+        (",oneshot,3", ",twoshot,3"),
+        (",16,", ",x,"),
+        ("settled", "\x1b[31m"),
+        ("builtin", "\u202ebuiltin"),
+    ],
 )
 def test_line_that_says_nothing_sensible_is_left_out(tmp_path: Path, good: str, bad: str) -> None:
     """A damaged line never becomes a measurement."""

@@ -1,0 +1,115 @@
+"""Where a regular file is expected, nothing else can hang a process or be read for ever."""
+
+import errno
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from moesort_tune.errors import MoesortTuneError
+from moesort_tune.regular_files import NotRegularError, open_regular, open_regular_to_append
+from moesort_tune.tables.files import load
+from moesort_tune.tuning.grid import read_misses
+from moesort_tune.tuning.replay import read_trace
+from moesort_tune.tuning.samples import append_samples, read_samples
+
+OPENERS = [open_regular, open_regular_to_append]
+
+
+@pytest.fixture(autouse=True)
+def _hangs_end() -> Iterator[None]:
+    """A test that waits for another end of a FIFO fails instead of hanging."""
+
+    def give_up(*_: object) -> None:
+        raise TimeoutError("waited for something that is not a regular file")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(30)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def descriptors() -> set[str]:
+    """What this process has open."""
+    return {path.name for path in Path("/proc/self/fd").iterdir()}
+
+
+def fifo(folder: Path) -> Path:
+    """A FIFO that nobody else has opened."""
+    os.mkfifo(folder / "fifo")
+    return folder / "fifo"
+
+
+def listening_socket(folder: Path) -> Path:
+    """The name of a socket; its end is closed again."""
+    with socket.socket(socket.AF_UNIX) as end:
+        end.bind(str(folder / "socket"))
+    return folder / "socket"
+
+
+OTHERS: dict[str, Callable[[Path], Path]] = {
+    "a folder": lambda folder: folder,
+    "a FIFO": fifo,
+    "a socket": listening_socket,
+    "an endless device": lambda _: Path("/dev/zero"),
+    "a full device": lambda _: Path("/dev/full"),
+}
+
+
+@pytest.mark.parametrize("open_it", OPENERS)
+@pytest.mark.parametrize("other", OTHERS)
+def test_what_is_not_a_regular_file_is_refused_at_once(
+    tmp_path: Path, other: str, open_it: Callable[[Path], object]
+) -> None:
+    """Nothing is read or written, nobody is waited for, and no descriptor stays open."""
+    path = OTHERS[other](tmp_path)
+    before = descriptors()
+    with pytest.raises(OSError) as refused:  # noqa: PT011 - which errno it is depends on what stands there
+        open_it(path)
+    assert isinstance(refused.value, NotRegularError) or refused.value.errno in (errno.EISDIR, errno.ENXIO)
+    assert refused.value.strerror
+    assert descriptors() == before
+
+
+@pytest.mark.parametrize("open_it", OPENERS)
+@pytest.mark.parametrize("name", ["a\0b", "\ud800", "n" * 5000, "loop"])
+def test_name_that_no_file_can_have_is_an_oserror(tmp_path: Path, name: str, open_it: Callable[[Path], object]) -> None:
+    """One exception type, so that no caller forgets the other one."""
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(OSError) as refused:  # noqa: PT011 - one of several
+        open_it(tmp_path / name)
+    assert refused.value.strerror
+
+
+def test_regular_file_is_read_and_appended_to(tmp_path: Path) -> None:
+    """What ordinary files get is what `open` gives, links followed and missing files told from others."""
+    path = tmp_path / "file"
+    with pytest.raises(FileNotFoundError):
+        open_regular(path)
+    for text in (b"one\n", b"two\n"):
+        with open_regular_to_append(path) as file:
+            file.write(text)
+    (tmp_path / "link").symlink_to(path)
+    with open_regular(tmp_path / "link") as file:
+        assert file.read() == b"one\ntwo\n"
+
+
+@pytest.mark.parametrize(
+    "use",
+    [load, read_samples, lambda path: append_samples(path, []), read_misses, read_trace],
+    ids=["table", "samples", "samples appended", "misses", "trace"],
+)
+@pytest.mark.parametrize("other", OTHERS)
+def test_every_input_file_of_another_kind_is_told_in_a_sentence(
+    tmp_path: Path, other: str, use: Callable[[Path], object]
+) -> None:
+    """Whatever reads a file that people name: the sentence names it."""
+    path = OTHERS[other](tmp_path)
+    with pytest.raises(MoesortTuneError) as refused:
+        use(path)
+    assert str(path) in str(refused.value)
+    assert "None" not in str(refused.value)
