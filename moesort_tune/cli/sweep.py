@@ -131,10 +131,15 @@ def shapes_of(experts: list[int] | None, topk: list[int] | None) -> list[Shape]:
 
 
 def providers_of(kernels: str | None) -> tuple[str, ...]:
-    """Names of the providers to sweep."""
+    """Return the names of the providers to sweep; say on stderr why an installed AITER is none of them."""
+    from moesort_tune.sorting import aiter_package
     from moesort_tune.tuning.provider import available_providers
 
-    return tuple(available_providers()) if kernels in (None, "all") else (str(kernels),)
+    if kernels not in (None, "all"):
+        return (str(kernels),)
+    if aiter_package.find() is not None and (reason := aiter_package.why_not_measured()):
+        click.echo(f"aiter is left out: {reason}", err=True)
+    return tuple(available_providers())
 
 
 def check_grid(job: SweepJob) -> None:

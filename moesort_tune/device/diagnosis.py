@@ -271,6 +271,9 @@ def _torch(state: State) -> Iterator[Problem]:
 def _aiter(state: State) -> Iterator[Problem]:
     if state.aiter is None and state.machine.amd_gpu:
         yield Problem("aiter", "it is not installed", REMEDIES["no aiter"], False)
+    elif state.aiter is not None and state.aiter.lacks:
+        what = f"{state.aiter.version} in {state.aiter.folder} lacks {state.aiter.lacks}"
+        yield Problem("aiter", what, REMEDIES["aiter too old"], False)
 
 
 def _environment(state: State) -> Iterator[Problem]:

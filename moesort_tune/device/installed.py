@@ -3,10 +3,11 @@
 import ast
 import importlib.util
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Final
 
 from moesort_tune.device import loader
 
@@ -16,12 +17,16 @@ OPT_ROCM = Path("/opt/rocm")
 
 @dataclass(frozen=True)
 class Package:
-    """An installed Python package. build: what it was built for, 'ROCm 7.2', 'CUDA 12.8', 'CPU', or ''."""
+    """An installed Python package. build: what it was built for, 'ROCm 7.2', 'CUDA 12.8', 'CPU', or ''.
+
+    lacks: what it does not have of what is called of it, '' where nothing is missing.
+    """
 
     name: str
     version: str
     folder: str
     build: str = ""
+    lacks: str = ""
 
 
 def hip_python_package() -> Package | None:
@@ -47,12 +52,50 @@ def torch_package() -> Package | None:
     return Package("torch", version, str(folder), _torch_build(words, version))
 
 
+AITER_CALLS: Final[dict[str, tuple[str, ...]]] = {
+    "moe_sorting_opus_get_workspace_size": (),
+    "moe_sorting_opus_fwd": ("workspace",),
+}
+"""What is called of AITER, with the arguments that versions which are too old do not have."""
+
+
 def aiter_package() -> Package | None:
-    """AITER, whose import would compile and load its kernels."""
+    """Return AITER, whose import would compile and load its kernels; None where `aiter` is only a folder's name."""
     folder = package_folder("aiter")
-    if folder is None or not (folder / "__init__.py").exists():
+    if folder is None or not (folder / "__init__.py").is_file():
         return None
-    return Package("aiter", _version(("amd-aiter", "aiter")) or "of unknown version", str(folder))
+    return Package("aiter", _version(("amd-aiter", "aiter")) or "unknown", str(folder), lacks=_aiter_lacks(folder))
+
+
+def _aiter_lacks(folder: Path) -> str:
+    """Return what AITER's sources lack of what is called, in words, or ''."""
+    arguments_of = dict(_functions(folder, "moe_sorting_opus"))
+    for name, needed in AITER_CALLS.items():
+        if name not in arguments_of:
+            return name
+        for argument in needed:
+            if argument not in arguments_of[name]:
+                return f"the argument {argument} of {name}"
+    return ""
+
+
+def _functions(folder: Path, module: str) -> Iterator[tuple[str, list[str]]]:
+    """Yield functions and their arguments: of the module of that name in `folder`, of all modules where it is gone."""
+    files = list(folder.rglob(f"{module}.py")) or list(folder.rglob("*.py"))
+    for file in files:
+        for node in ast.walk(_parsed(file, module)):
+            if isinstance(node, ast.FunctionDef):
+                arguments = node.args
+                yield node.name, [arg.arg for arg in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
+
+
+def _parsed(file: Path, word: str = "") -> ast.Module:
+    """Return a Python file's tree, an empty one if it cannot be read or does not hold `word`."""
+    try:
+        text = file.read_text()
+        return ast.parse(text if word in text else "")
+    except (OSError, SyntaxError, ValueError):
+        return ast.Module([], [])
 
 
 def _torch_build(words: dict[str, str], version: str) -> str:
@@ -116,12 +159,8 @@ def _version(distributions: Iterable[str]) -> str | None:
 
 def _constants(file: Path) -> dict[str, str]:
     """The text constants that a Python file assigns at its top: {name: value}; {} if it cannot be read."""
-    try:
-        statements = ast.parse(file.read_text()).body
-    except (OSError, SyntaxError, ValueError):
-        return {}
     found = {}
-    for statement in statements:
+    for statement in _parsed(file).body:
         targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
         value = getattr(statement, "value", None)
         if isinstance(value, ast.Constant) and isinstance(value.value, str):

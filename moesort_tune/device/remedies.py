@@ -41,6 +41,7 @@ Symptom = Literal[
     "no torch",
     "torch for another GPU",
     "no aiter",
+    "aiter too old",
     "table refused",
     "table of other kernels",
     "no table",
@@ -135,6 +136,7 @@ REMEDIES: dict[Symptom, str] = {
         "install the ROCm build of torch, or use the container's (python -m venv --system-site-packages)"
     ),
     "no aiter": "only needed to measure or steer AITER's own kernels; vLLM's and SGLang's ROCm containers bring it",
+    "aiter too old": "install AITER v0.1.14 or newer to measure its kernels",
     "table refused": "repair the place that is named, or measure the table anew with `moesort-tune sweep`",
     "table of other kernels": "its decisions are not used; measure it anew with `moesort-tune sweep`",
     "no table": "measure one: `moesort-tune sweep`; until then AITER's rule decides",

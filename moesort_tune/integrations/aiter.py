@@ -72,7 +72,8 @@ class _Installation:
         try:
             original = getattr(module, NAME)
             package = aiter_package.find()
-            assert package is not None, "it has just been imported"
+            if package is None:
+                raise AiterMissingError("what was imported as aiter is no package with files")
             steering = BuiltinSteering if self._kernels == "builtin" else PolicySteering
             self.steering = steering(original, package, self._table)
         except Exception as error:
@@ -90,7 +91,8 @@ def _function(original: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(original)
     def moe_sorting(*args: Any, **kwargs: Any) -> Any:
-        steering = None if _installation is None else _installation.steering
+        installation = _installation  # another thread may take it away meanwhile
+        steering = None if installation is None else installation.steering
         return original(*args, **kwargs) if steering is None else steering.call(args, kwargs)
 
     return moe_sorting

@@ -44,11 +44,20 @@ class Signature:
                 f"this AITER's moe_sorting has no argument {' and no '.join(missing)}, so it cannot be steered; "
                 "it takes " + ", ".join(parameters)
             )
-        self.names = tuple(parameters)
-        self.positions = {name: position for position, name in enumerate(parameters)}
-        empty = inspect.Parameter.empty
-        self.required = tuple(name for name, parameter in parameters.items() if parameter.default is empty)
-        self.defaults = {name: p.default for name, p in parameters.items() if p.default is not empty}
+        kinds = inspect.Parameter
+        named = [p for p in parameters.values() if p.kind not in (kinds.VAR_POSITIONAL, kinds.VAR_KEYWORD)]
+        self.positional = tuple(p.name for p in named if p.kind is not kinds.KEYWORD_ONLY)
+        self.positions = {name: position for position, name in enumerate(self.positional)}
+        self.required = tuple(p.name for p in named if p.default is kinds.empty)
+        self.defaults = {p.name: p.default for p in named if p.default is not kinds.empty}
+
+    def is_default(self, name: str, value: Any) -> bool:
+        """Return whether an argument says no more than leaving it out would."""
+        if name not in self.defaults:
+            return False
+        default = self.defaults[name]
+        plain = type(value) is type(default) and isinstance(default, (bool, float, int, str))
+        return value is default or (plain and value == default)
 
 
 class Call:
@@ -62,13 +71,13 @@ class Call:
         self.kwargs = kwargs
 
     def fits(self) -> bool:
-        """Whether the function can be called like this: nothing missing, nothing passed twice, nothing too many."""
-        names, kwargs = self.signature.names, self.kwargs
-        positional = names[: len(self.args)]
+        """Return whether the function can be called like this: nothing missing, passed twice or too many."""
+        names, kwargs = self.signature.positional, self.kwargs
+        given = names[: len(self.args)]
         return (
             len(self.args) <= len(names)
-            and kwargs.keys().isdisjoint(positional)
-            and all(name in kwargs or name in positional for name in self.signature.required)
+            and kwargs.keys().isdisjoint(given)
+            and all(name in kwargs or name in given for name in self.signature.required)
         )
 
     def get(self, name: str, otherwise: Any = None) -> Any:
@@ -81,13 +90,15 @@ class Call:
         return self.signature.defaults.get(name, otherwise)
 
     def unknown(self) -> list[str]:
-        """Arguments that were passed and whose meaning is not known here."""
-        passed = [*self.signature.names[: len(self.args)], *self.kwargs]
-        return [name for name in passed if name not in KNOWN]
+        """Return the arguments whose meaning is not known here and whose values are not the defaults."""
+        passed = {**dict(zip(self.signature.positional, self.args, strict=False)), **self.kwargs}
+        return [
+            name for name, value in passed.items() if name not in KNOWN and not self.signature.is_default(name, value)
+        ]
 
     def with_policy(self, policy: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Arguments of the same call with another dispatch_policy, passed in the same way."""
-        position = self.signature.positions["dispatch_policy"]
-        if position < len(self.args):
+        position = self.signature.positions.get("dispatch_policy")
+        if position is not None and position < len(self.args):
             return (*self.args[:position], policy, *self.args[position + 1 :]), dict(self.kwargs)
         return self.args, {**self.kwargs, "dispatch_policy": policy}

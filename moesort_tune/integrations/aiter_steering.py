@@ -1,6 +1,8 @@
 """What happens in a call of AITER's `moe_sorting`: who decides, who sorts, and what is counted."""
 
+import functools
 import logging
+import operator
 import sys
 import threading
 from abc import ABC, abstractmethod
@@ -24,6 +26,12 @@ MODULE: Final = "aiter.fused_moe"
 LEFT_ALONE: Final = "left alone: "
 """What counts of calls begin with that AITER handled as if this package were not there."""
 
+UNEXPECTED: Final = LEFT_ALONE + "unexpected error"
+"""What calls count as in which this package met an error of its own."""
+
+Run = Callable[[], Any]
+"""What is left to do of a call once it is decided; its errors are the caller's to see."""
+
 TOLD_AT: Final = frozenset((1, 1_000, 100_000, 10_000_000))
 """Numbers of calls after which the log says how often each reason decided."""
 
@@ -42,13 +50,14 @@ class Steering(ABC):
         self.table = table
         self._signature = Signature(original)
         self._calls = 0
+        self._has_reported = False
         self._noted: dict[str, int] = {}
         self._noting = threading.Lock()
         self._counted: list[tuple[runtime.Dispatcher, dict[str, int]]] = []
 
     @abstractmethod
-    def decide(self, call: Call) -> Any:
-        """The result of a call that AITER would do by one of its two paths. Raises LeaveAlone."""
+    def decide(self, call: Call) -> Run:
+        """Return what does a call that AITER would do by one of its two paths. Raise LeaveAlone."""
 
     def count(self, dispatcher: runtime.Dispatcher) -> runtime.Dispatcher:
         """Counts what this dispatcher decides from now on; the process may have used it before."""
@@ -70,17 +79,40 @@ class Steering(ABC):
             self._noted[reason] = self._noted.get(reason, 0) + 1
 
     def call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        """The result of a call."""
+        """Return the result of a call.
+
+        Whatever goes wrong here leaves the call to AITER; AITER runs at most once, and its errors reach the caller.
+        """
+        theirs = functools.partial(self.original, *args, **kwargs)
         try:
-            call = Call(self._signature, args, kwargs)
+            run = self._decided(Call(self._signature, args, kwargs)) or theirs
+            self._tell()
+        except Exception as error:
+            self._report(error)
+            run = theirs
+        return run()
+
+    def _decided(self, call: Call) -> Run | None:
+        """Return what does the call, None where it is left alone, which is counted."""
+        try:
             _check_arguments(call)
             self._check_backend(call)
             return self.decide(call)
         except LeaveAlone as left:
             self.note(LEFT_ALONE + str(left))
-        finally:
-            self._tell()
-        return self.original(*args, **kwargs)
+            return None
+
+    def _report(self, error: Exception) -> None:
+        """Count an error that nobody expected, and log the first."""
+        self.note(UNEXPECTED)
+        if not self._has_reported:
+            self._has_reported = True
+            _log.warning(
+                "AITER does a call by itself because moesort-tune failed with %s: %s; please report it "
+                "(later ones are only counted, as '%s')",
+                *(type(error).__name__, error, UNEXPECTED),
+                exc_info=error,
+            )
 
     def _check_backend(self, call: Call) -> None:
         """Raises LeaveAlone for calls that AITER does not do by one of its two paths."""
@@ -89,10 +121,12 @@ class Steering(ABC):
                 raise LeaveAlone(name)
         if call.get("return_local_topk_ids"):
             return  # these are sorted by the two paths whatever the environment says
-        module = sys.modules[MODULE]
+        module = sys.modules.get(MODULE)
         if getattr(module, "_USE_CK_MOE_SORTING", False):
             raise LeaveAlone("CK")
-        if getattr(module, "_USE_FLYDSL_MOE_SORTING", False) and module.is_flydsl_available():
+        # An AITER that does not ask whether FlyDSL is there takes it for granted.
+        is_there = getattr(module, "is_flydsl_available", lambda: True)
+        if getattr(module, "_USE_FLYDSL_MOE_SORTING", False) and is_there():
             raise LeaveAlone("FlyDSL")
 
     def _tell(self) -> None:
@@ -108,9 +142,9 @@ class PolicySteering(Steering):
         super().__init__(original, package, table)
         self._dispatchers: dict[torch.device, runtime.Dispatcher | None] = {}
 
-    def decide(self, call: Call) -> Any:
-        """AITER's own run, under the policy that the table names."""
-        if call.get("dispatch_policy") != 0:
+    def decide(self, call: Call) -> Run:
+        """Return AITER's own run, under the policy that the table names."""
+        if _integer(call.get("dispatch_policy")) != 0:
             raise LeaveAlone("the caller's own policy")
         if call.get("expert_mask") is not None and not self.package.negative_ids_are_safe:
             raise LeaveAlone("expert mask, and this AITER is not safe with negative ids")
@@ -119,12 +153,12 @@ class PolicySteering(Steering):
         if dispatcher is None:
             raise LeaveAlone("no usable table")
         tokens, topk = ids.shape
-        num_experts = call.get("num_experts")
+        num_experts = _integer(call.get("num_experts")) or 0
         if _is_published(dispatcher) and not dispatcher.has_row(num_experts, topk):
             raise LeaveAlone("not among the published figures")
         policy = dispatcher.policy(tokens, num_experts, topk)
         args, kwargs = call.with_policy(policy)
-        return self.original(*args, **kwargs)
+        return functools.partial(self.original, *args, **kwargs)
 
     def _dispatcher(self, device: "torch.device") -> runtime.Dispatcher | None:
         if device not in self._dispatchers:
@@ -152,8 +186,8 @@ class BuiltinSteering(Steering):
         super().__init__(original, package, table)
         self._usable: dict[torch.device, bool] = {}
 
-    def decide(self, call: Call) -> Any:
-        """AITER's tuple, made by the operator."""
+    def decide(self, call: Call) -> Run:
+        """Return AITER's tuple, made by the operator."""
         unknown = call.unknown()
         if unknown:
             raise LeaveAlone(f"unknown argument {unknown[0]}")
@@ -166,9 +200,9 @@ class BuiltinSteering(Steering):
             result = sorted_like_aiter(call, self.table)
         except UnsupportedError as error:
             raise LeaveAlone("not supported by the builtin kernels") from error
-        if call.get("dispatch_policy") != 0:
+        if _integer(call.get("dispatch_policy")) != 0:
             self.note("the caller's own policy")
-        return result
+        return lambda: result
 
     def _is_usable(self, device: "torch.device") -> bool:
         """Whether the kernels are loaded; what cannot be had is not tried again. Raises LeaveAlone during capture."""
@@ -188,19 +222,31 @@ class BuiltinSteering(Steering):
 
 
 def _check_arguments(call: Call) -> None:
-    """Raises LeaveAlone for what AITER itself would refuse, so that the caller reads AITER's own words."""
+    """Raise LeaveAlone for what AITER itself would refuse, so that the caller reads AITER's own words."""
     import torch
 
-    ids, num_experts = call.get("topk_ids"), call.get("num_experts")
+    ids = call.get("topk_ids")
     if (
         not call.fits()
         or not isinstance(ids, torch.Tensor)
         or ids.ndim != 2
+        or ids.shape[1] < 1
         or ids.device.type not in ("cpu", "cuda")
-        or not isinstance(num_experts, int)
-        or num_experts < 1
+        or (_integer(call.get("num_experts")) or 0) < 1
     ):
         raise LeaveAlone("arguments that cannot be steered")
+
+
+def _integer(value: Any) -> int | None:
+    """Return an integer of Python or numpy as Python's; None for all else, tensors too, which would be waited for."""
+    if type(value) is int:
+        return value
+    import torch
+
+    try:
+        return None if isinstance(value, torch.Tensor) else operator.index(value)
+    except TypeError:
+        return None
 
 
 def _is_published(dispatcher: runtime.Dispatcher) -> bool:

@@ -1,15 +1,13 @@
 """What is known of the installed AITER without importing it. Standard library only."""
 
 import hashlib
-import importlib.metadata
-import importlib.util
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-DISTRIBUTIONS: Final = ("amd-aiter", "aiter")
-"""Names that AITER has been published under."""
+from moesort_tune.device import installed
+from moesort_tune.device.remedies import REMEDIES
 
 _CSRC: Final = ("aiter_meta/csrc", "csrc")
 """Where its C++ sources lie beside the package: in an installed wheel, in a checkout."""
@@ -29,10 +27,14 @@ _NEAR: Final = 600
 
 @dataclass(frozen=True)
 class AiterPackage:
-    """The installed AITER. sources: text of its sorting kernels by name, as far as it comes with them."""
+    """The installed AITER. sources: text of its sorting kernels by name, as far as it comes with them.
+
+    lacks: what it does not have of what is called to measure it, '' where nothing is missing.
+    """
 
     version: str
     sources: dict[str, str]
+    lacks: str = ""
 
     @property
     def revision(self) -> str:
@@ -55,29 +57,36 @@ class AiterPackage:
 
 
 def find() -> AiterPackage | None:
-    """The AITER that `import aiter` would take, or None."""
-    try:
-        spec = importlib.util.find_spec("aiter")
-    except ValueError:  # in sys.modules without a spec
+    """Return the AITER that `import aiter` would take, or None."""
+    package = installed.aiter_package()
+    if package is None:
         return None
-    if spec is None or spec.origin is None or not spec.submodule_search_locations:
-        return None  # without an origin it is any folder of that name
-    beside = Path(next(iter(spec.submodule_search_locations))).parent
-    return AiterPackage(_version(), _sources(beside))
+    return AiterPackage(package.version, _sources(Path(package.folder).parent), package.lacks)
 
 
-def _version() -> str:
-    for name in DISTRIBUTIONS:
-        try:
-            return importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return "unknown"
+def why_not_measured() -> str:
+    """Return why AITER's kernels cannot be measured here, '' where nothing speaks against it; imports nothing."""
+    package = find()
+    if package is None:
+        return "AITER is not installed: there is no package aiter"
+    return too_old(package.version, package.lacks) if package.lacks else ""
+
+
+def too_old(version: str, lacks: str) -> str:
+    """Return the sentence about an AITER that lacks something."""
+    return f"AITER {version} lacks {lacks}: {REMEDIES['aiter too old']}"
 
 
 def _sources(beside: Path) -> dict[str, str]:
     for csrc in _CSRC:
-        files = [path for name in _SOURCES if (path := beside / csrc / name).is_file()]
-        if files:
-            return {path.name: path.read_text(errors="replace") for path in files}
+        texts = {Path(name).name: text for name in _SOURCES if (text := _text(beside / csrc / name)) is not None}
+        if texts:
+            return texts
     return {}
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:  # not there, or not to be read
+        return None

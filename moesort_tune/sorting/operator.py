@@ -9,7 +9,16 @@ import torch
 from moesort_tune.sorting.first_encounter import Learned, ShapeKey
 from moesort_tune.sorting.planned_sort import SortedTokens
 from moesort_tune.sorting.sizes import max_padded, max_tiles
-from moesort_tune.sorting.torch_arguments import ArgumentError, Request, check, check_tensors, typed
+from moesort_tune.sorting.torch_arguments import (
+    ArgumentError,
+    Request,
+    are_plain,
+    check,
+    check_layouts,
+    check_memory,
+    check_tensors,
+    typed,
+)
 from moesort_tune.sorting.torch_device import sorting_device
 
 __all__ = ["SortedTokens", "learned", "moe_sorting"]
@@ -75,7 +84,8 @@ def moe_sorting(
         output_aux,
     )
     request = typed(asked)
-    if _is_watched(topk_ids):
+    if _is_watched() or not are_plain(request):
+        check_layouts(request)
         return _named(torch.ops.moesort_tune.moe_sorting.default(*request), request)
     return _sorted(request)
 
@@ -89,15 +99,18 @@ _dispatch_modes: Final[Callable[[], int]] = getattr(torch._C, "_len_torch_dispat
 """How many modes look at every operator; where torch does not tell, somebody might."""
 
 
-def _is_watched(tensor: torch.Tensor) -> bool:
-    """Whether anybody wants to see a torch operator: a compiler, a tracer, a mode, a tensor subclass, a profiler.
+_functorch_level: Final[Callable[[], int | None]] = getattr(torch._C._functorch, "maybe_current_level", lambda: 0)
+"""Depth of the transform of torch.func that is running, None outside of them, which new tensors are part of."""
 
-    Nobody does in plain eager calls, and going through torch's dispatcher would cost them 10 us more.
+
+def _is_watched() -> bool:
+    """Return whether a torch operator is expected: by a compiler, a transform of torch.func, a mode, a profiler.
+
+    Plain eager calls skip torch's dispatcher, which would cost them 10 us more.
     """
     return (
-        type(tensor) is not torch.Tensor
-        or tensor.is_meta
-        or torch.compiler.is_compiling()
+        torch.compiler.is_dynamo_compiling()
+        or _functorch_level() is not None
         or _dispatch_modes() > 0
         or torch.autograd._profiler_enabled()
     )
@@ -125,8 +138,10 @@ def _named(tensors: list[torch.Tensor], request: Request) -> SortedTokens:
 
 
 def _sort(*arguments: Any) -> list[torch.Tensor]:
-    """The operator on every device."""
-    return [tensor for tensor in _sorted(Request(*arguments)) if tensor is not None]
+    """Sort on any device; whatever tensors stood for others, torch has replaced by those."""
+    request = Request(*arguments)
+    check_memory(request)
+    return [tensor for tensor in _sorted(request) if tensor is not None]
 
 
 def _sort_fake(*arguments: Any) -> list[torch.Tensor]:
@@ -152,8 +167,24 @@ def _sort_without_gradient(*arguments: Any) -> list[torch.Tensor]:
         return torch.ops.moesort_tune.moe_sorting.default(*arguments)  # type: ignore[no-any-return]
 
 
+def _sort_batch(info: Any, batch_dims: tuple[int | None, ...], *arguments: Any) -> tuple[list[torch.Tensor], list[int]]:
+    """Sort each element of a batch by itself, for torch.func.vmap; batch_dims: where each argument has its batch."""
+    if info.batch_size == 0:
+        raise ArgumentError("moe_sorting cannot be mapped over a batch of 0, whose outputs have no sizes")
+    pairs = list(zip(arguments, batch_dims, strict=True))
+    elements = [
+        [value if dim is None else value.select(dim, element).contiguous() for value, dim in pairs]
+        for element in range(info.batch_size)
+    ]
+    results = [torch.ops.moesort_tune.moe_sorting.default(*element) for element in elements]
+    outputs = [torch.stack(tensors) for tensors in zip(*results, strict=True)]
+    return outputs, [0] * len(outputs)
+
+
 _library = torch.library.Library("moesort_tune", "DEF")
 _library.define(_SCHEMA, tags=(torch.Tag.pt2_compliant_tag,))
 _library.impl("moe_sorting", _sort, "CompositeExplicitAutograd")
 _library.impl("moe_sorting", _sort_without_gradient, "Autograd")
 torch.library.register_fake("moesort_tune::moe_sorting", _sort_fake, lib=_library)
+if hasattr(torch.library, "register_vmap"):  # torch 2.5; without it torch says that there is no batching rule
+    torch.library.register_vmap("moesort_tune::moe_sorting", _sort_batch, lib=_library)

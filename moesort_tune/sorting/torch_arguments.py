@@ -1,6 +1,7 @@
 """What the torch operator takes: each tensor's dtype, shape, layout and device, checked before anything is launched."""
 
 import operator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -43,7 +44,7 @@ def typed(request: Request) -> Request:
     """
     if _is_typed(request):
         return request
-    for name in ("topk_ids", "topk_weights", "local_expert_mask", "num_local_tokens"):
+    for name in _TENSORS:
         tensor = getattr(request, name)
         if not isinstance(tensor, torch.Tensor) and not (tensor is None and name in _OPTIONAL):
             raise ArgumentError(f"{name} must be a tensor, got {_short_repr(tensor)}")
@@ -89,12 +90,80 @@ def _short_repr(value: Any) -> str:
     return f"{value!r:.60} of type {type(value).__name__}"
 
 
+_TENSORS = ("topk_ids", "topk_weights", "local_expert_mask", "num_local_tokens")
+
+
+def _tensors(request: Request) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield the tensors that were given, by name."""
+    for name in _TENSORS:
+        tensor = getattr(request, name)
+        if tensor is not None:
+            yield name, tensor
+
+
+def are_plain(request: Request) -> bool:
+    """Return whether kernels can read all tensors where they lie; paid for at each sort.
+
+    Others stand for a tensor (of a subclass, of torch.func, fake, on `meta`), are negated only when they are read,
+    lost their storage, or are empty: torch's dispatcher knows what to do about most of them.
+    """
+    ids, weights, mask, tokens = request[0], request[1], request[6], request[7]
+    tensor = torch.Tensor
+    try:
+        return (
+            type(ids) is tensor
+            and type(weights) is tensor
+            and ids.data_ptr() != 0
+            and weights.data_ptr() != 0
+            and not ids.is_neg()
+            and not weights.is_neg()
+            and (mask is None or _is_plain(mask))
+            and (tokens is None or _is_plain(tokens))
+        )
+    except RuntimeError:  # one has no storage to ask
+        return False
+
+
+def _is_plain(tensor: torch.Tensor) -> bool:
+    return type(tensor) is torch.Tensor and tensor.data_ptr() != 0 and not tensor.is_neg()
+
+
+def check_layouts(request: Request) -> None:
+    """Raise ArgumentError for the first tensor that is sparse, nested or of another layout than a plain array."""
+    for name, tensor in _tensors(request):
+        if tensor.is_nested or tensor.layout is not torch.strided:
+            got = "a nested one" if tensor.is_nested else str(tensor.layout)
+            raise ArgumentError(f"{name} must be a dense tensor (torch.strided), got {got}; make it dense first")
+
+
+def check_memory(request: Request) -> None:
+    """Raise ArgumentError for the first tensor that has elements and no memory which holds them."""
+    check_layouts(request)
+    for name, tensor in _tensors(request):
+        if tensor.numel() and not _has_memory(tensor):
+            raise ArgumentError(
+                f"{name} must have memory of its own, got {list(tensor.shape)} elements without any (a tensor that "
+                "stands for another one, or whose storage was resized to 0); pass a copy that holds the values"
+            )
+
+
+def _has_memory(tensor: torch.Tensor) -> bool:
+    try:
+        return bool(tensor.data_ptr())
+    except RuntimeError:  # there is no storage to ask
+        return False
+
+
 def check(request: Request) -> None:
-    """Raises ArgumentError for the first argument that is not as Request says; Problem checks the sizes."""
-    device = request.topk_ids.device
-    if device.type not in ("cpu", "cuda"):
-        raise ArgumentError(f"topk_ids must be on a CPU or on a CUDA or ROCm GPU, got {device}")
-    check_tensors(request)
+    """Raise ArgumentError for the first argument that is not as Request says; Problem checks the sizes."""
+    ids = request.topk_ids
+    if not (ids.is_cpu or ids.is_cuda):  # a device's `type` would cost five times as much
+        raise ArgumentError(f"topk_ids must be on a CPU or on a CUDA or ROCm GPU, got {ids.device}")
+    try:
+        check_tensors(request)
+    except RuntimeError:  # nested tensors have no shape to ask for
+        check_layouts(request)
+        raise
 
 
 def check_tensors(request: Request) -> None:

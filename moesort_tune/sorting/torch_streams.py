@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 import torch
 
@@ -19,13 +20,16 @@ class _Chosen(threading.local):
 _chosen = _Chosen()
 
 
+_CPU: Final = torch.device("cpu")
+
 _borrowed: dict[int, hip.BorrowedStream] = {}
 
 
 def current(device: torch.device) -> hip.BorrowedStream:
     """The stream that work on tensors of `device` goes to in this thread."""
     # What torch.cuda.current_stream(device).cuda_stream is, without an object for it, which costs 2 us.
-    handle = _chosen.host if device.type == "cpu" else torch._C._cuda_getCurrentRawStream(device.index)
+    # Devices are compared, since a device's `type` is a new string each time and costs 0.5 us.
+    handle = _chosen.host if device == _CPU else torch._C._cuda_getCurrentRawStream(device.index)
     known = _borrowed.get(handle)
     if known is None:
         known = _borrowed[handle] = hip.BorrowedStream(handle)

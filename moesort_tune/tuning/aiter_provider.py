@@ -8,7 +8,8 @@ from typing import Any, Final, NamedTuple
 
 import torch
 
-from moesort_tune.device import hip
+from moesort_tune.device import hip, installed
+from moesort_tune.errors import MoesortTuneError
 from moesort_tune.sorting import aiter_package, torch_streams
 from moesort_tune.sorting.aiter_rule import aiter_forced_oneshot_max_tokens
 from moesort_tune.sorting.check import WrongOutputError, check_outputs
@@ -16,7 +17,8 @@ from moesort_tune.sorting.inputs import SortingInputs
 from moesort_tune.sorting.problem import KernelName
 from moesort_tune.sorting.reference import SortedOutputs, moe_sorting
 from moesort_tune.tuning.builtin_provider import make_variant, problem_of
-from moesort_tune.tuning.provider import Point, ProviderError
+from moesort_tune.tuning.provider import Point, unavailable
+from moesort_tune.tuning.settings import Settings
 from moesort_tune.tuning.shape import Shape
 from moesort_tune.tuning.timers import Work
 
@@ -24,6 +26,9 @@ POLICIES: Final[dict[KernelName, int]] = {"oneshot": 1, "multiphase": 2}
 
 ZEROED_BYTES: Final = 16
 """AITER zeroes moe_buf in pieces of so many bytes and leaves a shorter tail as it is."""
+
+FIRST_POINT: Final = Point(Shape(8, 2), 1, Settings(), variants=1)
+"""What is sorted when AITER is opened."""
 
 JUNK: Final = 0xA5
 """What outputs hold before a check, so that nothing is right by chance."""
@@ -37,12 +42,33 @@ class AiterProvider:
     def __init__(self, device: hip.Device) -> None:
         package = aiter_package.find()
         if package is None:
-            raise ProviderError("AITER is not installed; use --kernels builtin")
-        self._aiter = importlib.import_module("aiter")
+            raise unavailable(self.name, aiter_package.why_not_measured())
         on_host = device.properties.runtime == "host"
         self._device = torch.device("cpu") if on_host else torch.device("cuda", device.ordinal)
         self.revision = package.revision
         self.compiler = f"AITER {package.version}"
+        try:
+            self._aiter = importlib.import_module("aiter")
+            self._check_calls(package.version)
+            self._compile(device.stream())
+        except MoesortTuneError:
+            raise
+        except Exception as error:  # its import and its compiler fail in ways of their own
+            what = f"AITER {package.version} does not run ({type(error).__name__}: {error})"
+            raise unavailable(self.name, f"{what}: see whether `python -c 'import aiter'` does") from error
+
+    def _check_calls(self, version: str) -> None:
+        """Raise ProviderError where the imported module lacks what its sources promise."""
+        for name in installed.AITER_CALLS:
+            if not hasattr(self._aiter, name):
+                raise unavailable(self.name, f"AITER {version} was imported without {name}: unset AITER_TRITON_ONLY")
+
+    def _compile(self, stream: hip.Stream) -> None:
+        """Sort once by each path, since AITER compiles its kernels at the first call: no point's limit runs yet."""
+        with self.prepare(FIRST_POINT) as prepared:
+            for kernel in POLICIES:
+                prepared.work(kernel, 0)(stream)
+            stream.synchronize()
 
     def oneshot_max_tokens(self, shape: Shape) -> int:
         """Told to, AITER's oneshot takes any number of tokens, except from where on it never ends."""

@@ -1,6 +1,6 @@
 """A whole sweep, from the name of an architecture to the table: what the command line runs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from moesort_tune.device.architectures import architecture
@@ -19,6 +19,7 @@ from moesort_tune.tuning.shape import Shape
 from moesort_tune.tuning.stopping import StoppingRule
 from moesort_tune.tuning.sweep import Sweep, SweepResult
 from moesort_tune.tuning.table_sink import TableSink, check_folder, check_table
+from moesort_tune.tuning.worker import WorkerRefusedError, WorkerStartError
 
 DEFAULT_TOKENS = TokenRange(1, 16384)
 HOST_TOKENS = TokenRange(1, 512)
@@ -86,7 +87,21 @@ def default_tokens(arch: str) -> TokenRange:
 def run_job(job: SweepJob, listener: Listener) -> list[JobResult]:
     """Sweeps each provider's kernels. Raises MoesortTuneError; what was measured until then is kept."""
     check_folder(job.table_for("any").parent)
+    job = replace(job, providers=_usable_providers(job, listener))
     return [_run_provider(job, provider, listener) for provider in job.providers]
+
+
+def _usable_providers(job: SweepJob, listener: Listener) -> tuple[str, ...]:
+    """Return the job's providers without those after the first that do not open, before hours go to the others."""
+    first, *others = job.providers
+    usable = [first]
+    for provider in others:
+        try:
+            with open_worker(arch=job.arch, ordinal=job.ordinal, provider=provider, limit_s=job.point_limit_s):
+                usable.append(provider)
+        except (WorkerRefusedError, WorkerStartError) as error:
+            listener.warning(f"{provider} is left out: {error}")
+    return tuple(usable)
 
 
 def _run_provider(job: SweepJob, provider: str, listener: Listener) -> JobResult:

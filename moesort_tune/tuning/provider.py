@@ -1,13 +1,14 @@
 """Where kernels come from: what the sweep needs to know of a set of kernels, whoever wrote them."""
 
 import importlib
-import importlib.util
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Final, Protocol, cast
 
 from moesort_tune.device import hip
 from moesort_tune.errors import MoesortTuneError
+from moesort_tune.sorting import aiter_package
 from moesort_tune.sorting.problem import KernelName
 from moesort_tune.tuning.settings import Settings
 from moesort_tune.tuning.shape import Shape
@@ -57,12 +58,12 @@ class Provider(Protocol):
 @dataclass(frozen=True)
 class _Entry:
     factory: str  # module:class, called with the device
-    needs: str | None  # package without which it cannot run
+    why_not: Callable[[], str]  # why it cannot run here, '' where nothing is known against it
 
 
 _PROVIDERS: Final[dict[str, _Entry]] = {
-    "builtin": _Entry("moesort_tune.tuning.builtin_provider:BuiltinProvider", None),
-    "aiter": _Entry("moesort_tune.tuning.aiter_provider:AiterProvider", "aiter"),
+    "builtin": _Entry("moesort_tune.tuning.builtin_provider:BuiltinProvider", lambda: ""),
+    "aiter": _Entry("moesort_tune.tuning.aiter_provider:AiterProvider", aiter_package.why_not_measured),
 }
 
 
@@ -71,20 +72,21 @@ class ProviderError(MoesortTuneError):
 
 
 def available_providers() -> list[str]:
-    """Names of the providers whose packages are installed."""
-    return [name for name, entry in _PROVIDERS.items() if _installed(entry)]
+    """Return the names of the providers whose packages are installed and have what is called of them."""
+    return [name for name, entry in _PROVIDERS.items() if not entry.why_not()]
 
 
 def open_provider(name: str, device: hip.Device) -> Provider:
-    """The provider's kernels on `device`. Raises ProviderError for one that is not installed."""
+    """Return the provider's kernels on `device`. Raise ProviderError for one that cannot be had."""
     entry = _PROVIDERS.get(name)
-    if entry is None or not _installed(entry):
-        raise ProviderError(
-            f"the kernels of {name} cannot be had here; use --kernels {','.join(available_providers())}"
-        )
+    reason = entry.why_not() if entry else "there are none of that name"
+    if entry is None or reason:
+        raise unavailable(name, reason)
     module, _, factory = entry.factory.partition(":")
     return cast(Provider, getattr(importlib.import_module(module), factory)(device))
 
 
-def _installed(entry: _Entry) -> bool:
-    return entry.needs is None or importlib.util.find_spec(entry.needs) is not None
+def unavailable(name: str, reason: str) -> ProviderError:
+    """Return the error of a provider that cannot be had, with what can."""
+    others = ",".join(other for other in available_providers() if other != name)
+    return ProviderError(f"the kernels of {name} cannot be had here ({reason}); use --kernels {others}")

@@ -54,6 +54,37 @@ def test_folder_that_is_only_called_torch_is_none(site: Path, monkeypatch: pytes
     assert installed.aiter_package() is None
 
 
+CALLS = """
+def moe_sorting_opus_get_workspace_size(tokens, num_experts, topk, dispatch_policy=0): ...
+def moe_sorting_opus_fwd(topk_ids, num_local_tokens=None, workspace=None, dispatch_policy=0): ...
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "text", "lacks"),
+    [
+        ("ops/moe_sorting_opus.py", CALLS, ""),
+        ("kernels/sorting.py", f"import moe_sorting_opus{CALLS}", ""),
+        (
+            "ops/moe_sorting_opus.py",
+            CALLS.replace("workspace=None, ", ""),
+            "the argument workspace of moe_sorting_opus_fwd",
+        ),
+        ("ops/moe_sorting_opus.py", CALLS.replace("_get_workspace_size", ""), "moe_sorting_opus_get_workspace_size"),
+        ("ops/moe_sorting.py", "def moe_sorting_fwd(): ...", "moe_sorting_opus_get_workspace_size"),
+        ("ops/moe_sorting_opus.py", "not Python", "moe_sorting_opus_get_workspace_size"),
+    ],
+)
+def test_aiter_is_told_by_what_it_lacks(site: Path, module: str, text: str, lacks: str) -> None:
+    """Protects a sweep from an AITER without what it calls, wherever it keeps it; nothing of it is imported."""
+    (site / "aiter" / module).parent.mkdir(parents=True)
+    (site / "aiter" / module).write_text(text)
+    (site / "aiter" / "__init__.py").write_text("raise ImportError('must not be imported')")
+    package = installed.aiter_package()
+    assert package is not None
+    assert package.lacks == lacks
+
+
 def test_hip_python_is_told_by_its_release() -> None:
     """Protects the version that is compared with ROCm's: of hip-python 7 as of the bindings of 10."""
     package = installed.hip_python_package()

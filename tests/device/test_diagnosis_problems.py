@@ -146,6 +146,15 @@ def test_torch_for_another_gpu_is_named_on_an_amd_machine() -> None:
     assert found.what == "2.13.0 is a CUDA 13.0 build on a machine with an AMD GPU"
 
 
+def test_aiter_that_is_too_old_is_told_with_the_version_to_install() -> None:
+    """Protects a sweep of AITER's kernels from an error at its end: doctor says before it what is missing."""
+    old = Package("aiter", "0.1.13", "/opt/venv/aiter", lacks="the argument workspace of moe_sorting_opus_fwd")
+    found = of("aiter", replace(states.BARE, aiter=old))
+    what = "0.1.13 in /opt/venv/aiter lacks the argument workspace of moe_sorting_opus_fwd"
+    assert found == Problem("aiter", what, REMEDIES["aiter too old"], serious=False)
+    assert "v0.1.14" in found.remedy
+
+
 def test_refused_table_is_serious_and_told_with_its_reason() -> None:
     """Protects a deployment against a table that is silently not used."""
     table = TableState("t.yaml", "MOESORT_TUNE_TABLE", refused="t.yaml: tables[0].rows[3].topk: expected int >= 1")

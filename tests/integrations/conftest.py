@@ -53,9 +53,16 @@ class StandIn:
 
 
 @pytest.fixture
-def stand_in(monkeypatch: pytest.MonkeyPatch, checked_tensors: None) -> Iterator[StandIn]:
+def generation() -> str:
+    """Which AITER the stand-in plays; a test that parametrizes this name has another."""
+    return "e4048607"
+
+
+@pytest.fixture
+def stand_in(monkeypatch: pytest.MonkeyPatch, checked_tensors: None, generation: str) -> Iterator[StandIn]:
     """An installed AITER that nobody has imported yet, and no table but those that a test names."""
     del checked_tensors
+    monkeypatch.setenv("AITER_STAND_IN", generation)
     monkeypatch.syspath_prepend(str(STAND_IN))
     monkeypatch.delenv("MOESORT_TUNE_TABLE", raising=False)
     reset()

@@ -92,8 +92,62 @@ def test_oneshot_is_measured_where_aiter_may_run_it(device: hip.Device, num_expe
 def test_aiter_is_a_provider_only_where_it_is_installed(device: hip.Device) -> None:
     """Protects `--kernels all`: it means AITER too where there is one, and the error says what there is where not."""
     assert available_providers() == ["builtin"]
-    with pytest.raises(ProviderError, match="use --kernels builtin"):
+    with pytest.raises(ProviderError, match=r"there is no package aiter\); use --kernels builtin"):
         open_provider("aiter", device)
+
+
+def test_opening_aiter_has_it_compile(device: hip.Device, stand_in: StandIn) -> None:
+    """Protects the first point: AITER compiles for minutes at its first call, which would count as a kernel's time."""
+    open_provider("aiter", device)
+    assert [run.policy for run in stand_in.runs] == [1, 2]
+
+
+def test_aiter_that_does_not_compile_is_told(
+    device: hip.Device, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Protects whoever reads why: an error of AITER's own build is AITER's, before anything is timed."""
+
+    def fails(*_: Any, **__: Any) -> None:
+        raise RuntimeError("[aiter] build [module_moe_sorting_opus] failed")
+
+    assert stand_in.runs == []
+    monkeypatch.setattr(sys.modules["aiter"], "moe_sorting_opus_fwd", fails)
+    with pytest.raises(ProviderError, match=r"0\.1\.19 does not run \(RuntimeError: \[aiter\] build .* failed\)"):
+        open_provider("aiter", device)
+
+
+def old_aiter(folder: Path) -> Path:
+    """Make an AITER as of v0.1.13, whose sort takes no workspace."""
+    ops = folder / "aiter" / "ops"
+    ops.mkdir(parents=True)
+    (ops.parent / "__init__.py").write_text("from aiter.ops.moe_sorting_opus import *\n")
+    (ops / "moe_sorting_opus.py").write_text("def moe_sorting_opus_fwd(topk_ids, dispatch_policy=0): ...\n")
+    return folder
+
+
+@pytest.mark.parametrize("case", ["too old", "Triton only", "a folder"])
+def test_aiter_that_cannot_be_measured_is_told_before_anything_is_swept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    """Protects the hours of a sweep: the builtin kernels are swept without it, and alone it is refused."""
+    (tmp_path / "folder" / "aiter").mkdir(parents=True)
+    monkeypatch.setenv("AITER_TRITON_ONLY", str(int(case == "Triton only")))
+    path = {"too old": old_aiter(tmp_path / "old"), "Triton only": STAND_IN, "a folder": tmp_path / "folder"}[case]
+    words = {
+        "too old": "lacks moe_sorting_opus_get_workspace_size: install AITER v0.1.14 or newer",
+        "Triton only": "was imported without moe_sorting_opus_get_workspace_size: unset AITER_TRITON_ONLY",
+        "a folder": "AITER is not installed",
+    }[case]
+    table = tmp_path / "host.yaml"
+    alone = _run_sweep(table, "aiter", path)
+    assert (alone.returncode, table.exists()) == (1, False)
+    assert words in alone.stderr
+    assert "timing" not in alone.stderr
+    both = _run_sweep(table, "all", path)
+    assert both.returncode == 0, both.stderr
+    assert [entry.kernels.provider for entry in store.load(table).tables] == ["builtin"]
+    before, _, _ = both.stderr.partition("device: ")
+    assert (words in before) == (case != "a folder")
 
 
 def test_sweep_writes_rows_that_steer_aiter(stand_in: StandIn, tmp_path: Path) -> None:
@@ -116,19 +170,23 @@ def test_sweep_writes_rows_that_steer_aiter(stand_in: StandIn, tmp_path: Path) -
 
 
 def _sweep(table: Path) -> None:
+    answer = _run_sweep(table, "aiter", STAND_IN)
+    assert answer.returncode == 0, answer.stderr
+    assert json.loads(answer.stdout)[0]["provider"] == "aiter"
+
+
+def _run_sweep(table: Path, kernels: str, path: Path) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join([str(STAND_IN), *filter(None, sys.path)]),
+        "PYTHONPATH": os.pathsep.join([str(path), *filter(None, sys.path)]),
         "MOESORT_TUNE_RUNTIME": "host",
         "MOESORT_HOST_CHECK": "0",
         "MOESORT_HOST_CLOCK": CLOCK,
     }
     command = [
-        *(sys.executable, "-m", "moesort_tune.cli.main", "sweep", "--kernels", "aiter", "--arch", "host", "--json"),
+        *(sys.executable, "-m", "moesort_tune.cli.main", "sweep", "--kernels", kernels, "--arch", "host", "--json"),
         *("--experts", "8", "--topk", "2", "--tokens", "1:64", "--time-budget", "600", "--out", str(table)),
     ]
-    answer = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert answer.returncode == 0, answer.stderr
-    assert json.loads(answer.stdout)[0]["provider"] == "aiter"
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.usefixtures("stand_in")

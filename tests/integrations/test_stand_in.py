@@ -25,19 +25,23 @@ SIGNATURES = {
     ),
 }
 
+NEWER = {"aiter.fused_moe:moe_sorting": SIGNATURES["aiter.fused_moe:moe_sorting"] + ", output=None"}
+"""What differs after e4048607."""
+
 ROWS, TOPK, EXPERTS, MODEL_DIM = 10, 2, 16, 8
 PADDED = ROWS * TOPK + EXPERTS * 32 - TOPK
 FIVE = [(PADDED,), (PADDED,), (-(-PADDED // 32),), (2,), (ROWS, MODEL_DIM)]
 
 
 @pytest.mark.usefixtures("stand_in")
+@pytest.mark.parametrize("generation", ["e4048607", "newer"])
 @pytest.mark.parametrize("name", SIGNATURES)
-def test_stand_in_has_aiters_signatures(name: str) -> None:
+def test_stand_in_has_aiters_signatures(name: str, generation: str) -> None:
     """Protects every test against the stand-in: AITER takes the same arguments in the same order."""
     module, _, attribute = name.partition(":")
     parameters = inspect.signature(getattr(importlib.import_module(module), attribute)).parameters.values()
     told = ", ".join(str(parameter.replace(annotation=inspect.Parameter.empty)) for parameter in parameters)
-    assert told == SIGNATURES[name]
+    assert told == (NEWER if generation == "newer" else {}).get(name, SIGNATURES[name])
 
 
 @pytest.mark.parametrize(

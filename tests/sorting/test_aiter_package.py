@@ -34,6 +34,15 @@ def test_package_is_found_without_importing_it(tmp_path: Path, monkeypatch: pyte
     assert "aiter" not in sys.modules
 
 
+def test_folder_called_aiter_is_no_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Protects a project that keeps a folder of that name: Python takes it for a package, nobody else shall."""
+    (tmp_path / "aiter").mkdir()
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    monkeypatch.delitem(sys.modules, "aiter", raising=False)
+    assert aiter_package.find() is None
+    assert aiter_package.why_not_measured() == "AITER is not installed: there is no package aiter"
+
+
 def test_revision_changes_with_version_and_sources() -> None:
     """Protects tables: rows of one AITER are not taken for another's."""
     revisions = [

@@ -1,5 +1,6 @@
 """The call that is steered, and callers of it in AITER's forms."""
 
+import os
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ others: list[str] = []
 
 
 def is_flydsl_available() -> bool:
-    """Whether AITER's second backend is installed."""
+    """Return whether AITER's second backend is installed."""
     return True
 
 
@@ -35,7 +36,7 @@ def moe_sorting(  # noqa: PLR0917 - AITER's signature
 ) -> tuple[torch.Tensor, ...]:
     """Five tensors; a sixth with return_local_topk_ids, seven with output_aux; with flat the inputs unsorted."""
     own_backend = not (return_local_topk_ids or flat or output_aux or _USE_CK_MOE_SORTING)
-    if _USE_FLYDSL_MOE_SORTING and is_flydsl_available() and own_backend and dispatch_policy == 0:
+    if _USE_FLYDSL_MOE_SORTING and own_backend and dispatch_policy == 0:
         others.append("FlyDSL")
     if flat:
         others.append("flat")
@@ -64,6 +65,40 @@ def moe_sorting(  # noqa: PLR0917 - AITER's signature
     return five if local_topk_ids is None else (*five, local_topk_ids)
 
 
+def _moe_sorting_into(  # noqa: PLR0917 - AITER's signature
+    topk_ids: torch.Tensor,
+    topk_weights: torch.Tensor,
+    num_experts: int,
+    model_dim: int,
+    moebuf_dtype: torch.dtype,
+    block_size: int = 32,
+    expert_mask: torch.Tensor | None = None,
+    num_local_tokens: torch.Tensor | None = None,
+    dispatch_policy: int = 0,
+    return_local_topk_ids: bool = False,
+    accumulate: bool = True,
+    flat: bool = False,
+    output_aux: bool = False,
+    output: torch.Tensor | None = None,
+) -> tuple[torch.Tensor, ...]:
+    """The call of AITER after e4048607: moe_buf is the caller's `output` where there is one."""
+    result = _sort(
+        *(topk_ids, topk_weights, num_experts, model_dim, moebuf_dtype, block_size, expert_mask, num_local_tokens),
+        *(dispatch_policy, return_local_topk_ids, accumulate, flat, output_aux),
+    )
+    return result if output is None else (*result[:4], output.zero_(), *result[5:])
+
+
+IS_NEWER = os.environ.get("AITER_STAND_IN") == "newer"
+"""Whether this plays an AITER after e4048607: with `output`, without is_flydsl_available."""
+
+_sort = moe_sorting
+if IS_NEWER:
+    _moe_sorting_into.__name__ = "moe_sorting"
+    moe_sorting = _moe_sorting_into
+    del is_flydsl_available
+
+
 def fused_moe(
     topk_ids: torch.Tensor,
     topk_weight: torch.Tensor,
@@ -87,7 +122,13 @@ def fused_moe(
         return_local_topk_ids=options.get("need_local_topk_ids", False),
         accumulate=options.get("accumulate", True),
         flat=options.get("flat", False),
+        **_given_output(options),
     )
+
+
+def _given_output(options: dict[str, Any]) -> dict[str, Any]:
+    """Return `output` as the newer AITER passes it on every call."""
+    return {"output": options.get("output")} if IS_NEWER else {}
 
 
 def fused_moe_with_aux(topk_ids: torch.Tensor, topk_weight: torch.Tensor, num_experts: int) -> tuple[torch.Tensor, ...]:

@@ -27,6 +27,7 @@ runs: list[Run] = []
 
 def moe_sorting_opus_get_workspace_size(tokens: int, num_experts: int, topk: int, dispatch_policy: int = 0) -> int:
     """Bytes of workspace; 0 where oneshot will run."""
+    num_experts = int(num_experts)
     if _kernel(tokens, num_experts, dispatch_policy) == "oneshot":
         return 0
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -53,6 +54,7 @@ def moe_sorting_opus_fwd(  # noqa: PLR0917 - AITER's signature
 ) -> None:
     """Sorts into tensors of the caller's; allocates nothing that multiphase needs."""
     rows, topk = topk_ids.shape
+    num_experts = int(num_experts)  # a binding makes numpy's integers plain ones
     kernel = _kernel(rows, num_experts, dispatch_policy)
     runs.append(Run(dispatch_policy, kernel, rows, num_experts, topk))
     planned = sorting_device(topk_ids.device).planned(
