@@ -6,7 +6,8 @@ from pathlib import Path
 
 from moesort_tune.device.diagnosis import TableState
 from moesort_tune.shipped import tables_folder
-from moesort_tune.tables.errors import TableError
+from moesort_tune.tables.errors import TableError, path_text
+from moesort_tune.tables.files import is_folder
 from moesort_tune.tables.schema import Table
 from moesort_tune.tables.store import load
 
@@ -15,8 +16,15 @@ def found_tables() -> tuple[TableState, ...]:
     """Tables of MOESORT_TUNE_TABLE, of ./tables and of this package, each file once."""
     states: dict[Path, TableState] = {}
     for origin, path in _files():
-        states.setdefault(path.resolve(), _state(path, origin))
+        states.setdefault(_identity(path), _state(path, origin))
     return tuple(states.values())
+
+
+def _identity(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):  # links in a circle
+        return path.absolute()
 
 
 def _files() -> Iterator[tuple[str, Path]]:
@@ -30,8 +38,8 @@ def _files() -> Iterator[tuple[str, Path]]:
 def _of(named: Path) -> list[Path]:
     """The tables in a folder; or the file itself, be it there or not: reading it says why it cannot be read."""
     try:
-        return sorted(named.glob("*.yaml")) if named.is_dir() else [named]
-    except OSError:
+        return sorted(named.glob("*.yaml")) if is_folder(named) else [named]
+    except (OSError, ValueError, TableError):
         return [named]
 
 
@@ -39,9 +47,9 @@ def _state(path: Path, origin: str) -> TableState:
     try:
         table = load(path)
     except TableError as error:
-        return TableState(str(path), origin, refused=str(error))
+        return TableState(path_text(path), origin, refused=str(error))
     return TableState(
-        path=str(path),
+        path=path_text(path),
         origin=origin,
         arch=table.arch,
         compute_units=tuple(sorted({entry.device.compute_units for entry in table.tables})),

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from types import TracebackType
 
+from moesort_tune.device.child import describe_exit
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.tuning import worker_process
 from moesort_tune.tuning.messages import (
@@ -146,14 +147,8 @@ def _receive(
             return connection.recv()
     except (EOFError, ConnectionResetError):
         process.join()
-        raise WorkerLostError(f"the process that runs the kernels {_death(process.exitcode)}") from None
+        raise WorkerLostError(f"the process that runs the kernels {describe_exit(process.exitcode or 0)}") from None
     raise WorkerLostError(f"the kernels did not end within {limit_s:g} s")
-
-
-def _death(exitcode: int | None) -> str:
-    if exitcode is not None and exitcode < 0:
-        return f"died with {signal.Signals(-exitcode).name}"
-    return f"ended by itself with status {exitcode}"
 
 
 @contextlib.contextmanager

@@ -1,20 +1,18 @@
 """The child process that holds the device: answers one request after another until its parent is gone."""
 
-import ctypes
+import multiprocessing
 import os
-import signal
 import time
 import traceback
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
+from moesort_tune.device import child
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.tuning.messages import Answer, DeviceFacts, Refusal, Request, WorkerSpec
 
 if TYPE_CHECKING:
     from moesort_tune.tuning.bench import Bench
-
-_PR_SET_PDEATHSIG = 1
 
 
 def serve(connection: "Connection[Answer | DeviceFacts, Request]", spec: WorkerSpec) -> None:
@@ -30,7 +28,8 @@ def serve(connection: "Connection[Answer | DeviceFacts, Request]", spec: WorkerS
 def _tie_to_parent() -> None:
     """A group of its own, to be killed with all it starts; and no life after the parent's, even in a kernel."""
     os.setpgid(0, 0)
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    parent = multiprocessing.parent_process()
+    child.tie_to(parent.pid if parent and parent.pid else os.getppid())
 
 
 def _opened(connection: "Connection[Answer | DeviceFacts, Request]", spec: WorkerSpec) -> "Bench | None":
