@@ -6,7 +6,7 @@ import click
 import msgspec
 
 from moesort_tune.cli.output import print_json
-from moesort_tune.cli.parameters import Parameter
+from moesort_tune.cli.parameters import FilePath, Parameter, parse_words
 from moesort_tune.cli.tables_at_hand import default_table
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.sorting.limits_cpp import limit_in_cpp
@@ -16,6 +16,7 @@ from moesort_tune.tables.schema import Entry, Provider, Table, Timing
 from moesort_tune.tables.selection import Wanted, select
 
 FUNCTION = Parameter("NAME", function_name)
+REVISION = Parameter("TEXT", parse_words)
 
 EPILOG = """\b
 Examples:
@@ -26,12 +27,12 @@ Examples:
 
 
 @click.command(epilog=EPILOG)
-@click.argument("table", type=click.Path(path_type=Path), required=False)
+@click.argument("table", type=FilePath(), required=False)
 @click.option("--format", "form", type=click.Choice(["cpp", "json"]), required=True, help="C++17 header, or JSON.")
 @click.option("--kernels", type=click.Choice(["builtin", "aiter"]), default="builtin", show_default=True)
 @click.option("--timing", type=click.Choice(["graph", "eager"]), default="graph", show_default=True)
 @click.option("--name", type=FUNCTION, default="moesort_policy", show_default=True, help="Of the C++ function.")
-@click.option("--revision", help="Of the kernels; by default that of the newest sweep.")
+@click.option("--revision", type=REVISION, help="Of the kernels; by default that of the newest sweep.")
 def export(
     *, table: Path | None, form: str, kernels: Provider, timing: Timing, name: str, revision: str | None
 ) -> None:
