@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from moesort_tune.cli.output import print_json, remark
+from moesort_tune.cli.output import print_json, print_result, remark
 from moesort_tune.cli.parameters import DEVICE, SEED, FilePath, IntRange, Parameter
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.numerals import quoted
@@ -86,7 +86,7 @@ def ab(*, model: str, concurrency: list[int] | None, trace: Path | None, as_json
         settings = {"name": model, "repeats": job.repeats, "seed": job.seed}
         print_json({**settings, **asdict(result)})
     else:
-        click.echo(as_text(model, result, job.repeats))
+        print_result(as_text(model, result, job.repeats))
 
 
 def as_text(name: str, result: "ReplayResult", repeats: int) -> str:

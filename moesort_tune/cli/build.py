@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import click
-import msgspec
 
+from moesort_tune.cli.output import print_json, print_result
 from moesort_tune.cli.parameters import FilePath, Parameter, parse_words
 from moesort_tune.device import ahead_of_time, code_objects
 from moesort_tune.device.ahead_of_time import Build
@@ -66,12 +66,11 @@ def build(*, arch: str, out: Path | None, check: bool, compiler: str | None, as_
         for built in builds:
             code_objects.write(out, built.manifest, built.code)
     if as_json:
-        manifests = msgspec.json.encode([built.manifest for built in builds])
-        click.echo(msgspec.json.format(manifests, indent=2))
+        print_json([built.manifest for built in builds])
     elif markdown:
-        click.echo(markdown_page(builds), nl=False)
+        print_result(markdown_page(builds), end="")
     else:
-        click.echo("\n\n".join(_summary(built, out) for built in builds))
+        print_result("\n\n".join(_summary(built, out) for built in builds))
 
 
 def _summary(built: Build, out: Path | None) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from moesort_tune.cli.output import print_json, remark
+from moesort_tune.cli.output import print_json, print_result, remark
 from moesort_tune.cli.parameters import FilePath
 from moesort_tune.cli.table_text import choice_in_words
 from moesort_tune.tables.compare import Difference, EntryChange, RowChange, compare
@@ -36,7 +36,7 @@ def diff(before: Path, after: Path, as_json: bool) -> None:
         print_json(changes)
         return
     for change in changes:
-        click.echo("\n".join(_lines(change)))
+        print_result("\n".join(_lines(change)))
 
 
 def _lines(change: EntryChange) -> Iterator[str]:

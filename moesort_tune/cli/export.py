@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from moesort_tune.cli.output import print_json
+from moesort_tune.cli.output import print_json, print_result
 from moesort_tune.cli.parameters import FilePath, Parameter, parse_words
 from moesort_tune.cli.tables_at_hand import default_table
 from moesort_tune.errors import MoesortTuneError
@@ -53,7 +53,7 @@ def export(
         there = "; ".join(str(entry.key) for entry in loaded.tables)
         asked = ", ".join(filter(None, (kernels, revision, timing)))
         raise MoesortTuneError(f"{path} has no entry for {asked}; it has entries for {there}")
-    click.echo(to_cpp(loaded.arch, entries, limit_in_cpp(kernels), name), nl=False)
+    print_result(to_cpp(loaded.arch, entries, limit_in_cpp(kernels), name), end="")
 
 
 def _entries(table: Table, kernels: Provider, timing: Timing, revision: str | None) -> list[Entry]:

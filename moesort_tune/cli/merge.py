@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from moesort_tune.cli.output import print_json, remark
+from moesort_tune.cli.output import print_json, print_result, remark
 from moesort_tune.cli.parameters import FilePath
 from moesort_tune.cli.table_text import choice_in_words, counted
 from moesort_tune.tables import store
@@ -38,7 +38,7 @@ def merge(first: Path, second: Path, out: Path, as_json: bool) -> None:
         print_json({"table": out, "entries": len(merged.tables), "rows": rows, "conflicts": kept})
     else:
         entries = counted(len(merged.tables), "entry", "entries")
-        click.echo(f"{out}: {entries}, {counted(rows, 'row', 'rows')}")
+        print_result(f"{out}: {entries}, {counted(rows, 'row', 'rows')}")
 
 
 def _told(conflict: Conflict, first: Path, second: Path) -> str:

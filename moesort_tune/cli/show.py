@@ -6,7 +6,7 @@ from typing import Any
 import click
 import msgspec
 
-from moesort_tune.cli.output import print_json, remark, results
+from moesort_tune.cli.output import print_json, print_result, remark, results
 from moesort_tune.cli.parameters import COMPUTE_UNITS, FilePath, Parameter
 from moesort_tune.cli.table_text import print_table
 from moesort_tune.cli.tables_at_hand import default_table
@@ -96,7 +96,7 @@ def _print_decision(
     if as_json:
         print_json(_as_data(told))
         return
-    click.echo(str(told))
+    print_result(str(told))
     for sentence in told.not_used:
         remark(sentence)
 

@@ -1,6 +1,5 @@
 """`moesort-tune sweep`: measures both kernels on the attached device and writes the table."""
 
-import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
+from moesort_tune.cli.output import print_json, print_result
 from moesort_tune.cli.parameters import (
     ARCH,
     DEVICE,
@@ -190,14 +190,14 @@ def print_plan(job: SweepJob, as_json: bool) -> None:
             }
             for row in rows
         ]
-        click.echo(json.dumps({"arch": arch, "table": str(job.table_for(arch)), "rows": told_rows}, indent=2))
+        print_json({"arch": arch, "table": str(job.table_for(arch)), "rows": told_rows})
         return
     for provider in job.providers:
-        click.echo(f"{arch}, kernels {provider}, {job.settings.timing} timing -> {job.table_for(arch)}")
-        click.echo("experts/topk  oneshot to  token counts measured first, then halved between changes of the winner")
+        print_result(f"{arch}, kernels {provider}, {job.settings.timing} timing -> {job.table_for(arch)}")
+        print_result("experts/topk  oneshot to  token counts measured first, then halved between changes of the winner")
         for row in rows:
             if row.provider == provider:
-                click.echo(f"{row.shape!s:>12}  {_limit_text(row):>10}  {' '.join(map(str, row.ladder))}")
+                print_result(f"{row.shape!s:>12}  {_limit_text(row):>10}  {' '.join(map(str, row.ladder))}")
 
 
 def _limit_text(row: PlannedRow) -> str:
@@ -209,14 +209,14 @@ def _limit_text(row: PlannedRow) -> str:
 def print_results(results: list[JobResult], as_json: bool) -> None:
     """The rows and where they are, on stdout."""
     if as_json:
-        click.echo(json.dumps([result_as_json(result) for result in results], indent=2))
+        print_json([result_as_json(result) for result in results])
         return
     for result in results:
         for row in result.result.rows:
-            click.echo(f"{row.num_experts}/{row.topk}: {told(row)}")
+            print_result(f"{row.num_experts}/{row.topk}: {told(row)}")
         if result.result.rows:
-            click.echo(f"table: {result.table}")
-        click.echo(f"samples: {result.samples}")
+            print_result(f"table: {result.table}")
+        print_result(f"samples: {result.samples}")
 
 
 def result_as_json(result: JobResult) -> dict[str, object]:

@@ -1,11 +1,11 @@
 """`moesort-tune verify`: measures what a sweep did not, and says what the table's choices cost."""
 
-import json
 from typing import Any
 
 import click
 from rich.console import Console
 
+from moesort_tune.cli.output import print_json, print_result
 from moesort_tune.cli.parameters import DEVICE, MARGIN, POINT_LIMIT, SEED, FilePath, FloatRange, IntRange, Parameter
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.tuning.jobs import POINT_LIMIT_SECONDS
@@ -66,7 +66,10 @@ def verify(fail_above: float | None, as_json: bool, point_limit: float, **option
     """Measure what the sweep of TABLE did not measure, and say what its choices cost beside others'."""
     job = VerifyJob(point_limit_s=point_limit, **options)
     result = run_verification(job, LineListener(Console(stderr=True)))
-    click.echo(json.dumps(as_data(result), indent=2) if as_json else as_text(result))
+    if as_json:
+        print_json(as_data(result))
+    else:
+        print_result(as_text(result))
     if result.failed:
         shapes = ", ".join(map(str, result.failed))
         raise MoesortTuneError(f"not everything could be measured: the kernels crashed or did not end for {shapes}")
