@@ -18,7 +18,10 @@ HEAD = """\
 Written by `python scripts/write_cli_reference.py` from what `--help` says; do not edit.
 
 Results are on stdout, everything else on stderr. Exit status: 0 success, 1 any failure (told in one sentence; `--debug`
-before the command shows the traceback), 2 bad usage or a bad value, 130 ctrl-C. `NO_COLOR` is respected.
+before the command shows the traceback), 2 bad usage or a bad value, 130 ctrl-C, 141 where the reader of stdout left
+(`moesort-tune show | head -1`). A result that stdout does not take (closed, or a full disk) is a failure; a sweep has
+saved its table by then, and goes on measuring where nobody reads stderr any more. Characters that an encoding lacks are
+replaced; JSON is ASCII. `NO_COLOR` is respected.
 Environment variables are on the pages on the [runtime](runtime.md#environment-variables) and on the
 [`host` runtime](host-runtime.md#settings).
 """

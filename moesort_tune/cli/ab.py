@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from moesort_tune.cli.output import print_json, remark
-from moesort_tune.cli.parameters import Parameter
+from moesort_tune.cli.output import print_json, print_result, remark
+from moesort_tune.cli.parameters import DEVICE, SEED, FilePath, IntRange, Parameter
 from moesort_tune.errors import MoesortTuneError
+from moesort_tune.numerals import quoted
+from moesort_tune.tables.schema import MAX_TOKENS
 from moesort_tune.tuning.grid import parse_integers
-from moesort_tune.tuning.replay import CONFIDENCE, SERVED, WayResult, read_trace
+from moesort_tune.tuning.replay import CONFIDENCE, SERVED, STEP_TOKENS, WayResult, read_trace
 from moesort_tune.tuning.statistics import interval_rank
 
 if TYPE_CHECKING:
@@ -26,15 +28,17 @@ def parse_model(text: str) -> str:
 
 
 def parse_concurrency(text: str) -> list[int]:
-    """Integers of at least 1 with commas between them; raises ValueError."""
+    """Integers from 1 to STEP_TOKENS with commas between them; raises ValueError."""
     numbers = parse_integers(text)
-    if min(numbers) < 1:
-        raise ValueError(f"expected integers of at least 1, got {text!r}")
+    if min(numbers) < 1 or max(numbers) > STEP_TOKENS:
+        raise ValueError(f"expected integers from 1 to {STEP_TOKENS}, got {quoted(text)}")
     return numbers
 
 
 CONCURRENCY = Parameter("N,N,...", parse_concurrency)
 CLIENTS = (16, 32, 64)
+MAX_REPEATS = 1000
+"""As many samples as interval_rank has doubles for."""
 LOAD_OPTIONS = ("requests", "input_tokens", "output_tokens")
 
 EPILOG = """\b
@@ -53,15 +57,17 @@ Examples:
 @click.command(epilog=EPILOG, short_help="Replay a serving run's steps, once by each way to choose.")
 @click.option("--model", type=Parameter("MODEL", parse_model), required=True, help=f"{', '.join(SERVED)}.")
 @click.option("--concurrency", type=CONCURRENCY, help="Clients at once. Default: 16,32,64.")
-@click.option("--repeats", type=click.IntRange(1), default=5, show_default=True, help="Of every way, interleaved.")
-@click.option("--table", type=click.Path(path_type=Path), help="Default: what a serving process would go by.")
-@click.option("--trace", type=click.Path(path_type=Path), help="Tokens of each step, one number a line.")
-@click.option("--requests", type=click.IntRange(1), help="Of each client. Default: 4, on host 1.")
-@click.option("--input-tokens", type=click.IntRange(1), help="Of each prompt. Default: 1000, on host 64.")
-@click.option("--output-tokens", type=click.IntRange(1), help="Of each answer. Default: 100, on host 8.")
-@click.option("--layers", type=click.IntRange(1), help="Sorts in one step. Default: the model's, on host 1.")
-@click.option("--device", "ordinal", type=click.IntRange(0), default=0, show_default=True, help="Number of the device.")
-@click.option("--seed", type=click.IntRange(0, 2**31), default=0, show_default=True, help="Of inputs and order.")
+@click.option(
+    "--repeats", type=IntRange(1, MAX_REPEATS), default=5, show_default=True, help="Of every way, interleaved."
+)
+@click.option("--table", type=FilePath(), help="Default: what a serving process would go by.")
+@click.option("--trace", type=FilePath(), help="Tokens of each step, one number a line.")
+@click.option("--requests", type=IntRange(1, 1000), help="Of each client. Default: 4, on host 1.")
+@click.option("--input-tokens", type=IntRange(1, MAX_TOKENS), help="Of each prompt. Default: 1000, on host 64.")
+@click.option("--output-tokens", type=IntRange(1, 100_000), help="Of each answer. Default: 100, on host 8.")
+@click.option("--layers", type=IntRange(1, 1000), help="Sorts in one step. Default: the model's, on host 1.")
+@click.option("--device", "ordinal", type=DEVICE, default=0, show_default=True, help="Number of the device.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Of inputs and order.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def ab(*, model: str, concurrency: list[int] | None, trace: Path | None, as_json: bool, **options: Any) -> None:
     """Replay the sorting steps of a serving run, once by each way to choose, and compare."""
@@ -80,7 +86,7 @@ def ab(*, model: str, concurrency: list[int] | None, trace: Path | None, as_json
         settings = {"name": model, "repeats": job.repeats, "seed": job.seed}
         print_json({**settings, **asdict(result)})
     else:
-        click.echo(as_text(model, result, job.repeats))
+        print_result(as_text(model, result, job.repeats))
 
 
 def as_text(name: str, result: "ReplayResult", repeats: int) -> str:

@@ -3,13 +3,16 @@
 from pathlib import Path
 
 import click
-import msgspec
 
+from moesort_tune.cli.output import print_json, print_result
+from moesort_tune.cli.parameters import FilePath, Parameter, parse_words
 from moesort_tune.device import ahead_of_time, code_objects
 from moesort_tune.device.ahead_of_time import Build
 from moesort_tune.device.architectures import AMD_ARCHITECTURES
 from moesort_tune.device.code_objects import KernelResources
 from moesort_tune.sorting.revision import KERNEL_FILES, revision
+
+COMPILER = Parameter("TEXT", parse_words)
 
 _COLUMNS = (
     ("VGPRs", "vgprs"),
@@ -31,11 +34,15 @@ _COLUMNS = (
 )
 @click.option(
     "--out",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=FilePath(file_okay=False),
     help="Folder for <arch>.co and <arch>.json; left out, nothing is kept.",
 )
 @click.option("--check", is_flag=True, help="Fail when a kernel spills, uses scratch or exceeds the LDS.")
-@click.option("--compiler", help="amdclang++, hipcc or clang++ 20 or newer. Default: MOESORT_TUNE_CLANG, else found.")
+@click.option(
+    "--compiler",
+    type=COMPILER,
+    help="amdclang++, hipcc or clang++ 20 or newer. Default: MOESORT_TUNE_CLANG, else found.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the manifests as JSON.")
 @click.option("--markdown", is_flag=True, help="Print the kernels' resources as the page docs/resources.md.")
 def build(*, arch: str, out: Path | None, check: bool, compiler: str | None, as_json: bool, markdown: bool) -> None:
@@ -59,12 +66,11 @@ def build(*, arch: str, out: Path | None, check: bool, compiler: str | None, as_
         for built in builds:
             code_objects.write(out, built.manifest, built.code)
     if as_json:
-        manifests = msgspec.json.encode([built.manifest for built in builds])
-        click.echo(msgspec.json.format(manifests, indent=2))
+        print_json([built.manifest for built in builds])
     elif markdown:
-        click.echo(markdown_page(builds), nl=False)
+        print_result(markdown_page(builds), end="")
     else:
-        click.echo("\n\n".join(_summary(built, out) for built in builds))
+        print_result("\n\n".join(_summary(built, out) for built in builds))
 
 
 def _summary(built: Build, out: Path | None) -> str:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import click
 
-from moesort_tune.cli.output import print_json, remark
+from moesort_tune.cli.output import print_json, print_result, remark
+from moesort_tune.cli.parameters import FilePath
 from moesort_tune.cli.table_text import choice_in_words
 from moesort_tune.tables.compare import Difference, EntryChange, RowChange, compare
 from moesort_tune.tables.files import load
@@ -19,8 +20,8 @@ Examples:
 
 
 @click.command(epilog=EPILOG)
-@click.argument("before", type=click.Path(path_type=Path))
-@click.argument("after", type=click.Path(path_type=Path))
+@click.argument("before", type=FilePath())
+@click.argument("after", type=FilePath())
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def diff(before: Path, after: Path, as_json: bool) -> None:
     """Say for which shapes and token counts table AFTER chooses another kernel than table BEFORE.
@@ -35,7 +36,7 @@ def diff(before: Path, after: Path, as_json: bool) -> None:
         print_json(changes)
         return
     for change in changes:
-        click.echo("\n".join(_lines(change)))
+        print_result("\n".join(_lines(change)))
 
 
 def _lines(change: EntryChange) -> Iterator[str]:

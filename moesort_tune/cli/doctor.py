@@ -43,7 +43,7 @@ def doctor(as_json: bool) -> None:
 
 def _look() -> State:
     console = Console(stderr=True)
-    with console.status("looking at this machine") as status:
+    with console.status("looking at this machine", spinner="line") as status:
         return probing.look(
             tables=found_tables(),
             kernels=Kernels(KERNEL_FILES, {arch: revision(arch) for arch in ARCHITECTURES}),

@@ -5,8 +5,8 @@ from pathlib import Path
 import click
 import msgspec
 
-from moesort_tune.cli.output import print_json
-from moesort_tune.cli.parameters import Parameter
+from moesort_tune.cli.output import print_json, print_result
+from moesort_tune.cli.parameters import FilePath, Parameter, parse_words
 from moesort_tune.cli.tables_at_hand import default_table
 from moesort_tune.device.architectures import usable_lds_bytes
 from moesort_tune.errors import MoesortTuneError
@@ -17,6 +17,7 @@ from moesort_tune.tables.schema import Entry, Provider, Table, Timing
 from moesort_tune.tables.selection import Wanted, select
 
 FUNCTION = Parameter("NAME", function_name)
+REVISION = Parameter("TEXT", parse_words)
 
 EPILOG = """\b
 Examples:
@@ -27,12 +28,12 @@ Examples:
 
 
 @click.command(epilog=EPILOG)
-@click.argument("table", type=click.Path(path_type=Path), required=False)
+@click.argument("table", type=FilePath(), required=False)
 @click.option("--format", "form", type=click.Choice(["cpp", "json"]), required=True, help="C++17 header, or JSON.")
 @click.option("--kernels", type=click.Choice(["builtin", "aiter"]), default="builtin", show_default=True)
 @click.option("--timing", type=click.Choice(["graph", "eager"]), default="graph", show_default=True)
 @click.option("--name", type=FUNCTION, default="moesort_policy", show_default=True, help="Of the C++ function.")
-@click.option("--revision", help="Of the kernels; by default that of the newest sweep.")
+@click.option("--revision", type=REVISION, help="Of the kernels; by default that of the newest sweep.")
 def export(
     *, table: Path | None, form: str, kernels: Provider, timing: Timing, name: str, revision: str | None
 ) -> None:
@@ -53,7 +54,7 @@ def export(
         there = "; ".join(str(entry.key) for entry in loaded.tables)
         asked = ", ".join(filter(None, (kernels, revision, timing)))
         raise MoesortTuneError(f"{path} has no entry for {asked}; it has entries for {there}")
-    click.echo(to_cpp(loaded.arch, entries, limit_in_cpp(kernels), name), nl=False)
+    print_result(to_cpp(loaded.arch, entries, limit_in_cpp(kernels), name), end="")
 
 
 def _entries(table: Table, kernels: Provider, timing: Timing, revision: str | None) -> list[Entry]:

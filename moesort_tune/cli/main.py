@@ -1,20 +1,25 @@
 """`moesort-tune`: finds the command, runs it, and turns every failure into a sentence and an exit status.
 
-0: success, 1: any failure, 2: bad usage or a bad value, 130: ctrl-C.
+0: success, 1: any failure, 2: bad usage or a bad value, 130: ctrl-C, 141: the reader of standard output left; as a
+shell tells the last two of any program.
 """
 
 import importlib
-import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import click
 
 from moesort_tune import __version__
+from moesort_tune.cli import streams
 from moesort_tune.errors import MoesortTuneError
+
+READER_LEFT: Final = 128 + signal.SIGPIPE
+"""What a shell tells of a program that wrote to a pipe which nobody reads."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +64,19 @@ class LazyGroup(click.Group):
             return None
         module, _, attribute = known.target.partition(":")
         command = getattr(importlib.import_module(module), attribute)
-        assert isinstance(command, click.Command), known.target
+        if not isinstance(command, click.Command):
+            raise TypeError(f"{known.target} is not a command")
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command. Raise MoesortTuneError for a broken pipe, which click takes for a closed stdout."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise MoesortTuneError(
+                "the other end of a pipe is gone (Broken pipe), most likely a process that this command had started; "
+                "run it again"
+            ) from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """The list of commands, from COMMANDS alone."""
@@ -79,6 +95,7 @@ def cli(ctx: click.Context, debug: bool) -> None:
 
 def main() -> None:
     """The program."""
+    streams.prepare()
     sys.exit(run(sys.argv[1:]))
 
 
@@ -102,17 +119,16 @@ def _wants_debug(arguments: Sequence[str]) -> bool:
 def _told(error: Exception | KeyboardInterrupt, debug: bool) -> int:
     """Says what happened and returns the exit status."""
     if isinstance(error, click.Abort | KeyboardInterrupt):
-        click.echo("interrupted", err=True)
+        print("interrupted", file=sys.stderr)
         return 130
     if debug and not isinstance(error, click.ClickException):
         traceback.print_exception(error)
-    if isinstance(error, BrokenPipeError):
-        _close_stdout()
-        return 1
+    if isinstance(error, streams.ReaderLeftError):
+        return READER_LEFT
     if isinstance(error, click.ClickException):
-        error.show()
+        error.show(file=sys.stderr)
         return error.exit_code
-    click.echo(f"Error: {_sentence(error)}", err=True)
+    print(f"Error: {_sentence(error)}", file=sys.stderr)
     return 1
 
 
@@ -125,13 +141,6 @@ def _sentence(error: Exception) -> str:
     return (
         f"{type(error).__name__}: {text}; this is a fault of moesort-tune, please report it with `moesort-tune --debug`"
     )
-
-
-def _close_stdout() -> None:
-    """Whoever read stdout has gone: what is still buffered goes nowhere, without a second error at exit."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ from pathlib import Path
 import click
 import msgspec
 
-from moesort_tune.cli.output import print_json, remark
+from moesort_tune.cli.output import print_json, print_result, remark
+from moesort_tune.cli.parameters import FilePath
 from moesort_tune.cli.table_text import choice_in_words, counted
 from moesort_tune.tables import store
 from moesort_tune.tables.merge import Conflict, merge_tables
@@ -17,11 +18,9 @@ Examples:
 
 
 @click.command(epilog=EPILOG)
-@click.argument("first", type=click.Path(path_type=Path))
-@click.argument("second", type=click.Path(path_type=Path))
-@click.option(
-    "-o", "--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="Where it is written."
-)
+@click.argument("first", type=FilePath())
+@click.argument("second", type=FilePath())
+@click.option("-o", "--out", type=FilePath(dir_okay=False), required=True, help="Where it is written.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was kept as JSON.")
 def merge(first: Path, second: Path, out: Path, as_json: bool) -> None:
     """Put FIRST and SECOND together. What --out held before is replaced.
@@ -39,7 +38,7 @@ def merge(first: Path, second: Path, out: Path, as_json: bool) -> None:
         print_json({"table": out, "entries": len(merged.tables), "rows": rows, "conflicts": kept})
     else:
         entries = counted(len(merged.tables), "entry", "entries")
-        click.echo(f"{out}: {entries}, {counted(rows, 'row', 'rows')}")
+        print_result(f"{out}: {entries}, {counted(rows, 'row', 'rows')}")
 
 
 def _told(conflict: Conflict, first: Path, second: Path) -> str:

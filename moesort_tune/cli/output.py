@@ -1,9 +1,9 @@
 """Printing that the commands share: results on stdout, everything else on stderr."""
 
+import json
 import sys
 from typing import Any
 
-import click
 import msgspec
 from rich.console import Console
 
@@ -17,14 +17,19 @@ def results() -> Console:
     return Console(width=width, highlight=False, markup=False, soft_wrap=False)
 
 
+def print_result(text: str, end: str = "\n") -> None:
+    """Print a result on stdout now. click.echo would write UTF-8 where the encoding is ASCII."""
+    print(text, end=end, flush=True)
+
+
 def remark(text: str) -> None:
     """A line for the person, on stderr."""
-    click.echo(text, err=True)
+    print(text, file=sys.stderr, flush=True)
 
 
 def print_json(data: Any) -> None:
-    """Data as JSON on stdout; msgspec's records and paths are data too."""
-    click.echo(msgspec.json.format(msgspec.json.encode(data, enc_hook=_as_text), indent=2))
+    """Data as JSON in ASCII on stdout, so that any encoding has it; msgspec's records and paths are data too."""
+    print_result(json.dumps(msgspec.to_builtins(data, enc_hook=_as_text, str_keys=True), indent=2))
 
 
 def _as_text(value: object) -> str:

@@ -6,12 +6,36 @@ from typing import Any
 import click
 import msgspec
 
-from moesort_tune.cli.output import print_json, remark, results
+from moesort_tune.cli.output import print_json, print_result, remark, results
+from moesort_tune.cli.parameters import COMPUTE_UNITS, FilePath, Parameter
 from moesort_tune.cli.table_text import print_table
 from moesort_tune.cli.tables_at_hand import default_table
+from moesort_tune.numerals import parse_integer, quoted
 from moesort_tune.runtime import Dispatcher, Explanation
 from moesort_tune.tables.files import load
 from moesort_tune.tables.schema import Provider, Table, Timing
+
+Call = tuple[int, int, int]
+"""Tokens, experts and topk of one call."""
+
+LARGEST = 2**31 - 1
+"""Of the int that the exported header takes."""
+
+
+def parse_call(text: str) -> Call:
+    """Tokens, experts and topk of '32,128,4'; raises ValueError."""
+    try:
+        tokens, num_experts, topk = (parse_integer(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(f"expected TOKENS,EXPERTS,TOPK like 32,128,4, got {quoted(text)}") from None
+    if tokens < 0 or num_experts < 1 or topk < 1:
+        raise ValueError(f"expected TOKENS >= 0, EXPERTS >= 1 and TOPK >= 1, got {quoted(text)}")
+    if max(tokens, num_experts, topk) > LARGEST:
+        raise ValueError(f"expected TOKENS, EXPERTS and TOPK of at most {LARGEST}, got {quoted(text)}")
+    return tokens, num_experts, topk
+
+
+CALL = Parameter("TOKENS,EXPERTS,TOPK", parse_call)
 
 EPILOG = """\b
 Examples:
@@ -22,21 +46,21 @@ Examples:
 
 
 @click.command(epilog=EPILOG)
-@click.argument("table", type=click.Path(path_type=Path), required=False)
-@click.option("--lookup", metavar="TOKENS,EXPERTS,TOPK", help="Print the decision for one call, and why.")
-@click.option("--compute-units", type=click.IntRange(1), help="Of the device that --lookup is for.")
+@click.argument("table", type=FilePath(), required=False)
+@click.option("--lookup", type=CALL, help="Print the decision for one call, and why.")
+@click.option("--compute-units", type=COMPUTE_UNITS, help="Of the device that --lookup is for.")
 @click.option("--kernels", type=click.Choice(["builtin", "aiter"]), help="Whose kernels --lookup is for.")
 @click.option("--timing", type=click.Choice(["graph", "eager"]), help="How the kernels of --lookup are launched.")
-@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw the samples into this PNG file.")
+@click.option("--plot", type=FilePath(dir_okay=False), help="Draw the samples into this PNG file.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def show(table: Path | None, lookup: str | None, plot: Path | None, as_json: bool, **options: Any) -> None:
+def show(table: Path | None, lookup: Call | None, plot: Path | None, as_json: bool, **options: Any) -> None:
     """Print TABLE: where it was measured and, for each shape, from how many tokens which kernel is chosen.
 
     Without TABLE the only one in ./tables is meant, else the only one that ships with this package.
     """
     path = table or default_table()
     if lookup is not None:
-        _print_decision(path, _asked(lookup), as_json, **options)
+        _print_decision(path, lookup, as_json, **options)
         return
     loaded = load(path)
     if plot is not None:
@@ -50,24 +74,9 @@ def show(table: Path | None, lookup: str | None, plot: Path | None, as_json: boo
         print_table(results(), path, loaded)
 
 
-def _asked(text: str) -> tuple[int, int, int]:
-    """Tokens, experts and topk of '32,128,4'. Raises click.BadParameter."""
-    try:
-        tokens, num_experts, topk = (int(part) for part in text.split(","))
-    except ValueError:
-        raise click.BadParameter(
-            f"expected TOKENS,EXPERTS,TOPK like 32,128,4, got {text!r}", param_hint="--lookup"
-        ) from None
-    if tokens < 0 or num_experts < 1 or topk < 1:
-        raise click.BadParameter(
-            f"expected TOKENS >= 0, EXPERTS >= 1 and TOPK >= 1, got {text!r}", param_hint="--lookup"
-        )
-    return tokens, num_experts, topk
-
-
 def _print_decision(
     path: Path,
-    asked: tuple[int, int, int],
+    asked: Call,
     as_json: bool,
     *,
     compute_units: int | None,
@@ -87,7 +96,7 @@ def _print_decision(
     if as_json:
         print_json(_as_data(told))
         return
-    click.echo(str(told))
+    print_result(str(told))
     for sentence in told.not_used:
         remark(sentence)
 

@@ -1,6 +1,5 @@
 """`moesort-tune sweep`: measures both kernels on the attached device and writes the table."""
 
-import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -9,9 +8,24 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
-from moesort_tune.cli.parameters import ARCH, INTEGERS, MODEL, ROUTING, TOKENS
+from moesort_tune.cli.output import print_json, print_result
+from moesort_tune.cli.parameters import (
+    ARCH,
+    DEVICE,
+    INTEGERS,
+    MARGIN,
+    MODEL,
+    POINT_LIMIT,
+    ROUTING,
+    SECONDS,
+    SEED,
+    TOKENS,
+    FilePath,
+    IntRange,
+)
 from moesort_tune.cli.progress import progress, told
 from moesort_tune.errors import MoesortTuneError
+from moesort_tune.sorting.problem import MAX_EXPERTS, MAX_UNIT_SIZE
 from moesort_tune.tables.schema import MAX_TOKENS
 from moesort_tune.tuning.grid import check_size, pair_shapes, read_misses, without_repeats
 from moesort_tune.tuning.jobs import (
@@ -32,6 +46,8 @@ from moesort_tune.tuning.stopping import StoppingRule
 
 Parsed = TypeVar("Parsed")
 
+MAX_MODEL_DIM = 1 << 20
+"""Columns of moe_buf: far beyond any model, and few enough for its bytes to fit in 63 bits."""
 
 EPILOG = """\b
 Examples:
@@ -44,32 +60,34 @@ Examples:
 
 @click.command(epilog=EPILOG)
 @click.option("--arch", type=ARCH, default="auto", show_default=True, help="What the attached device must be.")
-@click.option("--device", "ordinal", type=click.IntRange(0), default=0, show_default=True, help="Number of the device.")
+@click.option("--device", "ordinal", type=DEVICE, default=0, show_default=True, help="Number of the device.")
 @click.option("--kernels", type=click.Choice(["builtin", "aiter", "all"]), help="Default: all that can be had.")
 @click.option("--experts", type=INTEGERS, help="Expert counts; pair up with --topk.")
 @click.option("--topk", type=INTEGERS, help="Experts per token.")
 @click.option("--model", "models", type=MODEL, multiple=True, help=f"A preset: {', '.join(MODELS)}.")
-@click.option("--from-misses", type=click.Path(path_type=Path), help="Shapes from a file of MOESORT_TUNE_MISSES.")
+@click.option("--from-misses", type=FilePath(), help="Shapes from a file of MOESORT_TUNE_MISSES.")
 @click.option("--tokens", type=TOKENS, help="Range to search. Default: 1:16384, on host 1:512.")
 @click.option("--timing", type=click.Choice(["graph", "eager"]), default="graph", show_default=True)
-@click.option("--unit-size", type=click.IntRange(1, 1024), default=32, show_default=True, help="Rows of a GEMM tile.")
-@click.option("--model-dim", type=click.IntRange(1), default=4096, show_default=True, help="Columns of moe_buf.")
-@click.option("--ep", type=click.IntRange(1), default=1, show_default=True, help="Ranks that share the experts.")
-@click.option("--routing", type=ROUTING, default="uniform", show_default=True, help="Or zipf:EXPONENT.")
-@click.option("--cold", is_flag=True, help="Flush the last-level cache before each launch (with --timing eager).")
-@click.option("--margin", type=click.FloatRange(0, 1), default=0.02, show_default=True, help="Less is a tie.")
 @click.option(
-    "--time-budget", type=click.FloatRange(0, min_open=True), help="Seconds for all. Default: none, on host 12 a shape."
+    "--unit-size", type=IntRange(1, MAX_UNIT_SIZE), default=32, show_default=True, help="Rows of a GEMM tile."
 )
 @click.option(
+    "--model-dim", type=IntRange(1, MAX_MODEL_DIM), default=4096, show_default=True, help="Columns of moe_buf."
+)
+@click.option("--ep", type=IntRange(1, MAX_EXPERTS), default=1, show_default=True, help="Ranks that share the experts.")
+@click.option("--routing", type=ROUTING, default="uniform", show_default=True, help="Or zipf:EXPONENT.")
+@click.option("--cold", is_flag=True, help="Flush the last-level cache before each launch (with --timing eager).")
+@click.option("--margin", type=MARGIN, default=0.02, show_default=True, help="Less is a tie.")
+@click.option("--time-budget", type=SECONDS, help="Seconds for all. Default: none, on host 12 a shape.")
+@click.option(
     "--point-limit",
-    type=click.FloatRange(0, min_open=True),
+    type=POINT_LIMIT,
     default=POINT_LIMIT_SECONDS,
     show_default=True,
     help="Seconds after which a kernel counts as never ending.",
 )
-@click.option("--seed", type=click.IntRange(0, 2**31), default=0, show_default=True, help="Of inputs and order.")
-@click.option("--out", type=click.Path(path_type=Path), help="The table. Default: tables/ARCH.yaml.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Of inputs and order.")
+@click.option("--out", type=FilePath(), help="The table. Default: tables/ARCH.yaml.")
 @click.option("--resume", is_flag=True, help="Do not measure again what the table's samples hold.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and measure nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
@@ -177,14 +195,14 @@ def print_plan(job: SweepJob, as_json: bool) -> None:
             }
             for row in rows
         ]
-        click.echo(json.dumps({"arch": arch, "table": str(job.table_for(arch)), "rows": told_rows}, indent=2))
+        print_json({"arch": arch, "table": str(job.table_for(arch)), "rows": told_rows})
         return
     for provider in job.providers:
-        click.echo(f"{arch}, kernels {provider}, {job.settings.timing} timing -> {job.table_for(arch)}")
-        click.echo("experts/topk  oneshot to  token counts measured first, then halved between changes of the winner")
+        print_result(f"{arch}, kernels {provider}, {job.settings.timing} timing -> {job.table_for(arch)}")
+        print_result("experts/topk  oneshot to  token counts measured first, then halved between changes of the winner")
         for row in rows:
             if row.provider == provider:
-                click.echo(f"{row.shape!s:>12}  {_limit_text(row):>10}  {' '.join(map(str, row.ladder))}")
+                print_result(f"{row.shape!s:>12}  {_limit_text(row):>10}  {' '.join(map(str, row.ladder))}")
 
 
 def _limit_text(row: PlannedRow) -> str:
@@ -196,14 +214,14 @@ def _limit_text(row: PlannedRow) -> str:
 def print_results(results: list[JobResult], as_json: bool) -> None:
     """The rows and where they are, on stdout."""
     if as_json:
-        click.echo(json.dumps([result_as_json(result) for result in results], indent=2))
+        print_json([result_as_json(result) for result in results])
         return
     for result in results:
         for row in result.result.rows:
-            click.echo(f"{row.num_experts}/{row.topk}: {told(row)}")
+            print_result(f"{row.num_experts}/{row.topk}: {told(row)}")
         if result.result.rows:
-            click.echo(f"table: {result.table}")
-        click.echo(f"samples: {result.samples}")
+            print_result(f"table: {result.table}")
+        print_result(f"samples: {result.samples}")
 
 
 def result_as_json(result: JobResult) -> dict[str, object]:

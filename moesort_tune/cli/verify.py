@@ -1,13 +1,12 @@
 """`moesort-tune verify`: measures what a sweep did not, and says what the table's choices cost."""
 
-import json
-from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
 
-from moesort_tune.cli.parameters import Parameter
+from moesort_tune.cli.output import print_json, print_result
+from moesort_tune.cli.parameters import DEVICE, MARGIN, POINT_LIMIT, SEED, FilePath, FloatRange, IntRange, Parameter
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.tuning.jobs import POINT_LIMIT_SECONDS
 from moesort_tune.tuning.shape import Shape
@@ -26,6 +25,9 @@ def parse_settings(text: str) -> tuple[str, ...]:
     return names
 
 
+MAX_POINTS = 16384
+"""Token counts of a shape: as many as a sweep's default range has."""
+
 SETTINGS = Parameter("NAME,NAME,...", parse_settings)
 
 EPILOG = """\b
@@ -39,24 +41,24 @@ Examples:
 
 
 @click.command(epilog=EPILOG, short_help="Measure what a sweep did not, and say what the table's choices cost.")
-@click.argument("table", type=click.Path(path_type=Path))
-@click.option("--device", "ordinal", type=click.IntRange(0), default=0, show_default=True, help="Number of the device.")
+@click.argument("table", type=FilePath())
+@click.option("--device", "ordinal", type=DEVICE, default=0, show_default=True, help="Number of the device.")
 @click.option("--kernels", "provider", type=click.Choice(["builtin", "aiter"]), default="builtin", show_default=True)
 @click.option("--timing", type=click.Choice(["graph", "eager"]), default="graph", show_default=True)
-@click.option("--points", type=click.IntRange(1), help="Token counts for each shape. Default: 8, on host 4.")
+@click.option("--points", type=IntRange(1, MAX_POINTS), help="Token counts for each shape. Default: 8, on host 4.")
 @click.option("--settings", type=SETTINGS, default="all", show_default=True, help=f"{', '.join(OTHER_SETTINGS)}.")
-@click.option("--margin", type=click.FloatRange(0, 1), default=0.02, show_default=True, help="Less is a tie.")
-@click.option("--seed", type=click.IntRange(0, 2**31), default=1, show_default=True, help="Of points and inputs.")
+@click.option("--margin", type=MARGIN, default=0.02, show_default=True, help="Less is a tie.")
+@click.option("--seed", type=SEED, default=1, show_default=True, help="Of points and inputs.")
 @click.option(
     "--point-limit",
-    type=click.FloatRange(0, min_open=True),
+    type=POINT_LIMIT,
     default=POINT_LIMIT_SECONDS,
     show_default=True,
     help="Seconds after which a kernel counts as never ending.",
 )
 @click.option(
     "--fail-above",
-    type=click.FloatRange(1),
+    type=FloatRange(1),
     help="Exit 1 if the table's worst regret that is more than noise, or its mean on shapes without a row, is higher.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
@@ -64,7 +66,10 @@ def verify(fail_above: float | None, as_json: bool, point_limit: float, **option
     """Measure what the sweep of TABLE did not measure, and say what its choices cost beside others'."""
     job = VerifyJob(point_limit_s=point_limit, **options)
     result = run_verification(job, LineListener(Console(stderr=True)))
-    click.echo(json.dumps(as_data(result), indent=2) if as_json else as_text(result))
+    if as_json:
+        print_json(as_data(result))
+    else:
+        print_result(as_text(result))
     if result.failed:
         shapes = ", ".join(map(str, result.failed))
         raise MoesortTuneError(f"not everything could be measured: the kernels crashed or did not end for {shapes}")

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from moesort_tune.errors import MoesortTuneError
+from moesort_tune.numerals import parse_number, quoted
 
 Int32Array = npt.NDArray[np.int32]
 Float32Array = npt.NDArray[np.float32]
@@ -38,16 +39,18 @@ class Routing:
 
     @classmethod
     def parse(cls, text: str) -> "Routing":
-        """'uniform' or 'zipf:EXPONENT'. Raises RoutingError."""
-        name, _, exponent = text.partition(":")
+        """Return 'uniform' or 'zipf:EXPONENT', the exponent to the digits that `str` writes. Raise RoutingError."""
         if text == "uniform":
             return cls()
+        name, _, exponent = text.partition(":")
         try:
-            routing = cls("zipf", float(exponent)) if name == "zipf" else None
+            routing = cls("zipf", float(f"{parse_number(exponent):g}"))
         except ValueError:
-            routing = None
-        if routing is None or not 0 < routing.exponent < 10:
-            raise RoutingError(f"routing must be uniform or zipf:EXPONENT with an exponent above 0, got {text!r}")
+            routing = cls("zipf")
+        if name != "zipf" or not 0 < routing.exponent < 10:
+            raise RoutingError(
+                f"routing must be uniform or zipf:EXPONENT with an exponent above 0 and below 10, got {quoted(text)}"
+            )
         return routing
 
     def __str__(self) -> str:

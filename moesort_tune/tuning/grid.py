@@ -2,37 +2,36 @@
 
 import csv
 import io
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from moesort_tune.errors import MoesortTuneError
+from moesort_tune.numerals import parse_integer, quoted
 from moesort_tune.regular_files import open_regular
 from moesort_tune.sorting.problem import MAX_ROWS, Problem, ProblemError
 from moesort_tune.tuning.presets import MODELS
 from moesort_tune.tuning.search import TokenRange
 from moesort_tune.tuning.shape import Shape, checked_shape
 
-_TOKEN_RANGE = re.compile(r"(\d+)(?::(\d+))?")
-
 
 def parse_integers(text: str) -> list[int]:
     """[8, 64] of '8,64'; raises ValueError for anything else."""
     try:
-        return [int(part) for part in text.split(",")]
+        return [parse_integer(part) for part in text.split(",")]
     except ValueError:
-        raise ValueError(f"expected integers with commas between them, got {text!r}") from None
+        raise ValueError(f"expected integers with commas between them, got {quoted(text)}") from None
 
 
 def parse_tokens(text: str) -> TokenRange:
     """Range of token counts of 'FIRST:LAST' or one 'COUNT'; raises ValueError for an empty range."""
-    match = _TOKEN_RANGE.fullmatch(text.strip())
-    if match is None:
-        raise ValueError(f"expected FIRST:LAST, like 1:16384, got {text!r}")
-    first = int(match[1])
-    last = int(match[2] or first)
+    first_text, colon, last_text = text.partition(":")
+    try:
+        first = parse_integer(first_text)
+        last = parse_integer(last_text) if colon else first
+    except ValueError:
+        raise ValueError(f"expected FIRST:LAST, like 1:16384, got {quoted(text)}") from None
     if not 1 <= first <= last <= MAX_ROWS:
-        raise ValueError(f"expected 1 <= FIRST <= LAST <= {MAX_ROWS}, got {text!r}")
+        raise ValueError(f"expected 1 <= FIRST <= LAST <= {MAX_ROWS}, got {quoted(text)}")
     return TokenRange(first, last)
 
 
@@ -89,8 +88,8 @@ def read_misses(path: Path) -> list[Shape]:
 
 def _shape_of_miss(path: Path, line: int, row: dict[str, str]) -> Shape:
     try:
-        return checked_shape(int(row["num_experts"]), int(row["topk"]))
-    except (KeyError, TypeError, ValueError) as error:
+        return checked_shape(parse_integer(row["num_experts"]), parse_integer(row["topk"]))
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         reason = f"no column {error}" if isinstance(error, KeyError) else f"{error!s:.200}"
         raise MoesortTuneError(f"{path}, line {line}, is not a miss: {reason}") from error
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from moesort_tune.device.architectures import architecture
+from moesort_tune.numerals import check_within
 from moesort_tune.sorting.aiter_rule import aiter_forced_oneshot_max_tokens
 from moesort_tune.sorting.launches import DeviceLimits
 from moesort_tune.sorting.sizes import oneshot_max_tokens
@@ -48,6 +49,12 @@ class SweepJob:
     time_budget_s: float | None = None
     point_limit_s: float = POINT_LIMIT_SECONDS
     max_points: int = DEFAULT_MAX_POINTS
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for seconds that are not finite or not above 0."""
+        check_within("point_limit_s", self.point_limit_s, 0, low_open=True)
+        if self.time_budget_s is not None:
+            check_within("time_budget_s", self.time_budget_s, 0, low_open=True)
 
     def plan(self, arch: str) -> SweepPlan:
         """The sweep on a device of `arch`; several providers share the time budget."""

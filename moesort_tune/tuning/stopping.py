@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from moesort_tune.numerals import check_within
 from moesort_tune.tuning.statistics import Interval, median_interval, relative_noise
 from moesort_tune.tuning.verdict import Verdict
 
@@ -36,6 +37,15 @@ class StoppingRule:
     max_rounds: int = 100
     max_seconds: float = 2.0
     patience: float = 4.0
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a field that is not finite or outside its range."""
+        check_within("margin", self.margin, 0, 1)
+        check_within("confidence", self.confidence, 0, 1)
+        check_within("min_rounds", self.min_rounds, 1)
+        check_within("max_rounds", self.max_rounds, 1)
+        check_within("max_seconds", self.max_seconds, 0)
+        check_within("patience", self.patience, 1)
 
     def judge(self, ratios: Sequence[float], elapsed_s: float) -> Stop | None:
         """The end of the measurement after these paired ratios, or None if another round is needed."""

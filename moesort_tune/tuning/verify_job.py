@@ -6,6 +6,7 @@ from typing import Final
 
 from moesort_tune import runtime
 from moesort_tune.errors import MoesortTuneError
+from moesort_tune.numerals import check_within
 from moesort_tune.sorting.problem import KernelName
 from moesort_tune.tables import store
 from moesort_tune.tables.schema import Entry, Provider
@@ -54,6 +55,10 @@ class VerifyJob:
     margin: float
     point_limit_s: float
 
+    def __post_init__(self) -> None:
+        """Raise ValueError for seconds that are not finite or not above 0."""
+        check_within("point_limit_s", self.point_limit_s, 0, low_open=True)
+
 
 @dataclass(frozen=True)
 class VerifyResult:
@@ -67,7 +72,11 @@ class VerifyResult:
     failed: dict[Shape, str]
 
     def fault(self, limit: float) -> str | None:
-        """What exceeds `limit`: the worst settled regret of shapes with a row, or the mean of those without."""
+        """Return what exceeds `limit`: the worst settled regret of shapes with a row, or the mean of those without.
+
+        Raise ValueError for a limit that is not finite or below 1.
+        """
+        check_within("limit", limit, 1)
         for report in self.reports:
             table = report.regrets["table"]
             if report.setting == AS_SWEPT and table.worst_settled > limit:

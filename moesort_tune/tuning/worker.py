@@ -11,6 +11,7 @@ import signal
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from types import TracebackType
+from typing import TypeVar
 
 from moesort_tune.device.child import describe_exit
 from moesort_tune.errors import MoesortTuneError
@@ -31,6 +32,10 @@ from moesort_tune.tuning.shape import Shape
 START_SECONDS = 600.0
 """Opening a device may compile a runtime and kernels first."""
 
+DYING_SECONDS = 10.0
+"""A child that has closed its connection and lives longer than this is not about to end."""
+
+Kind = TypeVar("Kind")
 
 Serve = Callable[["Connection[Answer | DeviceFacts, Request]", WorkerSpec], None]
 """Sends the device's facts, or a Refusal, then an answer to each request."""
@@ -68,9 +73,7 @@ class ProcessWorker:
 
     def oneshot_max_tokens(self, shape: Shape) -> int:
         """Largest token count for which oneshot may run."""
-        answer = self._ask(LimitRequest(shape))
-        assert isinstance(answer, int)
-        return answer
+        return _of_kind(int, self._ask(LimitRequest(shape)))
 
     def check(self, request: CheckRequest) -> None:
         """Raises WorkerRefusedError for a wrong kernel, WorkerLostError where a kernel crashes or never ends."""
@@ -78,9 +81,7 @@ class ProcessWorker:
 
     def measure(self, request: MeasureRequest) -> Measured:
         """Raises WorkerRefusedError, WorkerLostError."""
-        answer = self._ask(request)
-        assert isinstance(answer, Measured)
-        return answer
+        return _of_kind(Measured, self._ask(request))
 
     def close(self) -> None:
         """Ends the child, and what it started, at once: nothing in it is worth waiting for."""
@@ -102,21 +103,20 @@ class ProcessWorker:
         self._group = self._process.pid
         theirs.close()
         try:
-            facts = self._received(START_SECONDS)
+            self._facts = _of_kind(DeviceFacts, self._received(START_SECONDS))
         except WorkerLostError as error:
             self.close()
             raise WorkerStartError(f"the device could not be opened: {error}") from error
         except BaseException:
             self.close()
             raise
-        assert isinstance(facts, DeviceFacts)
-        self._facts = facts
 
     def _ask(self, request: Request) -> Answer | DeviceFacts:
         if not self._process.is_alive():
             self._start()
-        self._connection.send(request)
         try:
+            with _losses_named(self._process):
+                self._connection.send(request)
             return self._received(self._limit_s)
         except WorkerLostError as error:
             self.close()
@@ -137,18 +137,36 @@ class ProcessWorker:
         self.close()
 
 
+def _of_kind(kind: type[Kind], answer: object) -> Kind:
+    """Return the answer to a request that only `kind` answers. Raise WorkerRefusedError for another one."""
+    if not isinstance(answer, kind):
+        raise WorkerRefusedError(f"the process that runs the kernels answered {answer!r}, not {kind.__name__}")
+    return answer
+
+
 def _receive(
     connection: "Connection[Request, Answer | DeviceFacts]",
     process: multiprocessing.process.BaseProcess,
     limit_s: float,
 ) -> Answer | DeviceFacts:
-    try:
+    with _losses_named(process):
         if connection.poll(limit_s):
             return connection.recv()
-    except (EOFError, ConnectionResetError):
-        process.join()
-        raise WorkerLostError(f"the process that runs the kernels {describe_exit(process.exitcode or 0)}") from None
     raise WorkerLostError(f"the kernels did not end within {limit_s:g} s")
+
+
+@contextlib.contextmanager
+def _losses_named(process: multiprocessing.process.BaseProcess) -> Iterator[None]:
+    """Raise WorkerLostError where the child has closed its end of the connection, most likely by its death."""
+    try:
+        yield
+    except (EOFError, ConnectionError):
+        process.join(DYING_SECONDS)
+        raise WorkerLostError(f"the process that runs the kernels {_death(process.exitcode)}") from None
+
+
+def _death(exitcode: int | None) -> str:
+    return "answers no more" if exitcode is None else describe_exit(exitcode)
 
 
 @contextlib.contextmanager

@@ -164,14 +164,19 @@ def test_limit_in_cpp_is_the_limit_of_the_kernels(tmp_path: Path) -> None:
 {limit_in_cpp("builtin")}
 int main() {{
   const int sizes_kib[] = {{8, 64, 99, 160, 227}};
+  const int topks[] = {{1, 2, 8, 255}};
   for (int lds_kib : sizes_kib)
-    for (int experts = 1; experts <= 1024; ++experts) std::printf("%d\\n", oneshot_max_tokens(experts, lds_kib * 1024));
+    for (int experts = 1; experts <= 1024; ++experts)
+      for (int topk : topks) std::printf("%d\\n", oneshot_max_tokens(experts, topk, lds_kib * 1024));
 }}
 """
     binary = program(tmp_path, "", source)
     answers = subprocess.run([binary], capture_output=True, text=True, check=True).stdout.split()
     expected = [
-        oneshot_max_tokens(experts, 4, kib * 1024) for kib in (8, 64, 99, 160, 227) for experts in range(1, 1025)
+        oneshot_max_tokens(experts, topk, kib * 1024)
+        for kib in (8, 64, 99, 160, 227)
+        for experts in range(1, 1025)
+        for topk in (1, 2, 8, 255)
     ]
     assert list(map(int, answers)) == expected
 

@@ -19,7 +19,7 @@ def run(*arguments: str) -> Result:
         ([], "Missing argument 'TABLE'"),
         (["t.yaml", "--settings", "unit_size=17"], "no setting is called 'unit_size=17'; there are all, none"),
         (["t.yaml", "--fail-above", "0.5"], "0.5 is not in the range x>=1"),
-        (["t.yaml", "--points", "0"], "0 is not in the range x>=1"),
+        (["t.yaml", "--points", "0"], "0 is not in the range 1<=x<=16384"),
     ],
 )
 def test_bad_values_are_bad_usage_and_quoted(arguments: list[str], words: str) -> None:

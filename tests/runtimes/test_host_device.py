@@ -97,6 +97,12 @@ def _first_call(host: Host) -> list[str]:
 @pytest.mark.parametrize(
     ("name", "value", "sentence"),
     [
+        (
+            "SEED",
+            "18446744073709551616",
+            "MOESORT_HOST_SEED must be a whole number from 0 to 18446744073709551615 (got '18446744073709551616')",
+        ),
+        ("CLOCK_NOISE", "nan", "MOESORT_HOST_CLOCK_NOISE must be a number from 0 to 1 (got 'nan')"),
         ("SEED", "one", "MOESORT_HOST_SEED must be a whole number from 0 to 18446744073709551615 (got 'one')"),
         ("WAVEFRONT_SIZE", "48", "MOESORT_HOST_WAVEFRONT_SIZE must be 32 or 64 (got '48')"),
         ("THREADS", "0", "MOESORT_HOST_THREADS must be a whole number from 1 to 256 (got '0')"),

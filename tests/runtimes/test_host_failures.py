@@ -29,7 +29,10 @@ def _first_call(host: Host) -> list[str]:
     return [host.code("hipGetDeviceCount"), host.fault()]
 
 
-@pytest.mark.parametrize("rule", ["hipMaloc:1:2", "hipMalloc:0:2", "hipMalloc:1", "hipMalloc:1:0", "malloc:1:2", "x"])
+@pytest.mark.parametrize(
+    "rule",
+    ["hipMaloc:1:2", "hipMalloc:0:2", "hipMalloc:1", "hipMalloc:1:0", "malloc:1:2", "hipMalloc:1:4294967298", "x"],
+)
 def test_rule_that_can_never_fail_is_refused(rule: str) -> None:
     """Protects a test of an error from passing because the call's name was misspelt."""
     code, sentence = run_on_host(_first_call, MOESORT_HOST_FAIL=f"hipMalloc:1:2,{rule}")

@@ -77,3 +77,22 @@ def serve_nothing(connection: "Connection[Answer | DeviceFacts, Request]", spec:
     """Dies before it has opened anything."""
     del connection, spec
     os.kill(os.getpid(), signal.SIGABRT)
+
+
+def serve_facts_alone(connection: "Connection[Answer | DeviceFacts, Request]", spec: WorkerSpec) -> None:
+    """Opens the device and closes its end of the connection, but lives on for as long as its parent."""
+    del spec
+    _tie_to_parent()
+    connection.send(FACTS)
+    connection.close()
+    signal.pause()
+
+
+def serve_wrong_kinds(connection: "Connection[Answer | DeviceFacts, Request]", spec: WorkerSpec) -> None:
+    """Answers each request with what no request is answered with."""
+    del spec
+    _tie_to_parent()
+    connection.send(FACTS)
+    while True:
+        connection.recv()
+        connection.send(FACTS)

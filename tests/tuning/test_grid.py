@@ -91,6 +91,8 @@ def test_misses_give_their_shapes_once(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("num_experts,topk\n", "holds no misses"),
+        ("num_experts,topk\n8,\u0662\n", "line 2, is not a miss: '\u0662' is not an integer"),
+        ("num_experts,topk\n1_6,2\n", "line 2, is not a miss: '1_6' is not an integer"),
         ("num_experts,topk\n96,x\n", "line 2, is not a miss"),
         ("num_experts,topk\n4,8\n", "topk must not exceed"),
         ("a,b\n1,2\n", "no column 'num_experts'"),

@@ -1,5 +1,7 @@
 """The stopping rule: as soon as the ratio's interval answers, else at a limit."""
 
+import math
+
 import pytest
 
 from moesort_tune.tuning.stopping import StoppingRule
@@ -93,3 +95,11 @@ def test_rule_for_a_kernel_alone_needs_the_least_rounds() -> None:
     assert RULE.enough_alone(8, 0.0) == "timed alone in 8 rounds"
     assert RULE.enough_alone(1, 20.0) == "stopped at the limit of 20 s after 1 rounds"
     assert RULE.enough_alone(0, 20.0) is None
+
+
+@pytest.mark.parametrize("field", ["margin", "confidence", "min_rounds", "max_rounds", "max_seconds", "patience"])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -1.0])
+def test_rule_refuses_what_it_cannot_compare_with(field: str, value: float) -> None:
+    """Protects tables: with a margin of NaN every comparison is false, and nothing is ever settled."""
+    with pytest.raises(ValueError, match=f"{field} must be a finite number at least .*got {value}"):
+        StoppingRule(**{field: value})  # type: ignore[arg-type]

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from moesort_tune.sorting.problem import KERNELS
+from moesort_tune.tuning import worker as worker_module
 from moesort_tune.tuning.messages import CheckRequest, MeasureRequest, WorkerSpec
 from moesort_tune.tuning.settings import Settings
 from moesort_tune.tuning.shape import Shape
@@ -16,7 +17,15 @@ from moesort_tune.tuning.stopping import StoppingRule
 from moesort_tune.tuning.verdict import Verdict
 from moesort_tune.tuning.worker import ProcessWorker, WorkerLostError, WorkerRefusedError, WorkerStartError
 from tests.tuning.fakes import FACTS
-from tests.tuning.serving import CRASHING_TOKENS, ENDLESS_TOKENS, REFUSED_TOKENS, serve, serve_nothing
+from tests.tuning.serving import (
+    CRASHING_TOKENS,
+    ENDLESS_TOKENS,
+    REFUSED_TOKENS,
+    serve,
+    serve_facts_alone,
+    serve_nothing,
+    serve_wrong_kinds,
+)
 
 SPEC = WorkerSpec(None, None, 0, "builtin")
 
@@ -72,6 +81,24 @@ def test_worker_that_cannot_start_is_told() -> None:
     """A device that aborts its process is an error of its own, not one of a shape."""
     with pytest.raises(WorkerStartError, match=r"the device could not be opened: .* died with SIGABRT"):
         ProcessWorker(SPEC, limit_s=PATIENCE_S, serve=serve_nothing)
+
+
+def test_connection_that_the_child_closed_is_a_lost_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broken pipe to the child is the child's loss, not that of whoever reads the program's results."""
+    monkeypatch.setattr(worker_module, "DYING_SECONDS", 0.1)
+    with ProcessWorker(SPEC, limit_s=60.0, serve=serve_facts_alone) as worker:
+        worker._connection.poll(60.0)  # the end of the connection, since the facts have been read
+        with pytest.raises(WorkerLostError, match=r"answers no more \(oneshot and multiphase at 1 tokens\)"):
+            worker.check(check(1))
+
+
+def test_answer_of_another_kind_is_refused() -> None:
+    """An answer to another question is never a limit or a time, also where Python runs without its asserts."""
+    with ProcessWorker(SPEC, limit_s=60.0, serve=serve_wrong_kinds) as worker:
+        with pytest.raises(WorkerRefusedError, match=r"answered DeviceFacts.*, not int"):
+            worker.oneshot_max_tokens(Shape(8, 2))
+        with pytest.raises(WorkerRefusedError, match=r"answered DeviceFacts.*, not Measured"):
+            worker.measure(MeasureRequest(Shape(8, 2), 16, Settings(), KERNELS, StoppingRule()))
 
 
 def test_closed_worker_leaves_no_process(worker: ProcessWorker) -> None:

@@ -2,6 +2,7 @@
 
 #include <dlfcn.h>
 
+#include <cstdint>
 #include <cstdlib>
 
 #include "fault.h"
@@ -45,8 +46,9 @@ bool Failures::add_rule(const std::string& text) {
   char* end = nullptr;
   rule.nth = std::strtol(text.c_str() + colon + 1, &end, 10);
   if (*end != ':') return false;
-  rule.code = static_cast<int>(std::strtol(end + 1, &end, 10));
-  if (*end != '\0' || rule.nth < 1 || rule.code == 0 || !is_call(rule.name)) return false;
+  const long code = std::strtol(end + 1, &end, 10);
+  if (*end != '\0' || rule.nth < 1 || code < 1 || code > INT32_MAX || !is_call(rule.name)) return false;
+  rule.code = static_cast<int>(code);
   rules_.push_back(rule);
   return true;
 }

@@ -1,6 +1,7 @@
 #include "settings.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdlib>
 #include <thread>
 
@@ -26,8 +27,9 @@ std::uint64_t whole_number(const char* name, std::uint64_t otherwise, std::uint6
   const char* const text = variable(name);
   if (text == nullptr) return otherwise;
   char* end = nullptr;
+  errno = 0;
   const unsigned long long value = std::strtoull(text, &end, 10);
-  if (*text < '0' || *text > '9' || *end != '\0' || value < least || value > most) {
+  if (*text < '0' || *text > '9' || *end != '\0' || errno == ERANGE || value < least || value > most) {
     report_bad_value(name, text, "a whole number from " + std::to_string(least) + " to " + std::to_string(most));
     return otherwise;
   }

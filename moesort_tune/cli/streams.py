@@ -1,0 +1,82 @@
+"""The program's standard streams: always open, able to write any character, and told of what could not be written.
+
+Results are what a command is for, so a standard output that takes no more is a failure. The rest, on standard error, is
+not: a sweep goes on measuring when nobody listens any more.
+"""
+
+import contextlib
+import errno
+import io
+import os
+import sys
+from typing import TYPE_CHECKING, TextIO
+
+from moesort_tune.errors import MoesortTuneError
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+
+class OutputError(MoesortTuneError):
+    """Standard output took no more."""
+
+
+class ReaderLeftError(OutputError):
+    """Whoever read standard output has closed it."""
+
+
+def prepare() -> None:
+    """Replace sys.stdout and sys.stderr by streams as above, on descriptors that are open. Call once, first of all."""
+    _open_missing()
+    sys.stdout = _text_stream(_Results(1, "w", closefd=False), sys.stdout, errors="replace")
+    sys.stderr = _text_stream(_Remarks(2, "w", closefd=False), sys.stderr, errors="backslashreplace")
+
+
+def _open_missing() -> None:
+    """Open the standard descriptors that the parent closed, so that no file of ours, nor a child's, takes their place.
+
+    Standard output is opened for reading: writing to it fails, as it does where it stays closed.
+    """
+    for descriptor, mode in ((0, os.O_RDONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            opened = os.open(os.devnull, mode)  # the lowest number that is free, so the descriptor itself
+            os.set_inheritable(opened, True)
+
+
+def _text_stream(raw: io.FileIO, before: TextIO | None, errors: str) -> io.TextIOWrapper:
+    """Return a text stream on `raw` with the encoding of `before`, which is None where its descriptor was closed.
+
+    errors: what becomes of characters that the encoding lacks.
+    """
+    encoding = before.encoding if before is not None else "utf-8"
+    return io.TextIOWrapper(io.BufferedWriter(raw), encoding, errors, line_buffering=raw.isatty())
+
+
+class _Results(io.FileIO):
+    """Standard output. The first failed write raises OutputError; later ones, up to the exit's, go nowhere."""
+
+    _failed = False
+
+    def write(self, data: "ReadableBuffer", /) -> int:
+        """Write to the descriptor. Raise ReaderLeftError, OutputError."""
+        if self._failed:
+            return len(memoryview(data))
+        try:
+            return super().write(data)
+        except OSError as error:
+            self._failed = True
+            if error.errno == errno.EPIPE:
+                raise ReaderLeftError("whoever read standard output has closed it") from error
+            raise OutputError(f"cannot write to standard output: {error.strerror}") from error
+
+
+class _Remarks(io.FileIO):
+    """Standard error. What cannot be written is lost."""
+
+    def write(self, data: "ReadableBuffer", /) -> int:
+        """Write to the descriptor as far as it takes anything."""
+        with contextlib.suppress(OSError):
+            return super().write(data)
+        return len(memoryview(data))

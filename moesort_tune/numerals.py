@@ -1,0 +1,44 @@
+"""Numbers from text by one rule: ASCII digits and finite values, and nothing else that Python takes for a number."""
+
+import math
+import re
+from typing import Final
+
+_INTEGER: Final = re.compile(r"[+-]?[0-9]+")
+_NUMBER: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+
+_MOST_CHARACTERS: Final = 60
+"""Length past which a text is no number that anybody meant, and past which an error shows it cut."""
+
+
+def parse_integer(text: str) -> int:
+    """Return the decimal integer in `text`, which may have blanks around it. Raise ValueError for anything else."""
+    bare = text.strip()
+    if len(bare) > _MOST_CHARACTERS or not _INTEGER.fullmatch(bare):
+        raise ValueError(f"{quoted(text)} is not an integer")
+    return int(bare)
+
+
+def parse_number(text: str) -> float:
+    """Return the finite decimal number in `text`, which may have blanks around it; -0.0 is 0.0.
+
+    Raise ValueError for anything else: 'nan', 'inf', '1e309', '1_000', digits of other scripts.
+    """
+    bare = text.strip()
+    if len(bare) > _MOST_CHARACTERS or not _NUMBER.fullmatch(bare) or not math.isfinite(number := float(bare)):
+        raise ValueError(f"{quoted(text)} is not a finite number")
+    return number + 0.0
+
+
+def check_within(name: str, value: float, low: float, high: float = math.inf, *, low_open: bool = False) -> None:
+    """Raise ValueError naming the argument unless `value` is finite and low <= value <= high (low < value if open)."""
+    inside = math.isfinite(value) and value <= high and (value > low if low_open else value >= low)
+    if not inside:
+        least = f"above {low:g}" if low_open else f"at least {low:g}"
+        most = "" if math.isinf(high) else f" and at most {high:g}"
+        raise ValueError(f"{name} must be a finite number {least}{most}, got {value!r}")
+
+
+def quoted(text: str) -> str:
+    """Return `text` as an error shows it: in quotes, control characters escaped, and cut where it is long."""
+    return repr(text) if len(text) <= _MOST_CHARACTERS else f"{text[:_MOST_CHARACTERS]!r}..."
