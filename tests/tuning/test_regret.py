@@ -55,6 +55,7 @@ def test_best_constant_is_the_best_there_is() -> None:
     means = [regret_of(POINTS, by_constant(c)).mean for c in range(0, 5000, 8)]
     assert regret_of(POINTS, by_constant(constant)).mean == min(means)
     assert constant == 16 * 128
+    assert best_constant([point(1, 1, 9.0)]) == 0  # no work at all is oneshot's
 
 
 def test_constant_that_does_as_well_is_admitted() -> None:
