@@ -47,7 +47,9 @@ def test_impossible_shapes_are_refused_with_their_values(experts: list[int], top
         pair_shapes(experts, topk)
 
 
-@pytest.mark.parametrize(("text", "first", "last"), [("1:16384", 1, 16384), ("64", 64, 64), (" 5:5 ", 5, 5), ("1:16777215", 1, 2**24 - 1)])
+@pytest.mark.parametrize(
+    ("text", "first", "last"), [("1:16384", 1, 16384), ("64", 64, 64), (" 5:5 ", 5, 5), ("1:16777215", 1, 2**24 - 1)]
+)
 def test_token_ranges_are_read(text: str, first: int, last: int) -> None:
     """A range or a single count."""
     assert parse_tokens(text) == TokenRange(first, last)
