@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 
 C_SOURCES = $(shell git ls-files 'hip_kernels/**.h' 'hip_kernels/**.hip' 'hip_kernels/**.c' 'hip_kernels/**.cpp' 'tests/**.c' 'tests/**.h')
 
-.PHONY: demo test test-hip10 test-hip7 lint format bench bench-gpu bench-isa resources clean help
+.PHONY: demo test test-hip10 test-hip7 lint format mutants bench bench-gpu bench-isa resources clean help
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -22,6 +22,10 @@ $(VENV)/.runtime: pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.runtime
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,plot,torch]'
+	touch $@
+
+$(VENV)/.mutants: $(VENV)/.runtime
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,mutants]'
 	touch $@
 
 $(VENV_HIP7)/.dev: pyproject.toml constraints.txt
@@ -57,6 +61,10 @@ format: $(VENV)/.dev ## format Python and C++
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $(C_SOURCES)
 
+mutants: $(VENV)/.mutants ## list the changes of tuning/ and tables/ that no test notices (an hour; MUTANTS='moesort_tune.tuning.search*': a part)
+	$(BIN)/mutmut run --max-children 2 $(MUTANTS)
+	$(BIN)/mutmut results
+
 bench: $(VENV)/.dev ## print what loading a table, one decision, and one call of the operator cost the host
 	$(BIN)/python scripts/bench.py
 	$(BIN)/python scripts/bench_operator.py
@@ -71,5 +79,5 @@ resources: $(VENV)/.runtime ## write docs/resources.md: registers, spills and LD
 	$(BIN)/moesort-tune build --arch all --check --markdown > docs/resources.md.new
 	mv docs/resources.md.new docs/resources.md
 
-clean: ## remove the virtual environments
-	rm -rf $(VENV) $(VENV_HIP7)
+clean: ## remove the virtual environments and mutants
+	rm -rf $(VENV) $(VENV_HIP7) mutants

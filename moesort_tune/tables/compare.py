@@ -97,7 +97,7 @@ def _differences(before: Row, after: Row) -> Iterator[Difference]:
 def _cuts(*rows: Row) -> list[int]:
     """Token counts at which the choice of a row may change."""
     limits = (row.oneshot_max_tokens + 1 for row in rows if row.oneshot_max_tokens < MAX_TOKENS)
-    return sorted({1, *limits, *(first for row in rows for first, _ in row.policy)})
+    return sorted({*limits, *(first for row in rows for first, _ in row.policy)})
 
 
 def _in_ties(before: Row, after: Row, first: int, last: int | None) -> bool:

@@ -120,8 +120,8 @@ def nearest_by_ratio(values: Sequence[int], wanted: int) -> int:
 
 def plan_of_rule(rule_max_tokens: int, longest: int) -> Plan:
     """Oneshot up to `rule_max_tokens` by AITER's rule, clipped at `longest`."""
-    steps: list[tuple[int, Kernel]] = [(1, "oneshot")] if rule_max_tokens else []
-    return Plan(_segments(_Match((), [*steps, (rule_max_tokens + 1, "multiphase")], Reason.RULE), longest))
+    steps: tuple[tuple[int, Kernel], ...] = ((1, "oneshot"), (rule_max_tokens + 1, "multiphase"))
+    return Plan(_segments(_Match((), steps, Reason.RULE), longest))
 
 
 def plan_of_provider() -> Plan:

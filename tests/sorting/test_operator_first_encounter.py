@@ -24,7 +24,7 @@ from moesort_tune.sorting.first_encounter import (
 from moesort_tune.sorting.kernels import SortingKernels
 from moesort_tune.sorting.operator import learned, moe_sorting
 from moesort_tune.sorting.planned_sort import PlannedSort
-from moesort_tune.sorting.problem import KernelName
+from moesort_tune.sorting.problem import KERNELS, KernelName
 from moesort_tune.sorting.torch_device import sorting_device
 from tests.sorting import cases
 from tests.sorting.operator_tables import Launches, table_for
@@ -105,6 +105,27 @@ def test_faster_kernel_is_remembered_and_a_tie_changes_nothing(
     assert encounters.meet(encounter(otherwise="multiphase"), stream()) == kernel
     assert encounters.kernel(KEY) == kernel
     assert encounters.learned()[KEY].winner == winner
+
+
+def test_kernels_are_timed_in_turn_and_each_round_in_the_other_order() -> None:
+    """Protects the choice from a drifting clock: neither kernel always runs second."""
+    order: list[KernelName] = []
+
+    class NotedTimer(FakeTimer):
+        """Notes whose turn it is."""
+
+        def __init__(self, kernel: KernelName) -> None:
+            super().__init__(4.0)
+            self.kernel = kernel
+
+        def sample_us(self) -> float:
+            order.append(self.kernel)
+            return super().sample_us()
+
+    kernels = iter(KERNELS)
+    FirstEncounters(lambda _work, _stream: NotedTimer(next(kernels))).meet(encounter(), stream())
+    rounds = [tuple(order[start : start + 2]) for start in range(0, len(order), 2)]
+    assert rounds == [("multiphase", "oneshot") if turn % 2 else ("oneshot", "multiphase") for turn in range(ROUNDS)]
 
 
 def test_measured_call_is_exact_and_the_next_one_launches_once(torch_device: torch.device, launches: Launches) -> None:

@@ -72,8 +72,10 @@ def test_device_that_is_not_known_takes_the_largest_entry_with_a_doubt() -> None
     small, large = entry(device=device(compute_units=80)), entry()
     selection = select(table(small, large), wanted(compute_units=None))
     assert selection.entry == large
-    assert selection.doubt is not None
-    assert "pass compute_units=" in selection.doubt
+    assert selection.doubt == (
+        "the compute units of this device are not known and the table of gfx942 has entries for 80, 304; the one with"
+        " 304 is used, so pass compute_units="
+    )
     assert select(table(large), wanted(compute_units=None)).doubt is None
 
 
@@ -91,4 +93,19 @@ def test_measured_entry_comes_before_published_figures() -> None:
     measured = entry(device=device(compute_units=80), kernels=Kernels(provider="aiter", revision="1"))
     selection = select(table(published(), measured), wanted(provider="aiter"))
     assert selection.entry == measured
-    assert "a measured entry comes before published figures" in selection.not_used[0]
+    assert selection.not_used == (
+        f"entry of {published().key} is not used: a measured entry comes before published figures",
+    )
+
+
+def test_every_entry_that_does_not_serve_is_told_once() -> None:
+    """Foreign ones and those that came second, so that nobody wonders where an entry went."""
+    foreign = entry(kernels=Kernels(provider="aiter", revision="1"))
+    small, best = entry(device=device(compute_units=80)), entry()
+    selection = select(table(foreign, small, best), wanted())
+    assert selection.entry == best
+    assert selection.not_used == (
+        f"entry of {foreign.key} is not used: it is of other kernels: aiter, not builtin",
+        f"entry of {small.key} is not used: the one with 304 compute units is nearer to this device",
+    )
+    assert selection.doubt is None

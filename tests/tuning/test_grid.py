@@ -47,7 +47,9 @@ def test_impossible_shapes_are_refused_with_their_values(experts: list[int], top
         pair_shapes(experts, topk)
 
 
-@pytest.mark.parametrize(("text", "first", "last"), [("1:16384", 1, 16384), ("64", 64, 64), (" 5:5 ", 5, 5)])
+@pytest.mark.parametrize(
+    ("text", "first", "last"), [("1:16384", 1, 16384), ("64", 64, 64), (" 5:5 ", 5, 5), ("1:16777215", 1, 2**24 - 1)]
+)
 def test_token_ranges_are_read(text: str, first: int, last: int) -> None:
     """A range or a single count."""
     assert parse_tokens(text) == TokenRange(first, last)
@@ -91,11 +93,11 @@ def test_misses_give_their_shapes_once(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("num_experts,topk\n", "holds no misses"),
-        ("num_experts,topk\n8,\u0662\n", "line 2, is not a miss: '\u0662' is not an integer"),
-        ("num_experts,topk\n1_6,2\n", "line 2, is not a miss: '1_6' is not an integer"),
-        ("num_experts,topk\n96,x\n", "line 2, is not a miss"),
-        ("num_experts,topk\n4,8\n", "topk must not exceed"),
-        ("a,b\n1,2\n", "no column 'num_experts'"),
+        ("num_experts,topk\n8,\u0662\n", r"misses\.csv, line 2, is not a miss: '\u0662' is not an integer"),
+        ("num_experts,topk\n1_6,2\n", r"misses\.csv, line 2, is not a miss: '1_6' is not an integer"),
+        ("num_experts,topk\n96,x\n", r"misses\.csv, line 2, is not a miss: 'x' is not an integer"),
+        ("num_experts,topk\n8,2\n4,8\n", r"misses\.csv, line 3, is not a miss: topk must not exceed"),
+        ("a,b\n1,2\n", r"misses\.csv, line 2, is not a miss: no column 'num_experts'"),
     ],
 )
 def test_misses_that_are_none_are_refused_with_their_place(tmp_path: Path, text: str, message: str) -> None:
@@ -116,6 +118,10 @@ def test_outputs_beyond_31_bits_are_refused() -> None:
     check_size(Shape(256, 8), TokenRange(1, 16384), 32)
     with pytest.raises(ValueError, match=r"must be below 2\^31"):
         check_size(Shape(512, 255), TokenRange(1, 2**24 - 1), 32)
+    full = TokenRange(1, (2**31 - 1) // 255 - 2)  # outputs of 255 a token leave room for little padding
+    check_size(Shape(256, 255), full, 1)
+    with pytest.raises(ValueError, match=r"must be below 2\^31"):
+        check_size(Shape(256, 255), full, 64)
 
 
 def test_settings_tell_samples_apart() -> None:

@@ -40,7 +40,15 @@ def test_prompts_that_exceed_a_step_wait() -> None:
 
 def test_prompt_longer_than_a_step_still_runs() -> None:
     """Protects the model from standing still."""
-    assert arrival_trace(concurrency=1, requests=2, input_tokens=10_000, output_tokens=2) == [10_000, 1, 10_000, 1]
+    for concurrency in (1, 2):  # alone: never beside another prompt, nor beside a decoding request
+        steps = arrival_trace(concurrency=concurrency, requests=2, input_tokens=10_000, output_tokens=2)
+        assert steps == [10_000, 1, 10_000, 1]
+
+
+def test_running_requests_leave_less_room_for_prompts() -> None:
+    """Protects the limit of a step: two prompts of 4096 tokens fill it, and beside one running request there is one."""
+    steps = arrival_trace(concurrency=5, requests=5, input_tokens=4096, output_tokens=3)
+    assert steps == [8192, 2 + 4096, 3 + 4096, 2 + 4096, 2, 1]
 
 
 def test_nobody_asking_is_an_error() -> None:
@@ -70,6 +78,7 @@ def test_every_preset_can_be_replayed() -> None:
 def test_oracle_takes_the_faster_kernel_at_each_size() -> None:
     """Protects the bound that everything is compared with."""
     way = oracle(TIMES)
+    assert way.name == "oracle"
     assert [way.choose(size) for size in TIMES] == ["oneshot", "oneshot", "multiphase", "multiphase"]
 
 
@@ -84,14 +93,16 @@ def test_constant_is_the_best_for_the_steps_at_hand() -> None:
 
 def test_first_encounter_goes_by_one_cold_time() -> None:
     """Protects the comparison with pull request 3525: where oneshot paid for the warm-up, it lost."""
-    way = first_encounter({16: {"oneshot": 900.0, "multiphase": 6.0}})
-    assert way.choose(16) == "multiphase"
+    way = first_encounter({16: {"oneshot": 900.0, "multiphase": 6.0}, 8: {"oneshot": 5.0, "multiphase": 6.0}})
+    assert way.name == "first encounter"
+    assert [way.choose(size) for size in (16, 8)] == ["multiphase", "oneshot"]
 
 
 def test_speedups_are_paired_by_repeat() -> None:
     """Protects the intervals: a slow moment of the machine that hits all ways in one repeat does not widen a ratio."""
     results = results_of({"rule": [100.0, 200.0, 150.0], "table": [50.0, 100.0, 75.0]}, steps=10, baseline="rule")
     rule, table = results
+    assert [rule.name, table.name] == ["rule", "table"]
     assert (rule.speedup.low, rule.speedup.high) == (1.0, 1.0)
     assert (table.speedup.low, table.speedup.median, table.speedup.high) == (2.0, 2.0, 2.0)
     assert (table.us_per_step.low, table.us_per_step.median, table.us_per_step.high) == (5.0, 7.5, 10.0)
@@ -100,8 +111,8 @@ def test_speedups_are_paired_by_repeat() -> None:
 def test_trace_is_read_from_a_file(tmp_path: Path) -> None:
     """Protects users with steps of their own."""
     path = tmp_path / "steps.txt"
-    path.write_text("16\n16\n1000\n")
-    assert read_trace(path) == [16, 16, 1000]
+    path.write_text("16\n16\n1000\n\n1\n16777215\n")
+    assert read_trace(path) == [16, 16, 1000, 1, 16777215]
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,26 @@ def test_rule_at_its_limit_keeps_a_likely_winner() -> None:
     assert stop.reason == "stopped at the limit of 5 s after 8 rounds"
 
 
+@pytest.mark.parametrize(
+    ("ratio", "last", "verdict"),
+    [
+        (1.1, 0.99, Verdict.TIE),
+        (1.1, 1.0, Verdict.TIE),
+        (1.1, 1.01, Verdict.MULTIPHASE),
+        (0.9, 1.01, Verdict.TIE),
+        (0.9, 1.0, Verdict.TIE),
+        (0.9, 0.99, Verdict.ONESHOT),
+    ],
+)
+def test_rule_at_its_limit_makes_no_winner_of_an_interval_that_holds_1(
+    ratio: float, last: float, verdict: Verdict
+) -> None:
+    """However far the median lies: while the kernels may still be equal, time that ran out decides nothing."""
+    stop = RULE.judge([ratio] * 7 + [last], 6.0)
+    assert stop is not None
+    assert (stop.verdict, stop.decided) == (verdict, False)
+
+
 def test_rule_takes_its_least_rounds_even_past_its_time() -> None:
     """A slow device gets the rounds that an answer needs, until that lasts far too long; then it is a tie."""
     assert RULE.judge([2.0] * 3, 6.0) is None

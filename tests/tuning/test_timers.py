@@ -1,11 +1,15 @@
-"""The backlog behind which eager launches are timed, with a host and a device whose times are known."""
+"""How long a sample is made, and the backlog behind which eager launches are timed, on a host and a device whose times
+are known."""
 
+from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from moesort_tune.device import hip
-from moesort_tune.tuning.timers import MAX_BACKLOG, Backlog, Stopwatch, nothing
+from moesort_tune.tuning import timers
+from moesort_tune.tuning.timers import MAX_BACKLOG, MAX_LAUNCHES, Backlog, Stopwatch, next_launches, nothing
 from moesort_tune.tuning.timing import TimingError
 
 FILLER_US = 200.0
@@ -19,7 +23,7 @@ class Machine:
     """
 
     def __init__(self, *launching_us: float) -> None:
-        self.stream = cast(hip.Stream, self)
+        self.stream = cast(hip.Stream, object())
         self.given_at = 0.0
         self.queued: list[str] = []
         self.backlog = Backlog(self.queuing("filler"), FILLER_US, lambda: self._host_us / 1e6)
@@ -28,7 +32,12 @@ class Machine:
 
     def queuing(self, what: str) -> Any:
         """Work that is seen in `queued`."""
-        return lambda _stream: self.queued.append(what)
+
+        def queue(stream: object) -> None:
+            assert stream is self.stream
+            self.queued.append(what)
+
+        return queue
 
     def elapsed_us(self, work: Any) -> float:
         """Device time, in which the device waits for the host where that is still launching."""
@@ -64,8 +73,77 @@ def test_one_hiccup_leaves_the_backlog_as_it_is() -> None:
     assert machine.sample() == (WORK_US, ["filler"])
 
 
+def test_one_hiccup_behind_the_longest_backlog_is_no_error() -> None:
+    """Protects a sweep on a slow host: what a longer backlog cannot mend, another try may."""
+    slow = FILLER_US * (MAX_BACKLOG - 1)
+    machine = Machine(*[slow] * 12, 2 * slow, slow)
+    assert machine.sample() == (WORK_US, ["filler"] * MAX_BACKLOG)
+    assert machine.sample() == (WORK_US, ["filler"] * MAX_BACKLOG)
+
+
+def test_sample_that_was_queued_as_the_backlog_ended_does_not_count() -> None:
+    """Protects eager times: a device that may have been idle for a moment has waited for the host."""
+    assert Machine(FILLER_US, 150.0).sample() == (WORK_US, ["filler"])
+    assert Machine(FILLER_US, FILLER_US, 150.0).sample() == (WORK_US, ["filler"] * 2)
+
+
 def test_host_that_never_keeps_up_is_an_error() -> None:
     """Protects tables from times of the host: where launching takes too long nothing is measured, and that is said."""
     machine = Machine(*[FILLER_US * MAX_BACKLOG * 2] * 20)
     with pytest.raises(TimingError, match="too busy to time eager launches"):
         machine.sample()
+
+
+@pytest.mark.parametrize(
+    ("launches", "lasting_us", "wanted"),
+    [
+        (1, 200.0, 1),
+        (4, 250.0, 4),
+        (1, 199.0, 2),
+        (1, 100.0, 3),  # two would just do; a fifth more is taken
+        (10, 100.0, 24),
+        (1, 0.5, MAX_LAUNCHES),
+        (MAX_LAUNCHES, 10.0, MAX_LAUNCHES),
+    ],
+)
+def test_launches_grow_until_a_sample_outweighs_its_events(launches: int, lasting_us: float, wanted: int) -> None:
+    """Protects the times of short kernels: a sample of less than 200 us is repeated with a reserve of a fifth."""
+    assert next_launches(launches, lasting_us) == wanted
+
+
+class Event:
+    """An event that is always over."""
+
+    def record(self, _stream: object) -> None:
+        """Notes nothing."""
+
+    def synchronize(self) -> None:
+        """Waits for nothing."""
+
+
+@pytest.mark.parametrize(
+    ("samples", "settled_us"),
+    [
+        ([(2001.0, 10.0), (30.0, 10.0)], 2001.0),
+        ([(10.0, 2001.0), (30.0, 10.0)], 2001.0),
+        ([(2000.0, 10.0), (30.0, 10.0)], 30.0),
+        ([(1500.0, 1500.0), (30.0, 90.0)], 90.0),
+    ],
+)
+def test_first_sample_counts_only_where_it_is_long(
+    samples: Sequence[tuple[float, float]], settled_us: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Protects sample lengths: a first launch pays for uploads; device or wall time counts, whichever is longer."""
+    host_us, device_us = [0.0], [0.0]
+    monkeypatch.setattr(timers, "time", SimpleNamespace(perf_counter=lambda: host_us[-1] / 1e6))
+    monkeypatch.setattr(hip, "elapsed_us", lambda _start, _stop: device_us[-1])
+    coming = iter(samples)
+
+    def work(_stream: object) -> None:
+        on_device, on_host = next(coming)
+        device_us.append(on_device)
+        host_us.append(host_us[-1] + on_host)
+
+    stopwatch = Stopwatch(cast(hip.Device, SimpleNamespace(event=Event)), cast(hip.Stream, None))
+    assert stopwatch.settled_us(work) == pytest.approx(settled_us)
+    assert len(device_us) - 1 == (1 if settled_us > 2000.0 else 2)

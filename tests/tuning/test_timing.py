@@ -110,6 +110,17 @@ def test_engine_gives_up_on_a_clock_that_never_rests() -> None:
         engine.measure()
 
 
+def test_engine_waits_for_a_restless_clock_as_patiently_as_for_rounds() -> None:
+    """A device that never settles costs `patience` times the limit of a point, and neither less nor all the rounds."""
+    seconds = iter(range(1000))
+    rule = StoppingRule(max_rounds=100, max_seconds=2.0, patience=3.0)
+    timer = SyntheticTimer({ONESHOT: 4.0, MULTIPHASE: 5.0}, speed=lambda turn: 2.0**turn)
+    engine = Engine(timer, KERNELS, rule=rule, warm_up=WarmUp(max_rounds=1), clock=lambda: float(next(seconds)))
+    engine._watch = ClockWatch(deviations=0.0)
+    with pytest.raises(TimingError, match="clock moved in each of 6 rounds"):
+        engine.measure()
+
+
 def test_clock_watch_follows_a_clock_that_settled_elsewhere() -> None:
     """A lasting change costs half a window of rounds, not all that follow."""
     watch = ClockWatch()

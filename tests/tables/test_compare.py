@@ -1,0 +1,84 @@
+"""What changed between two tables, token count by token count."""
+
+import pytest
+
+from moesort_tune.tables.compare import Difference, compare
+from moesort_tune.tables.schema import MAX_TOKENS, Kernels, Row
+from tests.tables.examples import device, entry, row, table
+
+
+def differences(before: Row, after: Row) -> list[Difference]:
+    """Of two tables with one row each."""
+    (changed,) = compare(table(entry([before])), table(entry([after])))
+    return [difference for change in changed.rows for difference in change.differences]
+
+
+@pytest.mark.parametrize(
+    ("ties_before", "ties_after", "in_ties"),
+    [
+        (((5, 9),), (), True),
+        (((5, 7),), ((8, 9),), True),
+        (((5, 7),), ((5, 9),), True),
+        (((4, 10),), ((6, 7),), True),
+        (((5, 8),), (), False),
+        (((6, 9),), (), False),
+        (((5, 6),), ((8, 9),), False),
+    ],
+)
+def test_change_lies_in_ties_where_they_cover_all_of_it(
+    ties_before: tuple[tuple[int, int], ...], ties_after: tuple[tuple[int, int], ...], in_ties: bool
+) -> None:
+    """The switch moved from 5 to 10: of 5 to 9 tokens each must lie in a tie of either table."""
+    found = differences(row(switch=5, tie=ties_before), row(switch=10, tie=ties_after))
+    assert found == [Difference(5, 9, "multiphase", "oneshot", in_ties)]
+
+
+def test_change_at_every_token_count_has_no_end() -> None:
+    """Two rows of one step each that never agree: neither a switch nor a limit cuts them."""
+    always = row(switch=None, oneshot_max_tokens=MAX_TOKENS)
+    never = row(policy=((1, "multiphase"),), oneshot_max_tokens=MAX_TOKENS)
+    assert differences(always, never) == [Difference(1, None, "oneshot", "multiphase", False)]
+
+
+def test_changes_of_a_row_are_told_apart() -> None:
+    """Between two changes the tables agree; each change has its own ends, the last one none but oneshot's limit."""
+    before = row(switch=10, oneshot_max_tokens=100)
+    after = row(policy=((1, "oneshot"), (8, "multiphase"), (50, "oneshot")), oneshot_max_tokens=100)
+    assert differences(before, after) == [
+        Difference(8, 9, "oneshot", "multiphase", False),
+        Difference(50, 100, "multiphase", "oneshot", False),
+    ]
+
+
+def test_entry_of_another_revision_is_the_same_one_changed() -> None:
+    """Kernels change with every release; a diff of their tables is about the choices."""
+    old = entry([row(switch=10), row(8, 2)], kernels=Kernels(provider="builtin", revision="old"))
+    new = entry([row(switch=20), row(8, 2)], kernels=Kernels(provider="builtin", revision="new"))
+    (changed,) = compare(table(old), table(new))
+    assert (changed.before, changed.after, changed.unchanged) == (old.key, new.key, 1)
+    assert [change.shape for change in changed.rows] == [(128, 4)]
+
+
+def test_entries_that_differ_in_more_than_the_revision_are_not_compared() -> None:
+    """One was removed and another added: their choices are not about the same kernels or device."""
+    old = entry([row(), row(8, 2)])
+    for new in (entry(kernels=Kernels(provider="aiter", revision="1")), entry(device=device(compute_units=80))):
+        removed, added = compare(table(old), table(new))
+        assert (removed.before, removed.after, removed.unchanged) == (old.key, None, 0)
+        assert (added.before, added.after, added.unchanged) == (None, new.key, 0)
+        assert [(change.shape, change.after) for change in removed.rows] == [((8, 2), None), ((128, 4), None)]
+        assert [(change.shape, change.before) for change in added.rows] == [((128, 4), None)]
+
+
+def test_revision_with_two_successors_has_none() -> None:
+    """Which of two new revisions stands for the old one cannot be known."""
+    old, *new = (entry(kernels=Kernels(provider="builtin", revision=name)) for name in ("old", "new", "newer"))
+    pairs = [(changed.before, changed.after) for changed in compare(table(old), table(*new))]
+    assert pairs == [(old.key, None), (None, new[0].key), (None, new[1].key)]
+
+
+def test_revision_that_is_there_has_no_other_partner() -> None:
+    """An entry that both tables hold is compared with itself; an older one beside it was removed."""
+    old, kept = (entry(kernels=Kernels(provider="builtin", revision=name)) for name in ("old", "kept"))
+    pairs = [(changed.before, changed.after) for changed in compare(table(old, kept), table(kept))]
+    assert pairs == [(old.key, None), (kept.key, kept.key)]
