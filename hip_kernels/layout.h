@@ -324,9 +324,11 @@ __device__ __forceinline__ uint32_t row_among_repeats(const SortingArguments& ar
   constexpr bool kOneWord = kTokens == Tokens::kWord;
   uint32_t row = lds.next_row[expert];
   if (!kOneWord) row += lds.pairs_before[token / kWordTokens * num_experts + expert];
-#pragma unroll(kTokens == Tokens::kMany ? 1 : 8)
-  for (uint32_t place = by_ids ? token / kWordTokens * kWordTokens * topk : pair.place; place < pair.place; ++place)
-    row += at<kTokens>(arguments.topk_ids, rows.first * topk + place) == static_cast<int32_t>(expert);
+  const int32_t* const own_id = arguments.topk_ids + (rows.first * topk + pair.place);
+  const uint32_t pairs_below = pair.place - token / kWordTokens * kWordTokens * topk;
+#pragma unroll 8
+  for (uint32_t below = by_ids ? pairs_below : 0; below != 0; --below)
+    row += *(own_id - below) == static_cast<int32_t>(expert);
   return by_ids ? row : row_by_bits;
 }
 

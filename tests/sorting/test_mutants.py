@@ -168,8 +168,8 @@ MUTANTS = (
     Mutant(
         "a repeat ranked behind itself",
         "layout.h",
-        "place < pair.place; ++place)",
-        "place <= pair.place; ++place)",
+        "below = by_ids ? pairs_below : 0; below != 0; --below)",
+        "below = by_ids ? pairs_below + 1 : 0; below != 0; --below)",
         "repeated experts",
     ),
     Mutant(
