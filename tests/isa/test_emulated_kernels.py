@@ -106,6 +106,17 @@ def test_masked_expert_may_repeat_in_a_row(arch: str, code: bytes, kernel: Kerne
     sort_and_check(arch, code, kernel, cases.with_ids(case, ids))
 
 
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("size", [(1, 4), (70, 4), (200, 8), (450, 2), (450, 80)])
+def test_every_pair_of_a_repeated_expert_gets_its_row(
+    arch: str, code: bytes, kernel: KernelName, order: Order, size: tuple[int, int]
+) -> None:
+    """Protects the counting by ids of every variant, and its barriers, at (rows, compute units)."""
+    rows, compute_units = size
+    case = cases.with_mask(cases.with_repeats(cases.uniform(rows, 5, 70, unit_size=16)), rank=0, ranks=2)
+    sort_and_check(arch, code, kernel, case, order=order, compute_units=compute_units)
+
+
 def test_nothing_enabled_leaves_nothing(arch: str, code: bytes, kernel: KernelName) -> None:
     """Protects a rank that owns no expert."""
     case = cases.uniform(20, 2, 8)
