@@ -72,7 +72,8 @@ class _Installation:
         try:
             original = getattr(module, NAME)
             package = aiter_package.find()
-            assert package is not None, "it has just been imported"
+            if package is None:
+                raise AiterMissingError("what was imported as aiter is no package with files")
             steering = BuiltinSteering if self._kernels == "builtin" else PolicySteering
             self.steering = steering(original, package, self._table)
         except Exception as error:
