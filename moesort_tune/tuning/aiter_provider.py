@@ -54,6 +54,9 @@ class AiterProvider:
         inputs = [make_variant(point, variant) for variant in range(point.variants)]
         yield PreparedAiter(self._aiter, self._device, point, inputs)
 
+    def close(self) -> None:
+        """Do nothing: AITER and torch keep what they have loaded."""
+
 
 class _Tensors(NamedTuple):
     """One input and the outputs of one sort, in the order that AITER's call takes them."""
