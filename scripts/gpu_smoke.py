@@ -18,6 +18,7 @@ import click
 import numpy as np
 
 from moesort_tune.device import hip, libraries, sources
+from moesort_tune.device.hip_calls import hip_module
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.tuning.sentinel import SentinelArguments
 
@@ -225,7 +226,7 @@ class Smoke:
         pattern = torch.arange(BLOCK, dtype=torch.int32, device="cuda")
         torch.cuda.synchronize()
         back = np.empty(BLOCK, np.int32)
-        kind = hip._hip().hipMemcpyKind.hipMemcpyDeviceToHost
+        kind = hip_module().hipMemcpyKind.hipMemcpyDeviceToHost
         hip.checked("hipMemcpy", back.ctypes.data, pattern.data_ptr(), back.nbytes, kind)
         np.testing.assert_array_equal(back, np.arange(BLOCK))
         facts = torch.cuda.get_device_properties(0)

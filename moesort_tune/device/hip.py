@@ -1,105 +1,32 @@
 """HIP through hip-python: devices, memory, streams, events, modules, launches, graphs, run-time compilation.
 
-The one module that calls hip-python. Every call goes through `checked`, so a failure is a HipError that names the
-call; nothing is returned from a call that failed.
+What is made here is given back by `destroy`, or at the end of a `with`.
 """
 
+import contextlib
 import ctypes
 import functools
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from types import ModuleType, TracebackType
-from typing import Any, TypeVar
+from types import TracebackType
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from moesort_tune.device import amd_libraries, bindings, installed, libraries, remedies
+from moesort_tune.device import bindings, hip_calls, libraries
 from moesort_tune.device.architectures import parse_gcn_arch_name
+from moesort_tune.device.hip_calls import failed_call, hip_module, missing_call
 from moesort_tune.device.machine import amdgpu_version
 
 Scalar = TypeVar("Scalar", bound=np.generic)
+Own = TypeVar("Own", bound="Resource")
 
-HIP_SUCCESS = 0
+HipError = hip_calls.HipError
+checked = hip_calls.checked
 
 _CAPTURING = 1
 """hipStreamCaptureStatusActive."""
-
-
-class HipError(remedies.DeviceError):
-    """A HIP call failed. call: its name; code: hipError_t or hiprtcResult; name: the code's name."""
-
-    def __init__(self, call: str, code: int, name: str, reason: str = "", remedy: str = "") -> None:
-        super().__init__(f"{call} failed with {name} ({code})" + (f": {reason}" if reason else ""), remedy)
-        self.call = call
-        self.code = code
-        self.name = name
-
-
-@functools.cache
-def _hip() -> ModuleType:
-    """hip-python's module `hip`, with the runtime chosen first."""
-    libraries.choose()
-    return bindings.module("hip")
-
-
-@functools.cache
-def _hiprtc() -> ModuleType:
-    libraries.choose()
-    return bindings.module("hiprtc")
-
-
-def checked(call: str, *arguments: object) -> Any:
-    """Calls HIP's `call` and returns its results behind the error code: None, the one, or a tuple.
-
-    Raises HipError for any code but hipSuccess, and for a call that the runtime does not have.
-    """
-    module = _hiprtc() if call.startswith("hiprtc") else _hip()
-    try:
-        code, *results = getattr(module, call)(*arguments)
-    except (RuntimeError, AttributeError) as error:
-        raise _missing_call(call, error) from error
-    if int(code) != HIP_SUCCESS:
-        raise _failed_call(call, int(code), getattr(code, "name", str(code)))
-    if not results:
-        return None
-    return results[0] if len(results) == 1 else tuple(results)
-
-
-def _failed_call(call: str, code: int, name: str) -> HipError:
-    reason = _fault()
-    remedy = remedies.of_hip_error(name, libraries.choose().runtime, explained=bool(reason))
-    return HipError(call, code, name, reason, remedy)
-
-
-def _missing_call(call: str, error: Exception) -> HipError:
-    runtime = libraries.choose()
-    is_hiprtc = call.startswith("hiprtc")
-    library = runtime.hiprtc if is_hiprtc else runtime.hip
-    words = re.sub(r"b'([^']*)'", r"\1", str(error))  # hip-python prints bytes as Python does
-    symptom = remedies.why_no_call(words, is_hiprtc=is_hiprtc)
-    # A call that a runtime of our own lacks is told by its name alone.
-    remedy = "" if runtime.runtime != "amd" else remedies.REMEDIES[symptom]
-    if remedy and symptom == "missing call":
-        package = installed.hip_python_package()
-        remedy = remedies.of_missing_call(package.version if package else "", amd_libraries.release_of(runtime.hip))
-    return HipError(call, -1, "missing call", f"{library} cannot serve it ({words})", remedy)
-
-
-def _fault() -> str:
-    """What our own runtimes know about the last failure, or ''."""
-    runtime = libraries.choose()
-    if runtime.runtime == "amd":
-        return ""
-    name = "moesort_host_last_fault" if runtime.runtime == "host" else "moesort_cuda_problem"
-    try:
-        function = getattr(ctypes.CDLL(runtime.hip), name)
-    except (OSError, AttributeError):
-        return ""
-    function.restype = ctypes.c_char_p
-    text: bytes | None = function()
-    return text.decode(errors="replace").strip() if text else ""
 
 
 @dataclass(frozen=True)
@@ -146,7 +73,7 @@ def open_device(runtime: str | None = None, ordinal: int = 0) -> "Device":
 
 
 def _properties(runtime: str, ordinal: int) -> DeviceProperties:
-    hip = _hip()
+    hip = hip_module()
     # hip-python 10 returns the struct, earlier ones fill the caller's.
     try:
         properties = checked("hipGetDeviceProperties", ordinal)
@@ -178,8 +105,43 @@ def _version(value: int) -> str:
     return f"{value // 10_000_000}.{value // 100_000 % 100}.{value % 100_000}"
 
 
-class Buffer:
-    """Device memory. pointer: its address (0 for no bytes); nbytes: its size. Freed by `free` or after `with`."""
+class Resource:
+    """What a HIP call has made and another one gives back: by `destroy`, or after `with`."""
+
+    def destroy(self) -> None:
+        """Give it back; a second call does nothing. Raise HipError."""
+        raise NotImplementedError
+
+    def __enter__(self: Own) -> Own:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.destroy()
+        except HipError:
+            if error is None:  # else what happened first is what to tell
+                raise
+
+
+class _Handle(Resource):
+    """A resource behind one of HIP's handles. handle: what HIP's calls take, None once it was destroyed."""
+
+    _DESTROYING: ClassVar[str]
+    """HIP's call."""
+
+    handle: Any = None
+
+    def destroy(self) -> None:
+        """Give it back; a second call does nothing. Raise HipError."""
+        handle, self.handle = self.handle, None
+        if handle is not None:
+            checked(self._DESTROYING, handle)
+
+
+class Buffer(Resource):
+    """Device memory. pointer: its address (0 for no bytes); nbytes: its size."""
 
     def __init__(self, nbytes: int) -> None:
         self.nbytes = nbytes
@@ -190,7 +152,7 @@ class Buffer:
         data = np.ascontiguousarray(array)
         self._check_range(offset, data.nbytes)
         if data.nbytes:
-            kind = _hip().hipMemcpyKind.hipMemcpyHostToDevice
+            kind = hip_module().hipMemcpyKind.hipMemcpyHostToDevice
             checked("hipMemcpy", self.pointer + offset, data.ctypes.data, data.nbytes, kind)
 
     def read(self, dtype: type[Scalar], count: int, offset: int = 0) -> npt.NDArray[Scalar]:
@@ -198,7 +160,7 @@ class Buffer:
         result = np.empty(count, dtype)
         self._check_range(offset, result.nbytes)
         if result.nbytes:
-            kind = _hip().hipMemcpyKind.hipMemcpyDeviceToHost
+            kind = hip_module().hipMemcpyKind.hipMemcpyDeviceToHost
             checked("hipMemcpy", result.ctypes.data, self.pointer + offset, result.nbytes, kind)
         return result
 
@@ -208,27 +170,21 @@ class Buffer:
             checked("hipMemset", self.pointer, byte, self.nbytes)
             checked("hipDeviceSynchronize")
 
-    def free(self) -> None:
-        """Frees the memory; a second call does nothing."""
-        if self.pointer:
-            checked("hipFree", self.pointer)
-            self.pointer = 0
+    def destroy(self) -> None:
+        """Free the memory; a second call does nothing. Raise HipError."""
+        pointer, self.pointer = self.pointer, 0
+        if pointer:
+            checked("hipFree", pointer)
 
     def _check_range(self, offset: int, nbytes: int) -> None:
         if offset < 0 or offset + nbytes > self.nbytes:
             raise ValueError(f"bytes {offset} to {offset + nbytes} are outside a buffer of {self.nbytes} bytes")
 
-    def __enter__(self) -> "Buffer":
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.free()
-
-
-class Stream:
+class Stream(_Handle):
     """A stream of launches and copies that run in order."""
+
+    _DESTROYING = "hipStreamDestroy"
 
     def __init__(self) -> None:
         non_blocking = 1
@@ -248,15 +204,20 @@ class BorrowedStream(Stream):
 
     def __init__(self, handle: int) -> None:
         # As hip-python's own type: it would make one at each call otherwise.
-        self.handle = _hip().ihipStream_t.fromObj(handle)
+        self.handle = hip_module().ihipStream_t.fromObj(handle)
+
+    def destroy(self) -> None:
+        """Do nothing: it is its owner's."""
 
     def is_capturing(self) -> bool:
         """Whether what is given to the stream is recorded into a graph instead of being run."""
         return int(checked("hipStreamIsCapturing", self.handle)) == _CAPTURING
 
 
-class Event:
+class Event(_Handle):
     """A point in a stream whose time can be read."""
+
+    _DESTROYING = "hipEventDestroy"
 
     def __init__(self) -> None:
         self.handle = checked("hipEventCreate")
@@ -305,7 +266,7 @@ class PreparedLaunch:
         self._pointers = (ctypes.c_void_p * 1)(ctypes.addressof(self.arguments))
         behind = parameters.fromObj(ctypes.addressof(self._pointers)), extra.fromObj(None)
         before = self.kernel.handle, self.grid, 1, 1, self.block, 1, 1, self.lds_bytes
-        call = _hip().hipModuleLaunchKernel
+        call = hip_module().hipModuleLaunchKernel
         return lambda stream: call(*before, stream, *behind)
 
     def launch(self, stream: Stream) -> None:
@@ -313,13 +274,15 @@ class PreparedLaunch:
         try:
             (code,) = self._launch(stream.handle)
         except (RuntimeError, AttributeError) as error:
-            raise _missing_call("hipModuleLaunchKernel", error) from error
+            raise missing_call("hipModuleLaunchKernel", error) from error
         if code:
-            raise _failed_call("hipModuleLaunchKernel", int(code), code.name)
+            raise failed_call("hipModuleLaunchKernel", int(code), code.name)
 
 
-class Module:
-    """Loaded device code."""
+class Module(_Handle):
+    """Loaded device code. Its kernels are gone with it."""
+
+    _DESTROYING = "hipModuleUnload"
 
     def __init__(self, code: bytes) -> None:
         self._code = code
@@ -330,29 +293,34 @@ class Module:
         return Kernel(name, checked("hipModuleGetFunction", self.handle, name.encode()))
 
 
-class Graph:
+class Graph(_Handle):
     """Captured work, instantiated, that a stream replays as one."""
 
+    _DESTROYING = "hipGraphExecDestroy"
+
     def __init__(self, stream: Stream, work: Callable[[Stream], None]) -> None:
-        relaxed = _hip().hipStreamCaptureMode.hipStreamCaptureModeRelaxed
-        checked("hipStreamBeginCapture", stream.handle, relaxed)
+        graph = _captured(stream, work)
         try:
-            work(stream)
+            self.handle = checked("hipGraphInstantiateWithFlags", graph, 0)
         finally:
-            # Ended even when the work failed, so that the stream can be used again.
-            graph = checked("hipStreamEndCapture", stream.handle)
-        self._executable = checked("hipGraphInstantiateWithFlags", graph, 0)
-        checked("hipGraphDestroy", graph)
+            checked("hipGraphDestroy", graph)
 
     def launch(self, stream: Stream) -> None:
         """Gives one replay to `stream`."""
-        checked("hipGraphLaunch", self._executable, stream.handle)
+        checked("hipGraphLaunch", self.handle, stream.handle)
 
-    def destroy(self) -> None:
-        """Frees the executable graph; a second call does nothing."""
-        if self._executable is not None:
-            checked("hipGraphExecDestroy", self._executable)
-            self._executable = None
+
+def _captured(stream: Stream, work: Callable[[Stream], None]) -> Any:
+    """Return HIP's graph of what `work` gives to `stream`, which ends its capture whatever happens."""
+    relaxed = hip_module().hipStreamCaptureMode.hipStreamCaptureModeRelaxed
+    checked("hipStreamBeginCapture", stream.handle, relaxed)
+    try:
+        work(stream)
+    except BaseException:
+        with contextlib.suppress(HipError):  # what the work met is what to tell
+            checked("hipGraphDestroy", checked("hipStreamEndCapture", stream.handle))
+        raise
+    return checked("hipStreamEndCapture", stream.handle)
 
 
 class Device:
@@ -395,7 +363,15 @@ def compile_source(*, name: str, source: bytes, headers: dict[str, bytes], optio
     texts, names = list(headers.values()), [header.encode() for header in headers]
     program = checked("hiprtcCreateProgram", source, name.encode(), len(texts), texts, names)
     try:
-        checked("hiprtcCompileProgram", program, len(options), [option.encode() for option in options])
+        return _compiled(program, [option.encode() for option in options])
+    finally:
+        place = ctypes.c_void_p(int(program))
+        checked("hiprtcDestroyProgram", ctypes.addressof(place))
+
+
+def _compiled(program: Any, options: list[bytes]) -> bytes:
+    try:
+        checked("hiprtcCompileProgram", program, len(options), options)
     except HipError as error:
         raise HipError(error.call, error.code, error.name, _program_log(program)) from error
     code = bytearray(int(checked("hiprtcGetCodeSize", program)))

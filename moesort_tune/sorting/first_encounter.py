@@ -185,8 +185,10 @@ class ReplayTimer:
         self._stream = stream
         first_us = stopwatch.elapsed_us(work, stream)
         self._sorts = min(MAX_SORTS, max(1, math.ceil(ENOUGH_US / max(first_us, 1.0))))
-        self._graph = stopwatch.device.capture(stopwatch.capturing, self._repeated(work))
-        self.sample_us()
+        with ExitStack() as resources:
+            self._graph = resources.enter_context(stopwatch.device.capture(stopwatch.capturing, self._repeated(work)))
+            self.sample_us()
+            resources.pop_all()
 
     def sample_us(self) -> float:
         """Microseconds of one sort."""

@@ -29,6 +29,12 @@ class SortingInputs:
     local_expert_mask: Int32Array | None = None
     num_local_tokens: int | None = None
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the arrays."""
+        mask = self.local_expert_mask
+        return self.topk_ids.nbytes + self.topk_weights.nbytes + (0 if mask is None else mask.nbytes)
+
 
 @dataclass(frozen=True)
 class Routing:

@@ -1,7 +1,7 @@
 """The builtin kernels on a device: a problem's buffers, its prepared launches, its outputs."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import numpy as np
 
@@ -39,7 +39,13 @@ class SortingKernels:
             lds_bytes=properties.lds_bytes,
         )
         self.revision = revision(properties.arch)
-        self._kernels = _load(device, self.revision)
+        with ExitStack() as resources:
+            self._kernels = _load(device, self.revision, resources)
+            self._resources = resources.pop_all()
+
+    def close(self) -> None:
+        """Unload the kernels; nothing that was prepared with them can be launched any more. Raise HipError."""
+        self._resources.close()
 
     @contextmanager
     def prepare(
@@ -49,11 +55,8 @@ class SortingKernels:
 
         optional_outputs: names out of OPTIONAL_OUTPUTS that the kernels shall write.
         """
-        prepared = PreparedSort(self, problem, inputs, optional_outputs)
-        try:
-            yield prepared
-        finally:
-            prepared.free()
+        with ExitStack() as resources:
+            yield PreparedSort(self, problem, inputs, optional_outputs, resources)
 
     def launches(self, kernel: KernelName, problem: Problem, arguments: SortingArguments) -> list[hip.PreparedLaunch]:
         """The launches of one sort with the pointers of `arguments`. Raises OneshotTooLargeError."""
@@ -68,8 +71,11 @@ class SortingKernels:
         ]
 
 
-def _load(device: hip.Device, revision: str) -> dict[str, hip.Kernel]:
-    """All variants of both kernels: from a prebuilt code object of this revision, else compiled now."""
+def _load(device: hip.Device, revision: str, resources: ExitStack) -> dict[str, hip.Kernel]:
+    """All variants of both kernels: from a prebuilt code object of this revision, else compiled now.
+
+    resources: takes the modules that hold them.
+    """
     arch = device.properties.arch
     prebuilt = code_objects.find_prebuilt(arch, revision)
     codes = (
@@ -79,7 +85,7 @@ def _load(device: hip.Device, revision: str) -> dict[str, hip.Kernel]:
     )
     kernels: dict[str, hip.Kernel] = {}
     for code, names in zip(codes, (ONESHOT_KERNELS, MULTIPHASE_KERNELS), strict=True):
-        module = device.load(code)
+        module = resources.enter_context(device.load(code))
         kernels |= {name: module.kernel(name) for name in names}
     return kernels
 
@@ -103,7 +109,10 @@ def _of_launch(arguments: SortingArguments, problem: Problem, launch: Launch) ->
 
 
 class PreparedSort:
-    """One problem on the device. Its outputs are junk until a kernel has been launched and the stream synchronized."""
+    """One problem on the device. Its outputs are junk until a kernel has been launched and the stream synchronized.
+
+    resources: takes each buffer as soon as it is allocated, so that a failure leaves none behind.
+    """
 
     def __init__(
         self,
@@ -111,8 +120,10 @@ class PreparedSort:
         problem: Problem,
         inputs: SortingInputs,
         optional_outputs: tuple[str, ...],
+        resources: ExitStack,
     ) -> None:
         self.problem = problem
+        self._resources = resources
         self._kernels = kernels
         self._buffers: dict[str, hip.Buffer] = {}
         self._prepared: dict[KernelName, list[hip.PreparedLaunch]] = {}
@@ -129,8 +140,7 @@ class PreparedSort:
         if inputs.num_local_tokens is not None:
             arrays["num_local_tokens"] = np.array([inputs.num_local_tokens], np.int32)
         for name, array in arrays.items():
-            self._buffers[name] = self._kernels.device.allocate(array.nbytes)
-            self._buffers[name].write(array)
+            self._allocate(name, array.nbytes).write(array)
 
     def _allocate_outputs(self, optional_outputs: tuple[str, ...]) -> None:
         elements = {
@@ -152,7 +162,12 @@ class PreparedSort:
             "workspace": workspace_bytes(self.problem, self._kernels.limits),
         }
         for name, nbytes in sizes.items():
-            self._buffers[name] = self._kernels.device.allocate(nbytes)
+            self._allocate(name, nbytes)
+
+    def _allocate(self, name: str, nbytes: int) -> hip.Buffer:
+        buffer = self._resources.enter_context(self._kernels.device.allocate(nbytes))
+        self._buffers[name] = buffer
+        return buffer
 
     def launches(self, kernel: KernelName) -> list[hip.PreparedLaunch]:
         """The launches of one sort by `kernel`, prepared once. Raises OneshotTooLargeError."""
@@ -203,8 +218,3 @@ class PreparedSort:
 
     def _read_optional(self, name: str, count: int) -> np.ndarray[tuple[int, ...], np.dtype[np.int32]] | None:
         return self._read(name, count) if name in self._buffers else None
-
-    def free(self) -> None:
-        """Frees the device memory."""
-        for buffer in self._buffers.values():
-            buffer.free()

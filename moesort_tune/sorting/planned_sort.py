@@ -1,6 +1,7 @@
 """A problem's launches, worked out once and given other pointers at each call: what makes a call cheap."""
 
 import ctypes
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import torch
@@ -97,7 +98,22 @@ class PlannedSort:
 _INPUTS: Final = ("topk_ids", "topk_weights", "local_expert_mask", "num_local_tokens")
 _POINTERS: Final = [name for name, kind in SortingArguments._fields_ if kind is ctypes.c_void_p]
 _MOE_BUF: Final = _POINTERS.index("moe_buf")
-assert [*_INPUTS, *SortedTokens._fields, "workspace"] == _POINTERS, "addresses are written in this order"
+
+
+def check_pointers(tensors: Sequence[str], block: type[ctypes.Structure]) -> None:
+    """Raise TypeError unless `block` begins with a pointer to each of `tensors`, in their order.
+
+    `PlannedSort.launch` writes all addresses at once, which under another layout would be other arguments.
+    """
+    begin = block._fields_[: len(tensors)]
+    pointers = [name for name, kind, *_ in block._fields_ if kind is ctypes.c_void_p]
+    places = [getattr(block, name).offset for name, *_ in begin]
+    in_place = places == [ctypes.sizeof(ctypes.c_void_p) * index for index in range(len(tensors))]
+    if [name for name, *_ in begin] != list(tensors) or pointers != list(tensors) or not in_place:
+        raise TypeError(f"{block.__name__} must begin with pointers to {', '.join(tensors)}; it has {pointers}")
+
+
+check_pointers([*_INPUTS, *SortedTokens._fields, "workspace"], SortingArguments)
 
 
 class _Launch(NamedTuple):
@@ -111,5 +127,6 @@ class _Launch(NamedTuple):
     def of(cls, launch: hip.PreparedLaunch) -> "_Launch":
         """One that was prepared with null pointers. They come first, so one assignment writes them all."""
         arguments = launch.arguments
-        assert isinstance(arguments, SortingArguments)
+        if not isinstance(arguments, SortingArguments):
+            raise TypeError(f"a sort is launched with SortingArguments, not with {type(arguments).__name__}")
         return cls(launch, (ctypes.c_uint64 * len(_POINTERS)).from_buffer(arguments), arguments.moe_buf or 0)

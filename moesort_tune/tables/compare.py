@@ -31,7 +31,8 @@ class RowChange(msgspec.Struct, frozen=True):
     def shape(self) -> tuple[int, int]:
         """(num_experts, topk)."""
         row = self.before or self.after
-        assert row is not None
+        if row is None:
+            raise ValueError("a change needs a row before or after it")
         return row.shape
 
 

@@ -61,8 +61,9 @@ def _below(kind: types.Type, step: Step) -> types.Type:
         return next(field.type for field in kind.fields if field.encode_name == step)
     if isinstance(kind, types.TupleType):
         return kind.item_types[int(step)]
-    assert isinstance(kind, types.VarTupleType), kind
-    return kind.item_type
+    if isinstance(kind, types.VarTupleType):
+        return kind.item_type
+    raise TypeError(f"{kind} has no parts")
 
 
 def _without_none(kind: types.Type) -> types.Type:

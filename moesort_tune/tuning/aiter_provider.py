@@ -50,7 +50,8 @@ class AiterProvider:
         try:
             self._aiter = importlib.import_module("aiter")
             self._check_calls(package.version)
-            self._compile(device.stream())
+            with device.stream() as stream:
+                self._compile(stream)
         except MoesortTuneError:
             raise
         except Exception as error:  # its import and its compiler fail in ways of their own
@@ -79,6 +80,9 @@ class AiterProvider:
         """Tensors of every input of the point."""
         inputs = [make_variant(point, variant) for variant in range(point.variants)]
         yield PreparedAiter(self._aiter, self._device, point, inputs)
+
+    def close(self) -> None:
+        """Do nothing: AITER and torch keep what they have loaded."""
 
 
 class _Tensors(NamedTuple):

@@ -1,7 +1,7 @@
 """The device with its kernels, sentinel and timers: checks a point and measures it. Lives in the worker's process."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack, closing
 
 from moesort_tune.device import hip
 from moesort_tune.errors import MoesortTuneError
@@ -36,17 +36,26 @@ class WrongDeviceError(MoesortTuneError):
 
 
 class Bench:
-    """An opened device. Raises HipError, WrongDeviceError, ProviderError, CompileError where it cannot be opened."""
+    """An opened device. Raises HipError, WrongDeviceError, ProviderError, CompileError where it cannot be opened.
+
+    What it has made on the device is given back by `close`, or at the end of a `with`.
+    """
 
     def __init__(self, spec: WorkerSpec) -> None:
         self._device = hip.open_device(spec.runtime, spec.ordinal)
         _check_promise(spec.arch, self._device.properties)
-        self._provider = open_provider(spec.provider, self._device)
-        self._stream = self._device.stream()
-        self._stopwatch = Stopwatch(self._device, self._stream)
-        self._sentinel = Sentinel(self._device)
+        with ExitStack() as resources:
+            self._provider = resources.enter_context(closing(open_provider(spec.provider, self._device)))
+            self._stream = resources.enter_context(self._device.stream())
+            self._stopwatch = resources.enter_context(closing(Stopwatch(self._device, self._stream)))
+            self._sentinel = resources.enter_context(closing(Sentinel(self._device)))
+            self._resources = resources.pop_all()
         self._flush: hip.Buffer | None = None
         self._checked: set[tuple[Point, KernelName]] = set()
+
+    def close(self) -> None:
+        """Give everything back. Raise HipError."""
+        self._resources.close()
 
     @property
     def facts(self) -> DeviceFacts:
@@ -98,7 +107,7 @@ class Bench:
             self._checked.add((point, kernel))
 
     def _timed(self, request: MeasureRequest, works: Works, variants: int) -> Measurement:
-        with self._timer(request, works) as timer:
+        with closing(self._timer(request, works)) as timer:
             return Engine(
                 timer,
                 request.kernels,
@@ -108,21 +117,15 @@ class Bench:
                 warm_up=WarmUp(max_seconds=request.rule.max_seconds / 4),
             ).measure()
 
-    @contextmanager
-    def _timer(self, request: MeasureRequest, works: Works) -> Iterator[GraphTimer | EagerTimer]:
+    def _timer(self, request: MeasureRequest, works: Works) -> GraphTimer | EagerTimer:
         if request.settings.timing == "graph":
-            timer: GraphTimer | EagerTimer = GraphTimer(self._device, self._stream, works, self._sentinel.launch)
-        else:
-            flush = self._flush_buffer() if request.settings.cold else None
-            timer = EagerTimer(self._device, self._stream, works, self._sentinel.launch, flush)
-        try:
-            yield timer
-        finally:
-            timer.close()
+            return GraphTimer(self._stopwatch, works, self._sentinel.launch)
+        flush = self._flush_buffer() if request.settings.cold else None
+        return EagerTimer(self._stopwatch, works, self._sentinel.launch, flush)
 
     def _flush_buffer(self) -> hip.Buffer:
         if self._flush is None:
-            self._flush = flush_buffer(self._device)
+            self._flush = self._resources.enter_context(flush_buffer(self._device))
         return self._flush
 
 

@@ -1,8 +1,9 @@
 """This project's own kernels as a provider."""
 
-import functools
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Final
 
 from moesort_tune.device import hip
 from moesort_tune.sorting.check import WrongOutputError, check_outputs
@@ -18,8 +19,8 @@ from moesort_tune.tuning.timers import Work
 
 ELEMENT_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
 
-KEPT_INPUTS = 2048
-"""Inputs of a whole sweep, of which the largest have 2 MB."""
+KEPT_BYTES = 512 << 20
+"""Host memory for inputs that were made: those of a default sweep take less, those of a million tokens are not kept."""
 
 
 class BuiltinProvider:
@@ -28,9 +29,9 @@ class BuiltinProvider:
     name = "builtin"
 
     def __init__(self, device: hip.Device) -> None:
+        self.compiler = f"hiprtc {hip.compiler_version()}"
         self._kernels = SortingKernels(device)
         self.revision = self._kernels.revision
-        self.compiler = f"hiprtc {hip.compiler_version()}"
 
     def oneshot_max_tokens(self, shape: Shape) -> int:
         """The limit that LDS sets."""
@@ -44,6 +45,10 @@ class BuiltinProvider:
         with ExitStack() as stack:
             sorts = [stack.enter_context(self._kernels.prepare(problem, one)) for one in inputs]
             yield PreparedBuiltin(point, inputs, sorts)
+
+    def close(self) -> None:
+        """Unload the kernels."""
+        self._kernels.close()
 
 
 class PreparedBuiltin:
@@ -93,9 +98,33 @@ def problem_of(point: Point) -> Problem:
     )
 
 
-@functools.lru_cache(maxsize=KEPT_INPUTS)
-def make_variant(point: Point, variant: int) -> SortingInputs:
-    """One of the point's inputs, from the seed of its settings. A point is checked first and timed later."""
+class KeptInputs:
+    """The inputs that were used last, as many as `most_bytes` of host memory hold. nbytes: what they take."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self.nbytes = 0
+        self._most_bytes = most_bytes
+        self._inputs: OrderedDict[tuple[Point, int], SortingInputs] = OrderedDict()
+
+    def get(self, point: Point, variant: int) -> SortingInputs:
+        """Return one of the point's inputs, made now unless it is kept."""
+        kept = self._inputs.get((point, variant))
+        if kept is not None:
+            self._inputs.move_to_end((point, variant))
+            return kept
+        made = self._inputs[point, variant] = _make_variant(point, variant)
+        self.nbytes += made.nbytes
+        while self.nbytes > self._most_bytes:
+            _, dropped = self._inputs.popitem(last=False)
+            self.nbytes -= dropped.nbytes
+        return made
+
+
+make_variant: Final = KeptInputs(KEPT_BYTES).get
+"""Returns one of a point's inputs, from the seed of its settings. A point is checked first and timed later."""
+
+
+def _make_variant(point: Point, variant: int) -> SortingInputs:
     settings = point.settings
     inputs = make_inputs(
         rows=point.tokens,

@@ -67,7 +67,8 @@ def _merged(table: Table | None, arch: str, entries: list[Entry]) -> Table:
             table = merge_entry(table, entry)
         elif old.evidence.learned:
             table = merge_entry(table, msgspec.structs.replace(entry, rows=(_combined(old, new),)))
-    assert table is not None
+    if table is None:
+        raise ValueError("expected an entry to write, got none")
     return table
 
 

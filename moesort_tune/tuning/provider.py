@@ -54,6 +54,9 @@ class Provider(Protocol):
     def prepare(self, point: Point) -> AbstractContextManager[PreparedPoint]:
         """The point on the device, freed at the end of `with`."""
 
+    def close(self) -> None:
+        """Give back what the kernels hold on the device; no point may be prepared afterwards."""
+
 
 @dataclass(frozen=True)
 class _Entry:

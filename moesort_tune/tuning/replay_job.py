@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -100,14 +100,20 @@ def run_replay(job: ReplayJob, tell: Callable[[str], None]) -> ReplayResult:
     device = _device(job.ordinal)
     on_host = device.type == "cpu"
     model = ServedModel(job.model.shape, job.layers or (1 if on_host else job.model.layers), job.model.model_dim)
-    graphs = SortGraphs(device, model, job.seed)
+    with closing(SortGraphs(device, model, job.seed)) as graphs:
+        return _compared(job, graphs, tell)
+
+
+def _compared(job: ReplayJob, graphs: SortGraphs, tell: Callable[[str], None]) -> ReplayResult:
+    """What the job's traces come to on graphs that were made for its model."""
+    model = graphs.model
     dispatcher = graphs.sorting.dispatcher(None if job.table is None else str(job.table))
     if job.table is not None and dispatcher.entry is None:
         reasons = "; ".join(dispatcher.not_used)
         raise MoesortTuneError(f"{job.table} has no entry for this device and these kernels: {reasons}")
     comparison = _Comparison(job, graphs, _by_policy(dispatcher.policy, model))
     runs = []
-    for title, steps in _traces(job, HOST_LOAD if on_host else GPU_LOAD).items():
+    for title, steps in _traces(job, HOST_LOAD if graphs.on_host else GPU_LOAD).items():
         tell(f"{title}: {len(steps)} steps, {len(set(graph_sizes(steps)))} graph sizes")
         with memory_at_stake(max(steps)):
             runs.append(comparison.run(title, steps))

@@ -1,6 +1,7 @@
 """The sentinel kernel on a device: fixed arithmetic whose time only depends on the device's clock."""
 
 import ctypes
+from contextlib import ExitStack
 
 from moesort_tune.device import compiler, hip
 
@@ -19,11 +20,17 @@ class Sentinel:
 
     def __init__(self, device: hip.Device) -> None:
         lanes = device.properties.wavefront_size
-        self._module = device.load(compiler.code_for(compiler.Unit("sentinel.hip", device.properties.arch)))
-        self._result = device.allocate(4 * lanes)
-        self._launch = self._module.kernel("sentinel").prepare(
-            grid=1, block=lanes, lds_bytes=0, arguments=SentinelArguments(self._result.pointer, STEPS, 0)
-        )
+        code = compiler.code_for(compiler.Unit("sentinel.hip", device.properties.arch))
+        with ExitStack() as resources:
+            kernel = resources.enter_context(device.load(code)).kernel("sentinel")
+            result = resources.enter_context(device.allocate(4 * lanes))
+            arguments = SentinelArguments(result.pointer, STEPS, 0)
+            self._launch = kernel.prepare(grid=1, block=lanes, lds_bytes=0, arguments=arguments)
+            self._resources = resources.pop_all()
+
+    def close(self) -> None:
+        """Unload the kernel and free its memory. Raise HipError."""
+        self._resources.close()
 
     def launch(self, stream: hip.Stream) -> None:
         """Gives one launch to `stream`."""

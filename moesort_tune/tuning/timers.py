@@ -8,6 +8,7 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 
 from moesort_tune.device import hip
 from moesort_tune.sorting.problem import KernelName
@@ -39,14 +40,23 @@ FLUSH_BYTES = 256 << 20
 
 
 class Stopwatch:
-    """Times what is given to a stream between two events. given_at: when the last work had been given to it, in seconds
-    of time.perf_counter."""
+    """Times what is given to a stream between two events. Close it to give them back.
+
+    given_at: when the last work had been given to the stream, in seconds of time.perf_counter.
+    """
 
     def __init__(self, device: hip.Device, stream: hip.Stream) -> None:
+        self.device = device
         self.stream = stream
         self.given_at = 0.0
-        self._start = device.event()
-        self._stop = device.event()
+        with ExitStack() as resources:
+            self._start = resources.enter_context(device.event())
+            self._stop = resources.enter_context(device.event())
+            self._resources = resources.pop_all()
+
+    def close(self) -> None:
+        """Give the events back. Raise HipError."""
+        self._resources.close()
 
     def elapsed_us(self, work: Work) -> float:
         """Device time of `work` in microseconds; waits for it."""
@@ -78,27 +88,30 @@ def next_launches(launches: int, lasting_us: float) -> int:
     return min(MAX_LAUNCHES, math.ceil(1.2 * launches * ENOUGH_US / lasting_us))
 
 
-def long_graph(device: hip.Device, stopwatch: Stopwatch, work: Work) -> tuple[hip.Graph, int]:
-    """A graph of `work` whose replay lasts long enough, and how many times the work is in it."""
-    launches, graph = 1, device.capture(stopwatch.stream, work)
-    for _ in range(ADAPTING_ROUNDS):
-        wanted = next_launches(launches, stopwatch.settled_us(graph.launch))
-        if wanted <= launches:
-            break
-        graph.destroy()
-        launches, graph = wanted, device.capture(stopwatch.stream, repeated(work, wanted))
-    return graph, launches
+def long_graph(stopwatch: Stopwatch, work: Work) -> tuple[hip.Graph, int]:
+    """Return a graph of `work` whose replay lasts long enough, and how many times the work is in it."""
+    device, stream = stopwatch.device, stopwatch.stream
+    with ExitStack() as resources:
+        launches, graph = 1, resources.enter_context(device.capture(stream, work))
+        for _ in range(ADAPTING_ROUNDS):
+            wanted = next_launches(launches, stopwatch.settled_us(graph.launch))
+            if wanted <= launches:
+                break
+            graph.destroy()
+            launches, graph = wanted, resources.enter_context(device.capture(stream, repeated(work, wanted)))
+        resources.pop_all()
+        return graph, launches
 
 
 class GraphTimer:
     """Times replays of graphs that hold a sort many times over: how serving runs it. Close it to free the graphs."""
 
-    def __init__(self, device: hip.Device, stream: hip.Stream, works: Works, sentinel: Work) -> None:
-        self._device = device
-        self._stopwatch = Stopwatch(device, stream)
+    def __init__(self, stopwatch: Stopwatch, works: Works, sentinel: Work) -> None:
+        self._stopwatch = stopwatch
         self._works = works
         self._sentinel = sentinel
         self._graphs: dict[object, tuple[hip.Graph, int]] = {}
+        self._resources = ExitStack()
 
     def sample(self, kernel: KernelName, variant: int) -> float:
         """Microseconds of one sort, from one replay."""
@@ -109,14 +122,14 @@ class GraphTimer:
         return self._replay_us("sentinel", self._sentinel)
 
     def close(self) -> None:
-        """Frees the graphs."""
-        for graph, _ in self._graphs.values():
-            graph.destroy()
+        """Free the graphs. Raise HipError."""
         self._graphs.clear()
+        self._resources.close()
 
     def _replay_us(self, key: object, work: Work) -> float:
         if key not in self._graphs:
-            self._graphs[key] = long_graph(self._device, self._stopwatch, work)
+            self._graphs[key] = long_graph(self._stopwatch, work)
+            self._resources.push(self._graphs[key][0])
         graph, launches = self._graphs[key]
         return self._stopwatch.elapsed_us(graph.launch) / launches
 
@@ -167,38 +180,42 @@ class EagerTimer:
 
     def __init__(
         self,
-        device: hip.Device,
-        stream: hip.Stream,
+        stopwatch: Stopwatch,
         works: Works,
         sentinel: Work,
         flush: hip.Buffer | None = None,
     ) -> None:
-        self._stopwatch = Stopwatch(device, stream)
+        self._stopwatch = stopwatch
         self._works = works
         self._sentinel = sentinel
         self._flush = flush
         self._launches: dict[object, int] = {}
-        self._filler: hip.Graph | None = None
+        self._resources = ExitStack()
         self._backlog: Backlog | None = None
-        if device.properties.runtime != "host":  # where a launch has run before the call returns
-            self._filler, _ = long_graph(device, self._stopwatch, sentinel)
-            self._backlog = Backlog(self._filler.launch, self._stopwatch.elapsed_us(self._filler.launch))
+        if stopwatch.device.properties.runtime != "host":  # where a launch has run before the call returns
+            self._backlog = self._new_backlog()
 
     def sample(self, kernel: KernelName, variant: int) -> float:
         """Microseconds of one sort."""
-        work = self._works[kernel, variant]
-        if self._flush is None:
+        work, flush = self._works[kernel, variant], self._flush
+        if flush is None:
             return self._repeated_us((kernel, variant), work)
-        return self._elapsed_us(work, before=self._empty_the_cache)
+        return self._elapsed_us(work, before=lambda stream: stream.memset(flush, 0, flush.nbytes))
 
     def sentinel(self) -> float:
         """Microseconds of one sentinel."""
         return self._repeated_us("sentinel", self._sentinel)
 
     def close(self) -> None:
-        """Frees the backlog."""
-        if self._filler is not None:
-            self._filler.destroy()
+        """Free the backlog. Raise HipError."""
+        self._resources.close()
+
+    def _new_backlog(self) -> Backlog:
+        with ExitStack() as resources:
+            filler = resources.enter_context(long_graph(self._stopwatch, self._sentinel)[0])
+            backlog = Backlog(filler.launch, self._stopwatch.elapsed_us(filler.launch))
+            self._resources = resources.pop_all()
+            return backlog
 
     def _repeated_us(self, key: object, work: Work) -> float:
         if key not in self._launches:
@@ -211,10 +228,6 @@ class EagerTimer:
             return self._backlog.elapsed_us(self._stopwatch, work, before)
         before(self._stopwatch.stream)
         return self._stopwatch.elapsed_us(work)
-
-    def _empty_the_cache(self, stream: hip.Stream) -> None:
-        assert self._flush is not None
-        stream.memset(self._flush, 0, self._flush.nbytes)
 
     def _adapted(self, work: Work) -> int:
         launches = 1

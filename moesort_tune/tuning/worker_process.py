@@ -1,5 +1,6 @@
 """The child process that holds the device: answers one request after another until its parent is gone."""
 
+import contextlib
 import multiprocessing
 import os
 import time
@@ -21,8 +22,9 @@ def serve(connection: "Connection[Answer | DeviceFacts, Request]", spec: WorkerS
     bench = _opened(connection, spec)
     if bench is None:
         return
-    while (request := _next(connection)) is not None:
-        connection.send(_answer(bench, request))
+    with contextlib.closing(bench):
+        while (request := _next(connection)) is not None:
+            connection.send(_answer(bench, request))
 
 
 def _tie_to_parent() -> None:

@@ -26,9 +26,9 @@ from tests.tables import examples
     [
         ([], "Missing option '--model'"),
         (["--model", "gpt-5"], "no model is called 'gpt-5'; there are mixtral-8x7b"),
-        (["--model", "gpt-oss-120b", "--repeats", "0"], "0 is not in the range x>=1"),
+        (["--model", "gpt-oss-120b", "--repeats", "0"], "0 is not in the range 1<=x<=1000"),
         (["--model", "gpt-oss-120b", "--concurrency", "16,x"], "got '16,x'"),
-        (["--model", "gpt-oss-120b", "--concurrency", "16,0"], "expected integers of at least 1, got '16,0'"),
+        (["--model", "gpt-oss-120b", "--concurrency", "16,0"], "expected integers from 1 to 8192, got '16,0'"),
         (
             ["--model", "gpt-oss-120b", "--trace", "steps.txt", "--concurrency", "4", "--input-tokens", "9"],
             "--trace names the steps themselves, so --concurrency, --input-tokens cannot be given with it",

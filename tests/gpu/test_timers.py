@@ -9,7 +9,7 @@ import pytest
 from moesort_tune.device import compiler, hip, sources
 from moesort_tune.sorting.problem import KERNELS, KernelName
 from moesort_tune.tuning.sentinel import Sentinel
-from moesort_tune.tuning.timers import EagerTimer, GraphTimer, Work, flush_buffer
+from moesort_tune.tuning.timers import EagerTimer, GraphTimer, Stopwatch, Work, flush_buffer
 from moesort_tune.tuning.verdict import MULTIPHASE, ONESHOT
 from tests.opt_in import needs_gpu
 
@@ -59,12 +59,12 @@ def test_timer_recovers_a_known_length(
     device: hip.Device, works: dict[tuple[KernelName, int], Work], mode: str
 ) -> None:
     """Times are the device's own: what lasts 2 or 60 us is measured as that, whatever the host needs to launch it."""
-    stream, sentinel = device.stream(), Sentinel(device)
+    stopwatch, sentinel = Stopwatch(device, device.stream()), Sentinel(device)
     if mode == "graph":
-        timer: GraphTimer | EagerTimer = GraphTimer(device, stream, works, sentinel.launch)
+        timer: GraphTimer | EagerTimer = GraphTimer(stopwatch, works, sentinel.launch)
     else:
         flush = flush_buffer(device) if mode == "cold" else None
-        timer = EagerTimer(device, stream, works, sentinel.launch, flush)
+        timer = EagerTimer(stopwatch, works, sentinel.launch, flush)
     for name in KERNELS:
         samples = sorted(timer.sample(name, 0) for _ in range(15))
         assert SPIN_US[name] - TICK_US <= samples[7] <= RELATIVE * SPIN_US[name] + OVERHEAD_US[mode]
@@ -73,6 +73,6 @@ def test_timer_recovers_a_known_length(
 
 def test_sentinel_takes_microseconds(device: hip.Device, works: dict[tuple[KernelName, int], Work]) -> None:
     """The sentinel is long enough to tell a clock by and short enough to cost nothing."""
-    timer = GraphTimer(device, device.stream(), works, Sentinel(device).launch)
+    timer = GraphTimer(Stopwatch(device, device.stream()), works, Sentinel(device).launch)
     assert 1.0 < sorted(timer.sentinel() for _ in range(15))[7] < 50.0
     timer.close()

@@ -85,7 +85,7 @@ class EmulatedBuffer(hip.Buffer):
     def fill(self, byte: int) -> None:
         ctypes.memset(self.pointer, byte, self.nbytes)
 
-    def free(self) -> None:
+    def destroy(self) -> None:
         if self.pointer:
             self._memory.free(self.pointer)
             self.pointer = 0

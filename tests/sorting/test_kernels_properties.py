@@ -78,10 +78,10 @@ class ShiftedBuffer(hip.Buffer):
         self.nbytes = nbytes
         self.pointer += 4
 
-    def free(self) -> None:
+    def destroy(self) -> None:
         if self.pointer:
             self.pointer -= 4
-        super().free()
+        super().destroy()
 
 
 class ShiftedDevice(hip.Device):

@@ -5,6 +5,7 @@
 #include "compiler.h"
 #include "errors.h"
 #include "handles.h"
+#include "live.h"
 
 namespace moesort_host {
 namespace {
@@ -93,6 +94,12 @@ hiprtcResult destroy(void** handle) {
 }
 
 }  // namespace
+
+std::size_t live_programs() {
+  const std::lock_guard<std::mutex> lock(program_mutex());
+  return handles<Program>().size();
+}
+
 }  // namespace moesort_host
 
 using namespace moesort_host;

@@ -20,4 +20,6 @@ std::shared_ptr<void> HandleTable::find(const void* handle) const {
 
 bool HandleTable::remove(const void* handle) { return objects_->erase(handle) != 0; }
 
+std::size_t HandleTable::size() const { return objects_->size(); }
+
 }  // namespace moesort_host

@@ -1,6 +1,7 @@
 // The objects behind HIP's opaque handles. A handle that was never given out, or was destroyed, is not found, so that a
 // caller's mistake is an error code and not a crash.
 #pragma once
+#include <cstddef>
 #include <memory>
 
 namespace moesort_host {
@@ -12,6 +13,7 @@ class HandleTable {
   void add(std::shared_ptr<void> object);
   std::shared_ptr<void> find(const void* handle) const;
   bool remove(const void* handle);
+  std::size_t size() const;
 
  private:
   struct Objects;
@@ -29,6 +31,7 @@ class Handles {
     return std::static_pointer_cast<Object>(table_.find(handle));
   }
   bool remove(const void* handle) { return table_.remove(handle); }
+  std::size_t size() const { return table_.size(); }
 
  private:
   HandleTable table_;

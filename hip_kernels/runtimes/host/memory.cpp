@@ -125,6 +125,19 @@ bool Memory::holds(const void* pointer, std::size_t bytes) const {
   return bytes <= allocation->bytes - offset;
 }
 
+std::size_t Memory::device_allocations() const {
+  std::size_t count = 0;
+  for (const auto& [_, allocation] : allocations_) count += allocation.kind == MemoryKind::kDevice;
+  return count;
+}
+
+std::size_t Memory::device_bytes() const {
+  std::size_t bytes = 0;
+  for (const auto& [_, allocation] : allocations_)
+    if (allocation.kind == MemoryKind::kDevice) bytes += allocation.bytes;
+  return bytes;
+}
+
 void Memory::mark_written(const void* pointer, std::size_t bytes) {
   const Allocation* const target = find(pointer);
   if (target == nullptr || target->written == nullptr) return;

@@ -37,6 +37,10 @@ class Memory {
   // Whether all of [pointer, pointer + bytes) is in one allocation.
   bool holds(const void* pointer, std::size_t bytes) const;
 
+  // Memory of the device that was not released: how many allocations, and their bytes.
+  std::size_t device_allocations() const;
+  std::size_t device_bytes() const;
+
   // In checking mode: notes what the host's calls write and copy.
   void mark_written(const void* pointer, std::size_t bytes);
   void mark_copied(const void* target, const void* source, std::size_t bytes);
