@@ -1,9 +1,6 @@
 """Tables on disk: written all or nothing, merged under a lock."""
 
 import contextlib
-import os
-import secrets
-import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +12,7 @@ from moesort_tune.tables.merge import merge_entry
 from moesort_tune.tables.reader import parse
 from moesort_tune.tables.schema import SCHEMA, Entry, Table
 from moesort_tune.tables.validation import check, to_table
+from moesort_tune.tables.whole_file import replace_file
 from moesort_tune.tables.writer import to_yaml
 
 __all__ = ["add_entry", "load", "save", "update"]
@@ -37,7 +35,7 @@ def save(path: Path, table: Table) -> None:
     with _told(f"cannot write {path}"):
         path = path.resolve()  # a link stays one
         path.parent.mkdir(parents=True, exist_ok=True)
-        _replace(path, text.encode())
+        replace_file(path, text.encode())
 
 
 def add_entry(path: Path, arch: str, entry: Entry) -> Table:
@@ -82,32 +80,6 @@ def _locked(path: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def _replace(path: Path, data: bytes) -> None:
-    new = path.with_name(f".{path.name}.{secrets.token_hex(8)}.new")
-    try:
-        with new.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        if path.exists():
-            new.chmod(stat.S_IMODE(path.stat().st_mode))
-        new.replace(path)
-    except BaseException:
-        new.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Makes the new name last through a power failure, where the file system can."""
-    with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 @contextlib.contextmanager
