@@ -8,6 +8,7 @@ from filelock import FileLock, Timeout
 
 from moesort_tune.tables.errors import RefusedError, TableError
 from moesort_tune.tables.files import load
+from moesort_tune.tables.keeping import RowKeptError, reasons_to_keep
 from moesort_tune.tables.merge import merge_entry
 from moesort_tune.tables.reader import parse
 from moesort_tune.tables.schema import SCHEMA, Entry, Table
@@ -38,11 +39,12 @@ def save(path: Path, table: Table) -> None:
         replace_file(path, text.encode())
 
 
-def add_entry(path: Path, arch: str, entry: Entry) -> Table:
+def add_entry(path: Path, arch: str, entry: Entry, *, replace: bool = False, finished: bool = True) -> Table:
     """Puts the rows of `entry` into the table in `path`, which need not exist, and returns the whole table.
 
-    What is there stays; rows of the same entry and shape are replaced. Several processes may do so at once. Raises
-    TableError where the file is of another architecture, not a table, or cannot be written.
+    What is there stays; rows of the same entry and shape are replaced, without `replace` only by rows of the same
+    settings that rest on no less (RowKeptError; finished: see reasons_to_keep). Several processes may do so at once.
+    Raises TableError where the file is of another architecture, not a table, or cannot be written.
     """
 
     def added(table: Table | None) -> Table:
@@ -50,6 +52,8 @@ def add_entry(path: Path, arch: str, entry: Entry) -> Table:
             return Table(schema=SCHEMA, arch=arch, tables=(entry,))
         if table.arch != arch:
             raise TableError(f"{path} holds the table of {table.arch}, not of {arch}; name another file")
+        if not replace and (reasons := reasons_to_keep(table, entry, finished=finished)):
+            raise RowKeptError(f"{path}: {reasons[0]}")
         return merge_entry(table, entry)
 
     return update(path, added)
