@@ -36,8 +36,8 @@ def merge(first: Path, second: Path, out: Path, replace: bool, as_json: bool) ->
     store.save(out, merged.table)
     for difference in merged.differences:
         remark(
-            f"warning: {difference.key}: another {difference.what} in {second} ({difference.second}) than in {first}"
-            f" ({difference.first}); each row keeps its own"
+            f"warning: {difference.key}: rows of {first} were measured with {difference.what} {difference.first},"
+            f" rows of {second} with {difference.second}; each keeps its own"
         )
     for conflict in merged.conflicts:
         remark(_told(conflict, first, second))

@@ -111,11 +111,13 @@ class TableSink:
         theirs = [entry.complete(row) for entry in entries if entry.key == ours.key for row in entry.rows]
         mine = ours.complete(self._planned(Shape(1, 1), TokenRange(1, 1), 0))
         for what, now, before in differing_origins([mine], theirs):
-            yield f"{self.table} holds rows of another {what} ({before}) than this sweep's ({now}); they keep their own"
+            yield (
+                f"{self.table} has rows measured with {what} {before}, and this sweep has {now}; each row keeps its own"
+            )
         if self.resume and (left_out := self._samples_of_other_software()):
             yield (
-                f"{left_out} lines of {self.samples} are not taken by --resume: they were measured with another device"
-                f" or other software than this sweep's ({software_text(self.conditions.software)})"
+                f"{left_out} lines of {self.samples} are not taken by --resume: they were not measured, or do"
+                f" not say so, on {self.conditions.facts.name} with {software_text(self.conditions.software)}"
             )
 
     def _samples_of_other_software(self) -> int:

@@ -178,10 +178,10 @@ def test_merge_keeps_every_device_and_software_and_warns(capsys: pytest.CaptureF
     assert [both.complete(kept).device for kept in both.rows] == [mi325x, device()]
     assert [both.complete(kept).software for kept in both.rows] == [{"hip": "7.3"}, entry().software]
     assert told.splitlines() == [
-        "warning: 304 compute units, builtin, 5c1e0f, graph: another device in b.yaml (AMD Instinct MI325X) than in"
-        " a.yaml (AMD Instinct MI300X); each row keeps its own",
-        "warning: 304 compute units, builtin, 5c1e0f, graph: another software in b.yaml (hip 7.3) than in a.yaml"
-        " (hip 7.2.53211, moesort_tune 0.1.0); each row keeps its own",
+        "warning: 304 compute units, builtin, 5c1e0f, graph: rows of a.yaml were measured with device AMD Instinct"
+        " MI300X, rows of b.yaml with AMD Instinct MI325X; each keeps its own",
+        "warning: 304 compute units, builtin, 5c1e0f, graph: rows of a.yaml were measured with software hip 7.2.53211,"
+        " moesort_tune 0.1.0, rows of b.yaml with hip 7.3; each keeps its own",
     ]
     again, _ = merged(capsys, result, table(entry([row(16, 2)])))
     assert {both.complete(kept).device.name for both in again.tables for kept in both.rows} == {  # type: ignore[union-attr]

@@ -24,8 +24,11 @@ LIMIT = 100
 
 
 def measured(oneshot_us: float = 4.0, *, noise: float = 0.0, seed: int = 0, alone: bool = False) -> Measurement:
-    """Against 5 us of multiphase, or that one alone."""
-    timer = SyntheticTimer({ONESHOT: oneshot_us, MULTIPHASE: 5.0}, noise=noise, seed=seed)
+    """Against 5 us of multiphase, or that one alone; odd seeds have two rounds in which the clock moves."""
+    speed = {turn: 1.5 for turn in (6, 8) if seed % 2}
+    timer = SyntheticTimer(
+        {ONESHOT: oneshot_us, MULTIPHASE: 5.0}, noise=noise, seed=seed, speed=lambda turn: speed.get(turn, 1.0)
+    )
     kernels: tuple[KernelName, ...] = (MULTIPHASE,) if alone else KERNELS
     return Engine(timer, kernels, rule=StoppingRule(max_rounds=20), clock=lambda: 0.0).measure()
 
@@ -145,6 +148,14 @@ def test_confirmation_needs_the_measurement_that_it_confirms() -> None:
     assert (read(lines)[16].verdict, read(lines)[16].confirmed) == (Verdict.TIE, True)
     alone = read(lines[1:])[16]
     assert (alone.verdict, alone.confirmed) == (Verdict.MULTIPHASE, False)
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_dropped_rounds_are_read_back(alone: bool) -> None:
+    """A clock that moved is told again whenever its points are used."""
+    tokens = LIMIT + 1 if alone else LIMIT
+    assert measured(seed=1, alone=alone).dropped == 2
+    assert read(lines_of(measured(seed=1, alone=alone), tokens))[tokens].dropped == 2
 
 
 def test_order_of_the_lines_decides_which_is_the_latest() -> None:

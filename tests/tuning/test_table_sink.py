@@ -85,6 +85,16 @@ def test_narrower_sweep_keeps_the_rest_of_its_row(machine: Machine, tokens: tupl
     assert (row.evidence.points or 0) >= (whole.evidence.points or 0)
 
 
+def test_replaced_row_rests_on_its_own_sweep_alone(machine: Machine) -> None:
+    """--replace starts anew, also where the samples of the same conditions are there; with --resume what it takes."""
+    machine.sweep(1, 64)
+    row = machine.sweep(64, 64, replace=True)
+    assert (row.evidence.points, row.evidence.tokens) == (1, (64, 64))
+    row = machine.sweep(1, 8, replace=True, resume=True)
+    assert machine.worker.timed == []
+    assert row.evidence.tokens == (1, 8)
+
+
 def test_wider_and_further_sweeps_add_up(machine: Machine) -> None:
     """A row grows in either direction, and knows what nobody measured in between."""
     machine.sweep(32, 64)
@@ -234,10 +244,10 @@ def test_rows_of_another_device_keep_its_name_and_are_told(machine: Machine) -> 
     other = dataclasses.replace(FACTS, name="AMD Instinct MI325X", driver="7.3.0")
     machine.sweep(1, 8)
     sink = machine.sink(facts=other)
-    assert [sentence.split(" rows of another ")[1] for sentence in sink.doubts()] == [
-        "device (fake) than this sweep's (AMD Instinct MI325X); they keep their own",
-        "software (compiler none, driver 7.2.0, hip 7.2.0, moesort_tune 0.1.0) than this sweep's"
-        " (compiler none, driver 7.3.0, hip 7.2.0, moesort_tune 0.1.0); they keep their own",
+    versions = "compiler none, driver {}, hip 7.2.0, moesort_tune " + __version__
+    assert [sentence.split(" has rows measured with ")[1] for sentence in sink.doubts()] == [
+        "device fake, and this sweep has AMD Instinct MI325X; each row keeps its own",
+        f"software {versions.format('7.2.0')}, and this sweep has {versions.format('7.3.0')}; each row keeps its own",
     ]
     row = machine.entry().rows[0]
     sink.row(msgspec.structs.replace(row, num_experts=64), {1: POINT}, finished=True)
