@@ -21,23 +21,31 @@ Examples:
 @click.argument("first", type=FilePath())
 @click.argument("second", type=FilePath())
 @click.option("-o", "--out", type=FilePath(dir_okay=False), required=True, help="Where it is written.")
+@click.option("--replace", is_flag=True, help="Keep the rows of SECOND, also of other settings or fewer tokens.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was kept as JSON.")
-def merge(first: Path, second: Path, out: Path, as_json: bool) -> None:
+def merge(first: Path, second: Path, out: Path, replace: bool, as_json: bool) -> None:
     """Put FIRST and SECOND together. What --out held before is replaced.
 
-    Where both have a row for the same device, kernels, timing and shape, the one that was measured later is kept, and
-    of two measured on the same day that of SECOND. Each such row is told.
+    Where both have a row for the same device, kernels, timing and shape, a swept one is kept rather than a learned
+    one, then the one that covers the token range of the other and more, then the one that was measured later, and of
+    two measured on the same day that of SECOND. Each such row is told. Rows that were measured with different settings
+    (unit_size, model_dim, dtype, routing, ep, cold) are refused without --replace.
     """
-    merged, conflicts = merge_tables(store.load(first), store.load(second))
-    store.save(out, merged)
-    for conflict in conflicts:
+    merged = merge_tables(store.load(first), store.load(second), replace=replace)
+    store.save(out, merged.table)
+    for difference in merged.differences:
+        remark(
+            f"warning: {difference.key}: rows of {first} were measured with {difference.what} {difference.first},"
+            f" rows of {second} with {difference.second}; each keeps its own"
+        )
+    for conflict in merged.conflicts:
         remark(_told(conflict, first, second))
-    rows = sum(len(entry.rows) for entry in merged.tables)
+    rows = sum(len(entry.rows) for entry in merged.table.tables)
     if as_json:
-        kept = [msgspec.to_builtins(conflict) for conflict in conflicts]
-        print_json({"table": out, "entries": len(merged.tables), "rows": rows, "conflicts": kept})
+        told = {"conflicts": merged.conflicts, "differences": merged.differences}
+        print_json({"table": out, "entries": len(merged.table.tables), "rows": rows, **msgspec.to_builtins(told)})
     else:
-        entries = counted(len(merged.tables), "entry", "entries")
+        entries = counted(len(merged.table.tables), "entry", "entries")
         print_result(f"{out}: {entries}, {counted(rows, 'row', 'rows')}")
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from moesort_tune.errors import MoesortTuneError
-from moesort_tune.tables.schema import Entry, Row, Sweep, Table
+from moesort_tune.tables.schema import Entry, Row, Table
+from moesort_tune.tuning.records import samples_behind
 from moesort_tune.tuning.samples import Sample, read_samples, samples_path
-from moesort_tune.tuning.settings import Settings
 
 COLOURS: Final = {"oneshot": "tab:orange", "multiphase": "tab:blue"}
 _COLUMNS: Final = 3
@@ -72,36 +72,14 @@ def _times(
     samples: Iterable[Sample], arch: str, entry: Entry, row: Row
 ) -> dict[str, list[tuple[int, float, float, float]]]:
     """The latest sample of each kernel and token count that was taken for this row."""
-    sweep = row.sweep or entry.sweep
     latest = {
         (sample.kernel, sample.tokens): (sample.tokens, sample.median_us, sample.low_us, sample.high_us)
-        for sample in samples
-        if sweep is not None and _is_of(sample, arch, entry, row, sweep)
+        for sample in samples_behind(row, arch=arch, entry=entry, samples=samples)
     }
     times: dict[str, list[tuple[int, float, float, float]]] = {}
     for (kernel, _), point in sorted(latest.items()):
         times.setdefault(kernel, []).append(point)
     return times
-
-
-def _is_of(sample: Sample, arch: str, entry: Entry, row: Row, sweep: Sweep) -> bool:
-    shape = (sample.num_experts, sample.topk)
-    key = (sample.compute_units, sample.provider, sample.revision, sample.timing)
-    return (sample.arch, shape, key) == (arch, row.shape, entry.key) and sample.settings.startswith(_signature(sweep))
-
-
-def _signature(sweep: Sweep) -> str:
-    """As samples write down what they depend on."""
-    return Settings(
-        timing=sweep.timing,
-        unit_size=sweep.unit_size,
-        model_dim=sweep.model_dim,
-        dtype=sweep.dtype,
-        ep=sweep.ep,
-        routing=sweep.routing,
-        cold=sweep.cold,
-        seed=sweep.seed,
-    ).signature()
 
 
 def _matplotlib() -> Any:

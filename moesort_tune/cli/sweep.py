@@ -31,13 +31,11 @@ from moesort_tune.tuning.grid import check_size, pair_shapes, read_misses, witho
 from moesort_tune.tuning.jobs import (
     POINT_LIMIT_SECONDS,
     JobResult,
-    PlannedRow,
     SweepJob,
     default_tokens,
-    planned_arch,
-    planned_rows,
     run_job,
 )
+from moesort_tune.tuning.planning import PlannedRow, planned_arch, planned_rows
 from moesort_tune.tuning.presets import MODELS, default_shapes
 from moesort_tune.tuning.search import TokenRange
 from moesort_tune.tuning.settings import Settings
@@ -89,6 +87,9 @@ Examples:
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Of inputs and order.")
 @click.option("--out", type=FilePath(), help="The table. Default: tables/ARCH.yaml.")
 @click.option("--resume", is_flag=True, help="Do not measure again what the table's samples hold.")
+@click.option(
+    "--replace", is_flag=True, help="Put the rows in the place of any others, also of other settings or more points."
+)
 @click.option("--dry-run", is_flag=True, help="Print the plan and measure nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def sweep(dry_run: bool, as_json: bool, **options: Any) -> None:
@@ -118,6 +119,7 @@ def job_of(
     point_limit: float,
     out: Path | None,
     resume: bool,
+    replace: bool,
     **settings: Any,
 ) -> SweepJob:
     """The job that the options ask for. Raises click.UsageError, and MoesortTuneError for a bad misses file."""
@@ -132,6 +134,7 @@ def job_of(
         rule=StoppingRule(margin=margin),
         table=out,
         resume=resume,
+        replace=replace,
         time_budget_s=time_budget,
         point_limit_s=point_limit,
     )
@@ -192,6 +195,7 @@ def print_plan(job: SweepJob, as_json: bool) -> None:
                 "topk": row.shape.topk,
                 "oneshot_max_tokens": row.oneshot_max_tokens,
                 "ladder": row.ladder,
+                "in_table": row.there,
             }
             for row in rows
         ]
@@ -203,6 +207,8 @@ def print_plan(job: SweepJob, as_json: bool) -> None:
         for row in rows:
             if row.provider == provider:
                 print_result(f"{row.shape!s:>12}  {_limit_text(row):>10}  {' '.join(map(str, row.ladder))}")
+                if row.there:
+                    print_result(f"{'':>12}  in the table: {row.there}")
 
 
 def _limit_text(row: PlannedRow) -> str:

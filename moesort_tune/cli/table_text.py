@@ -120,6 +120,10 @@ def _notes(row: Row) -> Iterator[str]:
         yield "learned by a serving process"
     if row.evidence.source:
         yield f"source: {row.evidence.source}"
+    if row.device is not None:
+        yield f"measured on {row.device.name}"
+    if row.evidence.since is not None:
+        yield f"some of its points were measured earlier, from {row.evidence.since} on"
     if row.sweep is not None:
         yield about_sweep(row.sweep)
     if row.software is not None:

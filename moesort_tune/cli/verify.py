@@ -8,10 +8,11 @@ from rich.console import Console
 from moesort_tune.cli.output import print_json, print_result
 from moesort_tune.cli.parameters import DEVICE, MARGIN, POINT_LIMIT, SEED, FilePath, FloatRange, IntRange, Parameter
 from moesort_tune.errors import MoesortTuneError
+from moesort_tune.tables.keeping import swept
 from moesort_tune.tuning.jobs import POINT_LIMIT_SECONDS
 from moesort_tune.tuning.shape import Shape
 from moesort_tune.tuning.verify import OTHER_SETTINGS, Question, SettingReport
-from moesort_tune.tuning.verify_job import VerifyJob, VerifyResult, run_verification
+from moesort_tune.tuning.verify_job import VerifyJob, VerifyResult, run_verification, told_swept
 
 
 def parse_settings(text: str) -> tuple[str, ...]:
@@ -102,7 +103,8 @@ class LineListener:
 def as_text(result: VerifyResult) -> str:
     """The reports for a person."""
     device = f"{result.facts.name}, {result.facts.arch}, {result.facts.compute_units} compute units"
-    return "\n\n".join([device, *map(report_as_text, result.reports)])
+    swept = [f"swept: {told}" for told in told_swept(result.swept)]
+    return "\n\n".join(["\n".join([device, *swept]), *map(report_as_text, result.reports)])
 
 
 def report_as_text(report: SettingReport) -> str:
@@ -123,6 +125,15 @@ def as_data(result: VerifyResult) -> dict[str, object]:
         "device": result.facts.name,
         "compute_units": result.facts.compute_units,
         "revision": result.facts.revision,
+        "swept": [
+            {
+                "num_experts": row.num_experts,
+                "topk": row.topk,
+                "tokens": swept(row),
+                "points": row.evidence.points,
+            }
+            for row in result.swept
+        ],
         "reports": [report_as_data(report) for report in result.reports],
         "failed": {str(shape): reason for shape, reason in result.failed.items()},
     }

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import IO
 
 from moesort_tune.errors import MoesortTuneError
 
@@ -113,9 +114,7 @@ def printable(text: bytes | str) -> str:
 
 def _read(process: subprocess.Popen[bytes], deadline: float) -> tuple[bytes, bytes]:
     """Everything that the process prints until it closes both streams. Raises ChildError, TimeoutError."""
-    assert process.stdout is not None
-    assert process.stderr is not None
-    printed = {process.stdout.fileno(): bytearray(), process.stderr.fileno(): bytearray()}
+    printed = {_pipe(process.stdout).fileno(): bytearray(), _pipe(process.stderr).fileno(): bytearray()}
     with selectors.DefaultSelector() as selector:
         for stream in printed:
             selector.register(stream, selectors.EVENT_READ)
@@ -167,12 +166,18 @@ def _guard() -> Iterator[Callable[[int], object]]:
         start_new_session=True,
         bufsize=0,
     )
-    assert guard.stdin is not None
-    pipe = guard.stdin
+    pipe = _pipe(guard.stdin)
     try:
         yield lambda group: pipe.write(str(group).encode())
     finally:
         _end(guard)
+
+
+def _pipe(stream: IO[bytes] | None) -> IO[bytes]:
+    """The stream of a process that was started with a pipe for it."""
+    if stream is None:
+        raise ValueError("expected a process with pipes for its streams, got one without")
+    return stream
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

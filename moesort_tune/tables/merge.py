@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import msgspec
 
 from moesort_tune.tables.errors import TableError
+from moesort_tune.tables.keeping import covers, differing_origins, other_settings
 from moesort_tune.tables.schema import Entry, EntryKey, Row, Table
 
 
@@ -20,31 +21,58 @@ class Conflict(msgspec.Struct, frozen=True):
     dropped_date: datetime.date | None
 
 
+class Difference(msgspec.Struct, frozen=True):
+    """What the rows of two entries of one key were measured with, where it differs: 'device' or 'software'."""
+
+    key: EntryKey
+    what: str
+    first: str
+    second: str
+
+
+class Merged(msgspec.Struct, frozen=True):
+    """Two tables in one, the rows that gave way for it, and what the others keep for themselves."""
+
+    table: Table
+    conflicts: list[Conflict]
+    differences: list[Difference]
+
+
 def merge_entry(table: Table, entry: Entry) -> Table:
     """`table` with the rows of `entry`, which replace those of the same key and shape."""
     old = _entry_of(table, entry.key)
     return _with(table, entry if old is None else _replacing(old, entry))
 
 
-def merge_tables(first: Table, second: Table) -> tuple[Table, list[Conflict]]:
-    """Both in one; where both have a row the one measured later is kept, of two as late that of `second`.
+def merge_tables(first: Table, second: Table, *, replace: bool = False) -> Merged:
+    """Both in one. Where both have a row, the one of a sweep is kept, not the learned one; else the one that was
+    measured on all of the other's token range and more; else the later one; else that of `second`.
 
-    Raises TableError for tables of different architectures.
+    replace: that of `second` is kept whatever it rests on. Raises TableError for tables of different architectures,
+    and without `replace` for rows of one shape that were measured with different settings.
     """
     if first.arch != second.arch:
         raise TableError(
             f"a table of {first.arch} and one of {second.arch} cannot be put together; a file is of one arch"
         )
-    merged, conflicts = first, list[Conflict]()
+    merged = Merged(first, [], [])
     for entry in second.tables:
         old = _entry_of(first, entry.key)
         if old is None:
-            merged = _with(merged, entry)
+            merged = msgspec.structs.replace(merged, table=_with(merged.table, entry))
         else:
-            both, gave_way = _newest_of(old, entry)
-            merged = _with(merged, both)
-            conflicts += gave_way
-    return merged, conflicts
+            merged = _with_both(merged, old, entry, replace)
+    return merged
+
+
+def _with_both(merged: Merged, first: Entry, second: Entry, replace: bool) -> Merged:
+    both, conflicts = _best_of(first, second, replace)
+    rows = ([entry.complete(row) for row in entry.rows] for entry in (first, second))
+    return Merged(
+        _with(merged.table, both),
+        [*merged.conflicts, *conflicts],
+        [*merged.differences, *(Difference(first.key, *told) for told in differing_origins(*rows))],
+    )
 
 
 def _entry_of(table: Table, key: EntryKey) -> Entry | None:
@@ -60,51 +88,62 @@ def _with(table: Table, entry: Entry) -> Table:
 
 
 def _replacing(old: Entry, new: Entry) -> Entry:
-    return _with_rows(new, {**_settled(old, new), **_settled(new, new)}.values())
+    return _with_rows(new, {**_complete(old), **_complete(new)}.values())
 
 
-def _newest_of(first: Entry, second: Entry) -> tuple[Entry, list[Conflict]]:
+def _best_of(first: Entry, second: Entry, replace: bool) -> tuple[Entry, list[Conflict]]:
     """Under the settings of the later sweep, every shape once."""
     base = first if _date(first) > _date(second) else second
-    of_first, of_second = _settled(first, base), _settled(second, base)
+    of_first, of_second = _complete(first), _complete(second)
     rows = {**of_first, **of_second}
     conflicts = []
-    for shape in of_first.keys() & of_second.keys():
-        conflict = _settle(base, of_first[shape], of_second[shape])
+    for shape in sorted(of_first.keys() & of_second.keys()):
+        conflict = _settle(base.key, of_first[shape], of_second[shape], replace)
         rows[shape] = conflict.kept
         conflicts += [conflict] if conflict.kept != conflict.dropped else []
-    return _with_rows(base, rows.values()), sorted(conflicts, key=lambda conflict: conflict.kept.shape)
+    return _with_rows(base, rows.values()), conflicts
 
 
-def _settle(base: Entry, first: Row, second: Row) -> Conflict:
-    """Which of two rows is kept."""
-    date_of_first, date_of_second = _date_of_row(first, base), _date_of_row(second, base)
-    if date_of_first and date_of_second and date_of_first > date_of_second:
-        return Conflict(base.key, first, second, False, date_of_first, date_of_second)
-    return Conflict(base.key, second, first, True, date_of_second, date_of_first)
-
-
-def _settled(entry: Entry, base: Entry) -> dict[tuple[int, int], Row]:
-    """The rows of `entry` as rows of `base`: each says for itself what it does not share with that."""
-    rows = {}
-    for row in entry.rows:
-        sweep, software = row.sweep or entry.sweep, row.software or entry.software
-        rows[row.shape] = msgspec.structs.replace(
-            row,
-            sweep=None if sweep == base.sweep else sweep,
-            software=None if software == base.software else software or None,
+def _settle(key: EntryKey, first: Row, second: Row, replace: bool) -> Conflict:
+    """Which of two complete rows is kept."""
+    if not replace and (differing := other_settings(first, second)):
+        raise TableError(
+            f"{first.num_experts}/{first.topk} of {key} was measured with {differing[0]} in the first table and with"
+            f" {differing[1]} in the second; use --replace to keep the second, or keep two files"
         )
-    return rows
+    if not replace and _worth(first, second) > _worth(second, first):
+        return Conflict(key, first, second, False, _day(first), _day(second))
+    return Conflict(key, second, first, True, _day(second), _day(first))
+
+
+def _worth(row: Row, other: Row) -> tuple[bool, bool, datetime.date]:
+    """What makes a row better than another: swept, measured on a wider range, later."""
+    day = _day(row) if _day(other) else None
+    return not row.evidence.learned, covers(row, other) and not covers(other, row), day or datetime.date.min
+
+
+def _complete(entry: Entry) -> dict[tuple[int, int], Row]:
+    return {row.shape: entry.complete(row) for row in entry.rows}
+
+
+def _relative(row: Row, base: Entry) -> Row:
+    """A complete row as one of `base`: it says for itself what it does not share with that."""
+    return msgspec.structs.replace(
+        row,
+        sweep=None if row.sweep == base.sweep else row.sweep,
+        software=None if row.software == base.software else row.software or None,
+        device=None if row.device == base.device else row.device,
+    )
 
 
 def _with_rows(entry: Entry, rows: Iterable[Row]) -> Entry:
-    return msgspec.structs.replace(entry, rows=tuple(sorted(rows, key=lambda row: row.shape)))
+    told = (_relative(row, entry) for row in sorted(rows, key=lambda row: row.shape))
+    return msgspec.structs.replace(entry, rows=tuple(told))
 
 
 def _date(entry: Entry) -> datetime.date:
     return entry.sweep.date if entry.sweep else datetime.date.min
 
 
-def _date_of_row(row: Row, base: Entry) -> datetime.date | None:
-    sweep = row.sweep or base.sweep
-    return sweep.date if sweep else None
+def _day(row: Row) -> datetime.date | None:
+    return row.sweep.date if row.sweep else None

@@ -88,6 +88,7 @@ class Evidence(_Record, frozen=True):
     points: token counts measured; noise: relative deviation of one comparison.
     rule_loss: worst time of AITER's own rule over the better kernel on those points.
     tokens: first and last token count that was measured.
+    since: day of the oldest point, where not all are of the day of the sweep.
     learned: made by a serving process on its own traffic (`on_miss="measure"`) instead of a sweep.
     source: who published the figures, where they were not measured by this program.
     """
@@ -96,6 +97,7 @@ class Evidence(_Record, frozen=True):
     noise: _Number | None = None
     rule_loss: _Ratio | None = None
     tokens: Range | None = None
+    since: datetime.date | None = None
     learned: bool = False
     source: _Text | None = None
 
@@ -105,7 +107,7 @@ class Row(_Record, frozen=True):
 
     policy: [first token count, kernel], ascending from 1, the kernels taking turns.
     tie: token ranges in which neither kernel won by more than the noise.
-    sweep, software: only where they are not those of the entry, because rows of another sweep were merged in.
+    sweep, software, device: only where they are not those of the entry, because rows of another sweep were merged in.
     """
 
     num_experts: _Count
@@ -116,6 +118,7 @@ class Row(_Record, frozen=True):
     evidence: Evidence = Evidence()
     sweep: Sweep | None = None
     software: Software | None = None
+    device: Device | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -167,6 +170,15 @@ class Entry(_Record, frozen=True):
         """What tells this entry from the others of its table."""
         timing = self.sweep.timing if self.sweep else None
         return EntryKey(self.device.compute_units, self.kernels.provider, self.kernels.revision, timing)
+
+    def complete(self, row: Row) -> Row:
+        """Return a row of this entry with the sweep, the software and the device that it was measured with."""
+        return msgspec.structs.replace(
+            row,
+            sweep=row.sweep or self.sweep,
+            software=row.software or self.software,
+            device=row.device or self.device,
+        )
 
 
 class Table(_Record, frozen=True):

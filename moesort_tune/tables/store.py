@@ -1,9 +1,6 @@
 """Tables on disk: written all or nothing, merged under a lock."""
 
 import contextlib
-import os
-import secrets
-import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,10 +8,12 @@ from filelock import FileLock, Timeout
 
 from moesort_tune.tables.errors import RefusedError, TableError
 from moesort_tune.tables.files import load
+from moesort_tune.tables.keeping import RowKeptError, reasons_to_keep
 from moesort_tune.tables.merge import merge_entry
 from moesort_tune.tables.reader import parse
 from moesort_tune.tables.schema import SCHEMA, Entry, Table
 from moesort_tune.tables.validation import check, to_table
+from moesort_tune.tables.whole_file import replace_file
 from moesort_tune.tables.writer import to_yaml
 
 __all__ = ["add_entry", "load", "save", "update"]
@@ -37,14 +36,15 @@ def save(path: Path, table: Table) -> None:
     with _told(f"cannot write {path}"):
         path = path.resolve()  # a link stays one
         path.parent.mkdir(parents=True, exist_ok=True)
-        _replace(path, text.encode())
+        replace_file(path, text.encode())
 
 
-def add_entry(path: Path, arch: str, entry: Entry) -> Table:
+def add_entry(path: Path, arch: str, entry: Entry, *, replace: bool = False, finished: bool = True) -> Table:
     """Puts the rows of `entry` into the table in `path`, which need not exist, and returns the whole table.
 
-    What is there stays; rows of the same entry and shape are replaced. Several processes may do so at once. Raises
-    TableError where the file is of another architecture, not a table, or cannot be written.
+    What is there stays; rows of the same entry and shape are replaced, without `replace` only by rows of the same
+    settings that rest on no less (RowKeptError; finished: see reasons_to_keep). Several processes may do so at once.
+    Raises TableError where the file is of another architecture, not a table, or cannot be written.
     """
 
     def added(table: Table | None) -> Table:
@@ -52,6 +52,8 @@ def add_entry(path: Path, arch: str, entry: Entry) -> Table:
             return Table(schema=SCHEMA, arch=arch, tables=(entry,))
         if table.arch != arch:
             raise TableError(f"{path} holds the table of {table.arch}, not of {arch}; name another file")
+        if not replace and (reasons := reasons_to_keep(table, entry, finished=finished)):
+            raise RowKeptError(f"{path}: {reasons[0]}")
         return merge_entry(table, entry)
 
     return update(path, added)
@@ -82,32 +84,6 @@ def _locked(path: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def _replace(path: Path, data: bytes) -> None:
-    new = path.with_name(f".{path.name}.{secrets.token_hex(8)}.new")
-    try:
-        with new.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        if path.exists():
-            new.chmod(stat.S_IMODE(path.stat().st_mode))
-        new.replace(path)
-    except BaseException:
-        new.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Makes the new name last through a power failure, where the file system can."""
-    with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 @contextlib.contextmanager

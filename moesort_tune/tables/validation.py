@@ -85,6 +85,8 @@ def _faults_of_measured(entry: Entry) -> Iterator[Fault]:
     for index, row in enumerate(entry.rows):
         if row.sweep is not None and entry.sweep is not None and row.sweep.timing != entry.sweep.timing:
             yield f".rows[{index}].sweep.timing", f"expected {entry.sweep.timing!r} as in the entry"
+        if row.device is not None and row.device.compute_units != entry.device.compute_units:
+            yield f".rows[{index}].device.compute_units", f"expected {entry.device.compute_units} as in the entry"
 
 
 def _faults_of_row(row: Row) -> Iterator[Fault]:

@@ -11,7 +11,17 @@ from moesort_tune.tables.schema import Entry, Evidence, Row, Table
 
 _PLAIN = re.compile(r"[A-Za-z0-9(][A-Za-z0-9_ .+/()=-]*(?<! )")
 _FIELDS_OF_ENTRY = ("device", "software", "kernels", "sweep", "evidence")
-_FIELDS_OF_ROW = ("num_experts", "topk", "oneshot_max_tokens", "policy", "tie", "evidence", "sweep", "software")
+_FIELDS_OF_ROW = (
+    "num_experts",
+    "topk",
+    "oneshot_max_tokens",
+    "policy",
+    "tie",
+    "evidence",
+    "sweep",
+    "software",
+    "device",
+)
 
 
 def to_yaml(table: Table) -> str:

@@ -1,26 +1,23 @@
 """A whole sweep, from the name of an architecture to the table: what the command line runs."""
 
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from moesort_tune.device.architectures import architecture
 from moesort_tune.numerals import check_within
-from moesort_tune.sorting.aiter_rule import aiter_forced_oneshot_max_tokens
-from moesort_tune.sorting.launches import DeviceLimits
-from moesort_tune.sorting.sizes import oneshot_max_tokens
-from moesort_tune.tuning.devices import AUTO, attached_arch, open_worker
+from moesort_tune.tables.keeping import RowKeptError
+from moesort_tune.tuning.devices import open_worker
 from moesort_tune.tuning.messages import DeviceFacts
 from moesort_tune.tuning.presets import default_shapes
 from moesort_tune.tuning.records import Conditions
 from moesort_tune.tuning.row_search import Listener, SweepPlan
-from moesort_tune.tuning.rows import rungs_of
 from moesort_tune.tuning.search import DEFAULT_MAX_POINTS, TokenRange
 from moesort_tune.tuning.settings import Settings
 from moesort_tune.tuning.shape import Shape
 from moesort_tune.tuning.stopping import StoppingRule
 from moesort_tune.tuning.sweep import Sweep, SweepResult
 from moesort_tune.tuning.table_sink import TableSink, check_folder, check_table
-from moesort_tune.tuning.worker import WorkerRefusedError, WorkerStartError
+from moesort_tune.tuning.worker import ProcessWorker, WorkerRefusedError, WorkerStartError
 
 DEFAULT_TOKENS = TokenRange(1, 16384)
 HOST_TOKENS = TokenRange(1, 512)
@@ -46,6 +43,7 @@ class SweepJob:
     rule: StoppingRule
     table: Path | None
     resume: bool = False
+    replace: bool = False
     time_budget_s: float | None = None
     point_limit_s: float = POINT_LIMIT_SECONDS
     max_points: int = DEFAULT_MAX_POINTS
@@ -92,70 +90,50 @@ def default_tokens(arch: str) -> TokenRange:
 
 
 def run_job(job: SweepJob, listener: Listener) -> list[JobResult]:
-    """Sweeps each provider's kernels. Raises MoesortTuneError; what was measured until then is kept."""
+    """Sweeps each provider's kernels. Raises MoesortTuneError; what was measured until then is kept.
+
+    All of them are opened, and what would be refused in the end is refused, before any is timed.
+    """
     check_folder(job.table_for("any").parent)
-    job = replace(job, providers=_usable_providers(job, listener))
-    return [_run_provider(job, provider, listener) for provider in job.providers]
+    with ExitStack() as stack:
+        workers = _open_workers(job, stack, listener)
+        job = replace(job, providers=tuple(worker.facts.provider for worker in workers))
+        sinks = [_sink(job, worker) for worker in workers]
+        return [_run_provider(job, worker, sink, listener) for worker, sink in zip(workers, sinks, strict=True)]
 
 
-def _usable_providers(job: SweepJob, listener: Listener) -> tuple[str, ...]:
-    """Return the job's providers without those after the first that do not open, before hours go to the others."""
-    first, *others = job.providers
-    usable = [first]
-    for provider in others:
-        try:
-            with open_worker(arch=job.arch, ordinal=job.ordinal, provider=provider, limit_s=job.point_limit_s):
-                usable.append(provider)
-        except (WorkerRefusedError, WorkerStartError) as error:
-            listener.warning(f"{provider} is left out: {error}")
-    return tuple(usable)
-
-
-def _run_provider(job: SweepJob, provider: str, listener: Listener) -> JobResult:
-    with open_worker(arch=job.arch, ordinal=job.ordinal, provider=provider, limit_s=job.point_limit_s) as worker:
-        facts = worker.facts
-        listener.opened(facts)
-        table = job.table_for(facts.arch)
-        check_table(table, facts.arch)
-        sink = TableSink(table, Conditions(facts, job.settings, job.rule.margin), job.resume)
-        result = Sweep(job.plan(facts.arch), worker=worker, sink=sink, listener=listener).run()
-        return JobResult(facts, table, sink.samples, result)
-
-
-@dataclass(frozen=True)
-class PlannedRow:
-    """A row ahead: oneshot's limit, and the token counts that are measured before the search goes between them."""
-
-    provider: str
-    shape: Shape
-    oneshot_max_tokens: int
-    ladder: list[int]
-
-
-def planned_rows(job: SweepJob, arch: str) -> list[PlannedRow]:
-    """What a sweep on `arch` would measure, by provider, from the facts of the architecture alone."""
-    plan = job.plan(arch)
-    rows = []
+def _open_workers(job: SweepJob, stack: ExitStack, listener: Listener) -> list[ProcessWorker]:
+    """Open a worker for each provider; those after the first that do not open are left out with a warning."""
+    workers = []
     for provider in job.providers:
-        for shape in plan.shapes:
-            limit, builtin_on = _planned_limits(provider, shape, arch)
-            rows.append(PlannedRow(provider, shape, limit, rungs_of(shape, plan.tokens, limit, builtin_on)))
-    return rows
+        try:
+            worker = open_worker(arch=job.arch, ordinal=job.ordinal, provider=provider, limit_s=job.point_limit_s)
+        except (WorkerRefusedError, WorkerStartError) as error:
+            if provider == job.providers[0]:
+                raise
+            listener.warning(f"{provider} is left out: {error}")
+        else:
+            workers.append(stack.enter_context(worker))
+    return workers
 
 
-def _planned_limits(provider: str, shape: Shape, arch: str) -> tuple[int, DeviceLimits | None]:
-    """oneshot's, and for rungs_of the device's, as the provider will tell them when it is there."""
-    if provider == "aiter":
-        return max(0, aiter_forced_oneshot_max_tokens(shape.num_experts)), None
-    known = architecture(arch)
-    limits = DeviceLimits(arch, max(known.parts.values(), default=1), known.wavefront_size, known.lds_bytes)
-    return oneshot_max_tokens(shape.num_experts, shape.topk, known.lds_bytes), limits
+def _sink(job: SweepJob, worker: ProcessWorker) -> TableSink:
+    """Where a provider's results go. Raises MoesortTuneError where rows that are there would have to stay."""
+    facts = worker.facts
+    table = job.table_for(facts.arch)
+    check_table(table, facts.arch)
+    sink = TableSink(table, Conditions(facts, job.settings, job.rule.margin), resume=job.resume, replace=job.replace)
+    plan = job.plan(facts.arch)
+    reasons = sink.reasons_to_stay(plan.shapes, plan.tokens, worker.oneshot_max_tokens)
+    if reasons:
+        others = f" (and {len(reasons) - 1} more rows)" if len(reasons) > 1 else ""
+        raise RowKeptError(f"nothing was measured: {table}: {reasons[0]}{others}")
+    return sink
 
 
-def planned_arch(job: SweepJob) -> str:
-    """The architecture that the job will measure; a GPU is opened only where its name cannot be told otherwise."""
-    arch = attached_arch() if job.arch == AUTO else job.arch
-    if arch is not None:
-        return arch
-    with open_worker(arch=AUTO, ordinal=job.ordinal, provider="builtin", limit_s=job.point_limit_s) as worker:
-        return worker.facts.arch
+def _run_provider(job: SweepJob, worker: ProcessWorker, sink: TableSink, listener: Listener) -> JobResult:
+    listener.opened(worker.facts)
+    for doubt in sink.doubts():
+        listener.warning(doubt)
+    result = Sweep(job.plan(worker.facts.arch), worker=worker, sink=sink, listener=listener).run()
+    return JobResult(worker.facts, sink.table, sink.samples, result)

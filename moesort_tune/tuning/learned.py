@@ -1,6 +1,7 @@
 """What a serving process learned on its own traffic (`on_miss="measure"`), written as rows of a table."""
 
 import datetime
+import logging
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
@@ -15,10 +16,11 @@ from moesort_tune.sorting.sizes import oneshot_max_tokens
 from moesort_tune.sorting.torch_device import SortingDevice, open_devices
 from moesort_tune.tables import store
 from moesort_tune.tables.errors import TableError
+from moesort_tune.tables.keeping import other_settings, replaced_rows, why_kept
 from moesort_tune.tables.merge import merge_entry
 from moesort_tune.tables.schema import SCHEMA, Entry, Row, Table
 from moesort_tune.tuning.messages import DeviceFacts
-from moesort_tune.tuning.records import MeasuredPoint
+from moesort_tune.tuning.records import Conditions, MeasuredPoint
 from moesort_tune.tuning.rows import aiter_rule, row_of
 from moesort_tune.tuning.settings import Settings
 from moesort_tune.tuning.shape import Shape
@@ -26,6 +28,8 @@ from moesort_tune.tuning.statistics import relative_noise
 from moesort_tune.tuning.switch_points import find_switch_points
 from moesort_tune.tuning.table_sink import entry_of
 from moesort_tune.tuning.verdict import MULTIPHASE, ONESHOT, Verdict
+
+LOGGER = "moesort_tune"
 
 ROUTING = "served"
 """Routing of a learned row: whatever the calls brought."""
@@ -37,9 +41,10 @@ Points = Mapping[int, Learned]
 def save(path: str | PathLike[str]) -> list[Path]:
     """Writes what this process learned into the table at `path`, a file, or a folder for `<arch>.yaml`.
 
-    The rows are marked as learned. Rows that a sweep measured stay as they are; rows that other processes learned keep
-    what they know. Returns the tables written: none where nothing was learned. Raises TableError where a table is of
-    another architecture or cannot be written.
+    The rows are marked as learned. Rows that a sweep measured stay as they are. To rows that other processes learned
+    with the same settings, software and device the new token counts are added; others give way only to a row of the
+    same settings and no smaller token range. Returns the tables written: none where nothing was learned. Raises
+    TableError where a table is of another architecture or cannot be written.
     """
     written = []
     for device in open_devices():
@@ -59,23 +64,32 @@ def _merged(table: Table | None, arch: str, entries: list[Entry]) -> Table:
     if table is not None and table.arch != arch:
         raise TableError(f"a table of {table.arch} cannot take rows of {arch}; name another file")
     for entry in entries:
-        (new,) = entry.rows
-        old = None if table is None else _row_in(table, entry)
-        if table is None:
-            table = Table(schema=SCHEMA, arch=arch, tables=(entry,))
-        elif old is None:
-            table = merge_entry(table, entry)
-        elif old.evidence.learned:
-            table = merge_entry(table, msgspec.structs.replace(entry, rows=(_combined(old, new),)))
+        table = Table(schema=SCHEMA, arch=arch, tables=(entry,)) if table is None else _added(table, entry)
     if table is None:
         raise ValueError("expected an entry to write, got none")
     return table
 
 
-def _row_in(table: Table, entry: Entry) -> Row | None:
-    """The table's row of this entry's only shape."""
-    rows = (row for old in table.tables if old.key == entry.key for row in old.rows)
-    return next((row for row in rows if row.shape == entry.rows[0].shape), None)
+def _added(table: Table, entry: Entry) -> Table:
+    """`table` with the only row of `entry`, as far as what it holds of that shape allows."""
+    pair = next(replaced_rows(table, entry), None)
+    if pair is None:
+        return merge_entry(table, entry)
+    old, new = pair
+    if not old.evidence.learned:
+        return table
+    if _measured_alike(old, new):
+        return merge_entry(table, msgspec.structs.replace(entry, rows=(_combined(old, new),)))
+    if reason := why_kept(old, new):
+        logging.getLogger(LOGGER).warning("not saved: %s", reason)
+        return table
+    return merge_entry(table, entry)
+
+
+def _measured_alike(old: Row, new: Row) -> bool:
+    """Whether two complete rows tell of the same settings, software and device, be it of different days."""
+    same = (old.software, old.device) == (new.software, new.device)
+    return same and other_settings(old, new) is None
 
 
 def _combined(old: Row, new: Row) -> Row:
@@ -90,8 +104,15 @@ def _combined(old: Row, new: Row) -> Row:
         noise=max(before.noise or 0.0, now.noise or 0.0),
         rule_loss=max(before.rule_loss or 1.0, now.rule_loss or 1.0),
         tokens=(min(known), max(known)),
+        since=_since(old, new),
     )
     return msgspec.structs.replace(new, policy=tuple(found.policy), tie=tuple(found.tie), evidence=evidence)
+
+
+def _since(old: Row, new: Row) -> datetime.date | None:
+    """The day of the oldest token count, if not the new row's."""
+    before = old.evidence.since or (old.sweep.date if old.sweep else None)
+    return before if new.sweep and before != new.sweep.date else None
 
 
 def _known(row: Row) -> dict[int, Verdict]:
@@ -125,7 +146,8 @@ def _entry(facts: DeviceFacts, shape: Shape, points: Points) -> Entry:
         dtype=first.dtype,
         routing=ROUTING,
     )
-    return entry_of(facts, settings, datetime.date.today(), _row(facts, shape, points))
+    conditions = Conditions(facts, settings, margin=0.0)
+    return entry_of(conditions, datetime.date.today(), _row(facts, shape, points))
 
 
 def _row(facts: DeviceFacts, shape: Shape, points: Points) -> Row:

@@ -1,19 +1,22 @@
 """Between what the engine measured and the lines of the samples file."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Final
+import datetime
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
+from moesort_tune import __version__
 from moesort_tune.sorting.problem import KERNELS, KernelName
+from moesort_tune.tables.schema import Entry, Row
+from moesort_tune.tables.schema import Sweep as SweepRecord
 from moesort_tune.tuning.messages import DeviceFacts
 from moesort_tune.tuning.samples import Sample
 from moesort_tune.tuning.settings import Settings
 from moesort_tune.tuning.shape import Shape
+from moesort_tune.tuning.statistics import Interval, rounded
+from moesort_tune.tuning.stopping import StoppingRule
 from moesort_tune.tuning.timing import Measurement
-from moesort_tune.tuning.verdict import MULTIPHASE, ONESHOT, Verdict
-
-CONFIRMED: Final = "both times"
-"""What the note of a point says that was measured a second time."""
+from moesort_tune.tuning.verdict import MULTIPHASE, ONESHOT, Verdict, agreed
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class MeasuredPoint:
 
     times_us: median time of each kernel. noise: relative deviation of one round's ratio. settled: the stopping rule
     got its answer before a limit. rounds: those that counted; dropped: those in which the device's clock moved.
-    confirmed: measured a second time, the verdict being what both agree on.
+    confirmed: measured a second time, the verdict being what both agree on. day: when, None for this very sweep.
     """
 
     times_us: dict[KernelName, float]
@@ -32,6 +35,7 @@ class MeasuredPoint:
     rounds: int = 0
     dropped: int = 0
     confirmed: bool = False
+    day: datetime.date | None = None
 
     @property
     def ratio(self) -> float | None:
@@ -39,6 +43,19 @@ class MeasuredPoint:
         if len(self.times_us) < len(KERNELS):
             return None
         return self.times_us[ONESHOT] / self.times_us[MULTIPHASE]
+
+
+class Origin(NamedTuple):
+    """What samples have in common that may stand in one row; settings: without seed and margin."""
+
+    arch: str
+    compute_units: int
+    provider: str
+    revision: str | None
+    timing: str | None
+    settings: str
+    device: str
+    software: str
 
 
 @dataclass(frozen=True)
@@ -53,6 +70,84 @@ class Conditions:
         """The text of the samples' column `settings`."""
         return f"{self.settings.signature()};margin={self.margin:g}"
 
+    @property
+    def software(self) -> dict[str, str]:
+        """Versions by name, as a table records them."""
+        facts = self.facts
+        return {
+            "hip": facts.hip,
+            "driver": facts.driver,
+            "compiler": facts.compiler,
+            "moesort_tune": __version__,
+        }
+
+    @property
+    def origin(self) -> Origin:
+        """What these conditions share with samples that count beside them."""
+        facts = self.facts
+        return Origin(
+            facts.arch,
+            facts.compute_units,
+            facts.provider,
+            facts.revision,
+            self.settings.timing,
+            self.settings.without_seed(),
+            facts.name,
+            software_text(self.software),
+        )
+
+
+def software_text(software: Mapping[str, str]) -> str:
+    """The text of the samples' column `software`."""
+    return ";".join(f"{name}={version}" for name, version in sorted(software.items()))
+
+
+def origin_of(sample: Sample) -> Origin:
+    """Where a line comes from."""
+    return Origin(
+        sample.arch,
+        sample.compute_units,
+        sample.provider,
+        sample.revision,
+        sample.timing,
+        sample.settings.partition(";seed=")[0],
+        sample.device,
+        sample.software,
+    )
+
+
+def settings_of(sweep: SweepRecord, *, seed: int) -> Settings:
+    """Return the settings that a table records of a sweep."""
+    return Settings(
+        timing=sweep.timing,
+        unit_size=sweep.unit_size,
+        model_dim=sweep.model_dim,
+        dtype=sweep.dtype,
+        ep=sweep.ep,
+        routing=sweep.routing,
+        cold=sweep.cold,
+        seed=seed,
+    )
+
+
+def samples_behind(row: Row, *, arch: str, entry: Entry, samples: Iterable[Sample]) -> list[Sample]:
+    """Return the samples that were taken for a row; those of old files, which know no device, count as its own."""
+    sweep, key = row.sweep or entry.sweep, entry.key
+    if sweep is None:
+        return []
+    origin = Origin(
+        arch,
+        key.compute_units,
+        key.provider,
+        key.revision,
+        key.timing,
+        settings_of(sweep, seed=0).without_seed(),
+        (row.device or entry.device).name,
+        software_text(row.software or entry.software),
+    )
+    origins = {origin, origin._replace(device="", software="")}
+    return [s for s in samples if (s.num_experts, s.topk) == row.shape and origin_of(s) in origins]
+
 
 def point_of(measurement: Measurement) -> MeasuredPoint:
     """The part of a measurement that the table needs."""
@@ -61,10 +156,10 @@ def point_of(measurement: Measurement) -> MeasuredPoint:
         times_us,
         measurement.verdict,
         measurement.noise,
-        settled=measurement.stop is None or measurement.stop.decided,
+        settled=measurement.settled,
         rounds=measurement.rounds,
         dropped=measurement.dropped,
-        confirmed=CONFIRMED in measurement.reason,
+        confirmed=measurement.confirmed,
     )
 
 
@@ -85,63 +180,107 @@ def samples_of(
             topk=shape.topk,
             tokens=tokens,
             kernel=kernel,
-            median_us=_rounded(interval.median),
-            low_us=_rounded(interval.low),
-            high_us=_rounded(interval.high),
+            median_us=rounded(interval.median),
+            low_us=rounded(interval.low),
+            high_us=rounded(interval.high),
             samples=measurement.rounds,
-            note=_note(measurement),
+            note=measurement.reason,
             settings=conditions.signature(),
             verdict=measurement.verdict.value,
-            noise=_rounded(measurement.noise),
-            ratio=_rounded(ratio.median) if ratio else None,
-            ratio_low=_rounded(ratio.low) if ratio else None,
-            ratio_high=_rounded(ratio.high) if ratio else None,
+            noise=rounded(measurement.noise),
+            ratio=rounded(ratio.median) if ratio else None,
+            ratio_low=rounded(ratio.low) if ratio else None,
+            ratio_high=rounded(ratio.high) if ratio else None,
+            settled=measurement.settled,
+            dropped=measurement.dropped,
+            confirmed=measurement.confirmed,
+            device=conditions.facts.name,
+            software=software_text(conditions.software),
         )
         for kernel, interval in measurement.times_us.items()
     ]
 
 
 def points_in(
-    samples: Iterable[Sample], *, conditions: Conditions, shape: Shape, oneshot_max_tokens: int
+    samples: Iterable[Sample], *, conditions: Conditions, shape: Shape, oneshot_max_tokens: int, any_seed: bool = False
 ) -> dict[int, MeasuredPoint]:
-    """Points of this shape that were measured whole under the same conditions, the latest of each token count."""
-    lines: dict[int, dict[str, Sample]] = {}
+    """Points of this shape that were measured whole under the same conditions, the latest of each token count.
+
+    any_seed: also those that differ in seed or margin. Verdicts are those of the times, by the margin at hand.
+    """
+    origin, signature = conditions.origin, conditions.signature()
+    same = [
+        sample
+        for sample in samples
+        if (sample.num_experts, sample.topk) == (shape.num_experts, shape.topk)
+        and origin_of(sample) == origin
+        and (any_seed or sample.settings == signature)
+    ]
+    rule = StoppingRule(margin=conditions.margin)
+    points: dict[int, MeasuredPoint] = {}
+    for lines in _measurements(same):
+        tokens = lines[0].tokens
+        if _is_whole(lines, oneshot_max_tokens):
+            points[tokens] = _point_of_lines(lines, rule, before=points.get(tokens))
+    return points
+
+
+def _measurements(samples: Iterable[Sample]) -> Iterator[list[Sample]]:
+    """Lines that stand together and differ in the kernel and its times alone: what was written as one measurement."""
+    lines: list[Sample] = []
     for sample in samples:
-        if _is_under(sample, conditions) and (sample.num_experts, sample.topk) == (shape.num_experts, shape.topk):
-            lines.setdefault(sample.tokens, {})[sample.kernel] = sample
-    return {
-        tokens: _point_of_lines(of_kernels)
-        for tokens, of_kernels in lines.items()
-        if len(of_kernels) == (2 if tokens <= oneshot_max_tokens else 1)
-    }
+        if lines and (_shared(lines[0]) != _shared(sample) or sample.kernel in {line.kernel for line in lines}):
+            yield lines
+            lines = []
+        lines.append(sample)
+    if lines:
+        yield lines
 
 
-def _is_under(sample: Sample, conditions: Conditions) -> bool:
-    facts = conditions.facts
-    return (sample.arch, sample.compute_units, sample.provider, sample.revision, sample.timing, sample.settings) == (
-        facts.arch,
-        facts.compute_units,
-        facts.provider,
-        facts.revision,
-        conditions.settings.timing,
-        conditions.signature(),
+def _shared(sample: Sample) -> Sample:
+    return replace(sample, kernel="", median_us=0, low_us=0, high_us=0)
+
+
+def _is_whole(lines: Sequence[Sample], oneshot_max_tokens: int) -> bool:
+    """Whether every legal kernel has its line, and the ratio does not contradict the times."""
+    of_kernel = {line.kernel: line for line in lines}
+    legal = set(KERNELS) if lines[0].tokens <= oneshot_max_tokens else {MULTIPHASE}
+    if set(of_kernel) != legal:
+        return False
+    ratio = _ratio(lines[0])
+    if ratio is None or len(legal) == 1:
+        return ratio is None and len(legal) == 1
+    one, other = of_kernel[ONESHOT], of_kernel[MULTIPHASE]
+    low, high = one.low_us / other.high_us, one.high_us / other.low_us
+    return low <= ratio.high * ROUNDING and ratio.low <= high * ROUNDING
+
+
+ROUNDING = 1.0001
+"""What five digits of three numbers come to at most."""
+
+
+def _ratio(line: Sample) -> Interval | None:
+    if line.ratio is None or line.ratio_low is None or line.ratio_high is None:
+        return None
+    return Interval(line.ratio, line.ratio_low, line.ratio_high)
+
+
+def _point_of_lines(lines: Sequence[Sample], rule: StoppingRule, before: MeasuredPoint | None) -> MeasuredPoint:
+    """The point, judged by its times; what confirmed a measurement that is not there is one on its own."""
+    one = lines[0]
+    times_us: dict[KernelName, float] = {k: line.median_us for k in KERNELS for line in lines if line.kernel == k}
+    ratio = _ratio(one)
+    verdict, decided = (Verdict.MULTIPHASE, True) if ratio is None else rule.weigh(ratio, one.noise, one.samples)
+    confirmed = one.confirmed and before is not None and not before.confirmed
+    if confirmed and before is not None:
+        verdict = agreed(before.verdict, verdict)
+    return MeasuredPoint(
+        times_us,
+        verdict,
+        one.noise,
+        settled=one.settled and decided,
+        rounds=one.samples,
+        dropped=one.dropped,
+        confirmed=confirmed,
+        day=datetime.date.fromisoformat(one.date),
     )
-
-
-def _point_of_lines(lines: Mapping[str, Sample]) -> MeasuredPoint:
-    one = next(iter(lines.values()))
-    times_us: dict[KernelName, float] = {}
-    for sample in lines.values():
-        times_us["oneshot" if sample.kernel == "oneshot" else "multiphase"] = sample.median_us
-    return MeasuredPoint(times_us, Verdict(one.verdict), one.noise, confirmed=CONFIRMED in one.note)
-
-
-def _note(measurement: Measurement) -> str:
-    if not measurement.dropped:
-        return measurement.reason
-    return f"{measurement.reason}; {measurement.dropped} dropped: clock moved"
-
-
-def _rounded(value: float) -> float:
-    """Five significant digits: timings have no more, and files stay readable."""
-    return float(f"{value:.5g}")

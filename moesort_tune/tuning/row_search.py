@@ -1,13 +1,13 @@
 """One row of a sweep: searches its token counts, confirms its switches, within its share of the time."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.tables.schema import Row
 from moesort_tune.tuning.messages import DeviceFacts, MeasureRequest, Worker
-from moesort_tune.tuning.records import CONFIRMED, MeasuredPoint, point_of
+from moesort_tune.tuning.records import MeasuredPoint, point_of
 from moesort_tune.tuning.rows import legal_kernels, row_of, rungs_of
 from moesort_tune.tuning.search import DEFAULT_MAX_POINTS, Judged, Search, TokenRange, search_token_counts
 from moesort_tune.tuning.settings import Settings
@@ -15,7 +15,6 @@ from moesort_tune.tuning.shape import Shape
 from moesort_tune.tuning.stopping import StoppingRule
 from moesort_tune.tuning.switch_points import witnesses
 from moesort_tune.tuning.timing import Measurement
-from moesort_tune.tuning.verdict import Verdict
 
 BISECTION_POINTS: Final = 18
 """Points that a row needs beyond its ladder, roughly: two edges of a tie halved from 64 to 1, what lies near them, and
@@ -47,16 +46,22 @@ class SweepPlan:
 
 
 class Sink(Protocol):
-    """Where results go, and what is known from an earlier run."""
+    """Where results go, and what is known from earlier runs."""
 
     def known(self, shape: Shape, oneshot_max_tokens: int) -> dict[int, MeasuredPoint]:
         """Points that need not be measured again."""
 
+    def kept(self, shape: Shape, oneshot_max_tokens: int) -> dict[int, MeasuredPoint]:
+        """Points of earlier sweeps under the same conditions, which a row rests on too."""
+
     def measured(self, shape: Shape, tokens: int, measurement: Measurement) -> None:
         """Keeps a point; it must be safe when this returns."""
 
-    def row(self, row: Row) -> None:
-        """Keeps a row; it must be safe when this returns."""
+    def row(self, row: Row, points: Mapping[int, MeasuredPoint], *, finished: bool) -> Row:
+        """Keeps a row, as which it is returned; it must be safe then.
+
+        finished: the search ended by itself. Raises RowKeptError where the one that is there stays.
+        """
 
 
 class Listener(Protocol):
@@ -102,7 +107,10 @@ class Deadline:
 
 
 class RowSearch:
-    """Measures one row. Raises OutOfTimeError, WorkerLostError, WorkerRefusedError."""
+    """Measures one row. Raises OutOfTimeError, WorkerLostError, WorkerRefusedError.
+
+    points: what the row rests on, by token count. finished: the search ended by itself, not at its deadline.
+    """
 
     def __init__(
         self,
@@ -123,18 +131,20 @@ class RowSearch:
         self._limit = worker.oneshot_max_tokens(shape)
         self._rungs = rungs_of(shape, plan.tokens, self._limit, worker.facts.builtin_on)
         self._known = sink.known(shape, self._limit)
-        self._points: dict[int, MeasuredPoint] = {}
+        self.points: dict[int, MeasuredPoint] = {}
+        self.finished = False
 
     def row(self) -> Row:
         """The row that the measured points come to."""
         self._listener.row_started(self._shape, len(self._rungs) + BISECTION_POINTS)
-        self._search()
+        self.finished = self._search()
+        self.points = {**self._kept(), **self.points}
         self._confirm()
-        return row_of(self._shape, self._limit, self._points)
+        return row_of(self._shape, self._limit, self.points)
 
     def warnings(self) -> Iterator[str]:
         """What a person should know before trusting the row."""
-        points = self._points.values()
+        points = self.points.values()
         dropped = sum(point.dropped for point in points)
         rounds = dropped + sum(point.rounds for point in points)
         if dropped > MANY_DROPPED * rounds:
@@ -149,17 +159,23 @@ class RowSearch:
                 "they are told as ties unless one kernel was likely faster"
             )
 
-    def _search(self) -> None:
-        """The whole search, or what the deadline leaves of it once the ladder is done."""
+    def _kept(self) -> dict[int, MeasuredPoint]:
+        """Earlier points that this search says nothing of: those outside of its range, and all where it was cut."""
+        kept = self._sink.kept(self._shape, self._limit)
+        return {t: point for t, point in kept.items() if not (self.finished and t in self._plan.tokens)}
+
+    def _search(self) -> bool:
+        """The whole search, or what the deadline leaves of it once the ladder is done; then False."""
         search = search_token_counts(self._rungs, max_points=self._plan.max_points)
         tokens: int | None = next(search)
         while tokens is not None:
             if tokens not in self._known and self._within.left <= 0:
                 self._tell_out_of_time()
-                return
-            self._points[tokens] = self._known.get(tokens) or self._measured(tokens)
-            self._listener.point_done(self._shape, tokens, self._points[tokens])
-            tokens = _next(search, self._points[tokens])
+                return False
+            self.points[tokens] = self._known.get(tokens) or self._measured(tokens)
+            self._listener.point_done(self._shape, tokens, self.points[tokens])
+            tokens = _next(search, self.points[tokens])
+        return True
 
     def _confirm(self) -> None:
         """Measures again, later and with other inputs, the first win of every stretch of a policy that switches.
@@ -168,13 +184,13 @@ class RowSearch:
         is a tie, which may give the policy other stretches.
         """
         for _ in range(MAX_CONFIRMATIONS):
-            doubtful = [tokens for tokens in self._witnesses() if not self._points[tokens].confirmed]
+            doubtful = [tokens for tokens in self._witnesses() if not self.points[tokens].confirmed]
             if not doubtful or self._within.left <= 0:
                 return
-            self._points[doubtful[0]] = self._measured_again(doubtful[0])
+            self.points[doubtful[0]] = self._measured_again(doubtful[0])
 
     def _witnesses(self) -> list[int]:
-        verdicts = {tokens: point.verdict for tokens, point in self._points.items() if tokens <= self._limit}
+        verdicts = {tokens: point.verdict for tokens, point in self.points.items() if tokens <= self._limit}
         return witnesses(verdicts)
 
     def _measured(self, tokens: int) -> MeasuredPoint:
@@ -185,9 +201,7 @@ class RowSearch:
     def _measured_again(self, tokens: int) -> MeasuredPoint:
         settings = replace(self._plan.settings, seed=self._plan.settings.seed + CONFIRMING_SEEDS)
         measurement = self._measurement(tokens, settings)
-        first = self._points[tokens].verdict
-        verdict = first if measurement.verdict is first else Verdict.TIE
-        measurement = measurement.judged(verdict, f"{CONFIRMED} {verdict.value}; {measurement.reason}")
+        measurement = measurement.confirming(self.points[tokens].verdict)
         self._sink.measured(self._shape, tokens, measurement)
         return point_of(measurement)
 
@@ -200,12 +214,12 @@ class RowSearch:
 
     def _points_left(self) -> int:
         """Points that are probably still to be measured."""
-        return max(len(self._rungs) - len(self._points), 0) + BISECTION_POINTS
+        return max(len(self._rungs) - len(self.points), 0) + BISECTION_POINTS
 
     def _tell_out_of_time(self) -> None:
-        if len(self._points) < len(self._rungs):
+        if len(self.points) < len(self._rungs):
             raise OutOfTimeError(
-                f"its share of the time budget ended after {len(self._points)} of {len(self._rungs)} ladder points; "
+                f"its share of the time budget ended after {len(self.points)} of {len(self._rungs)} ladder points; "
                 "raise --time-budget, or go on later with --resume"
             )
         self._listener.warning(

@@ -1,6 +1,7 @@
 """A row of the table in the making: which points it needs, and what they come to."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from statistics import median
 
 from moesort_tune.sorting.aiter_rule import aiter_oneshot_max_tokens
@@ -12,7 +13,7 @@ from moesort_tune.tuning.records import MeasuredPoint
 from moesort_tune.tuning.search import TokenRange, ladder
 from moesort_tune.tuning.shape import Shape
 from moesort_tune.tuning.switch_points import find_switch_points, rule_loss
-from moesort_tune.tuning.verdict import MULTIPHASE, ONESHOT
+from moesort_tune.tuning.verdict import MULTIPHASE, ONESHOT, Verdict
 
 
 def rungs_of(
@@ -43,8 +44,11 @@ def aiter_rule(shape: Shape, tokens: int) -> KernelName:
 
 
 def row_of(shape: Shape, oneshot_max_tokens: int, points: Mapping[int, MeasuredPoint]) -> Row:
-    """The row that these points come to."""
-    found = find_switch_points({t: point.verdict for t, point in points.items()}, oneshot_max_tokens)
+    """The row that these points come to; what lies between two sweeps and was skipped by both is a tie."""
+    verdicts = {tokens: point.verdict for tokens, point in points.items()}
+    found = find_switch_points(
+        verdicts | dict.fromkeys(_skipped(verdicts, oneshot_max_tokens), Verdict.TIE), oneshot_max_tokens
+    )
     times = {tokens: point.times_us for tokens, point in points.items()}
     return Row(
         num_experts=shape.num_experts,
@@ -59,3 +63,10 @@ def row_of(shape: Shape, oneshot_max_tokens: int, points: Mapping[int, MeasuredP
             tokens=(min(points), max(points)),
         ),
     )
+
+
+def _skipped(verdicts: Mapping[int, Verdict], oneshot_max_tokens: int) -> Iterator[int]:
+    """Both ends of each legal stretch without a point in which a sweep of it would have measured one."""
+    for low, high in pairwise(sorted(tokens for tokens in verdicts if tokens <= oneshot_max_tokens)):
+        if len(ladder(TokenRange(low, high))) > 2:
+            yield from (low + 1, high - 1)

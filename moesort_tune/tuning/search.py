@@ -101,9 +101,3 @@ def _kind(judged: Mapping[int, Judged], low: int, high: int) -> Gap:
         return Gap.EDGE_OF_TIE if Verdict.TIE in (below.verdict, above.verdict) else Gap.CHANGE
     looked_into = below.verdict is not Verdict.TIE and (below.close or above.close) and high > NARROW * low
     return Gap.CLOSE if looked_into else Gap.NONE
-
-
-def unlike_neighbours(verdicts: Mapping[int, Verdict]) -> list[tuple[int, int]]:
-    """Pairs of neighbouring measured token counts whose verdicts differ, ascending."""
-    measured = sorted(verdicts)
-    return [(low, high) for low, high in pairwise(measured) if verdicts[low] is not verdicts[high]]

@@ -29,6 +29,10 @@ class Settings:
             raise ValueError("a cold cache can only be timed launch by launch: use eager timing with it")
 
     def signature(self) -> str:
-        """One word that tells samples of these settings from others: 'unit_size=32;model_dim=4096;...'."""
-        told = (field.name for field in fields(self) if field.name != "timing")
+        """One word that tells samples of these settings from others: 'unit_size=32;model_dim=4096;...;seed=0'."""
+        return f"{self.without_seed()};seed={self.seed}"
+
+    def without_seed(self) -> str:
+        """The signature without the seed, which other inputs of the same settings differ in."""
+        told = (field.name for field in fields(self) if field.name not in ("timing", "seed"))
         return ";".join(f"{name}={getattr(self, name)}" for name in told)

@@ -18,6 +18,15 @@ class Interval:
     low: float
     high: float
 
+    def rounded(self) -> "Interval":
+        """Return the interval as the samples file keeps it."""
+        return Interval(rounded(self.median), rounded(self.low), rounded(self.high))
+
+
+def rounded(value: float) -> float:
+    """Return `value` with five significant digits: timings have no more, and files stay readable."""
+    return float(f"{value:.5g}")
+
 
 @lru_cache(maxsize=4096)
 def interval_rank(count: int, confidence: float) -> int:

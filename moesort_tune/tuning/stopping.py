@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from moesort_tune.numerals import check_within
-from moesort_tune.tuning.statistics import Interval, median_interval, relative_noise
+from moesort_tune.tuning.statistics import Interval, median_interval, relative_noise, rounded
 from moesort_tune.tuning.verdict import Verdict
 
 
@@ -51,15 +51,24 @@ class StoppingRule:
         """The end of the measurement after these paired ratios, or None if another round is needed."""
         if not ratios:
             return None
-        ratio = median_interval(ratios, self.confidence)
-        margin = max(self.margin, relative_noise(ratios))
-        if len(ratios) >= self.min_rounds and (verdict := _settled(ratio, margin)) is not None:
+        ratio = median_interval(ratios, self.confidence).rounded()
+        verdict, decided = self.weigh(ratio, rounded(relative_noise(ratios)), len(ratios))
+        if decided:
             return Stop(verdict, ratio, f"settled in {len(ratios)} rounds", decided=True)
         limit = self._limit(len(ratios), elapsed_s)
-        if limit is None:
-            return None
-        verdict = _likely(ratio, margin) if len(ratios) >= self.min_rounds else Verdict.TIE
-        return Stop(verdict, ratio, limit, decided=False)
+        return None if limit is None else Stop(verdict, ratio, limit, decided=False)
+
+    def weigh(self, ratio: Interval, noise: float, rounds: int) -> tuple[Verdict, bool]:
+        """Return the verdict on a ratio oneshot / multiphase, and whether more rounds could not change it.
+
+        noise: relative deviation of one round's ratio. Takes the digits that the samples file keeps, so that a
+        measurement read from there gets the verdict that it got when it was made.
+        """
+        margin = max(self.margin, noise)
+        if rounds < self.min_rounds:
+            return Verdict.TIE, False
+        settled = _settled(ratio, margin)
+        return (_likely(ratio, margin), False) if settled is None else (settled, True)
 
     def enough_alone(self, rounds: int, elapsed_s: float) -> str | None:
         """Why a kernel without a competitor was timed often enough; None if it was not."""

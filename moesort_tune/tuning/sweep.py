@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from moesort_tune.tables.keeping import RowKeptError
 from moesort_tune.tables.schema import Row
 from moesort_tune.tuning.messages import CheckRequest, Worker
 from moesort_tune.tuning.row_search import Deadline, Listener, OutOfTimeError, RowSearch, Sink, SweepPlan
@@ -61,10 +62,10 @@ class Sweep:
 
     @contextmanager
     def _row_at_stake(self, shape: Shape) -> Iterator[None]:
-        """A shape whose kernels crash, never end or find no time costs its row only."""
+        """A shape whose kernels crash, never end or find no time, or whose row stays, costs its row only."""
         try:
             yield
-        except WorkerLostError as error:
+        except (WorkerLostError, RowKeptError) as error:
             self._result.failed[shape] = str(error)
             self._listener.warning(f"{shape} gets no row: {error}")
         except OutOfTimeError as error:
@@ -86,8 +87,7 @@ class Sweep:
             listener=self._listener,
             within=Deadline(deadline, self._clock),
         )
-        row = search.row()
-        self._sink.row(row)
+        row = self._sink.row(search.row(), search.points, finished=search.finished)
         self._result.rows.append(row)
         self._listener.row_done(row)
         for warning in search.warnings():

@@ -93,11 +93,6 @@ def _without_repeats(segments: list[Segment]) -> list[Segment]:
     return [segment for index, segment in enumerate(segments) if index == 0 or segments[index - 1][1] != segment[1]]
 
 
-def choice_at(policy: list[Segment], tokens: int) -> KernelName:
-    """The kernel that `policy` names for `tokens`."""
-    return next(kernel for first, kernel in reversed(policy) if first <= max(tokens, 1))
-
-
 def loss(times: Times, choice: KernelName) -> float:
     """Time of the choice over the time of the better legal kernel; an illegal choice runs the other."""
     best = min(times.values())

@@ -15,7 +15,7 @@ from moesort_tune.sorting.problem import KernelName
 from moesort_tune.tuning.clock_watch import ClockWatch
 from moesort_tune.tuning.statistics import Interval, median_interval, relative_noise
 from moesort_tune.tuning.stopping import Stop, StoppingRule
-from moesort_tune.tuning.verdict import MULTIPHASE, ONESHOT, Verdict
+from moesort_tune.tuning.verdict import MULTIPHASE, ONESHOT, Verdict, agreed
 
 
 class TimingError(MoesortTuneError):
@@ -54,6 +54,7 @@ class Measurement:
     times_us: median time of each kernel with its interval, in microseconds.
     stop: the answer, or None where one kernel was timed alone. noise: relative deviation of one round's ratio
     (of one round's time where there is one kernel). rounds counted, dropped because the device's clock moved.
+    confirmed: a second measurement, whose verdict is what both agree on.
     """
 
     times_us: dict[KernelName, Interval]
@@ -62,15 +63,23 @@ class Measurement:
     rounds: int
     dropped: int
     reason: str
+    confirmed: bool = False
+
+    @property
+    def settled(self) -> bool:
+        """Whether the stopping rule got its answer before a limit; a kernel timed alone asks no question."""
+        return self.stop is None or self.stop.decided
 
     @property
     def verdict(self) -> Verdict:
         """The faster kernel; a kernel timed alone has won."""
         return self.stop.verdict if self.stop else Verdict(next(iter(self.times_us)))
 
-    def judged(self, verdict: Verdict, reason: str) -> "Measurement":
-        """The same times with a verdict for which there are more reasons than these times."""
-        return replace(self, stop=self.stop and replace(self.stop, verdict=verdict), reason=reason)
+    def confirming(self, first: Verdict) -> "Measurement":
+        """Return this second measurement of a point with the verdict that it shares with the first, else a tie."""
+        verdict = agreed(first, self.verdict)
+        stop = self.stop and replace(self.stop, verdict=verdict)
+        return replace(self, stop=stop, reason=f"both times {verdict.value}; {self.reason}", confirmed=True)
 
 
 @dataclass

@@ -17,5 +17,10 @@ class Verdict(enum.Enum):
     TIE = "tie"
 
 
+def agreed(first: Verdict, second: Verdict) -> Verdict:
+    """Return the verdict of a point that was measured twice: what both times found, else a tie."""
+    return first if second is first else Verdict.TIE
+
+
 KERNEL_OF: Final[dict[Verdict, KernelName]] = {Verdict.ONESHOT: ONESHOT, Verdict.MULTIPHASE: MULTIPHASE}
 """The kernel that a verdict other than TIE names."""

@@ -3,13 +3,15 @@
 import math
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Final, Protocol
 
 from moesort_tune.sorting.problem import KERNELS, KernelName
-from moesort_tune.tables.schema import Entry, Row
+from moesort_tune.tables import keeping
+from moesort_tune.tables.schema import Row
 from moesort_tune.tuning.messages import MeasureRequest, Worker
+from moesort_tune.tuning.records import settings_of
 from moesort_tune.tuning.regret import MeasuredChoice, Regret, best_constant, constant_does_as_well, contenders
 from moesort_tune.tuning.search import TokenRange
 from moesort_tune.tuning.settings import Settings
@@ -37,11 +39,12 @@ AS_SWEPT: Final = "as swept"
 
 @dataclass(frozen=True)
 class Question:
-    """A point to measure. swept: its shape has a row of its own."""
+    """A point to measure. swept: its shape has a row of its own. settings: those that the table has for it."""
 
     shape: Shape
     tokens: int
     swept: bool
+    settings: Settings = field(default_factory=Settings)
 
 
 @dataclass(frozen=True)
@@ -68,33 +71,10 @@ class Listener(Protocol):
         """A shape is left out from here on."""
 
 
-def swept_settings(entry: Entry, seed: int) -> Settings:
-    """The settings that an entry's rows were measured with. Raises ValueError for published figures."""
-    if entry.sweep is None:
-        raise ValueError("published figures say nothing of their settings")
-    told = entry.sweep
-    return Settings(
-        timing=told.timing,
-        unit_size=told.unit_size,
-        model_dim=told.model_dim,
-        dtype=told.dtype,
-        ep=told.ep,
-        routing=told.routing,
-        cold=told.cold,
-        seed=seed,
-    )
-
-
-def settings_named(names: Iterable[str], base: Settings) -> dict[str, Settings]:
-    """The base and its variations, without those that are the base. Raises ValueError for an unknown name."""
-    result = {AS_SWEPT: base}
-    for name in names:
-        if name not in OTHER_SETTINGS:
-            raise ValueError(f"no setting is called {name!r}; there are all, none, {', '.join(OTHER_SETTINGS)}")
-        other = replace(base, **OTHER_SETTINGS[name])  # type: ignore[arg-type]
-        if other != base:
-            result[name] = other
-    return result
+def under(setting: str, questions: Sequence[Question]) -> list[Question]:
+    """Return the questions under one of OTHER_SETTINGS, without those that the table was measured for like this."""
+    changed = [replace(q, settings=replace(q.settings, **OTHER_SETTINGS[setting])) for q in questions]  # type: ignore[arg-type]
+    return [new for new, old in zip(changed, questions, strict=True) if new != old]
 
 
 def shapes_between(shapes: Iterable[Shape]) -> list[Shape]:
@@ -112,7 +92,10 @@ def choose_questions(
     per_shape: int,
     seed: int,
 ) -> list[Question]:
-    """Token counts drawn log-uniformly where both kernels are legal, none of which the sweep measured."""
+    """Token counts drawn log-uniformly where both kernels are legal, none of which the sweep measured.
+
+    rows: complete ones; a shape between two of them is measured with the settings of the lower one.
+    """
     swept = {Shape(row.num_experts, row.topk): row for row in rows}
     last = max(_swept_range(row).last for row in rows)
     questions = []
@@ -121,7 +104,8 @@ def choose_questions(
         reach = TokenRange(tokens.first, min(tokens.last, limit_of(shape)))
         random_ = random.Random(f"{seed} {shape}")
         drawn = draw_tokens(reach, measured.get(shape, set()), per_shape, random_)
-        questions += [Question(shape, count, shape in swept) for count in drawn]
+        settings = _settings(swept[max((one for one in swept if one <= shape), default=min(swept))], seed)
+        questions += [Question(shape, count, shape in swept, settings) for count in drawn]
     return questions
 
 
@@ -140,7 +124,14 @@ def draw_tokens(reach: TokenRange, excluded: set[int], count: int, random_: rand
 
 
 def _swept_range(row: Row) -> TokenRange:
-    return TokenRange(*(row.evidence.tokens or (1, 16384)))
+    return TokenRange(*keeping.swept(row))
+
+
+def _settings(row: Row, seed: int) -> Settings:
+    """Those that a complete, measured row was measured with, with other inputs."""
+    if row.sweep is None:
+        raise ValueError(f"expected a measured row, got {row.shape} without a sweep")
+    return settings_of(row.sweep, seed=seed)
 
 
 class Verification:
@@ -163,11 +154,11 @@ class Verification:
         self._listener = listener
         self.failed: dict[Shape, str] = {}
 
-    def report(self, setting: str, settings: Settings, questions: Sequence[Question]) -> SettingReport | None:
+    def report(self, setting: str, questions: Sequence[Question]) -> SettingReport | None:
         """None where no point is left to measure. Raises WorkerRefusedError for a wrong kernel."""
-        usable = [question for question in questions if settings.ep <= question.shape.num_experts]
+        usable = [question for question in questions if question.settings.ep <= question.shape.num_experts]
         self._listener.setting(setting, len(usable))
-        points = [point for question in usable if (point := self._measured_if_possible(question, settings))]
+        points = [point for question in usable if (point := self._measured_if_possible(question))]
         if not points:
             return None
         constant = best_constant(points)
@@ -182,18 +173,19 @@ class Verification:
     def _by_table(self, point: MeasuredChoice) -> KernelName:
         return self._choose(point.shape, point.tokens)
 
-    def _measured_if_possible(self, question: Question, settings: Settings) -> MeasuredChoice | None:
+    def _measured_if_possible(self, question: Question) -> MeasuredChoice | None:
         if question.shape in self.failed:
             return None
         try:
-            return self._measured(question, settings)
+            return self._measured(question)
         except WorkerLostError as error:
             self.failed[question.shape] = str(error)
             self._listener.failed(question.shape, str(error))
             return None
 
-    def _measured(self, question: Question, settings: Settings) -> MeasuredChoice:
+    def _measured(self, question: Question) -> MeasuredChoice:
         self._listener.at(question)
-        answer = self._worker.measure(MeasureRequest(question.shape, question.tokens, settings, KERNELS, self._rule))
+        request = MeasureRequest(question.shape, question.tokens, question.settings, KERNELS, self._rule)
+        answer = self._worker.measure(request)
         times_us = {kernel: interval.median for kernel, interval in answer.measurement.times_us.items()}
         return MeasuredChoice(question.shape, question.tokens, times_us, answer.first_us, answer.measurement.verdict)

@@ -1,5 +1,6 @@
 """A whole verification, from the table's file to the reports: what the command line runs."""
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -9,13 +10,15 @@ from moesort_tune.errors import MoesortTuneError
 from moesort_tune.numerals import check_within
 from moesort_tune.sorting.problem import KernelName
 from moesort_tune.tables import store
-from moesort_tune.tables.schema import Entry, Provider
+from moesort_tune.tables.keeping import swept
+from moesort_tune.tables.schema import Entry, Provider, Range, Row
 from moesort_tune.tuning.devices import open_worker
 from moesort_tune.tuning.messages import DeviceFacts, Worker
+from moesort_tune.tuning.records import samples_behind
 from moesort_tune.tuning.rows import rungs_of
 from moesort_tune.tuning.samples import read_samples, samples_path
 from moesort_tune.tuning.search import TokenRange
-from moesort_tune.tuning.settings import Settings, Timing
+from moesort_tune.tuning.settings import Timing
 from moesort_tune.tuning.shape import Shape
 from moesort_tune.tuning.stopping import StoppingRule
 from moesort_tune.tuning.verdict import MULTIPHASE, ONESHOT
@@ -26,8 +29,7 @@ from moesort_tune.tuning.verify import (
     SettingReport,
     Verification,
     choose_questions,
-    settings_named,
-    swept_settings,
+    under,
 )
 
 OTHER_SHAPES: Final = "shapes without a row"
@@ -64,10 +66,12 @@ class VerifyJob:
 class VerifyResult:
     """The device, and a report for each setting, those under the sweep's own settings first.
 
+    swept: the rows of the entry in use, which say what they rest on.
     failed: shapes that are not in all of the reports, since their kernels crashed or never ended, with the reason.
     """
 
     facts: DeviceFacts
+    swept: tuple[Row, ...]
     reports: list[SettingReport]
     failed: dict[Shape, str]
 
@@ -98,20 +102,16 @@ def run_verification(job: VerifyJob, listener: Listener) -> VerifyResult:
             rule=StoppingRule(margin=job.margin, max_seconds=POINT_SECONDS),
             listener=listener,
         )
-        base = swept_settings(entry, job.seed)
-        reports = _reports(verification, settings_named(job.settings, base), questions)
-        return VerifyResult(worker.facts, reports, verification.failed)
+        reports = _reports(verification, job.settings, questions)
+        return VerifyResult(worker.facts, entry.rows, reports, verification.failed)
 
 
-def _reports(
-    verification: Verification, settings: dict[str, Settings], questions: list[Question]
-) -> list[SettingReport]:
+def _reports(verification: Verification, settings: Sequence[str], questions: list[Question]) -> list[SettingReport]:
     own = [question for question in questions if question.swept]
     unknown = [question for question in questions if not question.swept]
-    base = settings[AS_SWEPT]
-    asked = [(AS_SWEPT, base, own)]
-    asked += [(OTHER_SHAPES, base, unknown)] if unknown else []
-    asked += [(name, one, own[::2]) for name, one in settings.items() if name != AS_SWEPT]
+    asked = [(AS_SWEPT, own)]
+    asked += [(OTHER_SHAPES, unknown)] if unknown else []
+    asked += [(name, there) for name in settings if (there := under(name, own[::2]))]
     reports = [verification.report(*one) for one in asked]
     return [report for report in reports if report is not None]
 
@@ -137,27 +137,42 @@ def _dispatcher(job: VerifyJob, facts: DeviceFacts) -> tuple[runtime.Dispatcher,
 def _questions(job: VerifyJob, worker: Worker, entry: Entry) -> list[Question]:
     default = HOST_POINTS if worker.facts.runtime == "host" else DEFAULT_POINTS
     questions = choose_questions(
-        entry.rows,
+        [entry.complete(row) for row in entry.rows],
         limit_of=worker.oneshot_max_tokens,
         measured=_measured(job, worker, entry),
         per_shape=job.points or default,
         seed=job.seed,
     )
     if not any(question.swept for question in questions):
-        raise MoesortTuneError(f"every legal token count of {job.table} was swept, so there is nothing to verify")
+        raise MoesortTuneError(
+            f"{job.table} leaves no token count to verify: it was swept at {', '.join(told_swept(entry.rows))}, and"
+            f" nothing is left of that where both kernels are legal; `moesort-tune sweep --tokens` adds other counts"
+        )
     return questions
+
+
+def told_swept(rows: Iterable[Row]) -> Iterator[str]:
+    """Tell what rows rest on, like '1 to 64 tokens (14 measured): 128/4', the shapes of one range together."""
+    of_range: dict[Range, list[Row]] = {}
+    for row in rows:
+        of_range.setdefault(swept(row), []).append(row)
+    for (first, last), alike in of_range.items():
+        points = sorted({row.evidence.points or 0 for row in alike})
+        counts = f"{points[0]}" if len(points) == 1 else f"{points[0]} to {points[-1]}"
+        tokens = f"{first}" if first == last else f"{first} to {last}"
+        shapes = ", ".join(f"{row.num_experts}/{row.topk}" for row in alike)
+        yield f"{tokens} tokens ({counts} measured): {shapes}"
 
 
 def _measured(job: VerifyJob, worker: Worker, entry: Entry) -> dict[Shape, set[int]]:
     """Token counts behind each row: those of the samples file, and what every sweep of the row measures."""
+    samples = read_samples(samples_path(job.table))
     measured: dict[Shape, set[int]] = {}
     for row in entry.rows:
         shape = Shape(row.num_experts, row.topk)
-        tokens = TokenRange(*(row.evidence.tokens or (1, 16384)))
-        limit = worker.oneshot_max_tokens(shape)
-        measured[shape] = set(rungs_of(shape, tokens, limit, worker.facts.builtin_on))
-    for sample in read_samples(samples_path(job.table)):
-        measured.setdefault(Shape(sample.num_experts, sample.topk), set()).add(sample.tokens)
+        rungs = rungs_of(shape, TokenRange(*swept(row)), worker.oneshot_max_tokens(shape), worker.facts.builtin_on)
+        behind = samples_behind(row, arch=worker.facts.arch, entry=entry, samples=samples)
+        measured[shape] = {*rungs, *(sample.tokens for sample in behind)}
     return measured
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from moesort_tune.cli.main import run
 from moesort_tune.tables import store
-from moesort_tune.tables.schema import Kernels, Table
+from moesort_tune.tables.schema import Evidence, Kernels, Table
 from tests.tables.examples import device, entry, published, row, sweep, table
 
 LATER = sweep(date=datetime.date(2026, 12, 1), seed=1)
@@ -82,11 +82,11 @@ def test_diff_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     ]
 
 
-def merged(capsys: pytest.CaptureFixture[str], first: Table, second: Table) -> tuple[Table, str]:
+def merged(capsys: pytest.CaptureFixture[str], first: Table, second: Table, *options: str) -> tuple[Table, str]:
     """The merged table, and what was said of it on stderr."""
     store.save(Path("a.yaml"), first)
     store.save(Path("b.yaml"), second)
-    assert run(["merge", "a.yaml", "b.yaml", "-o", "c.yaml"]) == 0
+    assert run(["merge", "a.yaml", "b.yaml", "-o", "c.yaml", *options]) == 0
     return store.load(Path("c.yaml")), capsys.readouterr().err
 
 
@@ -125,6 +125,69 @@ def test_merge_of_the_same_day_keeps_the_second(capsys: pytest.CaptureFixture[st
     result, told = merged(capsys, table(), table(entry([row(switch=40)])))
     assert result == table(entry([row(switch=40)]))
     assert "kept oneshot to 39, multiphase from 40 (b.yaml, 2026-11-22)" in told
+
+
+NARROW = row(switch=64, evidence=Evidence(points=1, tokens=(64, 64)))
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_merge_keeps_the_row_that_tells_more(capsys: pytest.CaptureFixture[str], swapped: bool) -> None:
+    """A later row of one token count does not replace one of many, whichever file comes first, unless it is told to."""
+    tables = (table(), table(entry([NARROW], sweep=LATER)))
+    result, told = merged(capsys, *(tables[::-1] if swapped else tables))
+    both = result.tables[0]
+    assert both.complete(both.rows[0]) == entry().complete(row())
+    assert "kept oneshot to 24, multiphase from 25" in told
+    if not swapped:
+        result, _ = merged(capsys, *tables, "--replace")
+        assert result.tables[0].rows == (NARROW,)
+
+
+def test_merge_keeps_what_was_swept_before_what_was_learned(capsys: pytest.CaptureFixture[str]) -> None:
+    """A few samples of a serving process give way to a sweep, be they newer; their routing is no setting."""
+    learned = row(switch=9, evidence=Evidence(points=2, tokens=(1, 20000), learned=True))
+    serving = entry([learned], sweep=sweep(date=LATER.date, routing="served"))
+    for tables in ((table(), table(serving)), (table(serving), table())):
+        both = merged(capsys, *tables)[0].tables[0]
+        assert both.complete(both.rows[0]) == entry().complete(row())
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"), [({"ep": 4}, ("ep=1", "ep=4")), ({"unit_size": 64}, ("unit_size=32", "unit_size=64"))]
+)
+def test_merge_refuses_rows_of_different_settings(
+    capsys: pytest.CaptureFixture[str], setting: dict[str, int], told: tuple[str, str]
+) -> None:
+    """Neither is worth more than the other, so nobody but the user can say which one a deployment needs."""
+    store.save(Path("a.yaml"), table())
+    store.save(Path("b.yaml"), table(entry([row(switch=40)], sweep=sweep(**setting))))
+    assert run(["merge", "a.yaml", "b.yaml", "-o", "c.yaml"]) == 1
+    error = capsys.readouterr().err
+    assert f"was measured with {told[0]} in the first table and with {told[1]} in the second; use --replace" in error
+    assert not Path("c.yaml").exists()
+    assert run(["merge", "a.yaml", "b.yaml", "-o", "c.yaml", "--replace"]) == 0
+    assert store.load(Path("c.yaml")) == store.load(Path("b.yaml"))
+
+
+def test_merge_keeps_every_device_and_software_and_warns(capsys: pytest.CaptureFixture[str]) -> None:
+    """MI300X and MI325X have as many compute units: each row says which it was measured on, and with what."""
+    mi325x = device(name="AMD Instinct MI325X")
+    second = entry([row(8, 2)], device=mi325x, software={"hip": "7.3"}, sweep=LATER)
+    result, told = merged(capsys, table(), table(second))
+    (both,) = result.tables
+    assert [both.complete(kept).device for kept in both.rows] == [mi325x, device()]
+    assert [both.complete(kept).software for kept in both.rows] == [{"hip": "7.3"}, entry().software]
+    assert told.splitlines() == [
+        "warning: 304 compute units, builtin, 5c1e0f, graph: rows of a.yaml were measured with device AMD Instinct"
+        " MI300X, rows of b.yaml with AMD Instinct MI325X; each keeps its own",
+        "warning: 304 compute units, builtin, 5c1e0f, graph: rows of a.yaml were measured with software hip 7.2.53211,"
+        " moesort_tune 0.1.0, rows of b.yaml with hip 7.3; each keeps its own",
+    ]
+    again, _ = merged(capsys, result, table(entry([row(16, 2)])))
+    assert {both.complete(kept).device.name for both in again.tables for kept in both.rows} == {  # type: ignore[union-attr]
+        "AMD Instinct MI300X",
+        "AMD Instinct MI325X",
+    }
 
 
 def test_merge_refuses_two_architectures(capsys: pytest.CaptureFixture[str]) -> None:

@@ -101,7 +101,7 @@ def test_resume_takes_no_samples_of_other_settings(host: HostMachine) -> None:
     """A point with another tile size is another point."""
     grid = ("--experts", "128", "--topk", "4", "--tokens", "1:4")
     assert host.sweep(*grid) == 0
-    assert host.sweep(*grid, "--resume", "--unit-size", "64") == 0
+    assert host.sweep(*grid, "--resume", "--unit-size", "64", "--replace") == 0
     assert len(read_samples(samples_path(host.table))) == 2 * 2 * 4
 
 
@@ -114,6 +114,61 @@ def test_rows_of_earlier_sweeps_are_kept(host: HostMachine) -> None:
     rows = host.rows()
     assert rows[8, 2].kernel_at(1) == MULTIPHASE
     assert rows[128, 4].kernel_at(1) == ONESHOT
+
+
+def test_narrower_sweep_adds_to_its_row(host: HostMachine) -> None:
+    """A look at one token count does not cost the row the others."""
+    grid = ("--experts", "128", "--topk", "4")
+    assert host.sweep(*grid) == 0
+    whole = host.rows()[128, 4]
+    assert host.sweep(*grid, "--tokens", "64") == 0
+    assert host.rows()[128, 4] == whole
+    samples_path(host.table).unlink()
+    assert host.sweep(*grid, "--tokens", "64") == 1
+    assert host.rows()[128, 4] == whole
+    assert host.sweep(*grid, "--tokens", "64", "--replace") == 0
+    assert host.rows()[128, 4].evidence.points == 1
+
+
+def test_other_settings_are_refused_before_anything_is_timed(
+    host: HostMachine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Setting, both values and the ways out are told; shapes that have no row do not matter."""
+    assert host.sweep("--experts", "8,128", "--topk", "2,4", "--tokens", "1:4") == 0
+    table, samples = host.table.read_text(), samples_path(host.table).read_text()
+    capsys.readouterr()
+    assert host.sweep("--experts", "64,8,128", "--topk", "2,2,4", "--tokens", "1:4", "--ep", "4") == 1
+    error = capsys.readouterr().err
+    assert "nothing was measured" in error
+    assert "the row of 8/2 was measured with ep=1, and the new one with ep=4" in error
+    assert "--replace to put the new one in its place, or name another file with --out (and 1 more rows)" in error
+    assert "checking" not in error
+    assert (host.table.read_text(), samples_path(host.table).read_text()) == (table, samples)
+    assert host.sweep("--experts", "64", "--topk", "2", "--tokens", "1:4", "--ep", "4") == 0
+
+
+def test_dry_run_tells_what_becomes_of_the_rows(host: HostMachine, capsys: pytest.CaptureFixture[str]) -> None:
+    """What a sweep would replace, add to or refuse is known before it is run."""
+    assert host.sweep("--experts", "8", "--topk", "2", "--tokens", "1:16") == 0
+
+    def told(*options: str) -> list[str | None]:
+        capsys.readouterr()
+        assert host.sweep("--experts", "8,128", "--topk", "2,4", "--dry-run", "--json", *options) == 0
+        return [row["in_table"] for row in json.loads(capsys.readouterr().out)["rows"]]
+
+    row = "the row of 1 to 16 tokens of "
+    assert all(one is None for one in (told()[1], told("--timing", "eager")[0]))
+    for options, fate in (
+        (("--tokens", "1:32"), " is measured again"),
+        (("--tokens", "8"), " keeps its other token counts"),
+        (("--ep", "2", "--replace"), " is replaced"),
+    ):
+        sentence = told(*options)[0] or ""
+        assert sentence.startswith(row)
+        assert sentence.endswith(fate)
+    assert (told("--ep", "2")[0] or "").startswith("refused: the row of 8/2 was measured with ep=1")
+    samples_path(host.table).unlink()
+    assert (told("--tokens", "8")[0] or "").startswith("refused: the row of 8/2 rests on")
 
 
 def test_json_result_holds_the_rows(host: HostMachine, capsys: pytest.CaptureFixture[str]) -> None:

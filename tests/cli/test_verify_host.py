@@ -87,6 +87,35 @@ def test_verify_measures_no_point_of_the_sweep(swept: HostMachine, capsys: pytes
     assert (worst["num_experts"], worst["tokens"]) not in measured
 
 
+def test_verify_tells_what_was_swept(swept: HostMachine, capsys: pytest.CaptureFixture[str]) -> None:
+    """A table says how much it rests on, for a person and for scripts."""
+    assert swept.sweep("--experts", "64", "--topk", "6", "--tokens", "32:64") == 0
+    rows = swept.rows()
+    assert verify(swept, "--points", "1") == 0
+    points = sorted({rows[shape].evidence.points or 0 for shape in ((8, 2), (128, 4))})
+    told = capsys.readouterr().out
+    assert f"swept: 1 to 128 tokens ({' to '.join(map(str, points))} measured): 8/2, 128/4\n" in told
+    assert f"swept: 32 to 64 tokens ({rows[64, 6].evidence.points} measured): 64/6\n" in told
+    assert verify(swept, "--points", "1", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["swept"][1] == {
+        "num_experts": 64,
+        "topk": 6,
+        "tokens": [32, 64],
+        "points": rows[64, 6].evidence.points,
+    }
+
+
+def test_table_that_leaves_nothing_to_verify_claims_no_more_than_it_swept(
+    host: HostMachine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One token count was swept, not every legal one."""
+    assert host.sweep("--experts", "8", "--topk", "2", "--tokens", "64") == 0
+    assert verify(host) == 1
+    error = capsys.readouterr().err
+    assert "leaves no token count to verify: it was swept at 64 tokens (1 measured): 8/2" in error
+    assert "every legal token count" not in error
+
+
 def test_table_without_an_entry_for_these_kernels_is_told(
     swept: HostMachine, capsys: pytest.CaptureFixture[str]
 ) -> None:

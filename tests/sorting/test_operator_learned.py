@@ -1,8 +1,10 @@
 """`moesort_tune.save`: what a process learned, as rows that other processes go by."""
 
+import datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import torch
 
@@ -105,6 +107,58 @@ def test_processes_add_to_what_others_learned(remember: Any, tmp_path: Path) -> 
     moesort_tune.save(path)
     (row,) = saved_rows(path)
     assert [row.kernel_at(tokens) for tokens in (10, 300)] == ["oneshot", "oneshot"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"software": {"hip": "1.0"}}, {"device": {"name": "another"}}, {"sweep": {"unit_size": 128}}],
+)
+def test_what_others_learned_otherwise_is_not_called_ours(
+    remember: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture, change: dict[str, dict[str, Any]]
+) -> None:
+    """Protects what a row says of itself: token counts of other software, devices or settings are not mixed into it."""
+    path = tmp_path / "table.yaml"
+    remember({(10, 64, 4): "multiphase"})
+    moesort_tune.save(path)
+    (entry,) = store.load(path).tables
+    ((name, fields),) = change.items()
+    old = getattr(entry, name)
+    changed = fields if name == "software" else msgspec.structs.replace(old, **fields)
+    before = msgspec.structs.replace(entry, **{name: changed})
+    table = store.load(path)
+    store.save(path, msgspec.structs.replace(table, tables=(before,)))
+
+    remember({(12, 64, 4): "oneshot"})
+    moesort_tune.save(path)
+    assert store.load(path).tables == (before,)
+    assert "not saved: the row of 64/4" in caplog.text
+
+    remember({(8, 64, 4): "oneshot", (20, 64, 4): "multiphase"})
+    moesort_tune.save(path)
+    (entry,) = store.load(path).tables
+    (row,) = entry.rows
+    assert row.evidence.points == (1 if name == "sweep" else 2)
+    assert (getattr(entry, name) == changed) is (name == "sweep")
+
+
+def test_row_of_several_days_says_since_when(remember: Any, tmp_path: Path) -> None:
+    """Protects the day that a row names: that of its newest token count, with that of its oldest beside."""
+    path = tmp_path / "table.yaml"
+    remember({(10, 64, 4): "multiphase"})
+    moesort_tune.save(path)
+    table = store.load(path)
+    (entry,) = table.tables
+    first_day = datetime.date(2026, 1, 2)
+    assert entry.sweep
+    today = entry.sweep.date
+    earlier = msgspec.structs.replace(entry, sweep=msgspec.structs.replace(entry.sweep, date=first_day))
+    store.save(path, msgspec.structs.replace(table, tables=(earlier,)))
+    for tokens in (20, 30):
+        remember({(tokens, 64, 4): "multiphase"})
+        moesort_tune.save(path)
+        (entry,) = store.load(path).tables
+        assert entry.sweep
+        assert (entry.sweep.date, entry.rows[0].evidence.since) == (today, first_day)
 
 
 def test_nothing_learned_writes_nothing(remember: Any, tmp_path: Path) -> None:

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from moesort_tune.tables import store
 from moesort_tune.tables.errors import TableError
+from moesort_tune.tables.keeping import RowKeptError
 from moesort_tune.tables.reader import MAX_BYTES, parse
-from moesort_tune.tables.schema import Evidence, Kernels
+from moesort_tune.tables.schema import Entry, Evidence, Kernels
 from moesort_tune.tables.validation import to_table
 from moesort_tune.tables.writer import to_yaml
 from tests.tables.examples import EXAMPLE, device, entry, published, row, sweep, table
@@ -25,7 +26,9 @@ def test_saved_table_reads_back_the_same(tmp_path: Path) -> None:
     rows = (
         row(8, 2, None),
         row(sweep=sweep(date=datetime.date(2026, 1, 2), ep=4), software={"hip": "6.4"}, tie=((19, 24),)),
-        row(256, 8, evidence=Evidence(learned=True, points=2)),
+        row(
+            256, 8, evidence=Evidence(learned=True, points=2, since=datetime.date(2026, 1, 3)), device=device(name="b")
+        ),
     )
     saved = table(entry(rows), published(), entry(sweep=sweep(timing="eager", cold=True)))
     store.save(tmp_path / "gfx942.yaml", saved)
@@ -153,6 +156,45 @@ def test_rows_keep_what_they_were_measured_under(tmp_path: Path) -> None:
     assert merged.rows[1].software == entry().software
     again = store.add_entry(path, "gfx942", entry([row(16, 2)], sweep=first)).tables[0]
     assert [found.sweep for found in again.rows] == [later, None, None, None]
+
+
+def test_rows_keep_the_device_that_they_were_measured_on(tmp_path: Path) -> None:
+    """Two devices of as many compute units share an entry; neither name is lost, however often the other is swept."""
+    path = tmp_path / "gfx942.yaml"
+    other = device(name="AMD Instinct MI325X")
+    store.add_entry(path, "gfx942", entry([row(), row(256, 8)]))
+    store.add_entry(path, "gfx942", entry([row(8, 2)], device=other))
+    merged = store.add_entry(path, "gfx942", entry([row(256, 8)])).tables[0]
+    assert merged.device == device()
+    assert [found.device for found in merged.rows] == [other, None, None]
+
+
+@pytest.mark.parametrize(
+    ("new", "told"),
+    [
+        (entry([row(switch=40)], sweep=sweep(ep=4)), "measured with ep=1, and the new one with ep=4"),
+        (entry([row(evidence=Evidence(points=14, tokens=(1, 64)))]), "from 1 to 16384, and the new one would reach"),
+    ],
+)
+def test_row_gives_way_to_no_other_settings_and_no_less(tmp_path: Path, new: Entry, told: str) -> None:
+    """What is there stays unless its writer insists; rows of other shapes do not mind."""
+    path = tmp_path / "gfx942.yaml"
+    store.add_entry(path, "gfx942", entry([row(8, 2), row()]))
+    with pytest.raises(RowKeptError, match=f"gfx942.yaml: the row of 128/4 .*{told}"):
+        store.add_entry(path, "gfx942", new)
+    assert store.load(path) == table(entry([row(8, 2), row()]))
+    merged = store.add_entry(path, "gfx942", new, replace=True)
+    assert merged.tables[0].complete(merged.tables[0].rows[1]) == new.complete(new.rows[0])
+
+
+def test_swept_row_replaces_a_learned_one_of_its_settings(tmp_path: Path) -> None:
+    """A learned row's routing is whatever came, which no sweep can ask for; its unit_size is what the model needs."""
+    path = tmp_path / "gfx942.yaml"
+    learned = row(evidence=Evidence(points=2, tokens=(8, 20), learned=True))
+    store.add_entry(path, "gfx942", entry([learned], sweep=sweep(routing="served", unit_size=64)))
+    with pytest.raises(RowKeptError, match="measured with unit_size=64, and the new one with unit_size=32"):
+        store.add_entry(path, "gfx942", entry())
+    assert store.add_entry(path, "gfx942", entry(sweep=sweep(unit_size=64))) == table(entry(sweep=sweep(unit_size=64)))
 
 
 def test_other_kernels_make_another_entry(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from moesort_tune.tables.errors import RefusedError
 from moesort_tune.tables.reader import parse
 from moesort_tune.tables.schema import Evidence, Kernels, Table
 from moesort_tune.tables.validation import check, to_table
-from tests.tables.examples import EXAMPLE, entry, published, row, sweep, table
+from tests.tables.examples import EXAMPLE, device, entry, published, row, sweep, table
 
 
 def refusal(text: str) -> str:
@@ -156,6 +156,10 @@ def test_data_of_another_kind_is_told_to_be_no_table(text: str) -> None:
         (table(published([row()])), "tables[0].rows[0].evidence.source: published figures must name their source"),
         (table(entry(sweep=None)), "tables[0].sweep: missing"),
         (table(entry([row(sweep=sweep(timing="eager"))])), "tables[0].rows[0].sweep.timing: expected 'graph'"),
+        (
+            table(entry([row(device=device(compute_units=80))])),
+            "tables[0].rows[0].device.compute_units: expected 304 as in the entry",
+        ),
         (table(entry([row(evidence=Evidence(tokens=(9, 1)))])), "tables[0].rows[0].evidence.tokens: expected [first"),
         (table(entry([row(oneshot_max_tokens=1 << 24)])), "tables[0].rows[0].oneshot_max_tokens: expected at most"),
     ],

@@ -1,6 +1,6 @@
 """A worker, a sink and a listener without device, files and terminal."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from moesort_tune.sorting.problem import KernelName
@@ -73,6 +73,8 @@ class ListSink:
     rows: list[Row] = field(default_factory=list)
     points: dict[tuple[Shape, int], Measurement] = field(default_factory=dict)
     earlier: dict[tuple[Shape, int], MeasuredPoint] = field(default_factory=dict)
+    others: dict[tuple[Shape, int], MeasuredPoint] = field(default_factory=dict)
+    finished: list[bool] = field(default_factory=list)
 
     def known(self, shape: Shape, oneshot_max_tokens: int) -> dict[int, MeasuredPoint]:
         """Points put into `earlier`."""
@@ -83,9 +85,17 @@ class ListSink:
         """Keeps a point."""
         self.points[shape, tokens] = measurement
 
-    def row(self, row: Row) -> None:
-        """Keeps a row."""
+    def kept(self, shape: Shape, oneshot_max_tokens: int) -> dict[int, MeasuredPoint]:
+        """Points put into `others`."""
+        del oneshot_max_tokens
+        return {tokens: point for (of, tokens), point in self.others.items() if of == shape}
+
+    def row(self, row: Row, points: Mapping[int, MeasuredPoint], *, finished: bool) -> Row:
+        """Keeps a row, and whether its search ended by itself."""
+        del points
         self.rows.append(row)
+        self.finished.append(finished)
+        return row
 
 
 @dataclass

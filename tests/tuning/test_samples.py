@@ -73,10 +73,17 @@ def test_torn_last_line_is_left_out_and_ended(tmp_path: Path) -> None:
     [
         ("3.25", "nan"),
         ("3.25", "-1"),
+        ("3.25", "3.75"),
         ("0.79", "inf"),
+        ("0.79", ""),
         (",oneshot,3", ",twoshot,3"),
         (",16,", ",x,"),
-        ("settled", "\x1b[31m"),
+        (",16,", ",-16,"),
+        (",builtin,", ",somebody,"),
+        (",graph,", ",cold,"),
+        ("2026-11-22", "yesterday"),
+        (",true,", ",maybe,"),
+        (",true,", "\x1b[31m"),
         ("builtin", "\u202ebuiltin"),
     ],
 )
@@ -95,6 +102,64 @@ def test_file_with_other_columns_is_refused(tmp_path: Path) -> None:
         read_samples(tmp_path / "s.csv")
 
 
+OLD_NOTES = {
+    "settled in 8 rounds": (True, 0, False),
+    "timed alone in 8 rounds; 2 dropped: clock moved": (True, 2, False),
+    "stopped at the limit of 100 rounds": (False, 0, False),
+    "both times tie; stopped at the limit of 2 s after 41 rounds; 12 dropped: clock moved": (False, 12, True),
+}
+
+
+def old_file(path: Path) -> None:
+    """A samples file of the time when much of it stood in the note."""
+    lines = [",".join(COLUMNS[:21])]
+    for note in OLD_NOTES:
+        append_samples(path.with_suffix(".new"), [dataclasses.replace(SAMPLE, note=note)])
+    lines += [line.rsplit(",", 5)[0] for line in path.with_suffix(".new").read_text().splitlines()[1:]]
+    path.write_text("\n".join(lines) + "\n")
+
+
+def test_file_of_old_columns_is_read_by_its_notes(tmp_path: Path) -> None:
+    """What was measured before there were columns for it is still known; device and software are not."""
+    old_file(tmp_path / "s.csv")
+    samples = read_samples(tmp_path / "s.csv")
+    assert [sample.note for sample in samples] == list(OLD_NOTES)
+    assert [(s.settled, s.dropped, s.confirmed) for s in samples] == list(OLD_NOTES.values())
+    assert {(s.device, s.software) for s in samples} == {("", "")}
+
+
+def test_file_of_old_columns_gets_todays_when_it_is_added_to(tmp_path: Path) -> None:
+    """A file has one header: old lines are written anew with what is known of them, and none is lost."""
+    path = tmp_path / "s.csv"
+    old_file(path)
+    before = read_samples(path)
+    append_samples(path, [SAMPLE])
+    assert path.read_text().startswith(",".join(COLUMNS) + "\n")
+    assert read_samples(path) == [*before, SAMPLE]
+
+
+def test_several_writers_renew_a_file_of_old_columns_once(tmp_path: Path) -> None:
+    """Who waits for the file while another replaces it writes into the new one."""
+    path = tmp_path / "s.csv"
+    old_file(path)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda tokens: append_samples(path, [dataclasses.replace(SAMPLE, tokens=tokens)]), range(1, 33)))
+    samples = read_samples(path)
+    assert [sample.note for sample in samples[: len(OLD_NOTES)]] == list(OLD_NOTES)
+    assert sorted(sample.tokens for sample in samples[len(OLD_NOTES) :]) == list(range(1, 33))
+    assert path.read_text().count("date,") == 1
+
+
+def test_shipped_samples_have_todays_columns() -> None:
+    """Every line of the samples in this repository is read, with the device and software that it was taken with."""
+    shipped = sorted((Path(__file__).parents[2] / "tables").glob("*.samples.csv"))
+    assert shipped
+    for path in shipped:
+        samples = read_samples(path)
+        assert len(samples) == len(path.read_text().splitlines()) - 1
+        assert all(sample.device and sample.software for sample in samples)
+
+
 def test_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
     """The error names the file and the reason."""
     with pytest.raises(MoesortTuneError, match=r"cannot write samples to .*s\.csv: No such file or directory"):
@@ -105,6 +170,6 @@ def test_samples_of_several_writers_are_all_kept(tmp_path: Path) -> None:
     """Two sweeps into one file lose nothing and write one header."""
     path = tmp_path / "s.csv"
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda tokens: append_samples(path, [dataclasses.replace(SAMPLE, tokens=tokens)]), range(64)))
-    assert sorted(sample.tokens for sample in read_samples(path)) == list(range(64))
+        list(pool.map(lambda tokens: append_samples(path, [dataclasses.replace(SAMPLE, tokens=tokens)]), range(1, 65)))
+    assert sorted(sample.tokens for sample in read_samples(path)) == list(range(1, 65))
     assert path.read_text().count("date,") == 1

@@ -1,11 +1,12 @@
 """The search finds every change of the winner that its ladder can see."""
 
 from collections.abc import Callable
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moesort_tune.tuning.search import Judged, TokenRange, ladder, search_token_counts, unlike_neighbours
+from moesort_tune.tuning.search import Judged, TokenRange, ladder, search_token_counts
 from moesort_tune.tuning.verdict import Verdict
 
 Truth = Callable[[int], Verdict]
@@ -53,7 +54,8 @@ def test_search_brackets_a_crossing_to_adjacent_counts(tie_first: int, width: in
     """Both edges of the tie, or the switch itself, are found exactly wherever they lie."""
     truth = crossing(tie_first, tie_first + width)
     verdicts = searched(truth, ladder(TokenRange(1, last)))
-    assert all(high - low == 1 for low, high in unlike_neighbours(verdicts))
+    changes = [(low, high) for low, high in pairwise(sorted(verdicts)) if verdicts[low] is not verdicts[high]]
+    assert all(high - low == 1 for low, high in changes)
     assert concluded(verdicts, last) == [truth(tokens) for tokens in range(1, last + 1)]
 
 

@@ -6,14 +6,14 @@ import pytest
 
 from moesort_tune.tables.schema import Row
 from moesort_tune.tuning.messages import CheckRequest, Measured, MeasureRequest
-from moesort_tune.tuning.records import point_of
+from moesort_tune.tuning.records import MeasuredPoint, point_of
 from moesort_tune.tuning.row_search import BISECTION_POINTS, CONFIRMING_SEEDS, SweepPlan
 from moesort_tune.tuning.search import TokenRange
 from moesort_tune.tuning.settings import Settings
 from moesort_tune.tuning.shape import Shape
 from moesort_tune.tuning.stopping import StoppingRule
 from moesort_tune.tuning.sweep import Sweep, SweepResult
-from moesort_tune.tuning.verdict import MULTIPHASE, ONESHOT
+from moesort_tune.tuning.verdict import MULTIPHASE, ONESHOT, Verdict
 from moesort_tune.tuning.worker import WorkerLostError, WorkerRefusedError
 from tests.tuning.fakes import FakeWorker, ListListener, ListSink
 
@@ -214,10 +214,47 @@ def test_point_under_a_budget_gets_less_time() -> None:
     assert limits[0] == pytest.approx(20.0 / len(SHAPES) / (18 + BISECTION_POINTS), rel=0.1)
 
 
-def test_unsettled_points_and_dropped_rounds_are_told() -> None:
+def test_unsettled_points_are_told() -> None:
     """A person hears of a noisy device before trusting the row."""
     _, listener = swept(crossing_worker(noise=0.3), rule=StoppingRule(max_rounds=9))
     assert any("ended at a limit before their ratio was settled" in text for text in listener.warnings)
+
+
+@pytest.mark.parametrize(("dropped", "told"), [(0, False), (2, False), (3, True)])
+def test_many_dropped_rounds_are_told(dropped: int, told: bool) -> None:
+    """More than a tenth of a row's rounds at another clock is worth a warning, with both numbers; less is not."""
+    point = MeasuredPoint({ONESHOT: 2.0, MULTIPHASE: 6.0}, Verdict.ONESHOT, 0.0, rounds=8, dropped=0)
+    earlier = {(Shape(8, 2), tokens): point for tokens in (1, 2, 3)}
+    earlier[Shape(8, 2), 2] = dataclasses.replace(point, dropped=dropped)
+    _, listener = swept(crossing_worker(), ListSink(earlier=earlier), shapes=[Shape(8, 2)], tokens=TokenRange(1, 3))
+    sentence = f"8/2: {dropped} of {24 + dropped} rounds were dropped, in which the sentinel's time moved"
+    assert [text.startswith(sentence) for text in listener.warnings] == ([True] if told else [])
+
+
+def test_deadline_ends_the_confirmations() -> None:
+    """Time that is up buys no second measurements: the row is made of what is there."""
+    whole = ListSink()
+    swept(crossing_worker(), whole, shapes=[Shape(128, 4)])
+    for left_s in (0.0, 1.0):
+        worker = crossing_worker()
+
+        def clock(worker: FakeWorker = worker, left_s: float = left_s) -> float:
+            return 10.0 - left_s if len(worker.timed) >= len(whole.points) else 0.0
+
+        budgeted = plan(shapes=[Shape(128, 4)], time_budget_s=10.0)
+        (row,) = Sweep(budgeted, worker=worker, sink=ListSink(), listener=ListListener(), clock=clock).run().rows
+        assert row.policy[:2] == ((1, ONESHOT), (42, MULTIPHASE))
+        assert len(worker.timed) == len(whole.points) + (2 if left_s else 0)
+
+
+def test_points_of_other_sweeps_are_part_of_the_row() -> None:
+    """What lies outside of the range is added, what lies inside was searched anew; what nobody looked at is a tie."""
+    one = MeasuredPoint({ONESHOT: 2.0, MULTIPHASE: 6.0}, Verdict.ONESHOT, 0.0)
+    others = {(Shape(8, 2), tokens): one for tokens in (1, 2, 20)}
+    result, _ = swept(crossing_worker(), ListSink(others=others), shapes=[Shape(8, 2)], tokens=TokenRange(16, 32))
+    (row,) = result.rows
+    assert (row.evidence.points, row.evidence.tokens) == (2 + 3, (1, 32))
+    assert row.tie == ((3, 15),)
 
 
 def test_row_is_a_valid_table_row() -> None:

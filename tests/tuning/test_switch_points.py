@@ -4,10 +4,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moesort_tune.sorting.problem import KernelName
-from moesort_tune.tuning.switch_points import SwitchPoints, choice_at, find_switch_points, loss, rule_loss, witnesses
+from moesort_tune.tables.schema import Row
+from moesort_tune.tuning.switch_points import SwitchPoints, find_switch_points, loss, rule_loss, witnesses
 from moesort_tune.tuning.verdict import MULTIPHASE, ONESHOT, Verdict
 
 ONE, MANY, TIE = Verdict.ONESHOT, Verdict.MULTIPHASE, Verdict.TIE
+
+
+def choice_at(found: SwitchPoints, limit: int, tokens: int) -> KernelName:
+    """What a table with this policy and these ties chooses for `tokens`."""
+    row = Row(num_experts=8, topk=2, oneshot_max_tokens=limit, policy=tuple(found.policy), tie=tuple(found.tie))
+    return row.kernel_at(tokens)
 
 
 def test_switch_stands_at_the_end_of_its_tie() -> None:
@@ -83,10 +90,10 @@ def test_policy_of_any_verdicts_is_well_formed(verdicts: dict[int, Verdict], lim
     assert starts[0] == 1
     assert starts == sorted(set(starts))
     assert all(a[1] != b[1] for a, b in zip(found.policy, found.policy[1:], strict=False))
-    assert choice_at(found.policy, limit + 1) == MULTIPHASE
+    assert [kernel for first, kernel in found.policy if first <= limit + 1][-1] == MULTIPHASE
     for tokens, verdict in verdicts.items():
         if tokens <= limit and verdict is not TIE:
-            assert choice_at(found.policy, tokens) == verdict.value
+            assert choice_at(found, limit, tokens) == verdict.value
     assert all(1 <= first <= last <= limit for first, last in found.tie)
 
 
@@ -95,8 +102,8 @@ def test_choice_inside_a_tie_is_the_one_before_it(verdicts: dict[int, Verdict], 
     """Nothing switches inside a tie, so two sweeps that agree on the edges agree on the choice."""
     found = find_switch_points(verdicts, limit)
     for first, last in found.tie:
-        before = choice_at(found.policy, first - 1) if first > min(verdicts) else ONESHOT
-        assert all(choice_at(found.policy, tokens) == before for tokens in range(first, last + 1))
+        before = choice_at(found, limit, first - 1) if first > min(verdicts) else ONESHOT
+        assert all(choice_at(found, limit, tokens) == before for tokens in range(first, last + 1))
 
 
 def test_loss_of_an_illegal_choice_is_that_of_the_kernel_that_runs_instead() -> None:

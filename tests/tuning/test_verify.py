@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moesort_tune.sorting.problem import KernelName
-from moesort_tune.tables.schema import Evidence, Row
+from moesort_tune.tables.schema import Evidence
 from moesort_tune.tuning.messages import MeasureRequest
 from moesort_tune.tuning.search import TokenRange
 from moesort_tune.tuning.settings import Settings
@@ -19,21 +19,21 @@ from moesort_tune.tuning.stopping import StoppingRule
 from moesort_tune.tuning.verdict import MULTIPHASE, ONESHOT
 from moesort_tune.tuning.verify import (
     AS_SWEPT,
-    OTHER_SETTINGS,
     Question,
     SettingReport,
     Verification,
     choose_questions,
     draw_tokens,
-    settings_named,
     shapes_between,
+    under,
 )
 from moesort_tune.tuning.worker import WorkerLostError
+from tests.tables.examples import row, sweep
 from tests.tuning.fakes import FakeWorker
 
 ROWS = [
-    Row(num_experts=8, topk=2, oneshot_max_tokens=500, policy=((1, ONESHOT),), evidence=Evidence(tokens=(1, 512))),
-    Row(num_experts=128, topk=4, oneshot_max_tokens=500, policy=((1, ONESHOT),), evidence=Evidence(tokens=(1, 512))),
+    row(8, 2, None, oneshot_max_tokens=500, evidence=Evidence(tokens=(1, 512)), sweep=sweep()),
+    row(128, 4, None, oneshot_max_tokens=500, evidence=Evidence(tokens=(1, 512)), sweep=sweep(ep=4)),
 ]
 
 
@@ -92,19 +92,22 @@ def test_drawn_tokens_are_distinct_and_in_reach(first: int, width: int, count: i
     assert all(first < tokens <= first + width for tokens in drawn)
 
 
-def test_settings_that_are_the_base_are_not_repeated() -> None:
-    """A table that was swept with unit_size 64 has one variation less."""
-    names = settings_named(OTHER_SETTINGS, Settings(unit_size=64))
-    assert next(iter(names)) == AS_SWEPT
-    assert "unit_size=64" not in names
-    assert names["cold"].cold
-    assert names["eager"].timing == "eager"
+def test_each_row_is_verified_with_its_own_settings() -> None:
+    """Rows of one entry may come from different sweeps; a shape between them takes those of the lower one."""
+    questions = choose_questions(ROWS, limit_of=lambda _: 500, measured={}, per_shape=2, seed=7)
+    assert {q.shape: (q.settings.ep, q.settings.seed) for q in questions} == {
+        Shape(8, 2): (1, 7),
+        Shape(128, 4): (4, 7),
+        Shape(32, 2): (1, 7),
+    }
 
 
-def test_unknown_setting_is_answered_with_the_list() -> None:
-    """Bad values are quoted with what there is."""
-    with pytest.raises(ValueError, match=r"no setting is called 'unit_size=17'; there are all, none, unit_size=16"):
-        settings_named(["unit_size=17"], Settings())
+def test_settings_that_a_row_was_measured_with_are_not_repeated() -> None:
+    """A row that was swept with unit_size 64 has one variation less; the others have it."""
+    questions = [Question(Shape(8, 2), 5, True, Settings(unit_size=64)), Question(Shape(64, 6), 5, True)]
+    assert [q.shape for q in under("unit_size=64", questions)] == [Shape(64, 6)]
+    assert [q.settings.cold for q in under("cold", questions)] == [True, True]
+    assert [q.settings.timing for q in under("eager", questions)] == ["eager", "eager"]
 
 
 def verification(switch: int, before: Callable[[Any], None] = lambda _: None) -> tuple[Verification, Names]:
@@ -123,7 +126,7 @@ QUESTIONS = [Question(Shape(8, 2), tokens, True) for tokens in (5, 20, 39, 60, 1
 
 def report_of(switch: int) -> SettingReport:
     """The report on QUESTIONS."""
-    report = verification(switch)[0].report(AS_SWEPT, Settings(), QUESTIONS)
+    report = verification(switch)[0].report(AS_SWEPT, QUESTIONS)
     assert report is not None
     return report
 
@@ -153,16 +156,16 @@ def test_shape_whose_kernels_crash_is_left_out_and_the_rest_goes_on() -> None:
 
     check, names = verification(40, crash)
     crashing = [Question(Shape(64, 6), tokens, True) for tokens in (9, 10)]
-    report = check.report(AS_SWEPT, Settings(), [*crashing, *QUESTIONS])
+    report = check.report(AS_SWEPT, [*crashing, *QUESTIONS])
     assert report is not None
     assert {point.shape for point in report.points} == {Shape(8, 2)}
     assert names.left_out == [Shape(64, 6)]
     assert "SIGSEGV" in check.failed[Shape(64, 6)]
-    assert check.report("cold", Settings(), crashing) is None
+    assert check.report("cold", crashing) is None
 
 
 def test_expert_parallelism_skips_shapes_with_too_few_experts() -> None:
     """Each rank has at least one expert."""
     check, names = verification(40)
-    check.report("ep=16", Settings(ep=16), [*QUESTIONS, Question(Shape(64, 6), 9, True)])
-    assert names.settings == [("ep=16", 1)]
+    check.report("ep=4", under("ep=4", [*QUESTIONS, Question(Shape(2, 2), 9, True)]))
+    assert names.settings == [("ep=4", len(QUESTIONS))]
