@@ -172,7 +172,7 @@ def _step_at(steps: Sequence[tuple[int, Kernel]], tokens: int) -> Kernel:
 def _segments(match: _Match, longest: int) -> tuple[Segment, ...]:
     """The match over all token counts: cut wherever policy or reason may change, then put together again."""
     swept = _swept(match.rows) if match.rows else None
-    cuts = {0, 1, longest + 1, *(first for first, _ in match.steps), *_ends(swept)}
+    cuts = {0, longest + 1, *(first for first, _ in match.steps), *_ends(swept)}
     segments: list[Segment] = []
     for first in sorted(cut for cut in cuts if cut >= 0):
         policy, reason = _decided(match, first, longest, swept)

@@ -103,6 +103,29 @@ def test_exact_row_is_taken_as_it_is() -> None:
     ]
 
 
+def test_rows_know_which_shapes_they_hold() -> None:
+    """A miss is a shape that has no row of its own, whatever its neighbours say."""
+    assert (128, 4) in ROWS
+    assert (128, 6) not in ROWS
+
+
+def test_limit_of_no_tokens_leaves_oneshot_none() -> None:
+    """The limit counts tokens: 0 forbids oneshot for one token, not for none."""
+    assert reasons(ROWS.plan(1024, 4, lambda _num_experts, _topk: 0))[:2] == [
+        (0, 1, "no tokens"),
+        (1, 2, "clipped by oneshot's limit"),
+    ]
+
+
+def test_limit_itself_is_legal() -> None:
+    """A row that chooses oneshot for its last legal count is followed."""
+    last = Rows([row(64, 4, policy=((1, "multiphase"), (500, "oneshot")), oneshot_max_tokens=500)])
+    assert reasons(last.plan(64, 4, unlimited))[2:] == [
+        (500, 1, "exact row"),
+        (501, 2, "clipped by oneshot's limit"),
+    ]
+
+
 def test_switch_between_two_rows_is_interpolated_and_rounded_down() -> None:
     """A quarter of the way from 64 to 128 experts: 40 - 5; at 65 experts 39.6875 becomes 39."""
     assert reasons(ROWS.plan(80, 4, unlimited))[1:3] == [(1, 1, "neighbours"), (35, 2, "neighbours")]

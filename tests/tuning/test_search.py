@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moesort_tune.tuning.search import Judged, TokenRange, ladder, search_token_counts
+from moesort_tune.tuning.search import Judged, TokenRange, ladder, most_important_gap, search_token_counts
 from moesort_tune.tuning.verdict import Verdict
 
 Truth = Callable[[int], Verdict]
@@ -42,6 +43,13 @@ def test_ladder_holds_both_ends_and_the_landmarks() -> None:
     """First, last and the points where rules switch are always measured, and nothing outside the range."""
     rungs = ladder(TokenRange(5, 1000), [57, 4, 2000])
     assert rungs == [5, 6, 8, 12, 16, 24, 32, 48, 57, 64, 96, 128, 192, 256, 384, 512, 768, 1000]
+
+
+def test_ladder_has_finer_steps_from_1024_tokens() -> None:
+    """Launches change shape there: the wide steps below would hide a kernel that wins from 2056 to 2304 tokens."""
+    assert ladder(TokenRange(600, 8000)) == [
+        *(600, 768, 1024, 1280, 1536, 1792, 2048, 2560, 3072, 3584, 4096, 5120, 6144, 7168, 8000),
+    ]
 
 
 def test_ladder_of_one_count_is_that_count() -> None:
@@ -111,6 +119,32 @@ def test_search_under_a_bound_looks_at_the_change_of_kernel_first() -> None:
     truth = {1: Verdict.TIE, 100: Verdict.ONESHOT, 110: Verdict.MULTIPHASE}
     verdicts = searched(lambda tokens: truth.get(tokens, Verdict.ONESHOT), [1, 100, 110], max_points=4)
     assert sorted(verdicts) == [1, 100, 105, 110]
+
+
+ONE, MANY, TIE = (Judged(verdict) for verdict in (Verdict.ONESHOT, Verdict.MULTIPHASE, Verdict.TIE))
+CLOSE = Judged(Verdict.ONESHOT, 0.95)
+
+
+@pytest.mark.parametrize(
+    ("judged", "gap"),
+    [
+        ({10: ONE, 30: MANY, 1000: MANY, 1500: ONE}, (10, 30)),
+        ({10: ONE, 12: MANY, 100: MANY, 300: ONE}, (100, 300)),
+        ({1: TIE, 100: ONE, 110: MANY}, (100, 110)),
+        ({1: CLOSE, 100: ONE, 110: MANY}, (100, 110)),
+        ({1: TIE, 100: CLOSE, 120: ONE}, (100, 120)),
+        ({1: ONE, 2: MANY, 3: ONE, 90: ONE, 91: TIE, 93: TIE}, None),
+        ({30: CLOSE, 33: ONE}, None),
+        ({30: CLOSE, 34: ONE}, (30, 34)),
+        ({30: ONE, 34: CLOSE}, (30, 34)),
+        ({30: Judged(Verdict.ONESHOT, 1 / 1.11), 60: ONE}, None),
+        ({30: Judged(Verdict.MULTIPHASE, 1.09), 60: MANY}, (30, 60)),
+        ({30: Judged(Verdict.TIE, 1.0), 60: Judged(Verdict.TIE, 1.0)}, None),
+    ],
+)
+def test_search_goes_where_most_may_be_found(judged: dict[int, Judged], gap: tuple[int, int] | None) -> None:
+    """A change of kernel before a close loser before the edge of a tie, the widest by ratio, and nothing narrow."""
+    assert most_important_gap(judged) == gap
 
 
 def concluded(verdicts: dict[int, Verdict], last: int) -> list[Verdict]:

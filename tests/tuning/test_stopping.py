@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from moesort_tune.tuning.statistics import Interval
 from moesort_tune.tuning.stopping import StoppingRule
 from moesort_tune.tuning.verdict import Verdict
 
@@ -28,6 +29,34 @@ def test_rule_stops_at_the_first_look_when_the_ratio_is_plain(ratio: float, verd
     stop = RULE.judge([ratio] * 8, 0.0)
     assert stop is not None
     assert (stop.verdict, stop.decided) == (verdict, True)
+
+
+@pytest.mark.parametrize("ratio", [0.8, 1.25])
+def test_rule_takes_a_ratio_on_the_margin_for_a_tie(ratio: float) -> None:
+    """A win exceeds the margin: what equals it is none, whether the rule is sure or out of time."""
+    rule = StoppingRule(margin=0.25, min_rounds=8)
+    stop = rule.judge([ratio] * 8, 0.0)
+    assert stop is not None
+    assert (stop.verdict, stop.decided) == (Verdict.TIE, True)
+    nearer_1 = 0.99 if ratio < 1 else 1.01
+    far = 0.5 if ratio < 1 else 2.0
+    stop = rule.judge([far, *[ratio] * 6, nearer_1], 6.0)
+    assert stop is not None
+    assert (stop.verdict, stop.decided) == (Verdict.TIE, False)
+
+
+@pytest.mark.parametrize("far", [0.6, 1 / 0.6])
+def test_rule_takes_no_wide_interval_for_a_tie(far: float) -> None:
+    """Both ends must lie within the margin."""
+    assert RULE.judge([*[1.0] * 7, far], 0.0) is None
+
+
+def test_rule_gives_the_ratio_that_it_judged_by() -> None:
+    """Median and interval go into the samples, from a settled point and from one at its limit."""
+    for ratios, elapsed_s in (([1.01] * 8, 0.0), ([0.6, *[1.01] * 7], 6.0)):
+        stop = RULE.judge(ratios, elapsed_s)
+        assert stop is not None
+        assert stop.ratio == Interval(1.01, min(ratios), 1.01)
 
 
 def test_rule_goes_on_while_the_interval_holds_both_answers() -> None:
@@ -63,6 +92,8 @@ def test_rule_at_its_limit_keeps_a_likely_winner() -> None:
         (0.9, 1.01, Verdict.TIE),
         (0.9, 1.0, Verdict.TIE),
         (0.9, 0.99, Verdict.ONESHOT),
+        (0.99, 0.9, Verdict.TIE),  # all of it below 1, but half of it within the margin
+        (1.01, 1.1, Verdict.TIE),
     ],
 )
 def test_rule_at_its_limit_makes_no_winner_of_an_interval_that_holds_1(

@@ -64,6 +64,11 @@ def test_shape_without_legal_oneshot_is_multiphase() -> None:
     assert find_switch_points({1: MANY, 8: MANY}, 0) == SwitchPoints([(1, MULTIPHASE)], [])
 
 
+def test_shape_whose_oneshot_takes_one_token_has_a_choice() -> None:
+    """The smallest limit is one."""
+    assert find_switch_points({1: ONE, 2: MANY}, 1) == SwitchPoints([(1, ONESHOT), (2, MULTIPHASE)], [])
+
+
 def test_gap_that_was_not_searched_is_a_tie() -> None:
     """When time ran out between two winners, the counts between them are not given to either."""
     found = find_switch_points({1: ONE, 16: ONE, 32: MANY, 64: MANY}, 1024)

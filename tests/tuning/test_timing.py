@@ -74,6 +74,33 @@ def test_engine_warms_up_until_times_are_steady() -> None:
     assert measurement.times_us[ONESHOT].high == 4.0
 
 
+@pytest.mark.parametrize(
+    ("totals", "steady"),
+    [
+        ([4.0, 4.0], False),
+        ([9.0, 4.0, 5.0, 4.0], True),
+        ([4.0, 5.1, 4.0], False),
+        ([1.0, 2.0, 1.0], False),
+    ],
+)
+def test_warm_up_ends_when_its_last_rounds_agree(totals: list[float], steady: bool) -> None:
+    """Within the tolerance, which is met by its own value, and whatever the rounds before them took."""
+    assert WarmUp(tolerance=0.25, window=3).steady(totals) is steady
+
+
+@pytest.mark.parametrize(
+    ("warm_up", "rounds"),
+    [(WarmUp(max_rounds=4), 4), (WarmUp(max_rounds=9, max_seconds=3.0), 3), (WarmUp(max_rounds=9, max_seconds=2.5), 3)],
+)
+def test_warm_up_of_an_unsteady_device_ends_at_its_limit(warm_up: WarmUp, rounds: int) -> None:
+    """By rounds or by time since its own start, whatever the clock shows: a restless device cannot hold up a sweep."""
+    seconds = iter(range(1000, 2000))
+    ticking = (lambda: float(next(seconds))) if warm_up.max_rounds == 9 else stopped_clock
+    timer = SyntheticTimer({MULTIPHASE: 5.0}, speed=lambda turn: 1.5 ** (turn % 2))
+    Engine(timer, [MULTIPHASE], rule=RULE, warm_up=warm_up, clock=ticking)._warm()
+    assert len(timer.variants_seen) == rounds
+
+
 def test_engine_times_a_lone_kernel_without_a_question() -> None:
     """Past oneshot's limit multiphase is timed alone and has won."""
     timer = SyntheticTimer({MULTIPHASE: 5.0})
@@ -88,6 +115,13 @@ def test_engine_refuses_impossible_times(impossible: float) -> None:
     """A kernel that did not run is an error and never wins by taking no time."""
     with pytest.raises(TimingError, match=r"oneshot took .* us, which cannot be"):
         measured(SyntheticTimer({ONESHOT: impossible, MULTIPHASE: 5.0}))
+
+
+def test_engine_refuses_an_impossible_sentinel_by_its_name() -> None:
+    """A sentinel that did not run would let every round pass for undisturbed."""
+    timer = SyntheticTimer({ONESHOT: 4.0, MULTIPHASE: 5.0}, speed=lambda _: 0.0)
+    with pytest.raises(TimingError, match=r"^the sentinel took 0 us, which cannot be"):
+        measured(timer)
 
 
 def test_engine_stops_at_its_time_limit_and_says_so() -> None:
@@ -124,10 +158,18 @@ def test_engine_waits_for_a_restless_clock_as_patiently_as_for_rounds() -> None:
 def test_clock_watch_follows_a_clock_that_settled_elsewhere() -> None:
     """A lasting change costs half a window of rounds, not all that follow."""
     watch = ClockWatch()
-    assert not any(watch.moved(5.0) for _ in range(15))
+    assert not any(watch.moved(5.0) for _ in range(100))
     moved = [watch.moved(6.0) for _ in range(30)]
     assert moved[:7] == [True] * 7
     assert not any(moved[15:])
+
+
+def test_clock_watch_takes_a_move_for_one_past_its_tolerance() -> None:
+    """A time off by the tolerance itself is still of the same clock, in both directions."""
+    for sentinel_us, moved in ((6.25, False), (6.3, True), (3.75, False), (3.7, True)):
+        watch = ClockWatch(tolerance=0.25)
+        assert not any(watch.moved(5.0) for _ in range(5))
+        assert watch.moved(sentinel_us) is moved
 
 
 def test_clock_watch_allows_for_a_noisy_sentinel() -> None:
