@@ -60,6 +60,6 @@ def test_row_says_what_its_points_come_to() -> None:
         topk=4,
         oneshot_max_tokens=32,
         policy=((1, ONESHOT), (10, MULTIPHASE)),
-        tie=((9, 9),),
+        tie=((9, 9), (11, 31)),  # nothing was measured between 10 and 32
         evidence=Evidence(points=5, noise=0.0123, rule_loss=1.286, tokens=(8, 64)),
     )

@@ -120,6 +120,12 @@ class Event:
     def synchronize(self) -> None:
         """Waits for nothing."""
 
+    def __enter__(self) -> "Event":
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        """Gives nothing back."""
+
 
 @pytest.mark.parametrize(
     ("samples", "settled_us"),
