@@ -1,11 +1,12 @@
 """`moesort-tune verify` on the host runtime, against crossings that are known."""
 
+import dataclasses
 import json
 
 import pytest
 
 from moesort_tune.cli.main import run
-from moesort_tune.tuning.samples import read_samples, samples_path
+from moesort_tune.tuning.samples import append_samples, read_samples, samples_path
 from tests.cli.swept import HostMachine, clock
 
 
@@ -79,12 +80,17 @@ def test_other_settings_are_measured_on_request(swept: HostMachine, capsys: pyte
     ]
 
 
-def test_verify_measures_no_point_of_the_sweep(swept: HostMachine, capsys: pytest.CaptureFixture[str]) -> None:
-    """A table is not verified by the points that made it."""
-    assert verify(swept, "--json", "--points", "16") == 0
-    worst = json.loads(capsys.readouterr().out)["reports"][0]["regret"]["always oneshot"]["worst_at"]
-    measured = {(s.num_experts, s.tokens) for s in read_samples(samples_path(swept.table))}
-    assert (worst["num_experts"], worst["tokens"]) not in measured
+def test_verify_measures_no_point_of_the_sweep(host: HostMachine, capsys: pytest.CaptureFixture[str]) -> None:
+    """A table is not verified by the points that made it, and samples of other settings are not among them."""
+    assert host.sweep("--experts", "8", "--topk", "2", "--tokens", "36:46") == 0
+    measured = {sample.tokens for sample in read_samples(samples_path(host.table))}
+    assert 2 < len(measured) < 11
+    others = [dataclasses.replace(s, settings="unit_size=64") for s in read_samples(samples_path(host.table))]
+    for tokens in range(36, 47):
+        append_samples(samples_path(host.table), [dataclasses.replace(others[0], tokens=tokens)])
+    capsys.readouterr()
+    assert verify(host, "--json", "--points", "11") == 0
+    assert json.loads(capsys.readouterr().out)["reports"][0]["points"] == 11 - len(measured)
 
 
 def test_verify_tells_what_was_swept(swept: HostMachine, capsys: pytest.CaptureFixture[str]) -> None:

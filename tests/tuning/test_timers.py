@@ -76,9 +76,12 @@ def test_one_hiccup_leaves_the_backlog_as_it_is() -> None:
 def test_one_hiccup_behind_the_longest_backlog_is_no_error() -> None:
     """Protects a sweep on a slow host: what a longer backlog cannot mend, another try may."""
     slow = FILLER_US * (MAX_BACKLOG - 1)
-    machine = Machine(*[slow] * 12, 2 * slow, slow)
+    growing = [slow] * 8  # the first is a hiccup, and six times the backlog doubles
+    machine = Machine(*growing, 2 * slow, slow, 2 * slow, 2 * slow)
     assert machine.sample() == (WORK_US, ["filler"] * MAX_BACKLOG)
     assert machine.sample() == (WORK_US, ["filler"] * MAX_BACKLOG)
+    with pytest.raises(TimingError, match=r"took longer than 12800 us several times over"):
+        machine.sample()
 
 
 def test_sample_that_was_queued_as_the_backlog_ended_does_not_count() -> None:
@@ -112,10 +115,16 @@ def test_launches_grow_until_a_sample_outweighs_its_events(launches: int, lastin
 
 
 class Event:
-    """An event that is always over."""
+    """An event of a stream that runs everything at once: it reads the device's clock when it is recorded."""
 
-    def record(self, _stream: object) -> None:
-        """Notes nothing."""
+    def __init__(self, device_us: list[float]) -> None:
+        self.at_us = 0.0
+        self._device_us = device_us
+
+    def record(self, stream: object) -> None:
+        """On the one stream."""
+        assert stream is STREAM
+        self.at_us = self._device_us[0]
 
     def synchronize(self) -> None:
         """Waits for nothing."""
@@ -125,6 +134,9 @@ class Event:
 
     def __exit__(self, *_error: object) -> None:
         """Gives nothing back."""
+
+
+STREAM = cast(hip.Stream, object())
 
 
 @pytest.mark.parametrize(
@@ -141,15 +153,17 @@ def test_first_sample_counts_only_where_it_is_long(
 ) -> None:
     """Protects sample lengths: a first launch pays for uploads; device or wall time counts, whichever is longer."""
     host_us, device_us = [0.0], [0.0]
-    monkeypatch.setattr(timers, "time", SimpleNamespace(perf_counter=lambda: host_us[-1] / 1e6))
-    monkeypatch.setattr(hip, "elapsed_us", lambda _start, _stop: device_us[-1])
-    coming = iter(samples)
+    monkeypatch.setattr(timers, "time", SimpleNamespace(perf_counter=lambda: host_us[0] / 1e6))
+    monkeypatch.setattr(hip, "elapsed_us", lambda start, stop: stop.at_us - start.at_us)
+    coming = list(samples)
 
-    def work(_stream: object) -> None:
-        on_device, on_host = next(coming)
-        device_us.append(on_device)
-        host_us.append(host_us[-1] + on_host)
+    def work(stream: object) -> None:
+        assert stream is STREAM
+        on_device, on_host = coming.pop(0)
+        device_us[0] += on_device
+        host_us[0] += on_host
 
-    stopwatch = Stopwatch(cast(hip.Device, SimpleNamespace(event=Event)), cast(hip.Stream, None))
+    stopwatch = Stopwatch(cast(hip.Device, SimpleNamespace(event=lambda: Event(device_us))), STREAM)
     assert stopwatch.settled_us(work) == pytest.approx(settled_us)
-    assert len(device_us) - 1 == (1 if settled_us > 2000.0 else 2)
+    assert len(coming) == (1 if settled_us > 2000.0 else 0)
+    assert stopwatch.given_at == pytest.approx(host_us[0] / 1e6)
