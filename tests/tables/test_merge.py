@@ -20,7 +20,9 @@ def test_conflicts_of_every_entry_are_told_by_shape() -> None:
     merged, conflicts = both.table, both.conflicts
     assert merged == second
     assert [(conflict.key.timing, conflict.kept.policy, conflict.dropped.policy) for conflict in conflicts] == [
-        (timing, kept.policy, dropped.policy) for timing in ("graph", "eager") for kept, dropped in zip(new, old, strict=True)
+        (timing, kept.policy, dropped.policy)
+        for timing in ("graph", "eager")
+        for kept, dropped in zip(new, old, strict=True)
     ]
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from moesort_tune.errors import MoesortTuneError
+from moesort_tune.shipped import tables_folder
 from moesort_tune.tuning.samples import COLUMNS, Sample, append_samples, read_samples, samples_path
 
 SAMPLE = Sample(
@@ -152,7 +153,7 @@ def test_several_writers_renew_a_file_of_old_columns_once(tmp_path: Path) -> Non
 
 def test_shipped_samples_have_todays_columns() -> None:
     """Every line of the samples in this repository is read, with the device and software that it was taken with."""
-    shipped = sorted((Path(__file__).parents[2] / "tables").glob("*.samples.csv"))
+    shipped = sorted(tables_folder().glob("*.samples.csv"))
     assert shipped
     for path in shipped:
         samples = read_samples(path)
