@@ -3,7 +3,7 @@
 Columns, in microseconds of one operator in a replayed graph: an empty kernel of one workgroup, a memset of moe_buf
 (tokens x 4096 x bfloat16), oneshot, multiphase, then the better kernel over the empty kernel and over the memset.
 
-    python scripts/bench_gpu.py [--tokens 1,16,64] [--shapes 8/2,128/4] [--rounds 5]
+    python scripts/bench_gpu.py [--tokens 1,16,64] [--shapes 8/2,128/4] [--rounds 5] [--padding 0.25]
 """
 
 import ctypes
@@ -81,11 +81,12 @@ def empty_kernel(device: hip.Device) -> hip.PreparedLaunch:
     return kernel.prepare(grid=1, block=device.properties.wavefront_size, lds_bytes=0, arguments=Nothing())
 
 
-def bench_shape(bench: Bench, num_experts: int, topk: int, tokens: int) -> dict[str, float]:
-    """Times of everything that is legal for one shape."""
+def bench_shape(bench: Bench, num_experts: int, topk: int, tokens: int, padding: float) -> dict[str, float]:
+    """Times of everything that is legal for one shape. padding: share of the rows with expert 0 in every slot."""
     nbytes = tokens * MODEL_DIM * 2
     problem = Problem(tokens, topk, num_experts, moe_buf_bytes=nbytes)
     inputs = make_inputs(rows=tokens, topk=topk, num_experts=num_experts, seed=0)
+    inputs.topk_ids[tokens - int(tokens * padding) :] = 0
     with bench.kernels.prepare(problem, inputs) as prepared, bench.device.allocate(nbytes) as buffer:
         works: dict[str, Work] = {
             "empty": empty_kernel(bench.device).launch,
@@ -105,7 +106,8 @@ def bench_shape(bench: Bench, num_experts: int, topk: int, tokens: int) -> dict[
 @click.option("--tokens", default=TOKENS, show_default=True)
 @click.option("--rounds", default=5, show_default=True, help="interleaved replays of each graph")
 @click.option("--launches", default=LAUNCHES, show_default=True, help="operators in one graph")
-def main(shapes: str, tokens: str, rounds: int, launches: int) -> None:
+@click.option("--padding", default=0.0, show_default=True, help="share of rows that name expert 0 in every slot")
+def main(shapes: str, tokens: str, rounds: int, launches: int, padding: float) -> None:
     """Print floors and both kernels' times on the attached GPU."""
     bench = Bench(rounds, launches)
     properties = bench.device.properties
@@ -116,7 +118,7 @@ def main(shapes: str, tokens: str, rounds: int, launches: int) -> None:
     for shape in shapes.split(","):
         num_experts, topk = map(int, shape.split("/"))
         for count in map(int, tokens.split(",")):
-            times = bench_shape(bench, num_experts, topk, count)
+            times = bench_shape(bench, num_experts, topk, count, padding)
             best = min(times[kernel] for kernel in KERNELS if kernel in times)
             oneshot = f"{times['oneshot']:8.2f}" if "oneshot" in times else "       -"
             floors = f"{times['empty']:8.2f} {times['memset']:8.2f}"
