@@ -23,7 +23,7 @@ def refusal(error: msgspec.ValidationError, data: object) -> RefusedError:
     if field is not None:
         fault = "missing" if field["fault"].startswith("missing") else "unknown key"
         return RefusedError(place_of([*steps, key_text(field["field"])]), fault)
-    return RefusedError(place_of(steps), _expectation(steps, data) or reason.replace("`", ""))
+    return RefusedError(place_of(steps), _expectation(steps, data))
 
 
 def shown(value: object) -> str:

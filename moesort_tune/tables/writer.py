@@ -74,7 +74,7 @@ def _told(record: msgspec.Struct) -> dict[str, object]:
 
 def _scalar(value: object) -> str:
     if isinstance(value, bool):
-        return "true" if value else "false"
+        return str(value).lower()
     if isinstance(value, float):
         return _number(value)
     if isinstance(value, datetime.date):

@@ -36,7 +36,7 @@ def test_row_measured_later_is_kept(first_is_later: bool) -> None:
     assert merged == table(later)
     assert (conflict.kept.policy, conflict.dropped.policy) == (row(switch=20).policy, row(switch=25).policy)
     assert (conflict.kept_date, conflict.dropped_date) == (LATER, sweep().date)
-    assert conflict.kept_from_second is not first_is_later
+    assert conflict.kept_from_second is (not first_is_later)
 
 
 def test_row_of_the_second_table_is_kept_of_two_as_late() -> None:

@@ -121,6 +121,13 @@ def test_folder_that_cannot_be_made_is_a_sentence(tmp_path: Path) -> None:
         store.add_entry(tmp_path / "file" / "gfx942.yaml", "gfx942", entry())
 
 
+def test_saving_makes_the_folders_above(tmp_path: Path) -> None:
+    """`--out results/today/gfx942.yaml` needs no mkdir."""
+    path = tmp_path / "results" / "today" / "gfx942.yaml"
+    store.save(path, table())
+    assert store.load(path) == table()
+
+
 def test_saving_keeps_links_and_access_rights(tmp_path: Path) -> None:
     """A table that others reach through a link or may read stays so."""
     real = tmp_path / "real.yaml"

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from moesort_tune.tables.errors import RefusedError, shortened
+from moesort_tune.tables.errors import RefusedError, key_text, shortened
 from moesort_tune.tables.reader import parse
 from moesort_tune.tables.validation import to_table
 from tests.tables.examples import EXAMPLE
@@ -54,3 +54,11 @@ def test_long_text_is_shortened_and_says_how_long_it_was() -> None:
     """A value of a megabyte does not fill a terminal; one of 60 characters is shown whole."""
     assert shortened("x" * 60) == "x" * 60
     assert shortened("x" * 61) == "x" * 60 + "... (61 characters)"
+
+
+def test_key_that_is_no_word_is_quoted() -> None:
+    """Keys come from whoever wrote the file: spaces and control characters are shown, not printed."""
+    assert [key_text(key) for key in ("num_experts", "num experts", "a\x1b[1m")] == [
+        *("num_experts", "'num experts'", "'a\\x1b[1m'"),
+    ]
+    assert key_text("k" * 61) == "'" + "k" * 59 + "... (63 characters)"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from moesort_tune.tables.schema import Row
-from moesort_tune.tuning.messages import DeviceFacts
+from moesort_tune.tuning.messages import CheckRequest, DeviceFacts, MeasureRequest
 from moesort_tune.tuning.records import MeasuredPoint
 from moesort_tune.tuning.row_search import BISECTION_POINTS, SweepPlan
 from moesort_tune.tuning.search import TokenRange
@@ -91,6 +91,21 @@ def test_sweep_measures_no_more_points_than_its_plan_allows(most: int, measured:
     worker = FakeWorker(lambda _, tokens: 6.0 if tokens < 37 else 8.0, lambda _, __: 7.0)
     swept(worker, plan(48, max_points=most))
     assert len(set(worker.timed)) == measured
+
+
+def test_points_of_a_row_share_what_is_left_of_its_time() -> None:
+    """Each gets its part of the time for the rungs ahead and what usually follows them: here two confirmations."""
+    seconds: list[float] = []
+
+    def before(request: CheckRequest | MeasureRequest) -> None:
+        if isinstance(request, MeasureRequest):
+            seconds.append(request.rule.max_seconds)
+
+    worker = FakeWorker(lambda _, tokens: 3.0 * tokens, lambda _, __: 7.5, before=before)
+    budgeted = plan(4, time_budget_s=20.0)
+    Sweep(budgeted, worker=worker, sink=ListSink(), listener=ListListener(), clock=lambda: 0.0).run()
+    ahead = [4, 3, 2, 1, 0, 0]
+    assert seconds == pytest.approx([20.0 / (rungs + BISECTION_POINTS) for rungs in ahead])
 
 
 @dataclass

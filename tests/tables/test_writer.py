@@ -1,0 +1,53 @@
+"""Each value in the text of a table, as every reader of YAML takes it."""
+
+import pytest
+import yaml
+
+from moesort_tune.tables.reader import parse
+from moesort_tune.tables.schema import Evidence
+from moesort_tune.tables.validation import to_table
+from moesort_tune.tables.writer import to_yaml
+from tests.tables.examples import device, entry, row, sweep, table
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.006, "0.006"), (1e-05, "1.0e-05"), (1e22, "1.0e+22"), (1.5e-07, "1.5e-07"), (3.0, "3.0")],
+)
+def test_number_has_a_point_before_its_exponent(value: float, text: str) -> None:
+    """Readers of YAML 1.1 take '1e-05' for text."""
+    written = to_yaml(table(entry([row(evidence=Evidence(points=1, noise=value))])))
+    assert f"evidence: {{points: 1, noise: {text}}}" in written
+    assert yaml.safe_load(written)["tables"][0]["rows"][0]["evidence"]["noise"] == value
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("AMD Instinct MI300X", "AMD Instinct MI300X"),
+        ("X: 1", '"X: 1"'),
+        ('X "1"', '"X \\U000000221\\U00000022"'),
+        ("X \\ 1", '"X \\U0000005C 1"'),
+        ("Gerät #1", '"Gerät #1"'),
+        ("X\u00a0 1", '"X\\U000000A0 1"'),
+        ("", '""'),
+        ("null", '"null"'),
+        ("7.2", '"7.2"'),
+        ("Yes", '"Yes"'),
+        ("ends in a space ", '"ends in a space "'),
+    ],
+)
+def test_text_is_plain_or_in_quotes(name: str, text: str) -> None:
+    """What could be taken for anything but this text is quoted; in quotes only what needs it is escaped."""
+    named = table(entry(device=device(name=name)))
+    written = to_yaml(named)
+    assert f"- device: {{name: {text}, compute_units: 304" in written
+    assert to_table(parse(written.encode())) == named
+    assert yaml.safe_load(written)["tables"][0]["device"]["name"] == name
+
+
+def test_only_what_differs_from_a_default_is_written() -> None:
+    """A table stays as short as what it says."""
+    plain, cold = (to_yaml(table(entry(sweep=sweep(cold=value)))) for value in (False, True))
+    assert "cold" not in plain
+    assert cold == plain.replace("seed: 0}", "seed: 0, cold: true}")
