@@ -49,7 +49,8 @@ def moe_sorting(
 ) -> SortedTokens:
     """Sorts (token, slot) pairs by expert and pads each expert to whole tiles of unit_size rows, on the current stream.
 
-    topk_ids: int32 [rows, topk]; topk_weights: float32 [rows, topk]; unit_size: rows of one GEMM tile, 1 to 1024.
+    topk_ids: int32 [rows, topk], where each slot gets a row, also where a row names an expert in several slots;
+    topk_weights: float32 [rows, topk]; unit_size: rows of one GEMM tile, 1 to 1024.
     model_dim: also return a zeroed moe_buf [rows, model_dim] of moe_buf_dtype.
     local_expert_mask: int32 [num_experts], 0 for experts that live elsewhere; they get no rows and no local number.
     num_local_tokens: int32 [1] on the device: only so many leading rows are real.
