@@ -10,6 +10,9 @@ from moesort_tune.tables.reader import resolve
 from moesort_tune.tables.schema import Entry, Evidence, Row, Table
 
 _PLAIN = re.compile(r"[A-Za-z0-9(][A-Za-z0-9_ .+/()=-]*(?<! )")
+_YAML_1_1 = re.compile(
+    r"y|n|yes|no|on|off|0b[01_]+|0o[0-7_]+|0x[0-9a-f_]+|[0-9][0-9_]*(\.[0-9_]*)?(e[-+]?[0-9]+)?", re.IGNORECASE
+)
 _FIELDS_OF_ENTRY = ("device", "software", "kernels", "sweep", "evidence")
 _FIELDS_OF_ROW = (
     "num_experts",
@@ -91,7 +94,7 @@ def _number(value: float) -> str:
 
 def _text(value: str) -> str:
     """Plain where every YAML reader takes it for text, else in double quotes."""
-    if _PLAIN.fullmatch(value) and isinstance(_resolved(value), str) and value.lower() not in _YAML_1_1_WORDS:
+    if _PLAIN.fullmatch(value) and isinstance(_resolved(value), str) and not _YAML_1_1.fullmatch(value):
         return value
     return '"' + "".join(c if _needs_no_escape(c) else f"\\U{ord(c):08X}" for c in value) + '"'
 
@@ -101,9 +104,6 @@ def _resolved(text: str) -> object:
         return resolve(text)
     except ValueError:
         return None
-
-
-_YAML_1_1_WORDS = frozenset(("y", "n", "yes", "no", "on", "off"))
 
 
 def _needs_no_escape(character: str) -> bool:

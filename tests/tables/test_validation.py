@@ -181,6 +181,17 @@ def _half() -> object:
     return msgspec.structs.replace(entry().device, compute_units=152)
 
 
+def test_step_may_stand_behind_oneshots_limit_and_not_on_another() -> None:
+    """oneshot to its last legal count is a policy; two choices at one count are none."""
+    check(table(entry([row(switch=1025, oneshot_max_tokens=1024)])))
+    with pytest.raises(
+        RefusedError, match=r"policy\[0\]: oneshot is chosen for 1025 tokens, past oneshot_max_tokens 1024"
+    ):
+        check(table(entry([row(switch=1026, oneshot_max_tokens=1024)])))
+    with pytest.raises(RefusedError, match=r"policy\[1\]: expected ascending token counts, got 1 after 1"):
+        check(table(entry([row(switch=1)])))
+
+
 def test_row_that_ends_in_oneshot_stops_choosing_it_at_its_limit() -> None:
     """A last oneshot step has no end of its own; the row's limit is its end."""
     always = row(switch=None, oneshot_max_tokens=100)
