@@ -1,6 +1,7 @@
 """Replaces a file as a whole; what a killed writer left half written is removed by the next one."""
 
 import contextlib
+import errno
 import fcntl
 import io
 import os
@@ -9,9 +10,15 @@ import secrets
 import stat
 from pathlib import Path
 
+from moesort_tune.regular_files import NotRegularError
+
 
 def replace_file(path: Path, data: bytes) -> None:
-    """Writes `data` to `path` whole or not at all, with the access rights that a file there has. Raises OSError."""
+    """Writes `data` to `path` whole or not at all, with the access rights that a file there has. Raises OSError.
+
+    What is there and no regular file, like a device that root may replace, stays: NotRegularError.
+    """
+    check_replaceable(path)
     _remove_leftovers(path)
     with _new_file(path) as file:
         new = Path(file.name)
@@ -26,6 +33,13 @@ def replace_file(path: Path, data: bytes) -> None:
             new.unlink(missing_ok=True)
             raise
     _sync_folder(path.parent)
+
+
+def check_replaceable(path: Path) -> None:
+    """Raise NotRegularError where `path` names something else than a regular file, other OSErrors but its absence."""
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise NotRegularError(errno.EINVAL, "it is not a regular file", str(path))
 
 
 def _new_file(path: Path) -> io.BufferedWriter:

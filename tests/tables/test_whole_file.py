@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from moesort_tune.regular_files import NotRegularError
 from moesort_tune.tables import store
 from moesort_tune.tables.whole_file import replace_file
 from tests.tables.examples import table
@@ -80,3 +81,18 @@ def test_file_removed_before_it_was_locked_is_made_again(tmp_path: Path, monkeyp
     assert (tmp_path / "gfx942.yaml").read_bytes() == b"new"
     assert removed
     assert leftovers(tmp_path) == []
+
+
+@pytest.mark.parametrize("through_a_link", [False, True])
+def test_what_is_no_regular_file_is_not_replaced(tmp_path: Path, through_a_link: bool) -> None:
+    """Root may replace a device: what every program of the machine writes to must not become a table."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    named = tmp_path / "link" if through_a_link else fifo
+    if through_a_link:
+        named.symlink_to(fifo)
+    with pytest.raises(NotRegularError, match="not a regular file"):
+        replace_file(named, b"text")
+    assert fifo.is_fifo()
+    assert named.is_symlink() is through_a_link
+    assert not list(tmp_path.glob(".*"))
