@@ -17,14 +17,14 @@ KERNEL_FILES = ("oneshot.hip", "multiphase.hip")
 _SHAPES: Final = ((1, 1), (8, 2), (128, 4), (257, 9), (1024, 255))
 """(num_experts, topk) of the canonical problems: from one expert to the limits of the contract."""
 
-_TOKENS: Final = (1, 31, 64, 130, 300, 1500, 4097, 100_000, 1_000_003)
-"""Tokens of the canonical problems: on both sides of every rule that launches follow."""
+_TOKENS: Final = (1, *(2**k + past for k in range(5, 15) for past in (0, 1)), 300, 1500, 100_000, 1_000_003)
+"""Tokens of the canonical problems: on both sides of every rule that launches follow, mostly at powers of two."""
 
 _COMPUTE_UNITS: Final = (38, 304)
 """The smallest and the largest device that a table may be of."""
 
-_TOKEN_BYTES: Final = (0, 8192)
-"""Bytes of moe_buf for each token: none, and enough to meet both limits of the zeroing."""
+_TOKEN_BYTES: Final = 8192
+"""Bytes of moe_buf for each token: enough to meet both limits of the zeroing."""
 
 
 @cache
@@ -43,8 +43,8 @@ def _geometry(arch: str) -> Iterator[str]:
         limits = DeviceLimits(arch, compute_units, known.wavefront_size, known.lds_bytes)
         limit = oneshot_max_tokens(num_experts, topk, known.lds_bytes)
         yield f"{num_experts} {topk} {limit}"
-        for tokens, token_bytes in product((*_TOKENS, limit), _TOKEN_BYTES):
-            problem = Problem(tokens, topk, num_experts, moe_buf_bytes=tokens * token_bytes)
+        for tokens in (*_TOKENS, limit):
+            problem = Problem(tokens, topk, num_experts, moe_buf_bytes=tokens * _TOKEN_BYTES)
             launches = [*plan("oneshot", problem, limits)] if tokens <= limit else []
             launches += plan("multiphase", problem, limits)
             yield f"{tokens} {workspace_bytes(problem, limits)} {[astuple(launch) for launch in launches]}"

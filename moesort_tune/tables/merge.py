@@ -92,16 +92,16 @@ def _replacing(old: Entry, new: Entry) -> Entry:
 
 
 def _best_of(first: Entry, second: Entry, replace: bool) -> tuple[Entry, list[Conflict]]:
-    """Under the settings of the later sweep, every shape once."""
-    base = first if _date(first) > _date(second) else second
+    """Under the settings of the later sweep of which a row is kept, every shape once."""
     of_first, of_second = _complete(first), _complete(second)
     rows = {**of_first, **of_second}
     conflicts = []
     for shape in sorted(of_first.keys() & of_second.keys()):
-        conflict = _settle(base.key, of_first[shape], of_second[shape], replace)
+        conflict = _settle(first.key, of_first[shape], of_second[shape], replace)
         rows[shape] = conflict.kept
         conflicts += [conflict] if conflict.kept != conflict.dropped else []
-    return _with_rows(base, rows.values()), conflicts
+    kept = [entry for entry in (second, first) if any(row in rows.values() for row in _complete(entry).values())]
+    return _with_rows(max(kept, key=_date), rows.values()), conflicts
 
 
 def _settle(key: EntryKey, first: Row, second: Row, replace: bool) -> Conflict:

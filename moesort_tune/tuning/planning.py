@@ -15,7 +15,7 @@ from moesort_tune.tables.keeping import swept, why_kept
 from moesort_tune.tables.schema import Entry, Evidence, Row, Table
 from moesort_tune.tuning.devices import AUTO, attached_arch, open_worker
 from moesort_tune.tuning.jobs import SweepJob
-from moesort_tune.tuning.records import samples_behind
+from moesort_tune.tuning.records import origin_behind, points_from
 from moesort_tune.tuning.row_search import SweepPlan
 from moesort_tune.tuning.rows import rungs_of
 from moesort_tune.tuning.samples import read_samples, samples_path
@@ -87,13 +87,22 @@ def _fate_of(job: SweepJob, plan: SweepPlan, table: Table, entry: Entry, row: Ro
     told = f"the row of {first} to {last} tokens of {entry.key}"
     if job.replace:
         return f"{told} is replaced"
-    samples = read_samples(samples_path(job.table_for(table.arch)))
-    behind = {sample.tokens for sample in samples_behind(row, arch=table.arch, entry=entry, samples=samples)}
-    ahead = _ahead(plan, row, behind)
+    kept = _kept(job, table, entry, row)
+    ahead = _ahead(plan, row, kept)
     if reason := why_kept(entry.complete(row), ahead):
         return f"refused: {reason}"
-    outside = any(tokens not in plan.tokens for tokens in behind)
+    outside = any(tokens not in plan.tokens for tokens in kept)
     return f"{told} keeps its other token counts" if outside else f"{told} is measured again"
+
+
+def _kept(job: SweepJob, table: Table, entry: Entry, row: Row) -> set[int]:
+    """Token counts of which a sweep under the row's own conditions would find its samples."""
+    origin = origin_behind(row, arch=table.arch, entry=entry)
+    if origin is None:
+        return set()
+    samples = read_samples(samples_path(job.table_for(table.arch)))
+    shape, limit = Shape(*row.shape), row.oneshot_max_tokens
+    return set(points_from(origin, samples, shape=shape, oneshot_max_tokens=limit, rule=job.rule))
 
 
 def _ahead(plan: SweepPlan, row: Row, kept: set[int]) -> Row:

@@ -130,12 +130,12 @@ def settings_of(sweep: SweepRecord, *, seed: int) -> Settings:
     )
 
 
-def samples_behind(row: Row, *, arch: str, entry: Entry, samples: Iterable[Sample]) -> list[Sample]:
-    """Return the samples that were taken for a row; those of old files, which know no device, count as its own."""
+def origin_behind(row: Row, *, arch: str, entry: Entry) -> Origin | None:
+    """Return where the samples of a row come from, None for published figures."""
     sweep, key = row.sweep or entry.sweep, entry.key
     if sweep is None:
-        return []
-    origin = Origin(
+        return None
+    return Origin(
         arch,
         key.compute_units,
         key.provider,
@@ -145,6 +145,13 @@ def samples_behind(row: Row, *, arch: str, entry: Entry, samples: Iterable[Sampl
         (row.device or entry.device).name,
         software_text(row.software or entry.software),
     )
+
+
+def samples_behind(row: Row, *, arch: str, entry: Entry, samples: Iterable[Sample]) -> list[Sample]:
+    """Return the samples that were taken for a row; those of old files, which know no device, count as its own."""
+    origin = origin_behind(row, arch=arch, entry=entry)
+    if origin is None:
+        return []
     origins = {origin, origin._replace(device="", software="")}
     return [s for s in samples if (s.num_experts, s.topk) == row.shape and origin_of(s) in origins]
 
@@ -208,15 +215,21 @@ def points_in(
 
     any_seed: also those that differ in seed or margin. Verdicts are those of the times, by the margin at hand.
     """
-    origin, signature = conditions.origin, conditions.signature()
+    signature = conditions.signature()
+    taken = (sample for sample in samples if any_seed or sample.settings == signature)
+    rule = StoppingRule(margin=conditions.margin)
+    return points_from(conditions.origin, taken, shape=shape, oneshot_max_tokens=oneshot_max_tokens, rule=rule)
+
+
+def points_from(
+    origin: Origin, samples: Iterable[Sample], *, shape: Shape, oneshot_max_tokens: int, rule: StoppingRule
+) -> dict[int, MeasuredPoint]:
+    """Points of this shape and origin that were measured whole, the latest of each token count, judged by `rule`."""
     same = [
         sample
         for sample in samples
-        if (sample.num_experts, sample.topk) == (shape.num_experts, shape.topk)
-        and origin_of(sample) == origin
-        and (any_seed or sample.settings == signature)
+        if (sample.num_experts, sample.topk) == (shape.num_experts, shape.topk) and origin_of(sample) == origin
     ]
-    rule = StoppingRule(margin=conditions.margin)
     points: dict[int, MeasuredPoint] = {}
     for lines in _measurements(same):
         tokens = lines[0].tokens

@@ -138,7 +138,6 @@ class RowSearch:
         """The row that the measured points come to."""
         self._listener.row_started(self._shape, len(self._rungs) + BISECTION_POINTS)
         self.finished = self._search()
-        self.points = {**self._kept(), **self.points}
         self._confirm()
         return row_of(self._shape, self._limit, self.points)
 
@@ -181,9 +180,10 @@ class RowSearch:
         """Measures again, later and with other inputs, the first win of every stretch of a policy that switches.
 
         Noise that comes in bursts can make a winner up, but hardly the same one twice. A win that does not come again
-        is a tie, which may give the policy other stretches.
+        is a tie, which may give the policy other stretches, and so may what other sweeps measure meanwhile.
         """
         for _ in range(MAX_CONFIRMATIONS):
+            self.points = {**self._kept(), **self.points}
             doubtful = [tokens for tokens in self._witnesses() if not self.points[tokens].confirmed]
             if not doubtful or self._within.left <= 0:
                 return

@@ -1,5 +1,6 @@
 """`moesort-tune sweep` on the host runtime, against crossings that are known."""
 
+import csv
 import json
 import os
 import signal
@@ -13,7 +14,7 @@ import pytest
 from moesort_tune.cli.main import run
 from moesort_tune.tuning import devices, jobs
 from moesort_tune.tuning.messages import WorkerSpec
-from moesort_tune.tuning.samples import read_samples, samples_path
+from moesort_tune.tuning.samples import COLUMNS, OLD_COLUMNS, read_samples, samples_path
 from moesort_tune.tuning.verdict import MULTIPHASE, ONESHOT
 from moesort_tune.tuning.worker import ProcessWorker
 from tests.cli.swept import SMALL, HostMachine, clock
@@ -169,6 +170,28 @@ def test_dry_run_tells_what_becomes_of_the_rows(host: HostMachine, capsys: pytes
     assert (told("--ep", "2")[0] or "").startswith("refused: the row of 8/2 was measured with ep=1")
     samples_path(host.table).unlink()
     assert (told("--tokens", "8")[0] or "").startswith("refused: the row of 8/2 rests on")
+
+
+@pytest.mark.parametrize("columns", [COLUMNS, OLD_COLUMNS], ids=["edited", "old"])
+def test_dry_run_and_sweep_agree_on_samples_that_do_not_count(
+    host: HostMachine, capsys: pytest.CaptureFixture[str], columns: tuple[str, ...]
+) -> None:
+    """Neither lines of an older format, which know no software, nor edited ones are part of a new row."""
+    options = ("--experts", "8", "--topk", "2", "--tokens")
+    assert host.sweep(*options, "1:16") == 0
+    samples = samples_path(host.table)
+    header, *lines = csv.reader(samples.read_text().splitlines())
+    if columns == COLUMNS:
+        lines = [
+            [*line[: COLUMNS.index("ratio")], "77", "77", "77", *line[COLUMNS.index("settled") :]] for line in lines
+        ]
+    with samples.open("w") as file:
+        csv.writer(file).writerows(line[: len(columns)] for line in (header, *lines))
+    capsys.readouterr()
+    assert host.sweep(*options, "8", "--dry-run") == 0
+    assert "refused: the row of 8/2 rests on" in capsys.readouterr().out
+    assert host.sweep(*options, "8") == 1
+    assert "the row of 8/2 rests on" in capsys.readouterr().err
 
 
 def test_json_result_holds_the_rows(host: HostMachine, capsys: pytest.CaptureFixture[str]) -> None:

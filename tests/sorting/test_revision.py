@@ -42,6 +42,15 @@ def test_revision_changes_with_every_constant(monkeypatch: pytest.MonkeyPatch, m
     assert revision("gfx942") != before, f"{name} = {changed} has the revision of {name} as it was"
 
 
+@pytest.mark.parametrize("pairs", [2, 3, 5, 6, 8, 16])
+def test_revision_changes_with_the_least_change_of_a_constant(monkeypatch: pytest.MonkeyPatch, pairs: int) -> None:
+    """Protects from a grid so coarse that a boundary moves between two of its problems."""
+    before = revision("gfx942")
+    revision.cache_clear()
+    monkeypatch.setattr(launches, "MANY_PAIRS", pairs)
+    assert revision("gfx942") != before
+
+
 @pytest.mark.parametrize("bound", [0, 1])
 def test_revision_changes_with_each_bound_of_a_workgroup(monkeypatch: pytest.MonkeyPatch, bound: int) -> None:
     """Protects either end of SORTING_THREADS by itself."""

@@ -50,6 +50,14 @@ def test_row_of_the_second_table_is_kept_of_two_as_late() -> None:
     assert [found.sweep for found in merged.tables[0].rows] == [first.sweep, None]
 
 
+def test_entry_is_not_dated_by_a_sweep_of_which_no_row_is_kept() -> None:
+    """Else the table would name a day, and a device, of which nothing in it was measured."""
+    wide = entry([row(evidence=Evidence(points=14, tokens=(1, 4096)))])
+    narrow = entry([row(evidence=Evidence(points=14, tokens=(1, 64)))], sweep=sweep(date=LATER))
+    for tables in ((wide, narrow), (narrow, wide)):
+        assert merge_tables(*map(table, tables)).table == table(wide)
+
+
 def test_equal_rows_are_no_conflict() -> None:
     """Merging a table into itself changes nothing and warns of nothing, published figures included."""
     both = table(entry([row(8, 2), row()]), published())

@@ -257,6 +257,20 @@ def test_points_of_other_sweeps_are_part_of_the_row() -> None:
     assert row.tie == ((3, 15),)
 
 
+def test_points_that_another_sweep_measures_meanwhile_are_part_of_the_row() -> None:
+    """A row that left them out would be poorer than the other sweep's, which then keeps its place."""
+    sink = ListSink()
+
+    def before(request: CheckRequest | MeasureRequest) -> None:
+        if request.settings.seed >= CONFIRMING_SEEDS:  # the last measurements of a row
+            sink.others[Shape(8, 2), 1000] = MeasuredPoint(
+                {ONESHOT: 102.0, MULTIPHASE: 6.0}, Verdict.MULTIPHASE, 0.0, confirmed=True
+            )
+
+    (row,) = swept(crossing_worker(before=before), sink, shapes=[Shape(8, 2)])[0].rows
+    assert row.evidence.tokens == (1, 1000)
+
+
 def test_row_is_a_valid_table_row() -> None:
     """What the sweep makes is what the table's schema takes."""
     result, _ = swept(crossing_worker())

@@ -88,13 +88,13 @@ std::vector<std::string> split(const std::string& text) {
   return words;
 }
 
-// The compiler's command: $CXX, which may bring options, or the first of the usual names. Empty with a log if there
-// is none: a $CXX that cannot be run is never quietly replaced by another compiler.
+// The compiler's command: $CXX, which may bring options and counts as unset if blank, or the first of the usual names.
+// Empty with a log if there is none: a $CXX that cannot be run is never quietly replaced by another compiler.
 std::vector<std::string> find_compiler(std::string* log) {
   const char* const chosen = std::getenv("CXX");
-  if (chosen != nullptr && *chosen != '\0') {
-    std::vector<std::string> command = split(chosen);
-    const std::string path = command.empty() ? "" : find_program(command[0]);
+  std::vector<std::string> command = split(chosen == nullptr ? "" : chosen);
+  if (!command.empty()) {
+    const std::string path = find_program(command[0]);
     if (!path.empty()) {
       command[0] = path;
       return command;
