@@ -1,6 +1,7 @@
 """Replaces a file as a whole; what a killed writer left half written is removed by the next one."""
 
 import contextlib
+import errno
 import fcntl
 import io
 import os
@@ -9,9 +10,15 @@ import secrets
 import stat
 from pathlib import Path
 
+from moesort_tune.regular_files import NotRegularError
+
 
 def replace_file(path: Path, data: bytes) -> None:
-    """Writes `data` to `path` whole or not at all, with the access rights that a file there has. Raises OSError."""
+    """Writes `data` to `path` whole or not at all, with the access rights that a file there has.
+
+    Raises OSError, NotRegularError for a name that a device, a FIFO or a socket has: they are not replaced.
+    """
+    mode = _mode_of_file(path)
     _remove_leftovers(path)
     with _new_file(path) as file:
         new = Path(file.name)
@@ -19,13 +26,24 @@ def replace_file(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-            if path.exists():
-                new.chmod(stat.S_IMODE(path.stat().st_mode))
+            if mode is not None:
+                new.chmod(mode)
             new.replace(path)
         except BaseException:
             new.unlink(missing_ok=True)
             raise
     _sync_folder(path.parent)
+
+
+def _mode_of_file(path: Path) -> int | None:
+    """Return the access rights of the file, None where there is none. Raise OSError for what is no file."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return None
+    if not stat.S_ISREG(mode):
+        raise NotRegularError(errno.EINVAL, "it is not a regular file", str(path))
+    return stat.S_IMODE(mode)
 
 
 def _new_file(path: Path) -> io.BufferedWriter:

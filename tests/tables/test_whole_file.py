@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from moesort_tune.tables import store
+from moesort_tune.tables.errors import TableError
 from moesort_tune.tables.whole_file import replace_file
 from tests.tables.examples import table
 
@@ -79,4 +80,19 @@ def test_file_removed_before_it_was_locked_is_made_again(tmp_path: Path, monkeyp
     replace_file(tmp_path / "gfx942.yaml", b"new")
     assert (tmp_path / "gfx942.yaml").read_bytes() == b"new"
     assert removed
+    assert leftovers(tmp_path) == []
+
+
+@pytest.mark.parametrize("through_link", [False, True])
+def test_fifo_is_not_replaced_by_a_table(tmp_path: Path, through_link: bool) -> None:
+    """`merge --out /dev/full` run as root does not put a file in the place of the device."""
+    fifo = tmp_path / "gfx942.yaml"
+    os.mkfifo(fifo)
+    named = tmp_path / "link.yaml" if through_link else fifo
+    if through_link:
+        named.symlink_to(fifo)
+    with pytest.raises(TableError, match="not a regular file"):
+        store.save(named, table())
+    assert fifo.is_fifo()
+    assert named.is_symlink() is through_link
     assert leftovers(tmp_path) == []
