@@ -5,10 +5,39 @@ import io
 import os
 import stat
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 
 class NotRegularError(OSError):
     """Something else stands under the name: a folder, a FIFO, a device or a socket."""
+
+
+class _File(io.FileIO):
+    """A file that would have to be waited for raises BlockingIOError, where FileIO returns None instead of data.
+
+    Some count as regular and are none, like /proc/kmsg, or a file of a FUSE file system.
+    """
+
+    def readinto(self, buffer: "WriteableBuffer", /) -> int:
+        """Read into `buffer` and return how many bytes."""
+        count: int | None = super().readinto(buffer)
+        return _there(count)
+
+    def readall(self) -> bytes:
+        """Return the rest of the file."""
+        return _there(super().readall())
+
+
+_Read = TypeVar("_Read")
+
+
+def _there(read: _Read | None) -> _Read:
+    if read is None:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+    return read
 
 
 def open_regular(path: Path) -> io.BufferedReader:
@@ -18,7 +47,7 @@ def open_regular(path: Path) -> io.BufferedReader:
     says what.
     """
     try:
-        return open(path, "rb", opener=_open_regular)
+        return io.BufferedReader(_File(path, "rb", opener=_open_regular))
     except ValueError as error:
         raise _not_a_name(path, error) from error
 
@@ -26,7 +55,7 @@ def open_regular(path: Path) -> io.BufferedReader:
 def open_regular_to_append(path: Path) -> io.BufferedRandom:
     """Open a regular file to read bytes and to append, and make it where there is none; otherwise as open_regular."""
     try:
-        return open(path, "a+b", opener=_open_regular)
+        return io.BufferedRandom(_File(path, "a+b", opener=_open_regular))
     except ValueError as error:
         raise _not_a_name(path, error) from error
 

@@ -4,6 +4,7 @@ import errno
 import os
 import signal
 import socket
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -113,3 +114,15 @@ def test_every_input_file_of_another_kind_is_told_in_a_sentence(
         use(path)
     assert str(path) in str(refused.value)
     assert "None" not in str(refused.value)
+
+
+@pytest.mark.parametrize("amount", [-1, 100])
+def test_file_that_would_be_waited_for_is_an_oserror(
+    tmp_path: Path, amount: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that only looks regular, like /proc/kmsg, never reads as None, which no caller expects."""
+    monkeypatch.setattr("moesort_tune.regular_files.stat.S_ISREG", stat.S_ISFIFO)
+    pipe = fifo(tmp_path)
+    with pipe.open("r+b", buffering=0), open_regular(pipe) as file, pytest.raises(BlockingIOError) as caught:
+        file.read(amount)
+    assert caught.value.strerror

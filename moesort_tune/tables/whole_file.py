@@ -14,11 +14,11 @@ from moesort_tune.regular_files import NotRegularError
 
 
 def replace_file(path: Path, data: bytes) -> None:
-    """Writes `data` to `path` whole or not at all, with the access rights that a file there has. Raises OSError.
+    """Writes `data` to `path` whole or not at all, with the access rights that a file there has.
 
-    What is there and no regular file, like a device that root may replace, stays: NotRegularError.
+    Raises OSError, NotRegularError for a name that a device, a FIFO or a socket has: they are not replaced.
     """
-    check_replaceable(path)
+    mode = _mode_of_file(path)
     _remove_leftovers(path)
     with _new_file(path) as file:
         new = Path(file.name)
@@ -26,8 +26,8 @@ def replace_file(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-            if path.exists():
-                new.chmod(stat.S_IMODE(path.stat().st_mode))
+            if mode is not None:
+                new.chmod(mode)
             new.replace(path)
         except BaseException:
             new.unlink(missing_ok=True)
@@ -35,11 +35,15 @@ def replace_file(path: Path, data: bytes) -> None:
     _sync_folder(path.parent)
 
 
-def check_replaceable(path: Path) -> None:
-    """Raise NotRegularError where `path` names something else than a regular file, other OSErrors but its absence."""
-    with contextlib.suppress(FileNotFoundError):
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise NotRegularError(errno.EINVAL, "it is not a regular file", str(path))
+def _mode_of_file(path: Path) -> int | None:
+    """Return the access rights of the file, None where there is none. Raise OSError for what is no file."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return None
+    if not stat.S_ISREG(mode):
+        raise NotRegularError(errno.EINVAL, "it is not a regular file", str(path))
+    return stat.S_IMODE(mode)
 
 
 def _new_file(path: Path) -> io.BufferedWriter:
