@@ -63,8 +63,7 @@ def run(command: Sequence[str], *, seconds: float, stdin: bytes = b"") -> Ended:
     Raises ChildError where it cannot be started, does not end within `seconds`, or prints without end.
     """
     deadline = time.monotonic() + seconds
-    with _guard() as watch, _start(command, stdin) as process:
-        watch(process.pid)
+    with _guard() as watch, _start(command, stdin, watch) as process:
         try:
             stdout, stderr = _read(process, deadline)
             status = process.wait(max(0.0, deadline - time.monotonic()))
@@ -134,14 +133,23 @@ def _read(process: subprocess.Popen[bytes], deadline: float) -> tuple[bytes, byt
 
 
 @contextmanager
-def _start(command: Sequence[str], stdin: bytes) -> Iterator[subprocess.Popen[bytes]]:
-    """Start `command` in a session of its own, and end all of it at the end of `with`. Raises ChildError."""
+def _start(command: Sequence[str], stdin: bytes, watch: Callable[[int], object]) -> Iterator[subprocess.Popen[bytes]]:
+    """Start `command` in a session of its own, and end all of it at the end of `with`. Raises ChildError.
+
+    watch: is told of the new group by the child itself, before it becomes `command`: told by this process, the group
+    would outlive one that is killed in between.
+    """
     source = os.memfd_create("stdin")
     try:
         os.write(source, stdin)
         os.lseek(source, 0, os.SEEK_SET)
         process = subprocess.Popen(
-            command, stdin=source, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+            command,
+            stdin=source,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            preexec_fn=lambda: watch(os.getpid()),  # noqa: PLW1509 - two system calls, which need no lock
         )
     except (OSError, ValueError) as error:
         raise ChildError(f"cannot be run ({getattr(error, 'strerror', None) or error})") from error

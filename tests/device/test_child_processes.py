@@ -5,6 +5,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -123,6 +125,19 @@ def test_killed_parent_leaves_nothing_behind(tmp_path: Path, number: signal.Sign
         process.send_signal(number)
     assert not processes_with(MARK)
     assert not processes_with(compiler)
+
+
+def test_group_is_named_to_the_guard_by_the_child_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Protects the moment after a start: a parent that is killed then has nobody left to name the group."""
+    readable, writable = os.pipe()
+
+    @contextmanager
+    def guard() -> Iterator[Callable[[int], object]]:
+        yield lambda group: os.write(writable, f"{os.getpid()} {group}".encode())
+
+    monkeypatch.setattr(child, "_guard", guard)
+    pid = child.run(["sh", "-c", "echo $$"], seconds=60).stdout.split()[0]
+    assert os.read(readable, 100).split() == [pid, pid]
 
 
 def test_child_that_lost_its_parent_ends_itself() -> None:
