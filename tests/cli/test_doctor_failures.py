@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from moesort_tune.device.remedies import REMEDIES, Symptom
-from tests.device.test_child_processes import MARK, processes_with
+from tests.processes import MARK, processes_with
 
 SWEEP = ("sweep", "--arch", "host", "--experts", "8", "--topk", "2", "--tokens", "1:4")
 

@@ -13,9 +13,7 @@ import pytest
 
 from moesort_tune.device import child
 from moesort_tune.device.child import ChildError
-
-MARK = f"71{os.getpid()}"
-"""Seconds that a program sleeps, by which its process is found; other test processes have others."""
+from tests.processes import MARK, processes_with
 
 
 def script(path: Path, text: str) -> str:
@@ -23,24 +21,6 @@ def script(path: Path, text: str) -> str:
     path.write_text(text)
     path.chmod(0o755)
     return str(path)
-
-
-def processes_with(word: str) -> list[str]:
-    """Command lines of running processes that hold `word`, once those that were killed had time to go."""
-    found: list[str] = []
-    for _ in range(100):
-        found = [line for path in Path("/proc").glob("[0-9]*/cmdline") if word in (line := _text(path))]
-        if not found:
-            break
-        time.sleep(0.05)
-    return found
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(errors="replace")
-    except OSError:
-        return ""
 
 
 def test_program_gets_its_input_and_returns_what_it_prints() -> None:

@@ -125,3 +125,14 @@ class ListListener:
     def warning(self, text: str) -> None:
         """Keeps it."""
         self.warnings.append(text)
+
+
+class TickingClock:
+    """Every look at it takes 0.1 s."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        self.now += 0.1
+        return self.now

@@ -15,7 +15,7 @@ from moesort_tune.tuning.stopping import StoppingRule
 from moesort_tune.tuning.sweep import Sweep, SweepResult
 from moesort_tune.tuning.verdict import MULTIPHASE, ONESHOT, Verdict
 from moesort_tune.tuning.worker import WorkerLostError, WorkerRefusedError
-from tests.tuning.fakes import FakeWorker, ListListener, ListSink
+from tests.tuning.fakes import FakeWorker, ListListener, ListSink, TickingClock
 
 SHAPES = [Shape(8, 2), Shape(128, 4)]
 
@@ -156,17 +156,6 @@ def test_every_stretch_of_a_policy_is_confirmed_once() -> None:
     worker = crossing_worker()
     swept(worker, shapes=[Shape(128, 4)], tokens=TokenRange(1, 32))
     assert len(worker.timed) == len(set(worker.timed))
-
-
-class TickingClock:
-    """Every look at it takes 0.1 s."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        self.now += 0.1
-        return self.now
 
 
 def swept_in_time(time_budget_s: float) -> tuple[SweepResult, ListListener, FakeWorker]:

@@ -25,7 +25,7 @@ from moesort_tune.tuning.stopping import StoppingRule
 from moesort_tune.tuning.sweep import Sweep, SweepResult
 from moesort_tune.tuning.table_sink import TableSink
 from moesort_tune.tuning.verdict import MULTIPHASE, ONESHOT, Verdict
-from tests.tuning.fakes import FACTS, FakeWorker, ListListener
+from tests.tuning.fakes import FACTS, FakeWorker, ListListener, TickingClock
 
 SHAPE = Shape(128, 4)
 FIRST_DAY, SECOND_DAY = datetime.date(2026, 11, 22), datetime.date(2026, 11, 23)
@@ -171,17 +171,6 @@ def test_poorer_row_is_refused_where_nothing_adds_up(machine: Machine, of: dict[
     assert machine.result.failed
     assert machine.reasons(1, 64, **of) == []
     assert machine.sweep(64, 64, replace=True, **of).evidence.points == 1
-
-
-class TickingClock:
-    """Every look at it takes 0.1 s."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        self.now += 0.1
-        return self.now
 
 
 @pytest.mark.parametrize("samples", [True, False])

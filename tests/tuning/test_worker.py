@@ -2,9 +2,7 @@
 
 import multiprocessing
 import os
-import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -16,6 +14,7 @@ from moesort_tune.tuning.shape import Shape
 from moesort_tune.tuning.stopping import StoppingRule
 from moesort_tune.tuning.verdict import Verdict
 from moesort_tune.tuning.worker import ProcessWorker, WorkerLostError, WorkerRefusedError, WorkerStartError
+from tests.processes import processes_with
 from tests.tuning.fakes import FACTS
 from tests.tuning.serving import (
     CRASHING_TOKENS,
@@ -134,20 +133,3 @@ def test_closed_worker_ends_its_group_once(worker: ProcessWorker, monkeypatch: p
     worker.close()
     worker.close()
     assert ended == [pid]
-
-
-def processes_with(word: str) -> list[str]:
-    """Command lines of running processes that hold `word`, once those that were killed had time to go."""
-    for _ in range(3000):
-        found = [line for path in Path("/proc").glob("[0-9]*/cmdline") if word in (line := _text(path))]
-        if not found:
-            return []
-        time.sleep(0.02)
-    return found
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(errors="replace")
-    except OSError:
-        return ""
