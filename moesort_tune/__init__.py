@@ -4,18 +4,18 @@ import importlib
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from moesort_tune.sorting.operator import SortedTokens, learned, moe_sorting
-    from moesort_tune.tuning.learned import save
+    from moesort_tune.operator.learned import save
+    from moesort_tune.operator.torch_operator import SortedTokens, learned, moe_sorting
 
 __all__ = ["SortedTokens", "__version__", "learned", "moe_sorting", "save"]
 
 __version__ = "0.1.0"
 
 _LAZY: Final = {
-    "SortedTokens": "moesort_tune.sorting.operator",
-    "learned": "moesort_tune.sorting.operator",
-    "moe_sorting": "moesort_tune.sorting.operator",
-    "save": "moesort_tune.tuning.learned",
+    "SortedTokens": "moesort_tune.operator.torch_operator",
+    "learned": "moesort_tune.operator.torch_operator",
+    "moe_sorting": "moesort_tune.operator.torch_operator",
+    "save": "moesort_tune.operator.learned",
 }
 """Names whose modules need torch: imported when they are first asked for, so that a serving process need not."""
 

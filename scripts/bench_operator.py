@@ -11,8 +11,8 @@ from unittest import mock
 import torch
 
 from moesort_tune.device import hip, libraries
+from moesort_tune.operator.torch_operator import moe_sorting
 from moesort_tune.sorting.inputs import make_inputs
-from moesort_tune.sorting.operator import moe_sorting
 
 CALLS = 100
 """Calls timed together: fewer than a GPU's queue takes, so that no call waits for the device."""

@@ -20,7 +20,7 @@ import numpy as np
 from moesort_tune.device import hip, libraries, sources
 from moesort_tune.device.hip_calls import hip_module
 from moesort_tune.errors import MoesortTuneError
-from moesort_tune.tuning.sentinel import SentinelArguments
+from moesort_tune.measure.sentinel import SentinelArguments
 
 BLOCK = 256
 SOURCE = b"""

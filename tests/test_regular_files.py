@@ -12,10 +12,10 @@ import pytest
 
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.regular_files import NotRegularError, open_regular, open_regular_to_append
+from moesort_tune.replay.steps import read_trace
+from moesort_tune.sweep.grid import read_misses
+from moesort_tune.sweep.samples import append_samples, read_samples
 from moesort_tune.tables.files import load
-from moesort_tune.tuning.grid import read_misses
-from moesort_tune.tuning.replay import read_trace
-from moesort_tune.tuning.samples import append_samples, read_samples
 
 OPENERS = [open_regular, open_regular_to_append]
 

@@ -21,7 +21,7 @@ TABLES = Path("moesort_tune", "data", "tables")
 FOUND = """
 import json
 from moesort_tune import runtime
-from moesort_tune.cli.found_tables import found_tables
+from moesort_tune.doctor.found_tables import found_tables
 served = {arch: runtime.get(arch=arch).explain(tokens=1, num_experts=128, topk=4).table for arch in %r}
 print(json.dumps([{arch: str(table) for arch, table in served.items()},
                   [table.path for table in found_tables() if table.origin == "shipped"]]))

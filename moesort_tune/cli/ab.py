@@ -9,15 +9,15 @@ import click
 
 from moesort_tune.cli.output import print_json, print_result, remark
 from moesort_tune.cli.parameters import DEVICE, SEED, FilePath, IntRange, Parameter
+from moesort_tune.domain.vocabulary import MAX_TOKENS
 from moesort_tune.errors import MoesortTuneError
+from moesort_tune.measure.statistics import interval_rank
 from moesort_tune.numerals import quoted
-from moesort_tune.tables.schema import MAX_TOKENS
-from moesort_tune.tuning.grid import parse_integers
-from moesort_tune.tuning.replay import CONFIDENCE, SERVED, STEP_TOKENS, WayResult, read_trace
-from moesort_tune.tuning.statistics import interval_rank
+from moesort_tune.replay.steps import CONFIDENCE, SERVED, STEP_TOKENS, WayResult, read_trace
+from moesort_tune.sweep.grid import parse_integers
 
 if TYPE_CHECKING:
-    from moesort_tune.tuning.replay_job import ReplayResult, Run
+    from moesort_tune.replay.job import ReplayResult, Run
 
 
 def parse_model(text: str) -> str:
@@ -77,7 +77,7 @@ def ab(*, model: str, concurrency: list[int] | None, trace: Path | None, as_json
         raise click.UsageError(f"--trace names the steps themselves, so {named} cannot be given with it")
     if importlib.util.find_spec("torch") is None:
         raise MoesortTuneError("ab runs the torch operator; install the torch of your GPU, or any on host")
-    from moesort_tune.tuning.replay_job import ReplayJob, run_replay
+    from moesort_tune.replay.job import ReplayJob, run_replay
 
     steps = None if trace is None else read_trace(trace)
     job = ReplayJob(model=SERVED[model], concurrency=tuple(concurrency or CLIENTS), trace=steps, **options)

@@ -9,12 +9,13 @@ from rich.console import Console
 
 from moesort_tune import __version__
 from moesort_tune.cli.doctor_text import lines
-from moesort_tune.cli.found_tables import found_tables
 from moesort_tune.cli.output import print_json, results
-from moesort_tune.device import probing, releases
+from moesort_tune.device import releases
 from moesort_tune.device.architectures import ARCHITECTURES
-from moesort_tune.device.device_worker import Kernels
-from moesort_tune.device.diagnosis import State, problems
+from moesort_tune.doctor import probing
+from moesort_tune.doctor.device_worker import Kernels
+from moesort_tune.doctor.diagnosis import State, problems
+from moesort_tune.doctor.found_tables import found_tables
 from moesort_tune.sorting.revision import KERNEL_FILES, revision
 
 EPILOG = """\b

@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping
 from rich.markup import escape
 
 from moesort_tune.device import releases
-from moesort_tune.device.diagnosis import (
+from moesort_tune.device.installed import Package
+from moesort_tune.doctor.diagnosis import (
     CompilerState,
     DeviceState,
     Problem,
@@ -15,7 +16,6 @@ from moesort_tune.device.diagnosis import (
     known_devices,
     problems,
 )
-from moesort_tune.device.installed import Package
 
 _KIB, _GIB = 1 << 10, 1 << 30
 

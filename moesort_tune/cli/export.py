@@ -9,12 +9,13 @@ from moesort_tune.cli.output import print_json, print_result
 from moesort_tune.cli.parameters import FilePath, Parameter, parse_words
 from moesort_tune.cli.tables_at_hand import default_table
 from moesort_tune.device.architectures import usable_lds_bytes
+from moesort_tune.domain.vocabulary import Timing
 from moesort_tune.errors import MoesortTuneError
-from moesort_tune.sorting.limits_cpp import limit_in_cpp
-from moesort_tune.tables.export_cpp import function_name, to_cpp
+from moesort_tune.providers.facts.limits_cpp import limit_in_cpp
+from moesort_tune.runtime.selection import Wanted, select
+from moesort_tune.tables.export.cpp import function_name, to_cpp
 from moesort_tune.tables.files import load
-from moesort_tune.tables.schema import Entry, Provider, Table, Timing
-from moesort_tune.tables.selection import Wanted, select
+from moesort_tune.tables.schema import Entry, Provider, Table
 
 FUNCTION = Parameter("NAME", function_name)
 REVISION = Parameter("TEXT", parse_words)

@@ -8,7 +8,7 @@ import click
 
 from moesort_tune.device.architectures import ARCHITECTURES
 from moesort_tune.numerals import parse_integer, parse_number
-from moesort_tune.tuning.grid import parse_integers, parse_tokens, shape_of_model
+from moesort_tune.sweep.grid import parse_integers, parse_tokens, shape_of_model
 
 
 class Parameter(click.ParamType):  # type: ignore[type-arg]  # click 8.1 has no generic one

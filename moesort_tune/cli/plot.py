@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from moesort_tune.errors import MoesortTuneError
+from moesort_tune.sweep.records import samples_behind
+from moesort_tune.sweep.samples import Sample, read_samples, samples_path
 from moesort_tune.tables.schema import Entry, Row, Table
-from moesort_tune.tuning.records import samples_behind
-from moesort_tune.tuning.samples import Sample, read_samples, samples_path
 
 COLOURS: Final = {"oneshot": "tab:orange", "multiphase": "tab:blue"}
 _COLUMNS: Final = 3

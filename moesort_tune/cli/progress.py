@@ -6,10 +6,10 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from moesort_tune.domain.shape import Shape
+from moesort_tune.sweep.records import MeasuredPoint
+from moesort_tune.sweep.worker.messages import DeviceFacts
 from moesort_tune.tables.schema import Row
-from moesort_tune.tuning.messages import DeviceFacts
-from moesort_tune.tuning.records import MeasuredPoint
-from moesort_tune.tuning.shape import Shape
 
 PARTS = 100
 """Steps of the bar for one row, whatever its number of points."""

@@ -10,10 +10,11 @@ from moesort_tune.cli.output import print_json, print_result, remark, results
 from moesort_tune.cli.parameters import COMPUTE_UNITS, FilePath, Parameter
 from moesort_tune.cli.table_text import print_table
 from moesort_tune.cli.tables_at_hand import default_table
+from moesort_tune.domain.vocabulary import Timing
 from moesort_tune.numerals import parse_integer, quoted
 from moesort_tune.runtime import Dispatcher, Explanation
 from moesort_tune.tables.files import load
-from moesort_tune.tables.schema import Provider, Table, Timing
+from moesort_tune.tables.schema import Provider, Table
 
 Call = tuple[int, int, int]
 """Tokens, experts and topk of one call."""

@@ -24,23 +24,22 @@ from moesort_tune.cli.parameters import (
     IntRange,
 )
 from moesort_tune.cli.progress import progress, told
+from moesort_tune.domain.presets import MODELS, default_shapes
+from moesort_tune.domain.settings import Settings
+from moesort_tune.domain.shape import Shape
+from moesort_tune.domain.vocabulary import MAX_EXPERTS, MAX_TOKENS, MAX_UNIT_SIZE
 from moesort_tune.errors import MoesortTuneError
-from moesort_tune.sorting.problem import MAX_EXPERTS, MAX_UNIT_SIZE
-from moesort_tune.tables.schema import MAX_TOKENS
-from moesort_tune.tuning.grid import check_size, pair_shapes, read_misses, without_repeats
-from moesort_tune.tuning.jobs import (
+from moesort_tune.measure.stopping import StoppingRule
+from moesort_tune.sweep.grid import check_size, pair_shapes, read_misses, without_repeats
+from moesort_tune.sweep.job import (
     POINT_LIMIT_SECONDS,
     JobResult,
     SweepJob,
     default_tokens,
     run_job,
 )
-from moesort_tune.tuning.planning import PlannedRow, planned_arch, planned_rows
-from moesort_tune.tuning.presets import MODELS, default_shapes
-from moesort_tune.tuning.search import TokenRange
-from moesort_tune.tuning.settings import Settings
-from moesort_tune.tuning.shape import Shape
-from moesort_tune.tuning.stopping import StoppingRule
+from moesort_tune.sweep.planning import PlannedRow, planned_arch, planned_rows
+from moesort_tune.sweep.search import TokenRange
 
 Parsed = TypeVar("Parsed")
 
@@ -153,8 +152,8 @@ def shapes_of(experts: list[int] | None, topk: list[int] | None) -> list[Shape]:
 
 def providers_of(kernels: str | None) -> tuple[str, ...]:
     """Return the names of the providers to sweep; say on stderr why an installed AITER is none of them."""
-    from moesort_tune.sorting import aiter_package
-    from moesort_tune.tuning.provider import available_providers
+    from moesort_tune.providers.work import aiter_package
+    from moesort_tune.providers.work.base import available_providers
 
     if kernels not in (None, "all"):
         return (str(kernels),)

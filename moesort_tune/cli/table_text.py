@@ -8,10 +8,11 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from moesort_tune.device.architectures import usable_lds_bytes
-from moesort_tune.sorting.aiter_rule import aiter_forced_oneshot_max_tokens, aiter_oneshot_max_tokens
+from moesort_tune.domain.vocabulary import MAX_TOKENS
+from moesort_tune.providers.facts.aiter_rule import aiter_forced_oneshot_max_tokens, aiter_oneshot_max_tokens
 from moesort_tune.sorting.sizes import oneshot_max_tokens
 from moesort_tune.tables.errors import path_text
-from moesort_tune.tables.schema import MAX_TOKENS, Entry, Evidence, Row, Sweep, Table
+from moesort_tune.tables.schema import Entry, Evidence, Row, Sweep, Table
 
 _RIGHT_COLUMNS = ("experts", "topk", "oneshot up to", "AITER's rule", "its worst loss", "points", "noise")
 

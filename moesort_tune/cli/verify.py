@@ -7,12 +7,12 @@ from rich.console import Console
 
 from moesort_tune.cli.output import print_json, print_result
 from moesort_tune.cli.parameters import DEVICE, MARGIN, POINT_LIMIT, SEED, FilePath, FloatRange, IntRange, Parameter
+from moesort_tune.domain.shape import Shape
 from moesort_tune.errors import MoesortTuneError
+from moesort_tune.sweep.job import POINT_LIMIT_SECONDS
 from moesort_tune.tables.keeping import swept
-from moesort_tune.tuning.jobs import POINT_LIMIT_SECONDS
-from moesort_tune.tuning.shape import Shape
-from moesort_tune.tuning.verify import OTHER_SETTINGS, Question, SettingReport
-from moesort_tune.tuning.verify_job import VerifyJob, VerifyResult, run_verification, told_swept
+from moesort_tune.verify.job import VerifyJob, VerifyResult, run_verification, told_swept
+from moesort_tune.verify.verification import OTHER_SETTINGS, Question, SettingReport
 
 
 def parse_settings(text: str) -> tuple[str, ...]:

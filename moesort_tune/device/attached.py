@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 
 from moesort_tune.device.architectures import AMD_ARCHITECTURES
 from moesort_tune.device.kfd import KfdGpu, arch_of
-from moesort_tune.tables.search import AttachedGpu
+from moesort_tune.domain.device import AttachedGpu
 
 
 def attached_gpu(gpus: Iterable[KfdGpu] | None, environment: Mapping[str, str]) -> AttachedGpu | None:

@@ -22,7 +22,7 @@ from typing import Any, Final
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.integrations.aiter_steering import MODULE, BuiltinSteering, PolicySteering, Steering
 from moesort_tune.integrations.import_hook import WhenImported
-from moesort_tune.sorting import aiter_package
+from moesort_tune.providers.work import aiter_package
 from moesort_tune.tables.errors import TableError
 from moesort_tune.tables.files import is_folder, load
 from moesort_tune.tables.schema import Provider

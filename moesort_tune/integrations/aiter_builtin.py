@@ -6,10 +6,10 @@ import torch
 
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.integrations.aiter_call import Call
+from moesort_tune.operator.arguments import ArgumentError
+from moesort_tune.operator.torch_operator import moe_sorting
 from moesort_tune.sorting.launches import OneshotTooLargeError
-from moesort_tune.sorting.operator import moe_sorting
 from moesort_tune.sorting.problem import ProblemError
-from moesort_tune.sorting.torch_arguments import ArgumentError
 
 
 class UnsupportedError(MoesortTuneError):

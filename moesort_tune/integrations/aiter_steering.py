@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from moesort_tune import runtime
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.integrations.aiter_call import Call, Signature
-from moesort_tune.sorting.aiter_package import AiterPackage
+from moesort_tune.providers.work.aiter_package import AiterPackage
 
 if TYPE_CHECKING:
     import torch
@@ -207,7 +207,7 @@ class BuiltinSteering(Steering):
     def _is_usable(self, device: "torch.device") -> bool:
         """Whether the kernels are loaded; what cannot be had is not tried again. Raises LeaveAlone during capture."""
         if device not in self._usable:
-            from moesort_tune.sorting.torch_device import NotReadyError, sorting_device
+            from moesort_tune.operator.sorting_device import NotReadyError, sorting_device
 
             try:
                 self.count(sorting_device(device).dispatcher(self.table))
@@ -259,7 +259,7 @@ def _facts_of(device: "torch.device") -> tuple[str, int]:
     import torch
 
     if device.type != "cuda":
-        from moesort_tune.sorting.torch_device import sorting_device
+        from moesort_tune.operator.sorting_device import sorting_device
 
         limits = sorting_device(device).kernels.limits
         return limits.arch, limits.compute_units

@@ -15,7 +15,7 @@ _log = logging.getLogger("moesort_tune")
 
 def register(framework: str) -> None:
     """Installs the steering of AITER where MOESORT_TUNE_TABLE names a table. framework: the logger to be heard by."""
-    from moesort_tune.tables.search import TABLE_VARIABLE
+    from moesort_tune.runtime.search import TABLE_VARIABLE
 
     table = os.environ.get(TABLE_VARIABLE)
     if not table:

@@ -6,17 +6,18 @@ from contextlib import ExitStack, contextmanager
 import numpy as np
 
 from moesort_tune.device import code_objects, compiler, hip
+from moesort_tune.domain.device import DeviceLimits
+from moesort_tune.domain.vocabulary import KernelName
 from moesort_tune.sorting.arguments import SortingArguments, divisor
 from moesort_tune.sorting.inputs import SortingInputs
 from moesort_tune.sorting.launches import (
     MULTIPHASE_KERNELS,
     ONESHOT_KERNELS,
-    DeviceLimits,
     Launch,
     plan,
     workspace_bytes,
 )
-from moesort_tune.sorting.problem import KernelName, Problem
+from moesort_tune.sorting.problem import Problem
 from moesort_tune.sorting.reference import SortedOutputs
 from moesort_tune.sorting.revision import KERNEL_FILES, revision
 

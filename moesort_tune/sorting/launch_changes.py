@@ -1,11 +1,12 @@
 """Token counts at which the builtin kernels' launches change shape, and their times with them."""
 
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
-from moesort_tune.sorting.launches import DeviceLimits, plan
+from moesort_tune.domain.device import DeviceLimits
+from moesort_tune.sorting.launches import plan
 from moesort_tune.sorting.problem import Problem
 from moesort_tune.sorting.sizes import oneshot_max_tokens
 
@@ -32,7 +33,7 @@ def launch_changes(num_experts: int, topk: int, limits: DeviceLimits, first: int
     tokens, where LDS no longer holds two of its workgroups. Chunks that grow because there are fewer compute units
     than chunks are left out, so that the counts are those of the architecture.
     """
-    limits = replace(limits, compute_units=sys.maxsize)
+    limits = limits._replace(compute_units=sys.maxsize)
     shapes: dict[int, LaunchShape] = {}
 
     def shape_at(tokens: int) -> LaunchShape:

@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 
+from moesort_tune.domain.device import DeviceLimits
+from moesort_tune.domain.vocabulary import KernelName
 from moesort_tune.errors import MoesortTuneError
-from moesort_tune.sorting.problem import KernelName, Problem
+from moesort_tune.sorting.problem import Problem
 from moesort_tune.sorting.sizes import WORD_TOKENS, lds_bytes, max_countable_tokens, oneshot_max_tokens, round_up
 
 ONESHOT_KERNELS = ("moe_sorting_oneshot", "moe_sorting_oneshot_many", "moe_sorting_oneshot_most")
@@ -65,16 +67,6 @@ FIRST_ZERO_EIGHTHS = 1
 
 class OneshotTooLargeError(MoesortTuneError):
     """oneshot was asked for with more tokens than its LDS holds."""
-
-
-@dataclass(frozen=True)
-class DeviceLimits:
-    """What launches depend on: compute units, lanes of a wave, LDS bytes of a workgroup."""
-
-    arch: str
-    compute_units: int
-    wavefront_size: int
-    lds_bytes: int
 
 
 @dataclass(frozen=True)

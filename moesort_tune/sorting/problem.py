@@ -1,18 +1,12 @@
 """One sorting problem: its sizes and which optional inputs and outputs it has."""
 
 from dataclasses import dataclass
-from typing import Literal
 
+from moesort_tune.domain.vocabulary import MAX_EXPERTS, MAX_TOKENS, MAX_TOPK, MAX_UNIT_SIZE, KernelName
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.sorting.sizes import max_padded, max_tiles
 
-KernelName = Literal["oneshot", "multiphase"]
 KERNELS: tuple[KernelName, ...] = ("oneshot", "multiphase")
-
-MAX_EXPERTS = 1024
-MAX_TOPK = 255
-MAX_UNIT_SIZE = 1024
-MAX_ROWS = (1 << 24) - 1
 
 
 class ProblemError(MoesortTuneError):
@@ -34,7 +28,7 @@ class Problem:
     moe_buf_bytes: int = 0
 
     def __post_init__(self) -> None:
-        _check_range("rows", self.rows, 0, MAX_ROWS)
+        _check_range("rows", self.rows, 0, MAX_TOKENS)
         _check_range("num_experts", self.num_experts, 1, MAX_EXPERTS)
         _check_range("topk", self.topk, 1, min(MAX_TOPK, self.num_experts))
         _check_range("unit_size", self.unit_size, 1, MAX_UNIT_SIZE)

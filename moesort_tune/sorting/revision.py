@@ -8,7 +8,8 @@ from typing import Final
 
 from moesort_tune.device import sources
 from moesort_tune.device.architectures import architecture
-from moesort_tune.sorting.launches import DeviceLimits, plan, workspace_bytes
+from moesort_tune.domain.device import DeviceLimits
+from moesort_tune.sorting.launches import plan, workspace_bytes
 from moesort_tune.sorting.problem import Problem
 from moesort_tune.sorting.sizes import oneshot_max_tokens
 

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import msgspec
 
-from moesort_tune.tables.schema import MAX_TOKENS, Entry, EntryKey, Kernel, Row, Table
+from moesort_tune.domain.vocabulary import MAX_TOKENS, KernelName
+from moesort_tune.tables.schema import Entry, EntryKey, Row, Table
 
 
 class Difference(msgspec.Struct, frozen=True):
@@ -15,8 +16,8 @@ class Difference(msgspec.Struct, frozen=True):
 
     first: int
     last: int | None
-    before: Kernel
-    after: Kernel
+    before: KernelName
+    after: KernelName
     in_ties: bool
 
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import Final
 
+from moesort_tune.domain.vocabulary import DEFAULT_TOKENS
 from moesort_tune.tables.errors import TableError
-from moesort_tune.tables.lookup import DEFAULT_SWEPT
 from moesort_tune.tables.schema import Entry, Range, Row, Table
 
 SETTINGS: Final = ("unit_size", "model_dim", "dtype", "routing", "ep", "cold")
@@ -76,7 +76,7 @@ def covers(row: Row, other: Row) -> bool:
 
 def swept(row: Row) -> Range:
     """Return the first and last token count of a row."""
-    return row.evidence.tokens or DEFAULT_SWEPT
+    return row.evidence.tokens or DEFAULT_TOKENS
 
 
 def differing_origins(rows: list[Row], others: list[Row]) -> Iterator[tuple[str, str, str]]:

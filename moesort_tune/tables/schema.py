@@ -6,18 +6,13 @@ from typing import Annotated, Final, Literal, NamedTuple
 
 import msgspec
 
+from moesort_tune.domain.vocabulary import KernelName, Timing
+
 SCHEMA: Final = 1
 """Version of the format that this package reads and writes."""
 
-MAX_EXPERTS: Final = 1024
-MAX_TOPK: Final = 255
 
-MAX_TOKENS: Final = (1 << 24) - 1
-"""A token id has 24 bits of an output element."""
-
-Kernel = Literal["oneshot", "multiphase"]
 Provider = Literal["builtin", "aiter"]
-Timing = Literal["graph", "eager"]
 
 _Count = Annotated[int, msgspec.Meta(ge=1)]
 _Limit = Annotated[int, msgspec.Meta(ge=0)]
@@ -36,7 +31,7 @@ _Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]{0,31}\Z")]
 Software = dict[_Part, _Text]
 """Version of each part that was measured with, by its name."""
 
-Step = tuple[_Count, Kernel]
+Step = tuple[_Count, KernelName]
 """A kernel and the token count from which it is chosen."""
 
 Range = tuple[_Count, _Count]
@@ -125,7 +120,7 @@ class Row(_Record, frozen=True):
         """(num_experts, topk): what a row is known by inside its entry."""
         return self.num_experts, self.topk
 
-    def kernel_at(self, tokens: int) -> Kernel:
+    def kernel_at(self, tokens: int) -> KernelName:
         """The choice for `tokens` >= 0; oneshot never past oneshot_max_tokens."""
         kernel = self.policy[max(0, bisect_right(self.policy, tokens, key=_first) - 1)][1]
         return "multiphase" if tokens > self.oneshot_max_tokens else kernel
@@ -135,7 +130,7 @@ class Row(_Record, frozen=True):
         return any(first <= tokens <= last for first, last in self.tie)
 
 
-def _first(step: tuple[int, Kernel]) -> int:
+def _first(step: tuple[int, KernelName]) -> int:
     return step[0]
 
 

@@ -13,8 +13,8 @@ from moesort_tune.tables.merge import merge_entry
 from moesort_tune.tables.reader import parse
 from moesort_tune.tables.schema import SCHEMA, Entry, Table
 from moesort_tune.tables.validation import check, to_table
-from moesort_tune.tables.whole_file import replace_file
 from moesort_tune.tables.writer import to_yaml
+from moesort_tune.whole_file import replace_file
 
 __all__ = ["add_entry", "load", "save", "update"]
 

@@ -6,8 +6,9 @@ from typing import Final, TypeVar
 import msgspec
 
 from moesort_tune import __version__
+from moesort_tune.domain.vocabulary import MAX_EXPERTS, MAX_TOKENS, MAX_TOPK
 from moesort_tune.tables.errors import RefusedError
-from moesort_tune.tables.schema import MAX_EXPERTS, MAX_TOKENS, MAX_TOPK, SCHEMA, Entry, Row, Table
+from moesort_tune.tables.schema import SCHEMA, Entry, Row, Table
 
 _MOST_OF_A_DEVICE: Final = 1 << 24
 """More compute units, or bytes of LDS, than any device has; the exported header counts in 32 bits."""

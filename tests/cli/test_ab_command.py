@@ -13,10 +13,10 @@ from click.testing import CliRunner
 
 from moesort_tune.cli.ab import ab
 from moesort_tune.errors import MoesortTuneError
+from moesort_tune.replay.job import memory_at_stake
 from moesort_tune.sorting.revision import revision
 from moesort_tune.tables import store
 from moesort_tune.tables.schema import Kernels
-from moesort_tune.tuning.replay_job import memory_at_stake
 from tests.cli.swept import CROSSING
 from tests.tables import examples
 

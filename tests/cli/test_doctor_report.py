@@ -11,13 +11,13 @@ import pytest
 from click.testing import CliRunner, Result
 
 from moesort_tune.cli.doctor import doctor
-from moesort_tune.cli.found_tables import found_tables
-from moesort_tune.device import probing
 from moesort_tune.device.amd_libraries import Candidate
-from moesort_tune.device.diagnosis import Failure, RuntimeState, State, TableState
 from moesort_tune.device.remedies import REMEDIES
+from moesort_tune.doctor import probing
+from moesort_tune.doctor.diagnosis import Failure, RuntimeState, State, TableState
+from moesort_tune.doctor.found_tables import found_tables
 from moesort_tune.sorting.revision import revision
-from tests.device import states
+from tests.doctor import states
 from tests.tables import examples
 
 

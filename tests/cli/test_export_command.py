@@ -11,8 +11,8 @@ from click.testing import CliRunner
 
 from moesort_tune.cli.export import export
 from moesort_tune.errors import MoesortTuneError
+from moesort_tune.providers.facts.limits_cpp import limit_in_cpp
 from moesort_tune.runtime import Dispatcher
-from moesort_tune.sorting.limits_cpp import limit_in_cpp
 from moesort_tune.sorting.sizes import oneshot_max_tokens
 from moesort_tune.tables import json_schema, store
 from moesort_tune.tables.schema import Kernels, Provider, Table

@@ -8,9 +8,9 @@ import pytest
 
 from moesort_tune.cli.main import COMMANDS, cli, run
 from moesort_tune.cli.parameters import FilePath, FloatRange, IntRange, Parameter
-from moesort_tune.tuning.jobs import SweepJob
-from moesort_tune.tuning.settings import Settings
-from moesort_tune.tuning.stopping import StoppingRule
+from moesort_tune.domain.settings import Settings
+from moesort_tune.measure.stopping import StoppingRule
+from moesort_tune.sweep.job import SweepJob
 
 NOT_FINITE = ("nan", "-nan", "inf", "-inf", "Infinity", "1e309", "-1e309")
 NOT_DECIMAL = ("", " ", "x", "1_0", "0x10", "\uff11\uff12", "٣", "1,5", "9" * 5000, "\x00", "1\n2")

@@ -12,11 +12,11 @@ from moesort_tune import shipped
 from moesort_tune.cli import tables_at_hand
 from moesort_tune.cli.main import run
 from moesort_tune.cli.plot import panels_of
+from moesort_tune.domain.settings import Settings
 from moesort_tune.sorting.sizes import oneshot_max_tokens
+from moesort_tune.sweep.samples import Sample, append_samples, samples_path
 from moesort_tune.tables import store
 from moesort_tune.tables.schema import Evidence, Kernels
-from moesort_tune.tuning.samples import Sample, append_samples, samples_path
-from moesort_tune.tuning.settings import Settings
 from tests.tables.examples import EXAMPLE, device, entry, published, row, sweep, table
 
 

@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 
 from moesort_tune.cli.main import run
-from moesort_tune.tuning import devices, jobs
-from moesort_tune.tuning.messages import WorkerSpec
-from moesort_tune.tuning.samples import COLUMNS, OLD_COLUMNS, read_samples, samples_path
-from moesort_tune.tuning.verdict import MULTIPHASE, ONESHOT
-from moesort_tune.tuning.worker import ProcessWorker
+from moesort_tune.measure.verdict import MULTIPHASE, ONESHOT
+from moesort_tune.sweep import job as jobs
+from moesort_tune.sweep.samples import COLUMNS, OLD_COLUMNS, read_samples, samples_path
+from moesort_tune.sweep.worker import devices
+from moesort_tune.sweep.worker.client import ProcessWorker
+from moesort_tune.sweep.worker.messages import WorkerSpec
 from tests.cli.swept import SMALL, HostMachine, clock
-from tests.tuning.serving import ANSWERED_POINTS, serve
+from tests.sweep.serving import ANSWERED_POINTS, serve
 
 
 def test_table_has_exactly_the_known_switch_and_tie(host: HostMachine) -> None:
@@ -273,8 +274,8 @@ def test_budget_for_nothing_is_told(host: HostMachine, capsys: pytest.CaptureFix
 UNENDING_SWEEP = """
 import functools, sys
 from moesort_tune.cli.main import run
-from moesort_tune.tuning import devices
-from tests.tuning.serving import serve_two_points
+from moesort_tune.sweep.worker import devices
+from tests.sweep.serving import serve_two_points
 devices.ProcessWorker = functools.partial(devices.ProcessWorker, serve=serve_two_points)
 sys.exit(run(sys.argv[1:]))
 """

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from moesort_tune.cli.sweep import sweep
-from moesort_tune.tuning.presets import MODELS
+from moesort_tune.domain.presets import MODELS
 
 
 def run(*arguments: str) -> Result:

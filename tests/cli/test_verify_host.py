@@ -6,7 +6,7 @@ import json
 import pytest
 
 from moesort_tune.cli.main import run
-from moesort_tune.tuning.samples import append_samples, read_samples, samples_path
+from moesort_tune.sweep.samples import append_samples, read_samples, samples_path
 from tests.cli.swept import HostMachine, clock
 
 

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from moesort_tune import __version__
+from moesort_tune.runtime.lookup import Reason
 from moesort_tune.tables import reader, schema
-from moesort_tune.tables.lookup import Reason
 from moesort_tune.tables.validation import to_table
 from tests.docs.snippets import REPOSITORY, parse
 

@@ -6,10 +6,11 @@ The host runtime takes minutes for it and runs tests/sorting instead, so here it
 import numpy as np
 import pytest
 
+from moesort_tune.domain.vocabulary import KernelName
 from moesort_tune.sorting.check import check_outputs
 from moesort_tune.sorting.inputs import make_inputs, make_mask
 from moesort_tune.sorting.kernels import SortingKernels
-from moesort_tune.sorting.problem import KERNELS, KernelName, Problem
+from moesort_tune.sorting.problem import KERNELS, Problem
 from moesort_tune.sorting.reference import moe_sorting
 from moesort_tune.sorting.sizes import oneshot_max_tokens
 from tests.opt_in import needs_gpu

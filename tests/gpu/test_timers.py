@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from moesort_tune.device import compiler, hip, sources
-from moesort_tune.sorting.problem import KERNELS, KernelName
-from moesort_tune.tuning.sentinel import Sentinel
-from moesort_tune.tuning.timers import EagerTimer, GraphTimer, Stopwatch, Work, flush_buffer
-from moesort_tune.tuning.verdict import MULTIPHASE, ONESHOT
+from moesort_tune.domain.vocabulary import KernelName
+from moesort_tune.measure.sentinel import Sentinel
+from moesort_tune.measure.timers import EagerTimer, GraphTimer, Stopwatch, Work, flush_buffer
+from moesort_tune.measure.verdict import MULTIPHASE, ONESHOT
+from moesort_tune.sorting.problem import KERNELS
 from tests.opt_in import needs_gpu
 
 pytestmark = pytest.mark.gpu

@@ -13,11 +13,11 @@ import pytest
 import torch
 
 from moesort_tune.integrations import aiter as integration
-from moesort_tune.sorting import aiter_package
-from moesort_tune.sorting.torch_device import reset, sorting_device
+from moesort_tune.operator.sorting_device import reset, sorting_device
+from moesort_tune.providers.work import aiter_package
 from moesort_tune.tables import store
 from moesort_tune.tables.schema import Kernels, Row
-from tests.sorting.conftest import checked_tensors, torch_device
+from tests.operator.conftest import checked_tensors, torch_device
 from tests.tables import examples
 
 __all__ = ["checked_tensors", "torch_device"]

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from moesort_tune.integrations import aiter as integration
+from moesort_tune.operator.torch_operator import SortedTokens
 from moesort_tune.sorting.inputs import make_mask
-from moesort_tune.sorting.operator import SortedTokens
 from tests.integrations.conftest import MakeTable, StandIn
+from tests.operator.operator_tables import Launches
+from tests.operator.torch_cases import arguments_of, check
 from tests.sorting import cases
-from tests.sorting.operator_tables import Launches
-from tests.sorting.torch_cases import arguments_of, check
 from tests.tables import examples
 
 pytestmark = pytest.mark.gpu

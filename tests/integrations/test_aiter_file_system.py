@@ -11,8 +11,8 @@ import torch
 from moesort_tune.integrations import aiter as integration
 from moesort_tune.tables.errors import TableError
 from tests.integrations.conftest import StandIn
+from tests.operator.torch_cases import arguments_of
 from tests.sorting import cases
-from tests.sorting.torch_cases import arguments_of
 
 pytestmark = pytest.mark.gpu
 

@@ -13,8 +13,8 @@ from moesort_tune.integrations import aiter as integration
 from moesort_tune.integrations.aiter_steering import UNEXPECTED, Steering
 from moesort_tune.runtime import Dispatcher
 from tests.integrations.conftest import MakeTable, StandIn
+from tests.operator.torch_cases import arguments_of
 from tests.sorting import cases
-from tests.sorting.torch_cases import arguments_of
 from tests.tables import examples
 
 pytestmark = pytest.mark.gpu

@@ -10,15 +10,15 @@ import pytest
 import torch
 
 from moesort_tune.integrations import aiter as integration
-from moesort_tune.sorting import aiter_package
+from moesort_tune.operator.sorting_device import sorting_device
+from moesort_tune.providers.work import aiter_package
 from moesort_tune.sorting.inputs import make_mask
-from moesort_tune.sorting.torch_device import sorting_device
 from moesort_tune.tables import store
 from moesort_tune.tables.errors import TableError
 from moesort_tune.tables.schema import Evidence
 from tests.integrations.conftest import MakeTable, StandIn
+from tests.operator.torch_cases import arguments_of
 from tests.sorting import cases
-from tests.sorting.torch_cases import arguments_of
 from tests.tables import examples
 
 pytestmark = pytest.mark.gpu

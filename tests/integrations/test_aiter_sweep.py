@@ -12,18 +12,19 @@ import torch
 
 from moesort_tune import runtime
 from moesort_tune.device import hip
+from moesort_tune.domain.settings import Settings
+from moesort_tune.domain.shape import Shape
+from moesort_tune.domain.vocabulary import KernelName
 from moesort_tune.integrations import aiter as integration
+from moesort_tune.providers.work import aiter_package
+from moesort_tune.providers.work.base import Point, ProviderError, available_providers, open_provider
 from moesort_tune.shipped import tables_folder
-from moesort_tune.sorting import aiter_package
 from moesort_tune.sorting.check import WrongOutputError
-from moesort_tune.sorting.problem import KERNELS, KernelName
+from moesort_tune.sorting.problem import KERNELS
 from moesort_tune.tables import store
-from moesort_tune.tuning.provider import Point, ProviderError, available_providers, open_provider
-from moesort_tune.tuning.settings import Settings
-from moesort_tune.tuning.shape import Shape
 from tests.integrations.conftest import STAND_IN, StandIn
+from tests.operator.torch_cases import arguments_of
 from tests.sorting import cases
-from tests.sorting.torch_cases import arguments_of
 
 POINT = Point(Shape(32, 4), 40, Settings(model_dim=36, dtype="float32"), variants=2)
 

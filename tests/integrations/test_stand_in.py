@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from tests.integrations.conftest import StandIn
+from tests.operator.torch_cases import arguments_of
 from tests.sorting import cases
-from tests.sorting.torch_cases import arguments_of
 
 SIGNATURES = {
     "aiter.fused_moe:moe_sorting": (

@@ -11,9 +11,10 @@ import click
 from moesort_tune.device import ahead_of_time
 from moesort_tune.device.ahead_of_time import Build, OffloadCompiler
 from moesort_tune.device.architectures import AMD_ARCHITECTURES
+from moesort_tune.domain.vocabulary import KernelName
 from moesort_tune.sorting.check import check_outputs
 from moesort_tune.sorting.launches import OneshotTooLargeError
-from moesort_tune.sorting.problem import KERNELS, KernelName
+from moesort_tune.sorting.problem import KERNELS
 from moesort_tune.sorting.revision import KERNEL_FILES, revision
 from tests.isa import tinygrad_emulator, where
 from tests.isa.counts import LaunchCost, launch_cost

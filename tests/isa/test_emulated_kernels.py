@@ -8,9 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from moesort_tune.domain.vocabulary import KernelName
 from moesort_tune.sorting.check import check_outputs
 from moesort_tune.sorting.kernels import SortingKernels
-from moesort_tune.sorting.problem import KERNELS, KernelName
+from moesort_tune.sorting.problem import KERNELS
 from moesort_tune.sorting.sizes import oneshot_max_tokens
 from tests.isa.device import EmulatedDevice, emulated_kernels
 from tests.isa.waves import ORDERS, Order

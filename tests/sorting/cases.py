@@ -4,9 +4,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from moesort_tune.domain.vocabulary import KernelName
 from moesort_tune.sorting.inputs import SortingInputs, make_inputs, make_mask
 from moesort_tune.sorting.kernels import OPTIONAL_OUTPUTS, SortingKernels
-from moesort_tune.sorting.problem import KernelName, Problem
+from moesort_tune.sorting.problem import Problem
 from moesort_tune.sorting.reference import SortedOutputs, moe_sorting
 
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from moesort_tune.sorting.planned_sort import check_pointers
+from moesort_tune.operator.planned_sort import check_pointers
 
 POINTER = ctypes.c_void_p
 
@@ -45,7 +45,7 @@ def test_layout_is_checked_without_asserts() -> None:
         "class SortingArguments(arguments.ctypes.Structure):\n"
         "    _fields_ = (second, first, *others)\n"
         "arguments.SortingArguments = SortingArguments\n"
-        "import moesort_tune.sorting.planned_sort\n"
+        "import moesort_tune.operator.planned_sort\n"
     )
     done = subprocess.run([sys.executable, "-O", "-c", code], capture_output=True, text=True, check=False)
     assert "TypeError: SortingArguments must begin with pointers to topk_ids, topk_weights" in done.stderr

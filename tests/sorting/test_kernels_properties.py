@@ -6,10 +6,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from moesort_tune.device import hip
+from moesort_tune.domain.vocabulary import KernelName
 from moesort_tune.sorting.check import check_outputs
 from moesort_tune.sorting.inputs import SortingInputs
 from moesort_tune.sorting.kernels import OPTIONAL_OUTPUTS, SortingKernels
-from moesort_tune.sorting.problem import KERNELS, KernelName, Problem
+from moesort_tune.sorting.problem import KERNELS, Problem
 from moesort_tune.sorting.reference import moe_sorting
 from tests.sorting import cases
 from tests.sorting.cases import Case

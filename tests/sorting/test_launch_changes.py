@@ -2,8 +2,9 @@
 
 import pytest
 
+from moesort_tune.domain.device import DeviceLimits
 from moesort_tune.sorting.launch_changes import launch_changes
-from moesort_tune.sorting.launches import DeviceLimits, plan
+from moesort_tune.sorting.launches import plan
 from moesort_tune.sorting.problem import KERNELS, Problem
 from moesort_tune.sorting.sizes import oneshot_max_tokens
 

@@ -5,11 +5,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from moesort_tune.device.architectures import ARCHITECTURES
+from moesort_tune.domain.device import DeviceLimits
 from moesort_tune.shipped import kernels_folder
 from moesort_tune.sorting.arguments import divisor
 from moesort_tune.sorting.launches import (
     WORDS_IN_FLIGHT,
-    DeviceLimits,
     OneshotTooLargeError,
     plan,
     workspace_bytes,

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from moesort_tune.device.architectures import ARCHITECTURES
+from moesort_tune.domain.device import DeviceLimits
 from moesort_tune.sorting import launches, sizes
-from moesort_tune.sorting.launches import DeviceLimits
 from moesort_tune.sorting.problem import Problem
 from moesort_tune.sorting.revision import revision
 

@@ -2,8 +2,9 @@
 
 import pytest
 
+from moesort_tune.domain.vocabulary import MAX_TOKENS
 from moesort_tune.tables.compare import Difference, compare
-from moesort_tune.tables.schema import MAX_TOKENS, Kernels, Row
+from moesort_tune.tables.schema import Kernels, Row
 from tests.tables.examples import device, entry, row, table
 
 

@@ -140,7 +140,7 @@ def test_any_table_answers_any_call(tokens: int, num_experts: int, topk: int) ->
 
 
 def _dispatcher() -> Dispatcher:
-    from moesort_tune.tables.search import Found
+    from moesort_tune.runtime.search import Found
 
     one = to_table(parse(VALID[1].encode())).tables[0]
     return Dispatcher(Found("gfx942", 304, Path("gfx942.yaml"), one, (), ()), "builtin")

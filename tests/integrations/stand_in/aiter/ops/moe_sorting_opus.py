@@ -4,12 +4,12 @@ from typing import NamedTuple
 
 import torch
 
-from moesort_tune.sorting import torch_streams
-from moesort_tune.sorting.aiter_rule import aiter_oneshot_max_tokens
-from moesort_tune.sorting.planned_sort import PlannedSort, SortedTokens
-from moesort_tune.sorting.problem import KernelName
-from moesort_tune.sorting.torch_arguments import Request
-from moesort_tune.sorting.torch_device import sorting_device
+from moesort_tune.device import torch_streams
+from moesort_tune.domain.vocabulary import KernelName
+from moesort_tune.operator.arguments import Request
+from moesort_tune.operator.planned_sort import PlannedSort, SortedTokens
+from moesort_tune.operator.sorting_device import sorting_device
+from moesort_tune.providers.facts.aiter_rule import aiter_oneshot_max_tokens
 
 
 class Run(NamedTuple):

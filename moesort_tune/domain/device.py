@@ -1,0 +1,20 @@
+"""What is known of a device without opening it. Standard library only: a serving process imports this."""
+
+from typing import NamedTuple
+
+
+class AttachedGpu(NamedTuple):
+    """The attached GPU. alike: every GPU that could be meant is of this kind."""
+
+    arch: str
+    compute_units: int
+    alike: bool
+
+
+class DeviceLimits(NamedTuple):
+    """What launches and limits depend on: compute units, lanes of a wave, LDS bytes that one workgroup may use."""
+
+    arch: str
+    compute_units: int
+    wavefront_size: int
+    lds_bytes: int

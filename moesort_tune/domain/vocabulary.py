@@ -1,0 +1,45 @@
+"""Kernel names, policies, timing modes and limits, each defined here and nowhere else. Standard library only."""
+
+from typing import Final, Literal, NamedTuple, get_args
+
+KernelName = str
+"""Name of a kernel, as its provider declares it."""
+
+
+class Candidate(NamedTuple):
+    """A kernel that a provider offers. policy: its number for `dispatch_policy`, never 0."""
+
+    name: KernelName
+    policy: int
+
+
+AUTOMATIC: Final = 0
+"""The policy that leaves the choice to the table, or to the kernels' own rule."""
+
+ONESHOT: Final = Candidate("oneshot", 1)
+"""One launch, which keeps a bit for each (token, expert) in LDS."""
+
+MULTIPHASE: Final = Candidate("multiphase", 2)
+"""Several launches on all compute units, for any number of tokens."""
+
+OPERATION: Final = "moe_sorting"
+"""What the candidates of a table compute."""
+
+Timing = Literal["graph", "eager"]
+"""How kernels are timed: as a replayed graph, as serving runs them, or launched one by one."""
+
+TIMINGS: Final[tuple[Timing, ...]] = get_args(Timing)
+
+MAX_TOKENS: Final = (1 << 24) - 1
+"""Largest number of tokens: a token id has 24 bits of an output element."""
+
+MAX_EXPERTS: Final = 1024
+
+MAX_TOPK: Final = 255
+"""A slot has 8 bits of an output element, and `topk` itself marks padding."""
+
+MAX_UNIT_SIZE: Final = 1024
+"""Rows of the largest GEMM tile."""
+
+DEFAULT_TOKENS: Final = (1, 16384)
+"""First and last token count of a sweep, and of a row that does not say on which it was measured."""

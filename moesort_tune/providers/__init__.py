@@ -1,0 +1,1 @@
+"""Sets of kernels behind one boundary: facts that a serving process needs, and the work of running them."""

@@ -1,0 +1,1 @@
+"""What is known of each provider's kernels without running them. Standard library only."""

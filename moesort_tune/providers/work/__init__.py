@@ -1,0 +1,1 @@
+"""What runs each provider's kernels on a device: checks them, and enqueues them to be timed."""

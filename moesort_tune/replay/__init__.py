@@ -1,0 +1,1 @@
+"""Replay the sorting steps of a serving run, once by each policy."""

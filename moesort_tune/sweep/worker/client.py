@@ -1,0 +1,179 @@
+"""The child process that holds the device, seen from the sweep.
+
+A kernel that never ends or takes its process down costs that process and the shape at hand, not the sweep. The parent
+never loads hip-python.
+"""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
+from types import TracebackType
+from typing import TypeVar
+
+from moesort_tune.device.child import describe_exit
+from moesort_tune.domain.shape import Shape
+from moesort_tune.errors import MoesortTuneError
+from moesort_tune.sweep.worker import process as worker_process
+from moesort_tune.sweep.worker.messages import (
+    Answer,
+    CheckRequest,
+    DeviceFacts,
+    LimitRequest,
+    Measured,
+    MeasureRequest,
+    Refusal,
+    Request,
+    WorkerSpec,
+)
+
+START_SECONDS = 600.0
+"""Opening a device may compile a runtime and kernels first."""
+
+DYING_SECONDS = 10.0
+"""A child that has closed its connection and lives longer than this is not about to end."""
+
+Kind = TypeVar("Kind")
+
+Serve = Callable[["Connection[Answer | DeviceFacts, Request]", WorkerSpec], None]
+"""Sends the device's facts, or a Refusal, then an answer to each request."""
+
+
+class WorkerRefusedError(MoesortTuneError):
+    """The worker met an error that it can tell: a failed HIP call, a wrong kernel, an impossible time."""
+
+
+class WorkerLostError(MoesortTuneError):
+    """The worker's process died or did not answer in time; it is gone, and another one is needed."""
+
+
+class WorkerStartError(MoesortTuneError):
+    """No process could be started that opens the device."""
+
+
+class ProcessWorker:
+    """A worker in a child process. A lost child is replaced by the next request.
+
+    limit_s: how long one request may take. serve: what the child runs.
+    """
+
+    def __init__(self, spec: WorkerSpec, *, limit_s: float, serve: Serve = worker_process.serve) -> None:
+        self._spec = spec
+        self._limit_s = limit_s
+        self._serve = serve
+        self._group: int | None = None
+        self._start()
+
+    @property
+    def facts(self) -> DeviceFacts:
+        """The device and kernels."""
+        return self._facts
+
+    def oneshot_max_tokens(self, shape: Shape) -> int:
+        """Largest token count for which oneshot may run."""
+        return _of_kind(int, self._ask(LimitRequest(shape)))
+
+    def check(self, request: CheckRequest) -> None:
+        """Raises WorkerRefusedError for a wrong kernel, WorkerLostError where a kernel crashes or never ends."""
+        self._ask(request)
+
+    def measure(self, request: MeasureRequest) -> Measured:
+        """Raises WorkerRefusedError, WorkerLostError."""
+        return _of_kind(Measured, self._ask(request))
+
+    def close(self) -> None:
+        """Ends the child, and what it started, at once: nothing in it is worth waiting for."""
+        # Once: the number of a child that was waited for may be another process's by now.
+        group, self._group = self._group, None
+        if group is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(group, signal.SIGKILL)
+            self._process.kill()
+            self._process.join()
+        self._connection.close()
+
+    def _start(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=self._serve, args=(theirs, self._spec), daemon=True)
+        with interrupts_held_back():
+            self._process.start()
+        self._group = self._process.pid
+        theirs.close()
+        try:
+            self._facts = _of_kind(DeviceFacts, self._received(START_SECONDS))
+        except WorkerLostError as error:
+            self.close()
+            raise WorkerStartError(f"the device could not be opened: {error}") from error
+        except BaseException:
+            self.close()
+            raise
+
+    def _ask(self, request: Request) -> Answer | DeviceFacts:
+        if not self._process.is_alive():
+            self._start()
+        try:
+            with _losses_named(self._process):
+                self._connection.send(request)
+            return self._received(self._limit_s)
+        except WorkerLostError as error:
+            self.close()
+            raise WorkerLostError(f"{error} ({request})") from error
+
+    def _received(self, limit_s: float) -> Answer | DeviceFacts:
+        answer = _receive(self._connection, self._process, limit_s)
+        if isinstance(answer, Refusal):
+            raise WorkerRefusedError(answer.sentence) from RuntimeError(answer.details)
+        return answer
+
+    def __enter__(self) -> "ProcessWorker":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _of_kind(kind: type[Kind], answer: object) -> Kind:
+    """Return the answer to a request that only `kind` answers. Raise WorkerRefusedError for another one."""
+    if not isinstance(answer, kind):
+        raise WorkerRefusedError(f"the process that runs the kernels answered {answer!r}, not {kind.__name__}")
+    return answer
+
+
+def _receive(
+    connection: "Connection[Request, Answer | DeviceFacts]",
+    process: multiprocessing.process.BaseProcess,
+    limit_s: float,
+) -> Answer | DeviceFacts:
+    with _losses_named(process):
+        if connection.poll(limit_s):
+            return connection.recv()
+    raise WorkerLostError(f"the kernels did not end within {limit_s:g} s")
+
+
+@contextlib.contextmanager
+def _losses_named(process: multiprocessing.process.BaseProcess) -> Iterator[None]:
+    """Raise WorkerLostError where the child has closed its end of the connection, most likely by its death."""
+    try:
+        yield
+    except (EOFError, ConnectionError):
+        process.join(DYING_SECONDS)
+        raise WorkerLostError(f"the process that runs the kernels {_death(process.exitcode)}") from None
+
+
+def _death(exitcode: int | None) -> str:
+    return "answers no more" if exitcode is None else describe_exit(exitcode)
+
+
+@contextlib.contextmanager
+def interrupts_held_back() -> Iterator[None]:
+    """A process started inside inherits that ctrl-C does not reach it: its parent decides when it ends."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -1,0 +1,1 @@
+"""Tables for programs that do not read YAML."""

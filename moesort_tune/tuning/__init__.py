@@ -1,1 +1,0 @@
-"""From timings to a table: timing, statistics, search for switch points, sweep, verification."""

@@ -1,0 +1,1 @@
+"""Measure what a table's choices cost at token counts that no sweep measured."""

@@ -1,0 +1,54 @@
+"""Fixtures of the operator's tests: the attached runtime's torch device, and tensors whose accesses are checked."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from moesort_tune import shipped
+from moesort_tune.device import hip
+from moesort_tune.operator.planned_sort import PlannedSort
+from moesort_tune.operator.sorting_device import reset
+
+
+@pytest.fixture(scope="session")
+def torch_device(device: hip.Device) -> torch.device:
+    """Where the operator's tensors are: on the attached GPU, or on the CPU where the runtime is host."""
+    return torch.device("cpu") if device.properties.runtime == "host" else torch.device("cuda", device.ordinal)
+
+
+@pytest.fixture
+def checked_tensors(torch_device: torch.device, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Makes torch's memory known to the host runtime, so that its checks cover the operator's tensors.
+
+    They are kept until the test ends, so that no other tensor takes their place and graphs can be replayed.
+    """
+    known: dict[int, torch.Tensor] = {}
+    plain = PlannedSort.launch
+
+    def launch(planned: PlannedSort, kernel: Any, stream: hip.Stream, **tensors: Any) -> None:
+        for tensor in (*tensors["request"], *tensors["outputs"], tensors["workspace"]):
+            if isinstance(tensor, torch.Tensor) and tensor.numel() and tensor.data_ptr() not in known:
+                hip.checked("hipHostRegister", tensor.data_ptr(), tensor.nbytes, 0)
+                known[tensor.data_ptr()] = tensor
+        plain(planned, kernel, stream, **tensors)
+
+    if torch_device.type == "cpu" and os.environ.get("MOESORT_HOST_CHECK") == "1":
+        monkeypatch.setattr(PlannedSort, "launch", launch)
+    yield
+    for pointer in known:
+        hip.checked("hipHostUnregister", pointer)
+
+
+@pytest.fixture
+def no_table(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No table but those that a test names, whatever ships for the attached device."""
+    folder: Path = tmp_path_factory.mktemp("shipped")
+    monkeypatch.delenv("MOESORT_TUNE_TABLE", raising=False)
+    monkeypatch.setattr(shipped, "tables_folder", lambda: folder)
+    reset()
+    yield
+    reset()

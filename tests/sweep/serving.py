@@ -1,0 +1,106 @@
+"""What the child process of a worker runs in tests: no device, and kernels that misbehave by token count."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+
+from moesort_tune.sweep.worker import process as worker_process
+from moesort_tune.sweep.worker.messages import (
+    Answer,
+    DeviceFacts,
+    LimitRequest,
+    MeasureRequest,
+    Refusal,
+    Request,
+    WorkerSpec,
+)
+from moesort_tune.sweep.worker.process import _tie_to_parent
+from tests.sweep.fakes import FACTS, FakeWorker
+
+CRASHING_TOKENS = 64
+ENDLESS_TOKENS = 65
+REFUSED_TOKENS = 66
+
+ANSWERED_POINTS = 2
+"""Points that `serve_two_points` measures."""
+
+
+def serve(connection: "Connection[Answer | DeviceFacts, Request]", spec: WorkerSpec) -> None:
+    """Answers from formulas; some token counts crash, never end or are refused, for 8 experts only."""
+    del spec
+    _tie_to_parent()
+    connection.send(FACTS)
+    worker = FakeWorker(lambda _, tokens: 2 + 0.1 * tokens, lambda _, __: 6.0)
+    while True:
+        try:
+            request = connection.recv()
+        except EOFError:
+            return
+        connection.send(_answer(worker, request))
+
+
+def _answer(worker: FakeWorker, request: Request) -> Answer:
+    if isinstance(request, LimitRequest):
+        return worker.oneshot_max_tokens(request.shape)
+    if request.shape.num_experts == 8:
+        _misbehave(request.tokens)
+        if request.tokens == REFUSED_TOKENS:
+            return Refusal("hipModuleLaunchKernel failed with hipErrorLaunchFailure (719)", "traceback")
+    return worker.measure(request) if isinstance(request, MeasureRequest) else None
+
+
+def _misbehave(tokens: int) -> None:
+    if tokens == CRASHING_TOKENS:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if tokens == ENDLESS_TOKENS:
+        subprocess.Popen(["sleep", "987654"])
+        time.sleep(1000)
+
+
+def serve_two_points(connection: "Connection[Answer | DeviceFacts, Request]", spec: WorkerSpec) -> None:
+    """Runs the real kernels, but never answers a third point: a sweep that has more of them cannot end by itself."""
+    connection.recv = _stuck_after(ANSWERED_POINTS, connection.recv)  # type: ignore[method-assign]
+    worker_process.serve(connection, spec)
+
+
+def _stuck_after(points: int, receive: Callable[[], Request]) -> Callable[[], Request]:
+    """`receive`, which after so many requests to measure returns no other one."""
+    measured = 0
+
+    def receive_or_wait() -> Request:
+        nonlocal measured
+        request = receive()
+        measured += isinstance(request, MeasureRequest)
+        while measured > points:
+            signal.pause()
+        return request
+
+    return receive_or_wait
+
+
+def serve_nothing(connection: "Connection[Answer | DeviceFacts, Request]", spec: WorkerSpec) -> None:
+    """Dies before it has opened anything."""
+    del connection, spec
+    os.kill(os.getpid(), signal.SIGABRT)
+
+
+def serve_facts_alone(connection: "Connection[Answer | DeviceFacts, Request]", spec: WorkerSpec) -> None:
+    """Opens the device and closes its end of the connection, but lives on for as long as its parent."""
+    del spec
+    _tie_to_parent()
+    connection.send(FACTS)
+    connection.close()
+    signal.pause()
+
+
+def serve_wrong_kinds(connection: "Connection[Answer | DeviceFacts, Request]", spec: WorkerSpec) -> None:
+    """Answers each request with what no request is answered with."""
+    del spec
+    _tie_to_parent()
+    connection.send(FACTS)
+    while True:
+        connection.recv()
+        connection.send(FACTS)

@@ -1,0 +1,148 @@
+"""What a sweep asks of its worker, and what it tells while it runs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from moesort_tune.domain.settings import Settings
+from moesort_tune.domain.shape import Shape
+from moesort_tune.measure.stopping import StoppingRule
+from moesort_tune.measure.verdict import MULTIPHASE, ONESHOT
+from moesort_tune.sweep.records import MeasuredPoint
+from moesort_tune.sweep.row_search import BISECTION_POINTS, SweepPlan
+from moesort_tune.sweep.runner import Sweep
+from moesort_tune.sweep.search import TokenRange
+from moesort_tune.sweep.worker.messages import CheckRequest, DeviceFacts, MeasureRequest
+from moesort_tune.tables.schema import Row
+from tests.sweep.fakes import FACTS, FakeWorker, ListListener, ListSink
+
+SHAPE = Shape(128, 4)
+
+
+@dataclass
+class NotingListener(ListListener):
+    """Keeps everything that it is told, warnings apart."""
+
+    told: list[tuple[object, ...]] = field(default_factory=list)
+
+    def planned(self, shapes: Sequence[Shape]) -> None:
+        """Keeps it."""
+        self.told.append(("planned", *shapes))
+
+    def row_started(self, shape: Shape, points: int) -> None:
+        """Keeps it."""
+        self.told.append(("row_started", shape, points))
+
+    def at(self, shape: Shape, tokens: int, doing: str) -> None:
+        """Keeps it."""
+        self.told.append((doing, shape, tokens))
+
+    def point_done(self, shape: Shape, tokens: int, point: MeasuredPoint) -> None:
+        """Keeps it."""
+        self.told.append(("point_done", shape, tokens, point.verdict.value))
+
+    def row_done(self, row: Row) -> None:
+        """Keeps it."""
+        self.told.append(("row_done", row.shape))
+
+
+def plan(last: int, **changes: object) -> SweepPlan:
+    """One shape, from 1 token on."""
+    whole = SweepPlan([SHAPE], TokenRange(1, last), Settings(), StoppingRule(max_rounds=40))
+    return replace(whole, **changes)  # type: ignore[arg-type]
+
+
+def swept(worker: FakeWorker, asked: SweepPlan, listener: ListListener | None = None) -> Row:
+    """The one row."""
+    (row,) = Sweep(asked, worker=worker, sink=ListSink(), listener=listener or ListListener()).run().rows
+    return row
+
+
+def test_sweep_tells_what_it_does_as_it_does_it() -> None:
+    """A person sees the row, about how many points are ahead, each check and time as it begins, and each result."""
+    listener = NotingListener()
+    swept(FakeWorker(lambda _, __: 4.0, lambda _, __: 6.0), plan(4), listener)
+    rungs = (1, 2, 3, 4)
+    timed = [[("timing", SHAPE, tokens), ("point_done", SHAPE, tokens, "oneshot")] for tokens in rungs]
+    assert listener.told == [
+        ("planned", SHAPE),
+        *[("checking", SHAPE, tokens) for tokens in rungs],
+        ("row_started", SHAPE, len(rungs) + BISECTION_POINTS),
+        *[event for events in timed for event in events],
+        ("row_done", (128, 4)),
+    ]
+    assert listener.warnings == []
+
+
+def test_sweep_looks_between_rungs_where_the_loser_came_close() -> None:
+    """oneshot gets faster at 160 tokens; below, multiphase wins for a while, unseen from both rungs."""
+
+    def oneshot_us(_shape: Shape, tokens: int) -> float:
+        return 6.3 if 140 <= tokens < 160 else 5.7
+
+    row = swept(FakeWorker(oneshot_us, lambda _, __: 6.0), plan(192, tokens=TokenRange(128, 192)))
+    assert row.policy == ((1, ONESHOT), (140, MULTIPHASE), (160, ONESHOT), (1025, MULTIPHASE))
+
+
+@pytest.mark.parametrize(("most", "measured"), [(10, 11), (13, 13), (20, 15)])
+def test_sweep_measures_no_more_points_than_its_plan_allows(most: int, measured: int) -> None:
+    """The ladder from 1 to 48 has 11 rungs, and four points more bracket a crossing between the last two."""
+    worker = FakeWorker(lambda _, tokens: 6.0 if tokens < 37 else 8.0, lambda _, __: 7.0)
+    swept(worker, plan(48, max_points=most))
+    assert len(set(worker.timed)) == measured
+
+
+def test_points_of_a_row_share_what_is_left_of_its_time() -> None:
+    """Each gets its part of the time for the rungs ahead and what usually follows them: here two confirmations."""
+    seconds: list[float] = []
+
+    def before(request: CheckRequest | MeasureRequest) -> None:
+        if isinstance(request, MeasureRequest):
+            seconds.append(request.rule.max_seconds)
+
+    worker = FakeWorker(lambda _, tokens: 3.0 * tokens, lambda _, __: 7.5, before=before)
+    budgeted = plan(4, time_budget_s=20.0)
+    Sweep(budgeted, worker=worker, sink=ListSink(), listener=ListListener(), clock=lambda: 0.0).run()
+    ahead = [4, 3, 2, 1, 0, 0]
+    assert seconds == pytest.approx([20.0 / (rungs + BISECTION_POINTS) for rungs in ahead])
+
+
+@dataclass
+class NotingSink(ListSink):
+    """Keeps which limits it was asked with."""
+
+    limits: list[int] = field(default_factory=list)
+
+    def known(self, shape: Shape, oneshot_max_tokens: int) -> dict[int, MeasuredPoint]:
+        """Nothing is."""
+        self.limits.append(oneshot_max_tokens)
+        return super().known(shape, oneshot_max_tokens)
+
+
+def test_each_shape_has_its_own_limit() -> None:
+    """The limit shrinks with the experts: worker and sink are asked for each shape's own."""
+
+    class Limited(FakeWorker):
+        """8000 tokens times experts."""
+
+        def oneshot_max_tokens(self, shape: Shape) -> int:
+            """By the shape."""
+            return 8000 // shape.num_experts
+
+    shapes = [Shape(8, 2), SHAPE]
+    worker, sink = Limited(lambda _, __: 4.0, lambda _, __: 6.0), NotingSink()
+    result = Sweep(plan(96, shapes=shapes), worker=worker, sink=sink, listener=ListListener()).run()
+    assert [row.oneshot_max_tokens for row in result.rows] == sink.limits == [1000, 62]
+    assert {tokens for shape, tokens in sink.points if shape == SHAPE} >= {56, 57, 62, 64, 96}
+
+
+@pytest.mark.parametrize(("provider", "swept_too"), [("builtin", True), ("aiter", False)])
+def test_sweep_measures_both_sides_of_a_builtin_launch_change(provider: str, swept_too: bool) -> None:
+    """The builtin kernels' launches change shape at known counts; of other kernels nothing is known."""
+    h100: DeviceFacts = replace(
+        FACTS, provider=provider, arch="sm_90", compute_units=132, wavefront_size=32, lds_bytes=232448
+    )
+    worker = FakeWorker(lambda _, __: 4.0, lambda _, __: 6.0, limit=4096, facts=h100)
+    swept(worker, plan(0, shapes=[Shape(257, 9)], tokens=TokenRange(2300, 2310)))
+    assert ({(Shape(257, 9), 2304), (Shape(257, 9), 2305)} <= set(worker.timed)) is swept_too

@@ -1,0 +1,176 @@
+"""The samples file survives crashes and several writers."""
+
+import dataclasses
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from moesort_tune.errors import MoesortTuneError
+from moesort_tune.shipped import tables_folder
+from moesort_tune.sweep.samples import COLUMNS, Sample, append_samples, read_samples, samples_path
+
+SAMPLE = Sample(
+    date="2026-11-22",
+    arch="host",
+    compute_units=2,
+    provider="builtin",
+    revision="5c1e",
+    timing="graph",
+    num_experts=128,
+    topk=4,
+    tokens=16,
+    kernel="oneshot",
+    median_us=3.25,
+    low_us=3.0,
+    high_us=3.5,
+    samples=8,
+    note="settled, in 8 rounds",
+    settings="unit_size=32;seed=0",
+    verdict="oneshot",
+    noise=0.006,
+    ratio=0.8,
+    ratio_low=0.79,
+    ratio_high=0.81,
+)
+
+
+def test_samples_lie_beside_their_table() -> None:
+    """The sidecar of tables/gfx942.yaml is tables/gfx942.samples.csv."""
+    assert samples_path(Path("tables/gfx942.yaml")) == Path("tables/gfx942.samples.csv")
+
+
+def test_columns_start_as_the_format_promises() -> None:
+    """Other people's scripts read these columns; new ones may only follow them."""
+    promised = "date,arch,compute_units,provider,revision,timing,num_experts,topk,tokens,kernel"
+    assert ",".join(COLUMNS).startswith(promised + ",median_us,low_us,high_us,samples,note")
+
+
+def test_samples_read_back_are_those_written(tmp_path: Path) -> None:
+    """Numbers, commas in notes and empty ratios survive the file."""
+    alone = dataclasses.replace(SAMPLE, ratio=None, ratio_low=None, ratio_high=None)
+    append_samples(tmp_path / "s.csv", [SAMPLE])
+    append_samples(tmp_path / "s.csv", [alone])
+    assert read_samples(tmp_path / "s.csv") == [SAMPLE, alone]
+
+
+def test_samples_of_a_missing_file_are_none(tmp_path: Path) -> None:
+    """A first sweep with --resume starts from nothing."""
+    assert read_samples(tmp_path / "s.csv") == []
+
+
+def test_torn_last_line_is_left_out_and_ended(tmp_path: Path) -> None:
+    """A crash in the middle of a line costs that line only, and the next sample starts a line of its own."""
+    path = tmp_path / "s.csv"
+    append_samples(path, [SAMPLE, SAMPLE])
+    path.write_bytes(path.read_bytes()[:-40])
+    assert read_samples(path) == [SAMPLE]
+    append_samples(path, [SAMPLE])
+    assert read_samples(path) == [SAMPLE, SAMPLE]
+
+
+@pytest.mark.parametrize(
+    ("good", "bad"),
+    [
+        ("3.25", "nan"),
+        ("3.25", "-1"),
+        ("3.25", "3.75"),
+        ("0.79", "inf"),
+        ("0.79", ""),
+        (",oneshot,3", ",twoshot,3"),
+        (",16,", ",x,"),
+        (",16,", ",-16,"),
+        (",builtin,", ",somebody,"),
+        (",graph,", ",cold,"),
+        ("2026-11-22", "yesterday"),
+        (",true,", ",maybe,"),
+        (",true,", "\x1b[31m"),
+        ("builtin", "\u202ebuiltin"),
+    ],
+)
+def test_line_that_says_nothing_sensible_is_left_out(tmp_path: Path, good: str, bad: str) -> None:
+    """A damaged line never becomes a measurement."""
+    path = tmp_path / "s.csv"
+    append_samples(path, [SAMPLE])
+    path.write_text(path.read_text().replace(good, bad))
+    assert read_samples(path) == []
+
+
+def test_file_with_other_columns_is_refused(tmp_path: Path) -> None:
+    """A file that is something else is neither read nor misread."""
+    (tmp_path / "s.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(MoesortTuneError, match="does not have the columns of a samples file"):
+        read_samples(tmp_path / "s.csv")
+
+
+OLD_NOTES = {
+    "settled in 8 rounds": (True, 0, False),
+    "timed alone in 8 rounds; 2 dropped: clock moved": (True, 2, False),
+    "stopped at the limit of 100 rounds": (False, 0, False),
+    "both times tie; stopped at the limit of 2 s after 41 rounds; 12 dropped: clock moved": (False, 12, True),
+}
+
+
+def old_file(path: Path) -> None:
+    """A samples file of the time when much of it stood in the note."""
+    lines = [",".join(COLUMNS[:21])]
+    for note in OLD_NOTES:
+        append_samples(path.with_suffix(".new"), [dataclasses.replace(SAMPLE, note=note)])
+    lines += [line.rsplit(",", 5)[0] for line in path.with_suffix(".new").read_text().splitlines()[1:]]
+    path.write_text("\n".join(lines) + "\n")
+
+
+def test_file_of_old_columns_is_read_by_its_notes(tmp_path: Path) -> None:
+    """What was measured before there were columns for it is still known; device and software are not."""
+    old_file(tmp_path / "s.csv")
+    samples = read_samples(tmp_path / "s.csv")
+    assert [sample.note for sample in samples] == list(OLD_NOTES)
+    assert [(s.settled, s.dropped, s.confirmed) for s in samples] == list(OLD_NOTES.values())
+    assert {(s.device, s.software) for s in samples} == {("", "")}
+
+
+def test_file_of_old_columns_gets_todays_when_it_is_added_to(tmp_path: Path) -> None:
+    """A file has one header: old lines are written anew with what is known of them, and none is lost."""
+    path = tmp_path / "s.csv"
+    old_file(path)
+    before = read_samples(path)
+    append_samples(path, [SAMPLE])
+    assert path.read_text().startswith(",".join(COLUMNS) + "\n")
+    assert read_samples(path) == [*before, SAMPLE]
+
+
+def test_several_writers_renew_a_file_of_old_columns_once(tmp_path: Path) -> None:
+    """Who waits for the file while another replaces it writes into the new one."""
+    path = tmp_path / "s.csv"
+    old_file(path)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda tokens: append_samples(path, [dataclasses.replace(SAMPLE, tokens=tokens)]), range(1, 33)))
+    samples = read_samples(path)
+    assert [sample.note for sample in samples[: len(OLD_NOTES)]] == list(OLD_NOTES)
+    assert sorted(sample.tokens for sample in samples[len(OLD_NOTES) :]) == list(range(1, 33))
+    assert path.read_text().count("date,") == 1
+
+
+def test_shipped_samples_have_todays_columns() -> None:
+    """Every line of the samples in this repository is read, with the device and software that it was taken with."""
+    shipped = sorted(tables_folder().glob("*.samples.csv"))
+    assert shipped
+    for path in shipped:
+        samples = read_samples(path)
+        assert len(samples) == len(path.read_text().splitlines()) - 1
+        assert all(sample.device and sample.software for sample in samples)
+
+
+def test_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+    """The error names the file and the reason."""
+    with pytest.raises(MoesortTuneError, match=r"cannot write samples to .*s\.csv: No such file or directory"):
+        append_samples(tmp_path / "missing" / "s.csv", [SAMPLE])
+
+
+def test_samples_of_several_writers_are_all_kept(tmp_path: Path) -> None:
+    """Two sweeps into one file lose nothing and write one header."""
+    path = tmp_path / "s.csv"
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda tokens: append_samples(path, [dataclasses.replace(SAMPLE, tokens=tokens)]), range(1, 65)))
+    assert sorted(sample.tokens for sample in read_samples(path)) == list(range(1, 65))
+    assert path.read_text().count("date,") == 1

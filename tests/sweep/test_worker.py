@@ -1,0 +1,135 @@
+"""The child process that holds the device: what it answers, and what happens when it does not."""
+
+import multiprocessing
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from moesort_tune.domain.settings import Settings
+from moesort_tune.domain.shape import Shape
+from moesort_tune.measure.stopping import StoppingRule
+from moesort_tune.measure.verdict import Verdict
+from moesort_tune.sorting.problem import KERNELS
+from moesort_tune.sweep.worker import client as worker_module
+from moesort_tune.sweep.worker.client import ProcessWorker, WorkerLostError, WorkerRefusedError, WorkerStartError
+from moesort_tune.sweep.worker.messages import CheckRequest, MeasureRequest, WorkerSpec
+from tests.processes import processes_with
+from tests.sweep.fakes import FACTS
+from tests.sweep.serving import (
+    CRASHING_TOKENS,
+    ENDLESS_TOKENS,
+    REFUSED_TOKENS,
+    serve,
+    serve_facts_alone,
+    serve_nothing,
+    serve_wrong_kinds,
+)
+
+SPEC = WorkerSpec(None, None, 0, "builtin")
+
+PATIENCE_S = 60.0
+"""A limit that no request reaches which ends, however busy the machine."""
+
+
+@pytest.fixture
+def worker() -> Iterator[ProcessWorker]:
+    """A worker whose kernels misbehave at some token counts."""
+    with ProcessWorker(SPEC, limit_s=PATIENCE_S, serve=serve) as worker:
+        yield worker
+
+
+def check(tokens: int) -> CheckRequest:
+    """A check at this token count."""
+    return CheckRequest(Shape(8, 2), tokens, Settings(), KERNELS)
+
+
+def test_worker_answers_from_its_process(worker: ProcessWorker) -> None:
+    """Facts, limits and measurements survive the way through the pipe."""
+    assert worker.facts == FACTS
+    assert worker.oneshot_max_tokens(Shape(8, 2)) == 1024
+    request = MeasureRequest(Shape(8, 2), 16, Settings(), KERNELS, StoppingRule())
+    assert worker.measure(request).measurement.verdict is Verdict.ONESHOT
+
+
+def test_worker_tells_a_refusal_in_its_words(worker: ProcessWorker) -> None:
+    """A failed call is named, and the process lives on."""
+    with pytest.raises(WorkerRefusedError, match="hipModuleLaunchKernel failed with hipErrorLaunchFailure"):
+        worker.check(check(REFUSED_TOKENS))
+    worker.check(check(1))
+
+
+def test_crashed_worker_is_told_and_replaced(worker: ProcessWorker) -> None:
+    """A kernel that takes its process down is named by signal and point; the next request gets a new process."""
+    with pytest.raises(WorkerLostError, match=r"died with SIGSEGV \(oneshot and multiphase at 64 tokens\)"):
+        worker.check(check(CRASHING_TOKENS))
+    worker.check(check(1))
+
+
+def test_endless_kernel_is_ended_and_replaced(worker: ProcessWorker) -> None:
+    """A kernel that never ends costs its limit; its process and all that it started are gone."""
+    worker._limit_s = 1.0
+    with pytest.raises(WorkerLostError, match=r"did not end within 1 s \(oneshot and multiphase at 65 tokens\)"):
+        worker.check(check(ENDLESS_TOKENS))
+    worker._limit_s = PATIENCE_S
+    assert not processes_with("987654")
+    worker.check(check(1))
+
+
+def test_worker_that_cannot_start_is_told() -> None:
+    """A device that aborts its process is an error of its own, not one of a shape."""
+    with pytest.raises(WorkerStartError, match=r"the device could not be opened: .* died with SIGABRT"):
+        ProcessWorker(SPEC, limit_s=PATIENCE_S, serve=serve_nothing)
+
+
+def test_connection_that_the_child_closed_is_a_lost_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broken pipe to the child is the child's loss, not that of whoever reads the program's results."""
+    monkeypatch.setattr(worker_module, "DYING_SECONDS", 0.1)
+    with ProcessWorker(SPEC, limit_s=60.0, serve=serve_facts_alone) as worker:
+        worker._connection.poll(60.0)  # the end of the connection, since the facts have been read
+        with pytest.raises(WorkerLostError, match=r"answers no more \(oneshot and multiphase at 1 tokens\)"):
+            worker.check(check(1))
+
+
+def test_answer_of_another_kind_is_refused() -> None:
+    """An answer to another question is never a limit or a time, also where Python runs without its asserts."""
+    with ProcessWorker(SPEC, limit_s=60.0, serve=serve_wrong_kinds) as worker:
+        with pytest.raises(WorkerRefusedError, match=r"answered DeviceFacts.*, not int"):
+            worker.oneshot_max_tokens(Shape(8, 2))
+        with pytest.raises(WorkerRefusedError, match=r"answered DeviceFacts.*, not Measured"):
+            worker.measure(MeasureRequest(Shape(8, 2), 16, Settings(), KERNELS, StoppingRule()))
+
+
+def test_closed_worker_leaves_no_process(worker: ProcessWorker) -> None:
+    """Whatever ends the sweep, no process holds the device afterwards."""
+    pid = worker._process.pid
+    assert pid is not None
+    worker.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_worker_that_never_started_ends_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Protects the sweep and its shell: without a child there is no group to end, and 0 would be our own."""
+    ended: list[int] = []
+    monkeypatch.setattr(os, "killpg", lambda group, _: ended.append(group))
+    worker = ProcessWorker.__new__(ProcessWorker)
+    monkeypatch.setattr(multiprocessing.get_context("spawn").Process, "start", _refuse_to_start)
+    with pytest.raises(OSError, match="Resource temporarily unavailable"):
+        worker.__init__(SPEC, limit_s=1.0, serve=serve)  # type: ignore[misc]
+    worker.close()
+    assert ended == []
+
+
+def _refuse_to_start(_process: object) -> None:
+    raise BlockingIOError(11, "Resource temporarily unavailable")
+
+
+def test_closed_worker_ends_its_group_once(worker: ProcessWorker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Protects whoever gets the number of a child that was waited for."""
+    ended: list[int] = []
+    monkeypatch.setattr(os, "killpg", lambda group, _: ended.append(group))
+    pid = worker._process.pid
+    worker.close()
+    worker.close()
+    assert ended == [pid]

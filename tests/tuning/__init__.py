@@ -1,1 +1,0 @@
-"""Timing, statistics, search, sweep and verification."""
