@@ -1,4 +1,4 @@
-"""Decides by measurement which mixture-of-experts sorting kernel runs: oneshot or multiphase."""
+"""Choose by measurement which mixture-of-experts sorting kernel runs."""
 
 import importlib
 from typing import TYPE_CHECKING, Any, Final
@@ -17,7 +17,7 @@ _LAZY: Final = {
     "moe_sorting": "moesort_tune.operator.torch_operator",
     "save": "moesort_tune.operator.learned",
 }
-"""Names whose modules need torch: imported when they are first asked for, so that a serving process need not."""
+"""Names whose modules need torch: imported on first use, so that a serving process can do without it."""
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""`python -m moesort_tune` is the command `moesort-tune`."""
+"""Entry point of `python -m moesort_tune`, the same as the command `moesort-tune`."""
 
 from moesort_tune.cli.main import main
 

@@ -1,4 +1,4 @@
-"""The one exception family that the command line turns into a sentence."""
+"""The exception family that the command line prints as one sentence."""
 
 from typing import Final
 
@@ -6,9 +6,9 @@ _LAYOUT: Final = "\n\t"
 
 
 class MoesortTuneError(Exception):
-    """A failure told in one sentence: what happened, the values, the next step.
+    """A failure described in one sentence: what happened, the values, the next step.
 
-    As text it can be printed whatever it quotes: file names, a compiler's words, a file's content.
+    Its text is printable whatever it quotes: file names, a compiler's output, a file's content.
     """
 
     def __str__(self) -> str:
@@ -16,9 +16,9 @@ class MoesortTuneError(Exception):
 
 
 def escape_unprintable(text: str, keep: str = "") -> str:
-    """Return `text` with what would act on a terminal or stay invisible as escapes: `\\x1b`, `\\u202e`, `\\udcff`.
+    """Return `text` with characters that act on a terminal or are invisible as escapes: `\\x1b`, `\\u202e`, `\\udcff`.
 
-    keep: characters that are left as they are.
+    keep: characters to leave unchanged.
     """
     if text.isprintable():
         return text

@@ -1,4 +1,4 @@
-"""Numbers from text by one rule: ASCII digits and finite values, and nothing else that Python takes for a number."""
+"""Parsing of numbers: ASCII digits and finite values only, fewer forms than Python accepts."""
 
 import math
 import re
@@ -8,25 +8,25 @@ _INTEGER: Final = re.compile(r"[+-]?[0-9]+")
 _NUMBER: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 _MOST_CHARACTERS: Final = 60
-"""Length past which a text is no number that anybody meant, and past which an error shows it cut."""
+"""Length above which a text is not accepted as a number, and is truncated in an error."""
 
 
 def parse_integer(text: str) -> int:
-    """Return the decimal integer in `text`, which may have blanks around it. Raise ValueError for anything else."""
+    """Return the decimal integer in `text`, which may be surrounded by blanks. Raise ValueError for anything else."""
     bare = text.strip()
     if len(bare) > _MOST_CHARACTERS or not _INTEGER.fullmatch(bare):
-        raise ValueError(f"{quoted(text)} is not an integer")
+        raise ValueError(f"{quote(text)} is not an integer")
     return int(bare)
 
 
 def parse_number(text: str) -> float:
-    """Return the finite decimal number in `text`, which may have blanks around it; -0.0 is 0.0.
+    """Return the finite decimal number in `text`, which may be surrounded by blanks; -0.0 is 0.0.
 
     Raise ValueError for anything else: 'nan', 'inf', '1e309', '1_000', digits of other scripts.
     """
     bare = text.strip()
     if len(bare) > _MOST_CHARACTERS or not _NUMBER.fullmatch(bare) or not math.isfinite(number := float(bare)):
-        raise ValueError(f"{quoted(text)} is not a finite number")
+        raise ValueError(f"{quote(text)} is not a finite number")
     return number + 0.0
 
 
@@ -39,6 +39,6 @@ def check_within(name: str, value: float, low: float, high: float = math.inf, *,
         raise ValueError(f"{name} must be a finite number {least}{most}, got {value!r}")
 
 
-def quoted(text: str) -> str:
-    """Return `text` as an error shows it: in quotes, control characters escaped, and cut where it is long."""
+def quote(text: str) -> str:
+    """Return `text` for an error message: in quotes, control characters escaped, truncated if it is long."""
     return repr(text) if len(text) <= _MOST_CHARACTERS else f"{text[:_MOST_CHARACTERS]!r}..."

@@ -1,4 +1,4 @@
-"""Opening a file that must be regular: a FIFO or a device in its place neither hangs nor is read for ever."""
+"""Opening of files that must be regular: a FIFO or a device under the name neither blocks nor is read for ever."""
 
 import errno
 import io
@@ -12,56 +12,55 @@ if TYPE_CHECKING:
 
 
 class NotRegularError(OSError):
-    """Something else stands under the name: a folder, a FIFO, a device or a socket."""
+    """The name belongs to something else: a folder, a FIFO, a device or a socket."""
 
 
 class _File(io.FileIO):
-    """A file that would have to be waited for raises BlockingIOError, where FileIO returns None instead of data.
+    """A file that raises BlockingIOError where a read would block; FileIO returns None instead of data.
 
-    Some count as regular and are none, like /proc/kmsg, or a file of a FUSE file system.
+    Some files count as regular and block all the same, like /proc/kmsg, or a file of a FUSE file system.
     """
 
     def readinto(self, buffer: "WriteableBuffer", /) -> int:
-        """Read into `buffer` and return how many bytes."""
+        """Read into `buffer` and return the number of bytes."""
         count: int | None = super().readinto(buffer)
-        return _there(count)
+        return _require_data(count)
 
     def readall(self) -> bytes:
         """Return the rest of the file."""
-        return _there(super().readall())
+        return _require_data(super().readall())
 
 
 _Read = TypeVar("_Read")
 
 
-def _there(read: _Read | None) -> _Read:
+def _require_data(read: _Read | None) -> _Read:
     if read is None:
         raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
     return read
 
 
 def open_regular(path: Path) -> io.BufferedReader:
-    """Open a regular file to read bytes, without ever waiting for whoever may hold it.
+    """Open a regular file for reading bytes, without waiting for another process that holds it.
 
-    Raises OSError for all that can go wrong, NotRegularError and a name that no file can have among it; `strerror`
-    says what.
+    Raise OSError for every failure, including NotRegularError and an impossible file name; `strerror` gives the reason.
     """
     try:
         return io.BufferedReader(_File(path, "rb", opener=_open_regular))
     except ValueError as error:
-        raise _not_a_name(path, error) from error
+        raise _make_name_error(path, error) from error
 
 
 def open_regular_to_append(path: Path) -> io.BufferedRandom:
-    """Open a regular file to read bytes and to append, and make it where there is none; otherwise as open_regular."""
+    """Open a regular file to read bytes and to append, creating it if absent; otherwise as open_regular."""
     try:
         return io.BufferedRandom(_File(path, "a+b", opener=_open_regular))
     except ValueError as error:
-        raise _not_a_name(path, error) from error
+        raise _make_name_error(path, error) from error
 
 
 def _open_regular(path: str, flags: int) -> int:
-    """An opener for `open`: what was opened is checked, so that nobody can put another file there in between."""
+    """Open for `open`: check the descriptor itself, so that the file cannot be swapped in between."""
     descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY, 0o666)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -72,6 +71,6 @@ def _open_regular(path: str, flags: int) -> int:
     return descriptor
 
 
-def _not_a_name(path: Path, error: ValueError) -> OSError:
-    """The ValueError of `open` for a NUL, or for what file names cannot encode, as the OSError that callers expect."""
+def _make_name_error(path: Path, error: ValueError) -> OSError:
+    """Return `open`'s ValueError for a NUL or an unencodable name as the OSError that callers expect."""
     return OSError(errno.EINVAL, f"no file can have this name ({error})", str(path))

@@ -1,4 +1,4 @@
-"""Replaces a file as a whole; what a killed writer left half written is removed by the next one."""
+"""Atomic replacement of a file; the next writer removes the unfinished file of a killed one."""
 
 import contextlib
 import errno
@@ -14,13 +14,13 @@ from moesort_tune.regular_files import NotRegularError
 
 
 def replace_file(path: Path, data: bytes) -> None:
-    """Writes `data` to `path` whole or not at all, with the access rights that a file there has.
+    """Write `data` to `path` completely or not at all, keeping the access rights of an existing file.
 
-    Raises OSError, NotRegularError for a name that a device, a FIFO or a socket has: they are not replaced.
+    Raise OSError, NotRegularError where the name belongs to a device, a FIFO or a socket: those are not replaced.
     """
-    mode = _mode_of_file(path)
+    mode = _read_mode(path)
     _remove_leftovers(path)
-    with _new_file(path) as file:
+    with _create_new(path) as file:
         new = Path(file.name)
         try:
             file.write(data)
@@ -35,8 +35,8 @@ def replace_file(path: Path, data: bytes) -> None:
     _sync_folder(path.parent)
 
 
-def _mode_of_file(path: Path) -> int | None:
-    """Return the access rights of the file, None where there is none. Raise OSError for what is no file."""
+def _read_mode(path: Path) -> int | None:
+    """Return the access rights of the file, None where there is none. Raise OSError if it is not a regular file."""
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
@@ -46,11 +46,11 @@ def _mode_of_file(path: Path) -> int | None:
     return stat.S_IMODE(mode)
 
 
-def _new_file(path: Path) -> io.BufferedWriter:
-    """A new file beside `path`, locked while it is open, which tells it from one whose writer was killed."""
+def _create_new(path: Path) -> io.BufferedWriter:
+    """Create a file beside `path`, locked while open, which distinguishes it from a killed writer's file."""
     while True:
         file = path.with_name(f".{path.name}.{secrets.token_hex(8)}.new").open("xb")
-        with contextlib.suppress(OSError):  # without locks nobody removes it either
+        with contextlib.suppress(OSError):  # without locks, leftovers are not removed either
             fcntl.flock(file, fcntl.LOCK_EX)
         if os.fstat(file.fileno()).st_nlink:  # else it was removed before it was locked
             return file
@@ -58,9 +58,9 @@ def _new_file(path: Path) -> io.BufferedWriter:
 
 
 def _remove_leftovers(path: Path) -> None:
-    """Deletes unfinished new versions of `path` that no living writer holds."""
+    """Delete unfinished new versions of `path` that no living writer holds."""
     name = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{16}}\.new")
-    with contextlib.suppress(OSError):  # a folder that may be written and not listed
+    with contextlib.suppress(OSError):  # a folder may be writable but not listable
         for found in filter(lambda found: name.fullmatch(found.name), path.parent.iterdir()):
             with contextlib.suppress(OSError):
                 _remove_unless_held(found)
@@ -76,7 +76,7 @@ def _remove_unless_held(leftover: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Makes the new name last through a power failure, where the file system can."""
+    """Make the new name survive a power failure, where the file system can."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:

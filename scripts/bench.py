@@ -1,4 +1,4 @@
-"""Prints what the runtime costs a serving process: starting (import and a table of 100 rows) and one decision, by
+"""Print what the runtime costs a serving process: starting (import and a table of 100 rows) and one decision, by
 Python and by the exported C++ header.
 
 Starting is timed in fresh processes, the interpreter's own start subtracted; both figures are medians.
@@ -18,31 +18,33 @@ from moesort_tune import runtime
 PROCESSES = 15
 CALLS = 200_000
 
-HEADER = """schema: 1
+HEADER = """schema: 2
 arch: gfx942
 tables:
-- device: {name: made up for this benchmark, compute_units: 304, wavefront_size: 64, lds_bytes: 65536}
+- operation: moe_sorting
+  device: {name: made up for this benchmark, compute_units: 304, wavefront_size: 64, lds_bytes: 65536}
   software: {hip: 7.2.53211, driver: 6.16.6, compiler: hiprtc 7.2, moesort_tune: 0.1.0}
   kernels: {provider: builtin, revision: 0123456789abcdef}
   sweep: {date: 2026-11-22, timing: graph, unit_size: 32, model_dim: 4096, dtype: bfloat16, routing: uniform, seed: 0}
+  evidence: measured
   rows:
 """
 ROW = (
-    "  - {{num_experts: {experts}, topk: {topk}, oneshot_max_tokens: 256, policy: [[1, oneshot], [25, multiphase]], "
-    "tie: [[19, 24]], evidence: {{points: 14, noise: 0.006, rule_loss: 1.31}}}}\n"
+    "  - {{num_experts: {experts}, topk: {topk}, limits: {{oneshot: 256}}, policy: [[1, oneshot], [25, multiphase]], "
+    "tie: [[19, 24, [oneshot, multiphase]]], evidence: {{points: 14, noise: 0.006, rule_loss: 1.31}}}}\n"
 )
 
 
-def table_of_100_rows(folder: Path) -> Path:
-    """A table with invented rows, for timing only."""
+def write_table_of_100_rows(folder: Path) -> Path:
+    """Return a table with invented rows, for timing only."""
     rows = [ROW.format(experts=experts, topk=topk) for experts in range(10, 60) for topk in (2, 4)]
     path = folder / "gfx942.yaml"
     path.write_text(HEADER + "".join(rows))
     return path
 
 
-def seconds_of(program: str) -> float:
-    """Median time of a fresh interpreter that runs `program`."""
+def measure_seconds(program: str) -> float:
+    """Return the median time of a fresh interpreter that runs `program`."""
     times = []
     for _ in range(PROCESSES):
         started = time.perf_counter()
@@ -84,11 +86,11 @@ int main(int, char** argv) {
   std::printf("%.1f", ns_of(decided, first, step) - ns_of(nothing, first, step));
 }
 """
-"""Prints the nanoseconds of a call for eight numbers of experts in turn, the loop and a call of nothing subtracted."""
+"""Print the nanoseconds of a call for eight numbers of experts in turn, the loop and a call of nothing subtracted."""
 
 
-def cpp_ns(path: Path, first_experts: int, step: int) -> str:
-    """Nanoseconds of a call of the exported header."""
+def measure_cpp_ns(path: Path, first_experts: int, step: int) -> str:
+    """Return the nanoseconds of a call of the exported header."""
     header = [sys.executable, "-m", "moesort_tune", "export", str(path), "--format", "cpp"]
     (path.parent / "policy.h").write_bytes(subprocess.run(header, check=True, capture_output=True).stdout)
     (path.parent / "ask.cpp").write_text(ASKED)
@@ -99,16 +101,16 @@ def cpp_ns(path: Path, first_experts: int, step: int) -> str:
 
 
 def main() -> None:
-    """Times all and prints them."""
+    """Measure everything and print it."""
     with tempfile.TemporaryDirectory() as folder:
-        path = table_of_100_rows(Path(folder))
+        path = write_table_of_100_rows(Path(folder))
         load = f"from moesort_tune import runtime; runtime.Dispatcher.load({str(path)!r}, compute_units=304)"
-        start_ms = (seconds_of(load) - seconds_of("pass")) * 1e3
+        start_ms = (measure_seconds(load) - measure_seconds("pass")) * 1e3
         dispatcher = runtime.Dispatcher.load(path, compute_units=304)
         call = "policy(tokens=32, num_experts=32, topk=4)"
         times = timeit.repeat(call, globals={"policy": dispatcher.policy}, number=CALLS, repeat=7)
         policy_ns = statistics.median(times) / CALLS * 1e9
-        known_ns, between_ns = cpp_ns(path, 32, 1), cpp_ns(path, 60, 10)
+        known_ns, between_ns = measure_cpp_ns(path, 32, 1), measure_cpp_ns(path, 60, 10)
     print(f"import and load of a table of 100 rows: {start_ms:.1f} ms (goal: under 60)")
     print(f"policy() of a shape seen before: {policy_ns:.0f} ns (goal: under 300)")
     print(f"exported C++: {known_ns} ns for shapes with a row, {between_ns} ns for others (goal: under 20)")

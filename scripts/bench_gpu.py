@@ -1,4 +1,4 @@
-"""Prints, in one run, the floors and both kernels' times over the grid of shapes that the kernels are judged by.
+"""Print, in one run, the floors and both kernels' times over the grid of shapes that the kernels are judged by.
 
 Columns, in microseconds of one operator in a replayed graph: an empty kernel of one workgroup, a memset of moe_buf
 (tokens x 4096 x bfloat16), oneshot, multiphase, then the better kernel over the empty kernel and over the memset.
@@ -7,24 +7,26 @@ Columns, in microseconds of one operator in a replayed graph: an empty kernel of
 """
 
 import ctypes
-import statistics
-from collections.abc import Callable
+from contextlib import closing
 
 import click
 
 from moesort_tune.device import hip
+from moesort_tune.measure.engine import ONE_ROUND, Engine
+from moesort_tune.measure.stopping import StoppingRule
+from moesort_tune.measure.timers import GraphTimer, Launches, Stopwatch, Work
+from moesort_tune.providers.facts.builtin import PROVIDER
 from moesort_tune.sorting.inputs import make_inputs
 from moesort_tune.sorting.kernels import SortingKernels
 from moesort_tune.sorting.launches import OneshotTooLargeError
-from moesort_tune.sorting.problem import KERNELS, Problem
+from moesort_tune.sorting.problem import Problem
 
 SHAPES = "8/2,32/4,128/4,128/8,256/8,384/8,512/10"
 TOKENS = "1,16,64,256,1024,4096,16384"
+KERNELS = tuple(candidate.name for candidate in PROVIDER.facts.candidates)
 MODEL_DIM = 4096
 LAUNCHES = 200
 EMPTY = b'struct Nothing { void* nothing; };\nextern "C" __global__ void empty(const Nothing nothing) {}\n'
-
-Work = Callable[[hip.Stream], None]
 
 
 class Nothing(ctypes.Structure):
@@ -34,71 +36,50 @@ class Nothing(ctypes.Structure):
 
 
 class Bench:
-    """One device, and graphs of LAUNCHES times the same work."""
+    """Hold one device with its kernels. rounds: that count; launches: of one work in its graph."""
 
     def __init__(self, rounds: int, launches: int) -> None:
+        """Open the attached device."""
         self.device = hip.open_device()
         self.kernels = SortingKernels(self.device)
-        self.stream = self.device.stream()
-        self.rounds = rounds
-        self.launches = launches
-        self._events = (self.device.event(), self.device.event())
+        self._stopwatch = Stopwatch(self.device, self.device.create_stream())
+        self._rule = StoppingRule.make_fixed(rounds)
+        self._launches = Launches(launches, launches)
 
-    def graph(self, work: Work) -> hip.Graph:
-        def many(stream: hip.Stream) -> None:
-            for _ in range(self.launches):
-                work(stream)
-
-        return self.device.capture(self.stream, many)
-
-    def times_us(self, works: dict[str, Work]) -> dict[str, float]:
-        """Median microseconds of each work, its replays interleaved with the others'."""
-        graphs = {name: self.graph(work) for name, work in works.items()}
-        samples: dict[str, list[float]] = {name: [] for name in works}
-        for graph in graphs.values():  # the first replay uploads the graph
-            self._replay_us(graph)
-        for _ in range(self.rounds):
-            for name, graph in graphs.items():
-                samples[name].append(self._replay_us(graph))
-        for graph in graphs.values():
-            graph.destroy()
-        return {name: statistics.median(values) for name, values in samples.items()}
-
-    def _replay_us(self, graph: hip.Graph) -> float:
-        start, stop = self._events
-        start.record(self.stream)
-        graph.launch(self.stream)
-        stop.record(self.stream)
-        stop.synchronize()
-        return hip.elapsed_us(start, stop) / self.launches
+    def measure(self, works: dict[str, Work]) -> dict[str, float]:
+        """Return the median microseconds of each work, its replays interleaved with the others'."""
+        variants = {(name, 0): work for name, work in works.items()}
+        with closing(GraphTimer(self._stopwatch, variants, launches=self._launches)) as timer:
+            engine = Engine(timer, tuple(works), variants=1, rule=self._rule, warm_up=ONE_ROUND)
+            return {name: interval.median for name, interval in engine.measure().times_us.items()}
 
 
-def empty_kernel(device: hip.Device) -> hip.PreparedLaunch:
-    """A kernel that does nothing, one workgroup of one wave."""
+def prepare_empty_kernel(device: hip.Device) -> hip.PreparedLaunch:
+    """Prepare a kernel that does nothing, one workgroup of one wave."""
     options = (f"--offload-arch={device.properties.arch}", "-std=c++17")
     code = hip.compile_source(name="empty.hip", source=EMPTY, headers={}, options=options)
-    kernel = device.load(code).kernel("empty")
+    kernel = device.load(code).get_kernel("empty")
     return kernel.prepare(grid=1, block=device.properties.wavefront_size, lds_bytes=0, arguments=Nothing())
 
 
 def bench_shape(bench: Bench, num_experts: int, topk: int, tokens: int, padding: float) -> dict[str, float]:
-    """Times of everything that is legal for one shape. padding: share of the rows with expert 0 in every slot."""
+    """Return the times of everything that is legal for one shape. padding: share of rows with one expert alone."""
     nbytes = tokens * MODEL_DIM * 2
     problem = Problem(tokens, topk, num_experts, moe_buf_bytes=nbytes)
     inputs = make_inputs(rows=tokens, topk=topk, num_experts=num_experts, seed=0)
     inputs.topk_ids[tokens - int(tokens * padding) :] = 0
     with bench.kernels.prepare(problem, inputs) as prepared, bench.device.allocate(nbytes) as buffer:
         works: dict[str, Work] = {
-            "empty": empty_kernel(bench.device).launch,
+            "empty": prepare_empty_kernel(bench.device).launch,
             "memset": lambda stream: stream.memset(buffer, 0, nbytes),
         }
         for kernel in KERNELS:
             try:
-                prepared.launches(kernel)
+                prepared.prepare_launches(kernel)
             except OneshotTooLargeError:
                 continue
             works[kernel] = lambda stream, kernel=kernel: prepared.launch(kernel, stream)  # type: ignore[misc]
-        return bench.times_us(works)
+        return bench.measure(works)
 
 
 @click.command()

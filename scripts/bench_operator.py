@@ -1,4 +1,4 @@
-"""Prints what one call of the torch operator costs the host, for each kernel and for the table's choice.
+"""Print the host cost of one call of the torch operator, for each kernel and for the table's choice.
 
 On a GPU a call ends when its launches are queued. On `host` a launch runs the kernel, so launches are left out there.
 """
@@ -23,9 +23,9 @@ ROWS, EXPERTS, TOPK, MODEL_DIM = 32, 128, 4, 2880
 """gpt-oss-120b at a decode batch of 32."""
 
 
-def operator_cost() -> None:
-    """Times and prints the host cost of a call."""
-    on_host = libraries.attached_runtime() == "host"
+def print_operator_cost() -> None:
+    """Time and print the host cost of a call."""
+    on_host = libraries.detect_runtime() == "host"
     device = torch.device("cpu" if on_host else "cuda")
     inputs = make_inputs(rows=ROWS, topk=TOPK, num_experts=EXPERTS, seed=0)
     ids, weights = (torch.from_numpy(array).to(device) for array in (inputs.topk_ids, inputs.topk_weights))
@@ -36,15 +36,15 @@ def operator_cost() -> None:
             moe_sorting(ids, weights, EXPERTS, model_dim=MODEL_DIM, dispatch_policy=policy)
 
         call()
-        with launches_left_out(on_host):
-            costs[name] = microseconds_of(call, device)
-    told = ", ".join(f"{name} {cost:.1f} us" for name, cost in costs.items())
+        with replace_launches(on_host):
+            costs[name] = measure_us(call, device)
+    text = ", ".join(f"{name} {cost:.1f} us" for name, cost in costs.items())
     left_out = ", launches left out" if on_host else ""
-    print(f"moe_sorting of {ROWS} tokens on {device}{left_out}: {told} of host time (goal: under {GOAL_US:.0f})")
+    print(f"moe_sorting of {ROWS} tokens on {device}{left_out}: {text} of host time (goal: under {GOAL_US:.0f})")
 
 
-def microseconds_of(call: Callable[[], None], device: torch.device) -> float:
-    """The least of many batches, the device idle before each: others on the machine only add to it."""
+def measure_us(call: Callable[[], None], device: torch.device) -> float:
+    """Return the least time of many batches, the device idle before each: other load only adds to it."""
     times = []
     for _ in range(BATCHES):
         if device.type == "cuda":
@@ -57,15 +57,15 @@ def microseconds_of(call: Callable[[], None], device: torch.device) -> float:
 
 
 @contextmanager
-def launches_left_out(wanted: bool) -> Iterator[None]:
-    """Lets launches do nothing."""
-    with mock.patch.object(hip.PreparedLaunch, "launch", no_launch) if wanted else nullcontext():
+def replace_launches(wanted: bool) -> Iterator[None]:
+    """Make launches do nothing."""
+    with mock.patch.object(hip.PreparedLaunch, "launch", skip_launch) if wanted else nullcontext():
         yield
 
 
-def no_launch(_launch: hip.PreparedLaunch, _stream: hip.Stream) -> None:
-    """Stands for a launch: a mock would cost more than the call that is timed."""
+def skip_launch(_launch: hip.PreparedLaunch, _stream: hip.Stream) -> None:
+    """Do nothing in place of a launch: a mock would cost more than the timed call."""
 
 
 if __name__ == "__main__":
-    operator_cost()
+    print_operator_cost()

@@ -1,9 +1,9 @@
-"""Says whether several sweeps of one device agree: the same choices outside the union of their ties.
+"""Compare several sweeps of one device: they agree if they choose alike outside the union of their ties.
 
     python scripts/compare_sweeps.py a/sm_90.yaml b/sm_90.yaml ...
 
-Prints a line a row: the token counts inside ties, the share of them at which the tables differ, and any token count
-outside at which they do. Exits with 1 if there is one.
+Print a line a row: the token counts inside ties, the share of them at which the tables differ, and any token count
+outside at which they do. Exit with 1 if there is one.
 """
 
 import sys
@@ -15,8 +15,8 @@ from moesort_tune.tables.schema import Row
 from moesort_tune.tables.store import load
 
 
-def choices(row: Row, tokens: range) -> list[str]:
-    """The kernel that the row chooses at each token count."""
+def list_choices(row: Row, tokens: range) -> list[str]:
+    """Return the kernel that the row chooses at each token count."""
     chosen = []
     for count in tokens:
         steps = [kernel for first, kernel in row.policy if first <= count]
@@ -24,10 +24,9 @@ def choices(row: Row, tokens: range) -> list[str]:
     return chosen
 
 
-def in_ties(rows: list[Row], tokens: range) -> list[bool]:
-    """Whether each token count is in a tie of any of the rows."""
-    ties = [tie for row in rows for tie in row.tie]
-    return [any(low <= count <= high for low, high in ties) for count in tokens]
+def are_in_ties(rows: list[Row], tokens: range) -> list[bool]:
+    """Return whether each token count is in a tie of any of the rows."""
+    return [any(row.list_tied(count) for row in rows) for count in tokens]
 
 
 @click.command()
@@ -41,8 +40,8 @@ def main(tables: tuple[Path, ...], tokens: int) -> None:
     failed = False
     for shape in shapes:
         rows = [table[shape] for table in swept]
-        tied = in_ties(rows, counts)
-        differ = [len(set(column)) > 1 for column in zip(*(choices(row, counts) for row in rows), strict=True)]
+        tied = are_in_ties(rows, counts)
+        differ = [len(set(column)) > 1 for column in zip(*(list_choices(row, counts) for row in rows), strict=True)]
         outside = [count for count, tie, flip in zip(counts, tied, differ, strict=True) if flip and not tie]
         flips = sum(flip and tie for tie, flip in zip(tied, differ, strict=True))
         share = flips / max(1, sum(tied))

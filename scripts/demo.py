@@ -1,4 +1,4 @@
-"""The end of `make demo`: shows the table that the sweep wrote and asks the dispatcher three questions."""
+"""End `make demo`: show the table that the sweep wrote and ask the dispatcher for three decisions."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ from moesort_tune import runtime
 
 
 def main() -> None:
-    """Uses the newest table in ./tables, as a deployment would use the one shipped with it."""
+    """Use the newest table in ./tables, as a deployment uses a shipped one."""
     table = max(Path("tables").glob("*.yaml"), key=lambda path: path.stat().st_mtime)
     subprocess.run([sys.executable, "-m", "moesort_tune", "show", str(table)], check=True)
     dispatcher = runtime.Dispatcher.load(table)

@@ -1,4 +1,4 @@
-"""The first thing to run on a new GPU: every kind of call that moesort-tune makes, each with an answer that is known.
+"""Test a new GPU: make every kind of call that moesort-tune makes, each with a known answer.
 
 Prints one line a step and stops at the first that fails. With torch installed it also shows that torch's memory,
 streams and context are the same ones. No sweep, no table, under half a minute.
@@ -18,7 +18,7 @@ import click
 import numpy as np
 
 from moesort_tune.device import hip, libraries, sources
-from moesort_tune.device.hip_calls import hip_module
+from moesort_tune.device.hip_calls import import_hip
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.measure.sentinel import SentinelArguments
 
@@ -53,8 +53,8 @@ class SmokeArguments(ctypes.Structure):
     _fields_ = (("result", ctypes.c_void_p), ("lds_words", ctypes.c_uint32), ("add", ctypes.c_uint32))
 
 
-def expected(wave: int, add: int) -> np.ndarray[Any, np.dtype[np.uint32]]:
-    """What `smoke` writes: the first lane of a wave has none below it and keeps its own value."""
+def compute_expected(wave: int, add: int) -> np.ndarray[Any, np.dtype[np.uint32]]:
+    """Return the output of `smoke`: the first lane of a wave has none below it and keeps its own value."""
     thread = np.arange(BLOCK)
     from_lane_below = np.where(thread % wave == 0, 0, 1)
     values = BLOCK - 1 - thread + 1000 * (wave // 2) + 100000 * from_lane_below + add
@@ -67,11 +67,11 @@ class Smoke:
     def __init__(self, runtime: str | None) -> None:
         self.device = hip.open_device(runtime)
         self.properties = self.device.properties
-        self.stream = self.device.stream()
+        self.stream = self.device.create_stream()
         self.result = self.device.allocate(4 * BLOCK)
 
     def device_facts(self) -> str:
-        """What the device says it is."""
+        """Read the device's properties."""
         known = self.properties
         assert known.wavefront_size in {32, 64}, known
         return (
@@ -81,7 +81,7 @@ class Smoke:
         )
 
     def memory(self) -> str:
-        """Copies there and back, sets, and 3 GiB addressed to the end."""
+        """Copy to the device and back, set memory, and address 3 GiB to the end."""
         values = np.arange(BLOCK, dtype=np.uint32)
         self.result.write(values)
         np.testing.assert_array_equal(self.result.read(np.uint32, BLOCK), values)
@@ -92,48 +92,48 @@ class Smoke:
         return f"{size} bytes set and read at their end"
 
     def compiler(self) -> str:
-        """The run-time compiler makes code that loads."""
+        """Compile code at run time and load it."""
         start = time.perf_counter()
-        self.module = self.device.load(self._compiled("smoke.hip", SOURCE))
-        self.kernel = self.module.kernel("smoke")
-        return f"hiprtc {hip.compiler_version()}, {1000 * (time.perf_counter() - start):.0f} ms"
+        self.module = self.device.load(self._compile("smoke.hip", SOURCE))
+        self.kernel = self.module.get_kernel("smoke")
+        return f"hiprtc {hip.get_compiler_version()}, {1000 * (time.perf_counter() - start):.0f} ms"
 
-    def _compiled(self, name: str, source: bytes) -> bytes:
+    def _compile(self, name: str, source: bytes) -> bytes:
         arch = self.properties.arch
         options = (f"--offload-arch={arch}", "-std=c++17", "-O3")
-        return hip.compile_source(name=name, source=source, headers=sources.headers(arch), options=options)
+        return hip.compile_source(name=name, source=source, headers=sources.read_headers(arch), options=options)
 
-    def _prepared(self, add: int, pointer: int | None = None, lds_bytes: int | None = None) -> hip.PreparedLaunch:
+    def _prepare(self, add: int, pointer: int | None = None, lds_bytes: int | None = None) -> hip.PreparedLaunch:
         lds_bytes = self.properties.lds_bytes if lds_bytes is None else lds_bytes
         arguments = SmokeArguments(self.result.pointer if pointer is None else pointer, lds_bytes // 4, add)
         return self.kernel.prepare(grid=1, block=BLOCK, lds_bytes=lds_bytes, arguments=arguments)
 
     def launch(self) -> str:
-        """All LDS of a workgroup, a barrier, wave operations."""
-        self._prepared(7).launch(self.stream)
+        """Launch with all LDS of a workgroup, a barrier and wave operations."""
+        self._prepare(7).launch(self.stream)
         self.stream.synchronize()
         self._check(self.result.read(np.uint32, BLOCK), 7)
         return f"{self.properties.lds_bytes} bytes of LDS in one workgroup"
 
     def _check(self, values: np.ndarray[Any, Any], add: int) -> None:
-        np.testing.assert_array_equal(values, expected(self.properties.wavefront_size, add))
+        np.testing.assert_array_equal(values, compute_expected(self.properties.wavefront_size, add))
 
     def refusal(self) -> str:
-        """A launch that cannot be is refused with words, and the next one works."""
+        """Check that an impossible launch raises an error with a sentence, and that the next one works."""
         try:
-            self._prepared(1, lds_bytes=self.properties.lds_bytes + 1024).launch(self.stream)
+            self._prepare(1, lds_bytes=self.properties.lds_bytes + 1024).launch(self.stream)
         except hip.HipError as error:
             self.launch()
             return str(error)
         raise AssertionError("a launch with more LDS than there is was accepted")
 
     def threads(self) -> str:
-        """Another thread finds the device current."""
+        """Check that the device is current in another thread."""
         failures: list[BaseException] = []
 
         def work() -> None:
             try:
-                self._prepared(3).launch(self.stream)
+                self._prepare(3).launch(self.stream)
                 self.stream.synchronize()
                 self._check(self.result.read(np.uint32, BLOCK), 3)
             except BaseException as error:
@@ -147,8 +147,8 @@ class Smoke:
         return "a launch and a copy from a second thread"
 
     def graph(self) -> str:
-        """Captured work runs when it is replayed, and not before."""
-        prepared = self._prepared(9)
+        """Check that captured work runs when it is replayed, and not before."""
+        prepared = self._prepare(9)
         self.result.fill(0)
 
         def work(stream: hip.Stream) -> None:
@@ -163,41 +163,41 @@ class Smoke:
         return "a memset and a kernel captured and replayed"
 
     def timing(self) -> str:
-        """Ten times the arithmetic takes about ten times as long."""
-        module = self.device.load(self._compiled("sentinel.hip", sources.source("sentinel.hip")))
-        kernel = module.kernel("sentinel")
+        """Check that ten times the arithmetic takes about ten times as long."""
+        module = self.device.load(self._compile("sentinel.hip", sources.read_source("sentinel.hip")))
+        kernel = module.get_kernel("sentinel")
         virtual = self.properties.runtime == "host"
         steps = 500 if virtual else 20_000
-        times = [self._time_us(self._sentinel(kernel, many)) for many in (steps, 10 * steps)]
+        times = [self._time_us(self._prepare_sentinel(kernel, many)) for many in (steps, 10 * steps)]
         ratio = times[1] / times[0]
         assert virtual or 8 < ratio < 12, f"{times} us, ratio {ratio:.2f}"
         return f"{steps} steps {times[0]:.1f} us, ten times as many {times[1]:.1f} us, ratio {ratio:.2f}"
 
-    def _sentinel(self, kernel: hip.Kernel, steps: int) -> hip.PreparedLaunch:
+    def _prepare_sentinel(self, kernel: hip.Kernel, steps: int) -> hip.PreparedLaunch:
         arguments = SentinelArguments(self.result.pointer, steps, 0)
         return kernel.prepare(grid=1, block=self.properties.wavefront_size, lds_bytes=0, arguments=arguments)
 
     def _time_us(self, launch: hip.PreparedLaunch, repeats: int = 10) -> float:
-        """Shortest time of one launch in a graph of `repeats`."""
+        """Return the shortest time of one launch in a graph of `repeats`."""
 
         def work(stream: hip.Stream) -> None:
             for _ in range(repeats):
                 launch.launch(stream)
 
         graph = self.device.capture(self.stream, work)
-        start, stop = self.device.event(), self.device.event()
+        start, stop = self.device.create_event(), self.device.create_event()
         times = []
         for _ in range(20):
             start.record(self.stream)
             graph.launch(self.stream)
             stop.record(self.stream)
             stop.synchronize()
-            times.append(hip.elapsed_us(start, stop) / repeats)
+            times.append(hip.get_elapsed_us(start, stop) / repeats)
         return min(times)
 
     def costs(self) -> str:
-        """What one launch costs the host, and one in a graph the device."""
-        empty = self._prepared(0, lds_bytes=4 * BLOCK)
+        """Measure the host cost of one launch, and the device cost of one in a graph."""
+        empty = self._prepare(0, lds_bytes=4 * BLOCK)
         launches = 2000 if self.properties.runtime != "host" else 100
         start = time.perf_counter()
         for _ in range(launches):
@@ -207,7 +207,7 @@ class Smoke:
         return f"a launch {host_us:.2f} us of Python, in a graph {self._time_us(empty, 200):.2f} us"
 
     def torch(self) -> str:
-        """torch's tensors and streams are this runtime's, in both directions and without a copy."""
+        """Check that torch's tensors and streams are this runtime's, in both directions and without a copy."""
         if importlib.util.find_spec("torch") is None:
             return "not installed"
         import torch
@@ -219,22 +219,22 @@ class Smoke:
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             stream: Any = SimpleNamespace(handle=torch.cuda.current_stream().cuda_stream)
-            self._prepared(5, pointer=tensor.data_ptr()).launch(stream)
+            self._prepare(5, pointer=tensor.data_ptr()).launch(stream)
             doubled = tensor * 2  # ordered behind the kernel by the stream alone
         side.synchronize()
         self._check(doubled.cpu().numpy().astype(np.uint32) // 2, 5)
         pattern = torch.arange(BLOCK, dtype=torch.int32, device="cuda")
         torch.cuda.synchronize()
         back = np.empty(BLOCK, np.int32)
-        kind = hip_module().hipMemcpyKind.hipMemcpyDeviceToHost
-        hip.checked("hipMemcpy", back.ctypes.data, pattern.data_ptr(), back.nbytes, kind)
+        kind = import_hip().hipMemcpyKind.hipMemcpyDeviceToHost
+        hip.call("hipMemcpy", back.ctypes.data, pattern.data_ptr(), back.nbytes, kind)
         np.testing.assert_array_equal(back, np.arange(BLOCK))
         facts = torch.cuda.get_device_properties(0)
         assert facts.multi_processor_count == self.properties.compute_units
         return f"{torch.__version__}: tensor written on torch's stream, read back by hipMemcpy"
 
     def single_runtime(self) -> str:
-        """Exactly one HIP runtime is mapped."""
+        """Check that exactly one HIP runtime is mapped."""
         libraries.check_mapped()
         return str(libraries.choose().hip)
 
@@ -257,7 +257,7 @@ STEPS: tuple[Callable[[Smoke], str], ...] = (
 @click.command()
 @click.option("--runtime", type=click.Choice(libraries.RUNTIMES), help="Instead of the attached GPU's.")
 def main(runtime: str | None) -> None:
-    """Tries out the attached GPU; exit status 0 where every step gave the known answer."""
+    """Test the attached GPU; exit with 0 if every step gave the known answer."""
     try:
         smoke = Smoke(runtime)
         for step in STEPS:

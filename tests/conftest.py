@@ -1,4 +1,4 @@
-"""What every test session shares: a cache of its own sources' builds, and the checking mode of the host runtime."""
+"""Fixtures of every test session: a cache of its own sources' builds, and the checking mode of the host runtime."""
 
 import os
 
@@ -15,11 +15,11 @@ os.environ.setdefault("MOESORT_HOST_CHECK", "1")
 
 @pytest.fixture(scope="session")
 def device() -> hip.Device:
-    """The attached GPU, or the host runtime where there is none (or where MOESORT_TUNE_RUNTIME says so)."""
-    return hip.open_device(os.environ.get("MOESORT_TUNE_RUNTIME") or libraries.attached_runtime())
+    """Return the attached GPU, or the host runtime where there is none (or where MOESORT_TUNE_RUNTIME asks for it)."""
+    return hip.open_device(os.environ.get("MOESORT_TUNE_RUNTIME") or libraries.detect_runtime())
 
 
 @pytest.fixture(scope="session")
 def kernels(device: hip.Device) -> SortingKernels:
-    """The builtin kernels, loaded on `device`."""
+    """Return the builtin kernels, loaded on `device`."""
     return SortingKernels(device)

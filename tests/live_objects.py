@@ -1,4 +1,4 @@
-"""What this process holds of the host runtime: tests compare it before and after."""
+"""Live objects of the host runtime in this process: tests compare them before and after."""
 
 import ctypes
 from collections import Counter
@@ -10,8 +10,8 @@ from moesort_tune.device import libraries
 KINDS = ("stream", "event", "module", "graph", "graph_exec", "program", "memory", "memory_bytes")
 
 
-def live_objects() -> Counter[str]:
-    """Objects that were made and not given back, by kind. Skips the test where the runtime cannot count them."""
+def count_live_objects() -> Counter[str]:
+    """Return the number of unreleased objects by kind. Skip the test where the runtime cannot count them."""
     chosen = libraries.choose()
     if chosen.runtime != "host":
         pytest.skip("only the host runtime counts what was not given back")

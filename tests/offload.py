@@ -1,4 +1,4 @@
-"""Code objects and compilers for tests: made up ones for every machine, and the real compiler where it is there."""
+"""Code objects and compilers for tests: synthetic ones for all machines, and the real compiler where installed."""
 
 import functools
 import struct
@@ -9,7 +9,7 @@ import msgspec
 
 from moesort_tune.device import ahead_of_time
 from moesort_tune.device.ahead_of_time import OffloadCompiler, OffloadCompilerError
-from tests.opt_in import not_here
+from tests.opt_in import skip_or_fail
 
 RESOURCES: dict[str, Any] = {
     ".vgpr_count": 20,
@@ -25,8 +25,8 @@ RESOURCES: dict[str, Any] = {
 }
 
 
-def code_object(arch: str = "gfx942", kernel: str = "moe_sorting_oneshot", **changed: Any) -> bytes:
-    """A code object without code: ELF header, metadata note, one symbol. changed: metadata without the dot."""
+def make_code_object(arch: str = "gfx942", kernel: str = "moe_sorting_oneshot", **changed: Any) -> bytes:
+    """Make a code object without code: ELF header, metadata note, one symbol. changed: metadata without the dot."""
     kernels = [{".name": kernel, **RESOURCES, **{f".{name}": value for name, value in changed.items()}}]
     metadata = msgspec.msgpack.encode({"amdhsa.target": f"amdgcn-amd-amdhsa--{arch}", "amdhsa.kernels": kernels})
     note = struct.pack("<III8s", 7, len(metadata), 32, b"AMDGPU\0") + metadata + b"\0" * (-len(metadata) % 4)
@@ -50,8 +50,8 @@ def code_object(arch: str = "gfx942", kernel: str = "moe_sorting_oneshot", **cha
     return header + program + note + symbols + names + sections
 
 
-def fake_compiler(folder: Path, name: str, *, version: str, output: bytes | None = None) -> Path:
-    """An executable that calls itself `version` and 'compiles' whatever it is given to `output`, or fails."""
+def write_fake_compiler(folder: Path, name: str, *, version: str, output: bytes | None = None) -> Path:
+    """Write an executable that reports `version` and 'compiles' any input to `output`, or fails."""
     folder.mkdir(parents=True, exist_ok=True)
     path, stored = folder / name, folder / f"{name}.output"
     stored.write_bytes(output or b"")
@@ -72,16 +72,16 @@ while [ $# -gt 0 ]; do [ "$1" = -o ] && output=$2; shift; done
 
 
 @functools.cache
-def _real_compiler() -> OffloadCompiler | str:
+def _look_for_compiler() -> OffloadCompiler | str:
     try:
         return ahead_of_time.find_compiler()
     except OffloadCompilerError as error:
         return str(error)
 
 
-def real_compiler(suite: str = "offload_clang") -> OffloadCompiler:
-    """The machine's compiler for AMD GPUs; skips the calling test of `suite` where there is none."""
-    found = _real_compiler()
+def find_real_compiler(suite: str = "offload_clang") -> OffloadCompiler:
+    """Return the machine's compiler for AMD GPUs; skip the calling test of `suite` where there is none."""
+    found = _look_for_compiler()
     if isinstance(found, str):
-        not_here(suite, found)
+        skip_or_fail(suite, found)
     return found

@@ -1,4 +1,4 @@
-"""Tests that need what not every machine has: the end of a run says how many ran, and a line for each thing it lacks.
+"""Opt-in tests, for parts that not every machine has: a run ends with their count and a line for each missing part.
 
 A test belongs to a suite by its marker. MOESORT_TEST_REQUIRE=emulator,offload_clang makes missing needs a failure.
 """
@@ -24,9 +24,9 @@ GPU = "gpu"
 REQUIRE_VARIABLE = "MOESORT_TEST_REQUIRE"
 
 
-def not_here(suite: str, reason: str) -> NoReturn:
+def skip_or_fail(suite: str, reason: str) -> NoReturn:
     """Skip the calling test, or fail it where MOESORT_TEST_REQUIRE names its suite."""
-    if suite in _required():
+    if suite in _read_required():
         pytest.fail(f"{REQUIRE_VARIABLE} names {suite}, but {reason}", pytrace=False)
     pytest.skip(reason)
 
@@ -34,10 +34,10 @@ def not_here(suite: str, reason: str) -> NoReturn:
 def needs_gpu(attached: bool) -> None:
     """Skip the calling test where no GPU is attached; with one reason for all, so that they are one line."""
     if not attached:
-        not_here(GPU, "no GPU is attached")
+        skip_or_fail(GPU, "no GPU is attached")
 
 
-def _required() -> list[str]:
+def _read_required() -> list[str]:
     return [name for name in os.environ.get(REQUIRE_VARIABLE, "").split(",") if name]
 
 
@@ -45,7 +45,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the suites' markers; raise UsageError where MOESORT_TEST_REQUIRE names a suite that does not exist."""
     for suite, needs in SUITES.items():
         config.addinivalue_line("markers", f"{suite}: needs the {needs}")
-    unknown = set(_required()) - {*SUITES, GPU}
+    unknown = set(_read_required()) - {*SUITES, GPU}
     if unknown:
         raise pytest.UsageError(f"{REQUIRE_VARIABLE} names {', '.join(sorted(unknown))}; there are {[*SUITES, GPU]}")
 
@@ -53,32 +53,32 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Write a line for each suite that ran and for each reason to skip; pytest's list of failures comes after it."""
     for suite, name in SUITES.items():
-        ran = cases_run(list(_reports(terminalreporter.stats, suite)))
+        ran = count_cases(list(_select_reports(terminalreporter.stats, suite)))
         if ran:
             terminalreporter.write_line(f"{name}: ran {ran} cases")
-    for line in skip_lines(terminalreporter.stats.get("skipped", [])):
+    for line in format_skips(terminalreporter.stats.get("skipped", [])):
         terminalreporter.write_line(line)
 
 
-def _reports(stats: dict[str, list[Any]], suite: str) -> Iterator[pytest.TestReport]:
+def _select_reports(stats: dict[str, list[Any]], suite: str) -> Iterator[pytest.TestReport]:
     for outcome in ("passed", "failed", "error", "skipped"):
         for report in stats.get(outcome, []):
             if isinstance(report, pytest.TestReport) and suite in report.keywords:
                 yield report
 
 
-def cases_run(reports: Sequence[pytest.TestReport]) -> int:
+def count_cases(reports: Sequence[pytest.TestReport]) -> int:
     """Return how many of the tests were called, whatever came of it."""
     return sum(report.when == "call" and report.outcome != "skipped" for report in reports)
 
 
-def skip_lines(reports: Sequence[pytest.TestReport | pytest.CollectReport]) -> list[str]:
+def format_skips(reports: Sequence[pytest.TestReport | pytest.CollectReport]) -> list[str]:
     """Return a line for each reason why tests (or whole files) were skipped, the one of most tests first."""
-    reasons = Counter(_reason(report) for report in reports)
+    reasons = Counter(_get_reason(report) for report in reports)
     return [f"skipped {count}: {reason}" for reason, count in reasons.most_common()]
 
 
-def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
-    """Of a skipped test, longrepr is (file, line, 'Skipped: reason')."""
+def _get_reason(report: pytest.TestReport | pytest.CollectReport) -> str:
+    """Return the reason of a skipped test, whose longrepr is (file, line, 'Skipped: reason')."""
     text = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
     return text.removeprefix("Skipped: ")

@@ -1,4 +1,4 @@
-"""What a failure says may come from anywhere, and is shown on a terminal all the same."""
+"""The text of a failure may quote anything, and must be safe on a terminal."""
 
 import pytest
 
@@ -24,7 +24,7 @@ def test_failure_is_printable_whatever_it_quotes(text: str, shown: str) -> None:
     str(MoesortTuneError(text)).encode()
 
 
-def test_escaping_keeps_only_what_it_is_told_to() -> None:
+def test_escaping_keeps_only_the_named_characters() -> None:
     """A name is one line."""
     assert escape_unprintable("a\nb") == r"a\nb"
     assert escape_unprintable("a\nb\r", keep="\n") == "a\nb\\r"

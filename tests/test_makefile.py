@@ -1,4 +1,4 @@
-"""What `make test` runs, and how it ends."""
+"""The commands of `make test`, and its exit status."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ HALVES = ("hip10", "hip7")
 
 @pytest.fixture
 def environments(tmp_path: Path) -> Path:
-    """A folder with the Makefile and two virtual environments, ready made, whose Pythons only note that they ran."""
+    """Return a folder with the Makefile and two prepared environments, whose Pythons only note that they ran."""
     shutil.copy(REPOSITORY / "Makefile", tmp_path)
     for name in ("pyproject.toml", "constraints.txt"):
         (tmp_path / name).touch()
@@ -26,7 +26,7 @@ def environments(tmp_path: Path) -> Path:
 
 
 def make_test(folder: Path, failing: tuple[str, ...], flags: list[str]) -> tuple[int, list[str]]:
-    """Exit status of `make test` where these halves fail, and the halves that were run."""
+    """Return the exit status of `make test` where these halves fail, and the halves that were run."""
     for half in HALVES:
         python = folder / half / "bin" / "python"
         python.write_text(f"#!/bin/sh\necho {half} >> ran\nexit {int(half in failing)}\n")

@@ -1,4 +1,4 @@
-"""Where a regular file is expected, nothing else can hang a process or be read for ever."""
+"""Where a regular file is expected, no other file blocks a process or is read for ever."""
 
 import errno
 import os
@@ -22,7 +22,7 @@ OPENERS = [open_regular, open_regular_to_append]
 
 @pytest.fixture(autouse=True)
 def _hangs_end() -> Iterator[None]:
-    """A test that waits for another end of a FIFO fails instead of hanging."""
+    """Fail a test that waits for another end of a FIFO, instead of hanging."""
 
     def give_up(*_: object) -> None:
         raise TimeoutError("waited for something that is not a regular file")
@@ -34,19 +34,19 @@ def _hangs_end() -> Iterator[None]:
     signal.signal(signal.SIGALRM, before)
 
 
-def descriptors() -> set[str]:
-    """What this process has open."""
+def list_descriptors() -> set[str]:
+    """Return the open descriptors of this process."""
     return {path.name for path in Path("/proc/self/fd").iterdir()}
 
 
-def fifo(folder: Path) -> Path:
-    """A FIFO that nobody else has opened."""
+def make_fifo(folder: Path) -> Path:
+    """Make a FIFO that no other process has open."""
     os.mkfifo(folder / "fifo")
     return folder / "fifo"
 
 
-def listening_socket(folder: Path) -> Path:
-    """The name of a socket; its end is closed again."""
+def open_listening_socket(folder: Path) -> Path:
+    """Create a socket file and return its name; the socket is closed again."""
     with socket.socket(socket.AF_UNIX) as end:
         end.bind(str(folder / "socket"))
     return folder / "socket"
@@ -54,8 +54,8 @@ def listening_socket(folder: Path) -> Path:
 
 OTHERS: dict[str, Callable[[Path], Path]] = {
     "a folder": lambda folder: folder,
-    "a FIFO": fifo,
-    "a socket": listening_socket,
+    "a FIFO": make_fifo,
+    "a socket": open_listening_socket,
     "an endless device": lambda _: Path("/dev/zero"),
     "a full device": lambda _: Path("/dev/full"),
 }
@@ -66,14 +66,14 @@ OTHERS: dict[str, Callable[[Path], Path]] = {
 def test_what_is_not_a_regular_file_is_refused_at_once(
     tmp_path: Path, other: str, open_it: Callable[[Path], object]
 ) -> None:
-    """Nothing is read or written, nobody is waited for, and no descriptor stays open."""
+    """Nothing is read or written, nothing blocks, and no descriptor stays open."""
     path = OTHERS[other](tmp_path)
-    before = descriptors()
+    before = list_descriptors()
     with pytest.raises(OSError) as refused:  # noqa: PT011 - which errno it is depends on what stands there
         open_it(path)
     assert isinstance(refused.value, NotRegularError) or refused.value.errno in (errno.EISDIR, errno.ENXIO)
     assert refused.value.strerror
-    assert descriptors() == before
+    assert list_descriptors() == before
 
 
 @pytest.mark.parametrize("open_it", OPENERS)
@@ -87,7 +87,7 @@ def test_name_that_no_file_can_have_is_an_oserror(tmp_path: Path, name: str, ope
 
 
 def test_regular_file_is_read_and_appended_to(tmp_path: Path) -> None:
-    """What ordinary files get is what `open` gives, links followed and missing files told from others."""
+    """Ordinary files behave as with `open`: links are followed, and a missing file is its own error."""
     path = tmp_path / "file"
     with pytest.raises(FileNotFoundError):
         open_regular(path)
@@ -105,7 +105,7 @@ def test_regular_file_is_read_and_appended_to(tmp_path: Path) -> None:
     ids=["table", "samples", "samples appended", "misses", "trace"],
 )
 @pytest.mark.parametrize("other", OTHERS)
-def test_every_input_file_of_another_kind_is_told_in_a_sentence(
+def test_every_input_file_of_another_kind_is_reported_in_a_sentence(
     tmp_path: Path, other: str, use: Callable[[Path], object]
 ) -> None:
     """Whatever reads a file that people name: the sentence names it."""
@@ -122,7 +122,7 @@ def test_file_that_would_be_waited_for_is_an_oserror(
 ) -> None:
     """A file that only looks regular, like /proc/kmsg, never reads as None, which no caller expects."""
     monkeypatch.setattr("moesort_tune.regular_files.stat.S_ISREG", stat.S_ISFIFO)
-    pipe = fifo(tmp_path)
+    pipe = make_fifo(tmp_path)
     with pipe.open("r+b", buffering=0), open_regular(pipe) as file, pytest.raises(BlockingIOError) as caught:
         file.read(amount)
     assert caught.value.strerror

@@ -1,4 +1,4 @@
-"""What counts as a shipped table: the files in the package, and never what a sweep wrote into a checkout."""
+"""The shipped tables: the files in the package, never a sweep's output in a checkout."""
 
 import json
 import shutil
@@ -21,16 +21,16 @@ TABLES = Path("moesort_tune", "data", "tables")
 FOUND = """
 import json
 from moesort_tune import runtime
-from moesort_tune.doctor.found_tables import found_tables
+from moesort_tune.doctor.found_tables import find_tables
 served = {arch: runtime.get(arch=arch).explain(tokens=1, num_experts=128, topk=4).table for arch in %r}
 print(json.dumps([{arch: str(table) for arch, table in served.items()},
-                  [table.path for table in found_tables() if table.origin == "shipped"]]))
+                  [table.path for table in find_tables() if table.origin == "shipped"]]))
 """
 
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A checkout in whose root sweeps were run, without a .gitignore that could hide what they wrote."""
+    """Return a checkout in whose root sweeps were run, without a .gitignore that could hide their output."""
     root = tmp_path / "checkout"
     for folder in ("moesort_tune", "hip_kernels"):
         shutil.copytree(REPOSITORY / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
@@ -56,17 +56,17 @@ def test_what_a_sweep_wrote_decides_nowhere_else(checkout: Path, tmp_path: Path)
 
 
 def test_packages_hold_the_shipped_tables_alone(checkout: Path, tmp_path: Path) -> None:
-    """Protects who installs a wheel or an sdist that was built where somebody had swept."""
-    expected = {path.relative_to(REPOSITORY) for path in shipped.tables_folder().rglob("*.yaml")}
+    """Protects wheels and sdists built in a checkout where a sweep has run."""
+    expected = {path.relative_to(REPOSITORY) for path in shipped.get_tables_folder().rglob("*.yaml")}
     command = [sys.executable, "-m", "hatchling", "build", "-d", str(tmp_path)]
     subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=True)
     (wheel,), (source,) = tmp_path.glob("*.whl"), tmp_path.glob("*.tar.gz")
     with zipfile.ZipFile(wheel) as archive:
-        assert tables_among(archive.namelist()) == expected
+        assert select_tables(archive.namelist()) == expected
     with tarfile.open(source) as archive:
-        assert tables_among(name.partition("/")[2] for name in archive.getnames()) == expected
+        assert select_tables(name.partition("/")[2] for name in archive.getnames()) == expected
 
 
-def tables_among(names: Iterable[str]) -> set[Path]:
-    """The YAML files."""
+def select_tables(names: Iterable[str]) -> set[Path]:
+    """Return the YAML files."""
     return {Path(name) for name in names if name.endswith(".yaml")}

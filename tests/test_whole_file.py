@@ -16,18 +16,18 @@ from tests.tables.examples import table
 
 
 def _stop_while_writing(path: Path, ready: "Connection[str, None]") -> None:
-    """Writes all of the new file and never comes to put it into its place."""
+    """Write all of the new file and stop before the rename."""
 
-    def stopped(_handle: int) -> None:
+    def stop(_handle: int) -> None:
         ready.send("written")
         signal.pause()
 
-    os.fsync = stopped  # type: ignore[assignment]
+    os.fsync = stop  # type: ignore[assignment]
     replace_file(path, b"never finished")
 
 
-def leftovers(folder: Path) -> list[Path]:
-    """Half-written files."""
+def list_leftovers(folder: Path) -> list[Path]:
+    """Return half-written files."""
     return [found for found in folder.iterdir() if found.suffix == ".new"]
 
 
@@ -42,9 +42,9 @@ def test_file_of_a_writer_is_removed_only_when_the_writer_is_dead(tmp_path: Path
     if killed:
         writer.kill()
         writer.join()
-    assert len(leftovers(tmp_path)) == 1
+    assert len(list_leftovers(tmp_path)) == 1
     store.save(path, table())
-    assert len(leftovers(tmp_path)) == (0 if killed else 1)
+    assert len(list_leftovers(tmp_path)) == (0 if killed else 1)
     assert store.load(path) == table()
     writer.kill()
     writer.join()
@@ -70,17 +70,17 @@ def test_file_removed_before_it_was_locked_is_made_again(tmp_path: Path, monkeyp
     removed: list[Path] = []
     real = fcntl.flock
 
-    def met(file: object, operation: int) -> None:
+    def meet(file: object, operation: int) -> None:
         if not removed:
-            removed.extend(leftovers(tmp_path))
+            removed.extend(list_leftovers(tmp_path))
             removed[0].unlink()
         real(file, operation)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(fcntl, "flock", met)
+    monkeypatch.setattr(fcntl, "flock", meet)
     replace_file(tmp_path / "gfx942.yaml", b"new")
     assert (tmp_path / "gfx942.yaml").read_bytes() == b"new"
     assert removed
-    assert leftovers(tmp_path) == []
+    assert list_leftovers(tmp_path) == []
 
 
 @pytest.mark.parametrize("through_link", [False, True])
@@ -95,4 +95,4 @@ def test_fifo_is_not_replaced_by_a_table(tmp_path: Path, through_link: bool) -> 
         store.save(named, table())
     assert fifo.is_fifo()
     assert named.is_symlink() is through_link
-    assert leftovers(tmp_path) == []
+    assert list_leftovers(tmp_path) == []

@@ -1,4 +1,4 @@
-"""`moesort-tune ab`: what choosing the sorting kernel is worth in the steps of a serving run."""
+"""`moesort-tune ab`: measure the benefit of choosing the sorting kernel in the steps of a serving run."""
 
 import importlib.util
 from dataclasses import asdict
@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from moesort_tune.cli.output import print_json, print_result, remark
+from moesort_tune.cli.output import print_json, print_remark, print_result
 from moesort_tune.cli.parameters import DEVICE, SEED, FilePath, IntRange, Parameter
 from moesort_tune.domain.vocabulary import MAX_TOKENS
 from moesort_tune.errors import MoesortTuneError
-from moesort_tune.measure.statistics import interval_rank
-from moesort_tune.numerals import quoted
-from moesort_tune.replay.steps import CONFIDENCE, SERVED, STEP_TOKENS, WayResult, read_trace
+from moesort_tune.measure.statistics import compute_interval_rank
+from moesort_tune.numerals import quote
+from moesort_tune.replay.steps import CONFIDENCE, SERVED, STEP_TOKENS, PolicyResult, read_trace
 from moesort_tune.sweep.grid import parse_integers
 
 if TYPE_CHECKING:
@@ -21,24 +21,24 @@ if TYPE_CHECKING:
 
 
 def parse_model(text: str) -> str:
-    """The name of a model whose steps are known; raises ValueError."""
+    """Return the name of a model whose steps are known. Raise ValueError."""
     if text not in SERVED:
         raise ValueError(f"no model is called {text!r}; there are {', '.join(SERVED)}")
     return text
 
 
 def parse_concurrency(text: str) -> list[int]:
-    """Integers from 1 to STEP_TOKENS with commas between them; raises ValueError."""
+    """Return comma-separated integers from 1 to STEP_TOKENS. Raise ValueError."""
     numbers = parse_integers(text)
     if min(numbers) < 1 or max(numbers) > STEP_TOKENS:
-        raise ValueError(f"expected integers from 1 to {STEP_TOKENS}, got {quoted(text)}")
+        raise ValueError(f"expected integers from 1 to {STEP_TOKENS}, got {quote(text)}")
     return numbers
 
 
 CONCURRENCY = Parameter("N,N,...", parse_concurrency)
 CLIENTS = (16, 32, 64)
 MAX_REPEATS = 1000
-"""As many samples as interval_rank has doubles for."""
+"""Largest number of samples for which compute_interval_rank stays within doubles."""
 LOAD_OPTIONS = ("requests", "input_tokens", "output_tokens")
 
 EPILOG = """\b
@@ -60,7 +60,7 @@ Examples:
 @click.option(
     "--repeats", type=IntRange(1, MAX_REPEATS), default=5, show_default=True, help="Of every way, interleaved."
 )
-@click.option("--table", type=FilePath(), help="Default: what a serving process would go by.")
+@click.option("--table", type=FilePath(), help="Default: the table that a serving process would use.")
 @click.option("--trace", type=FilePath(), help="Tokens of each step, one number a line.")
 @click.option("--requests", type=IntRange(1, 1000), help="Of each client. Default: 4, on host 1.")
 @click.option("--input-tokens", type=IntRange(1, MAX_TOKENS), help="Of each prompt. Default: 1000, on host 64.")
@@ -81,16 +81,16 @@ def ab(*, model: str, concurrency: list[int] | None, trace: Path | None, as_json
 
     steps = None if trace is None else read_trace(trace)
     job = ReplayJob(model=SERVED[model], concurrency=tuple(concurrency or CLIENTS), trace=steps, **options)
-    result = run_replay(job, remark)
+    result = run_replay(job, print_remark)
     if as_json:
         settings = {"name": model, "repeats": job.repeats, "seed": job.seed}
         print_json({**settings, **asdict(result)})
     else:
-        print_result(as_text(model, result, job.repeats))
+        print_result(format_result(model, result, job.repeats))
 
 
-def as_text(name: str, result: "ReplayResult", repeats: int) -> str:
-    """The result for a person."""
+def format_result(name: str, result: "ReplayResult", repeats: int) -> str:
+    """Return the result as text."""
     model = result.model
     by = f"table {result.table}" if result.table else "no table, so AITER's rule decides in its place"
     head = (
@@ -98,28 +98,28 @@ def as_text(name: str, result: "ReplayResult", repeats: int) -> str:
         f"{name}: {model.shape.num_experts} experts, topk {model.shape.topk}, {model.layers} layers, model_dim "
         f"{model.model_dim}; {by}"
     )
-    return "\n\n".join([f"{head}\n{brackets(repeats)}", *(run_as_text(run, repeats) for run in result.runs)])
+    return "\n\n".join([f"{head}\n{describe_intervals(repeats)}", *(format_run(run, repeats) for run in result.runs)])
 
 
-def brackets(repeats: int) -> str:
-    """What stands behind each median."""
+def describe_intervals(repeats: int) -> str:
+    """Return a sentence on the number of repeats and the interval in brackets."""
     if repeats == 1:
         return "one repeat, so nothing is known of the scatter"
-    if interval_rank(repeats, CONFIDENCE) <= 1:
+    if compute_interval_rank(repeats, CONFIDENCE) <= 1:
         return f"medians of {repeats} repeats [their range]"
     return f"medians of {repeats} repeats [{CONFIDENCE:.0%} interval]"
 
 
-def run_as_text(run: "Run", repeats: int) -> str:
-    """One trace: a line for each way to choose."""
+def format_run(run: "Run", repeats: int) -> str:
+    """Return the lines of one trace: one for each policy."""
     lines = [
         f"{run.title}: {len(run.steps)} steps of {min(run.steps)} to {max(run.steps)} tokens",
         f"  {'':<26}{'us a step':>12}{'':<24}    speedup over AITER's rule",
     ]
-    return "\n".join([*lines, *(_line(result, repeats) for result in run.results)])
+    return "\n".join([*lines, *(_format_line(result, repeats) for result in run.results)])
 
 
-def _line(result: WayResult, repeats: int) -> str:
+def _format_line(result: PolicyResult, repeats: int) -> str:
     us, speedup = result.us_per_step, result.speedup
     if repeats == 1:
         return f"  {result.name:<26}{us.median:>12.2f}{'':<24}{speedup.median:>8.3f}"

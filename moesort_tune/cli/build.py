@@ -1,4 +1,4 @@
-"""moesort-tune build: code objects of the kernels, compiled ahead of time."""
+"""The command `moesort-tune build`: code objects of the kernels, compiled ahead of time."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from moesort_tune.device import ahead_of_time, code_objects
 from moesort_tune.device.ahead_of_time import Build
 from moesort_tune.device.architectures import AMD_ARCHITECTURES
 from moesort_tune.device.code_objects import KernelResources
-from moesort_tune.sorting.revision import KERNEL_FILES, revision
+from moesort_tune.sorting.revision import KERNEL_FILES, compute_kernels_revision
 
 COMPILER = Parameter("TEXT", parse_words)
 
@@ -35,9 +35,9 @@ _COLUMNS = (
 @click.option(
     "--out",
     type=FilePath(file_okay=False),
-    help="Folder for <arch>.co and <arch>.json; left out, nothing is kept.",
+    help="Folder for <arch>.co and <arch>.json. Default: nothing is written.",
 )
-@click.option("--check", is_flag=True, help="Fail when a kernel spills, uses scratch or exceeds the LDS.")
+@click.option("--check", is_flag=True, help="Fail if a kernel spills, uses scratch or exceeds the LDS.")
 @click.option(
     "--compiler",
     type=COMPILER,
@@ -48,16 +48,16 @@ _COLUMNS = (
 def build(*, arch: str, out: Path | None, check: bool, compiler: str | None, as_json: bool, markdown: bool) -> None:
     """Compile the kernels ahead of time for AMD GPUs, with ROCm's compiler or with upstream clang alone.
 
-    At run time a code object of the same revision in the folder that MOESORT_TUNE_CODE_OBJECTS names is used instead
-    of compiling with hiprtc.
+    At run time, a code object of the same revision in the folder that MOESORT_TUNE_CODE_OBJECTS names replaces
+    compiling with hiprtc.
 
     Example: moesort-tune build --arch gfx950 --out code_objects --check
     """
     if as_json and markdown:
-        raise click.UsageError("--json and --markdown exclude each other; give one of them")
+        raise click.UsageError("--json and --markdown exclude each other; give only one")
     found = ahead_of_time.find_compiler(compiler)
     builds = [
-        ahead_of_time.build(name, KERNEL_FILES, revision=revision(name), compiler=found)
+        ahead_of_time.build(name, KERNEL_FILES, revision=compute_kernels_revision(name), compiler=found)
         for name in (AMD_ARCHITECTURES if arch == "all" else (arch,))
     ]
     if check:
@@ -68,27 +68,27 @@ def build(*, arch: str, out: Path | None, check: bool, compiler: str | None, as_
     if as_json:
         print_json([built.manifest for built in builds])
     elif markdown:
-        print_result(markdown_page(builds), end="")
+        print_result(format_markdown(builds), end="")
     else:
-        print_result("\n\n".join(_summary(built, out) for built in builds))
+        print_result("\n\n".join(_format_summary(built, out) for built in builds))
 
 
-def _summary(built: Build, out: Path | None) -> str:
+def _format_summary(built: Build, out: Path | None) -> str:
     manifest = built.manifest
-    place = f"{out / manifest.arch}.co" if out else "not kept (no --out)"
+    place = f"{out / manifest.arch}.co" if out else "not written (no --out)"
     lines = [f"{manifest.arch}: {place}", f"  revision {manifest.revision}, {manifest.compiler}"]
-    lines += [f"  {kernel.name:20} {_resources_in_words(kernel)}" for kernel in manifest.kernels]
+    lines += [f"  {kernel.name:20} {_format_resources(kernel)}" for kernel in manifest.kernels]
     return "\n".join(lines)
 
 
-def _resources_in_words(kernel: KernelResources) -> str:
+def _format_resources(kernel: KernelResources) -> str:
     registers = f"{kernel.vgprs:3} VGPRs {kernel.agprs} AGPRs {kernel.sgprs:3} SGPRs"
     spills = kernel.vgpr_spills + kernel.sgpr_spills
     return f"{registers}, {spills} spills, {kernel.scratch_bytes} B scratch, wave{kernel.wavefront_size}"
 
 
-def markdown_page(builds: list[Build]) -> str:
-    """The page docs/resources.md: one table of all kernels on all targets."""
+def format_markdown(builds: list[Build]) -> str:
+    """Return the page docs/resources.md: one table of all kernels on all targets."""
     compiler = builds[0].manifest.compiler
     heads = ["target", "kernel", *(head for head, _ in _COLUMNS)]
     rows = [

@@ -1,4 +1,4 @@
-"""`moesort-tune doctor`: what is attached and installed, and what to do about what is missing."""
+"""The command `moesort-tune doctor`: attached GPUs, installed software, and remedies for what is missing."""
 
 import platform
 from dataclasses import asdict
@@ -8,15 +8,15 @@ import click
 from rich.console import Console
 
 from moesort_tune import __version__
-from moesort_tune.cli.doctor_text import lines
-from moesort_tune.cli.output import print_json, results
+from moesort_tune.cli.doctor_text import format_report
+from moesort_tune.cli.output import create_console, print_json
 from moesort_tune.device import releases
 from moesort_tune.device.architectures import ARCHITECTURES
 from moesort_tune.doctor import probing
 from moesort_tune.doctor.device_worker import Kernels
-from moesort_tune.doctor.diagnosis import State, problems
-from moesort_tune.doctor.found_tables import found_tables
-from moesort_tune.sorting.revision import KERNEL_FILES, revision
+from moesort_tune.doctor.diagnosis import State, find_problems
+from moesort_tune.doctor.found_tables import find_tables
+from moesort_tune.sorting.revision import KERNEL_FILES, compute_kernels_revision
 
 EPILOG = """\b
 Examples:
@@ -28,32 +28,32 @@ Examples:
 @click.command(epilog=EPILOG)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def doctor(as_json: bool) -> None:
-    """Say what is attached and installed, and what to do about what is missing.
+    """Report attached GPUs and installed software, and what to do about what is missing.
 
-    Each HIP runtime is asked in a process of its own, so a driver that crashes is reported like everything else. The
-    exit status is 0 whenever the report could be made.
+    Each HIP runtime is queried in its own process, so a driver that crashes is reported like everything else. The exit
+    status is 0 whenever a report could be made.
     """
-    state = _look()
+    state = _probe()
     if as_json:
-        print_json(report(state))
+        print_json(build_report(state))
         return
-    console = results()
-    for line in lines(state, about()):
+    console = create_console()
+    for line in format_report(state, describe_versions()):
         console.print(line, markup=True, soft_wrap=True)
 
 
-def _look() -> State:
+def _probe() -> State:
     console = Console(stderr=True)
     with console.status("looking at this machine", spinner="line") as status:
-        return probing.look(
-            tables=found_tables(),
-            kernels=Kernels(KERNEL_FILES, {arch: revision(arch) for arch in ARCHITECTURES}),
+        return probing.probe(
+            tables=find_tables(),
+            kernels=Kernels(KERNEL_FILES, {arch: compute_kernels_revision(arch) for arch in ARCHITECTURES}),
             notify=lambda text: status.update(f"{text} (the first time takes a while)"),
         )
 
 
-def about() -> dict[str, str]:
-    """Versions of this package and of what it runs on."""
+def describe_versions() -> dict[str, str]:
+    """Return the versions of this package and of its platform."""
     return {
         "moesort_tune": __version__,
         "python": platform.python_version(),
@@ -61,12 +61,12 @@ def about() -> dict[str, str]:
     }
 
 
-def report(state: State) -> dict[str, Any]:
-    """The report as --json prints it."""
+def build_report(state: State) -> dict[str, Any]:
+    """Return the report that --json prints."""
     found = asdict(state)
     machine = found.pop("machine")
     return {
-        **about(),
+        **describe_versions(),
         "revisions": found["revisions"],
         "runtimes": found["runtimes"],
         "devices": [
@@ -74,25 +74,25 @@ def report(state: State) -> dict[str, Any]:
         ],
         "compilers": found["compilers"],
         "rocm": found["rocm"],
-        "hip_python": _hip_python(state),
+        "hip_python": _describe_hip_python(state),
         "torch": found["torch"],
         "aiter": found["aiter"],
         "tables": found["tables"],
         "cache": found["cache"],
         "environment": machine.pop("environment"),
         "machine": machine,
-        "problems": [asdict(problem) for problem in problems(state)],
+        "problems": [asdict(problem) for problem in find_problems(state)],
     }
 
 
-def _hip_python(state: State) -> dict[str, Any] | None:
-    """Version, how it fits the ROCm that is used ('same', 'near', 'foreign', None), and what pip should install."""
+def _describe_hip_python(state: State) -> dict[str, Any] | None:
+    """Return its version, its fit to the used ROCm ('same', 'near', 'foreign', None), and pip's command."""
     if state.hip_python is None:
         return None
     rocm = state.rocm_release
     return {
         "version": state.hip_python.version,
-        "rocm": releases.text(rocm) if rocm else None,
+        "rocm": releases.format_release(rocm) if rocm else None,
         "fit": state.fit,
-        "pip": releases.pip_command(rocm) if rocm else None,
+        "pip": releases.format_pip_command(rocm) if rocm else None,
     }

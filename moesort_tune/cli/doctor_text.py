@@ -1,4 +1,4 @@
-"""The doctor's report for a person."""
+"""The doctor's report as text."""
 
 from collections.abc import Iterator, Mapping
 
@@ -13,8 +13,8 @@ from moesort_tune.doctor.diagnosis import (
     RuntimeState,
     State,
     TableState,
-    known_devices,
-    problems,
+    find_problems,
+    select_known_devices,
 )
 
 _KIB, _GIB = 1 << 10, 1 << 30
@@ -26,26 +26,26 @@ _FITS = {
 }
 
 
-def lines(state: State, about: Mapping[str, str]) -> Iterator[str]:
-    """Lines of the report in rich's markup. about: see doctor.about."""
+def format_report(state: State, about: Mapping[str, str]) -> Iterator[str]:
+    """Yield the report's lines in rich's markup. about: see doctor.describe_versions."""
     yield f"moesort-tune {about['moesort_tune']}, Python {about['python']}, {escape(about['system'])}"
-    for title, rows in _sections(state):
+    for title, rows in _list_sections(state):
         if rows:
             yield ""
             yield f"[bold]{title}[/bold]"
-            yield from _aligned(rows)
-    yield from _advice(problems(state))
+            yield from _align(rows)
+    yield from _format_advice(find_problems(state))
     yield ""
-    yield _summary(state)
+    yield _format_summary(state)
 
 
 Rows = list[tuple[str, str]]
 
 
-def _sections(state: State) -> Iterator[tuple[str, Rows]]:
+def _list_sections(state: State) -> Iterator[tuple[str, Rows]]:
     devices = [(runtime, device) for runtime in state.runtimes for device in runtime.devices]
-    yield "Devices", [(f"{runtime.name} {device.ordinal}", _device(device)) for runtime, device in devices]
-    yield "HIP runtimes", [(runtime.name, _runtime(runtime)) for runtime in state.runtimes]
+    yield "Devices", [(f"{runtime.name} {device.ordinal}", _format_device(device)) for runtime, device in devices]
+    yield "HIP runtimes", [(runtime.name, _format_runtime(runtime)) for runtime in state.runtimes]
     yield (
         "Copies of AMD's libamdhip64",
         [
@@ -53,27 +53,27 @@ def _sections(state: State) -> Iterator[tuple[str, Rows]]:
             for number, copy in enumerate(state.rocm)
         ],
     )
-    yield "Compilers", [(compiler.purpose, _compiler(compiler)) for compiler in state.compilers]
-    yield "Python packages", _packages(state)
-    yield "Tables", [(table.origin, _table(table)) for table in state.tables]
-    yield "Revision of the kernels", _revisions(state.revisions)
-    yield "Environment", [("cache", _cache(state)), *state.machine.environment.items()]
+    yield "Compilers", [(compiler.purpose, _format_compiler(compiler)) for compiler in state.compilers]
+    yield "Python packages", _format_packages(state)
+    yield "Tables", [(table.origin, _format_table(table)) for table in state.tables]
+    yield "Revision of the kernels", _format_revisions(state.revisions)
+    yield "Environment", [("cache", _format_cache(state)), *state.machine.environment.items()]
 
 
-def _aligned(rows: Rows) -> Iterator[str]:
+def _align(rows: Rows) -> Iterator[str]:
     width = max(len(name) for name, _ in rows)
     for name, text in rows:
         yield f"  {escape(name.strip()):<{width}}  {escape(text)}"
 
 
-def _device(device: DeviceState) -> str:
+def _format_device(device: DeviceState) -> str:
     return (
         f"{device.name}: {device.target}, {device.compute_units} compute units, waves of {device.wavefront_size}, "
         f"{device.lds_bytes // _KIB} KiB of LDS, {device.memory_bytes / _GIB:.0f} GiB"
     )
 
 
-def _runtime(runtime: RuntimeState) -> str:
+def _format_runtime(runtime: RuntimeState) -> str:
     if runtime.failure and not runtime.library:
         return runtime.failure.what
     parts = [f"HIP {runtime.hip_version}" if runtime.hip_version else "", runtime.compiler]
@@ -82,49 +82,49 @@ def _runtime(runtime: RuntimeState) -> str:
     return ", ".join(filter(None, [*parts, runtime.library]))
 
 
-def _cache(state: State) -> str:
+def _format_cache(state: State) -> str:
     is_fine = state.cache.failure and state.is_cache_complete
     return f"{state.cache.folder} (cannot be written, and holds all that is needed)" if is_fine else state.cache.folder
 
 
-def _compiler(compiler: CompilerState) -> str:
+def _format_compiler(compiler: CompilerState) -> str:
     return "none that works" if compiler.failure else f"{compiler.command}: {compiler.version}"
 
 
-def _packages(state: State) -> Rows:
+def _format_packages(state: State) -> Rows:
     rocm = state.rocm_release
-    fit = _FITS[state.fit].format(releases.text(rocm)) if state.fit and rocm else ""
+    fit = _FITS[state.fit].format(releases.format_release(rocm)) if state.fit and rocm else ""
     return [
-        ("hip-python", _package(state.hip_python, fit)),
-        ("torch", _package(state.torch)),
-        ("aiter", _package(state.aiter)),
+        ("hip-python", _format_package(state.hip_python, fit)),
+        ("torch", _format_package(state.torch)),
+        ("aiter", _format_package(state.aiter)),
     ]
 
 
-def _package(package: Package | None, note: str = "") -> str:
+def _format_package(package: Package | None, note: str = "") -> str:
     if package is None:
         return "not installed"
     note = note or package.build
     return f"{package.version}{f' ({note})' if note else ''}"
 
 
-def _table(table: TableState) -> str:
+def _format_table(table: TableState) -> str:
     if table.refused:
         return f"refused: {table.refused}"
     units = ", ".join(map(str, table.compute_units))
     return f"{table.path}: {table.arch}, {units} compute units"
 
 
-def _revisions(revisions: Mapping[str, str]) -> Rows:
-    """One row a revision: architectures that compile the same share it."""
+def _format_revisions(revisions: Mapping[str, str]) -> Rows:
+    """Return one row per revision: architectures that compile the same code share it."""
     archs: dict[str, list[str]] = {}
     for arch, revision in revisions.items():
         archs.setdefault(revision, []).append(arch)
     return [(revision, ", ".join(names)) for revision, names in archs.items()]
 
 
-def _advice(found: tuple[Problem, ...]) -> Iterator[str]:
-    for title, serious, style in (("To be put right", True, "bold red"), ("Good to know", False, "bold")):
+def _format_advice(found: tuple[Problem, ...]) -> Iterator[str]:
+    for title, serious, style in (("To fix", True, "bold red"), ("Good to know", False, "bold")):
         chosen = [problem for problem in found if problem.serious == serious]
         if chosen:
             yield ""
@@ -134,8 +134,8 @@ def _advice(found: tuple[Problem, ...]) -> Iterator[str]:
             yield f"    [cyan]->[/cyan] {escape(problem.remedy)}"
 
 
-def _summary(state: State) -> str:
+def _format_summary(state: State) -> str:
     if state.best is None:
         return "Nothing to measure on yet: see above."
-    device = known_devices(state.best)[0]
+    device = select_known_devices(state.best)[0]
     return f"`moesort-tune sweep` would measure on {escape(device.name)} ({device.arch}, {state.best.name} runtime)."

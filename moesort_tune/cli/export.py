@@ -1,23 +1,23 @@
-"""`moesort-tune export`: a table for programs that do not read YAML."""
+"""`moesort-tune export`: write a table for programs that do not read YAML."""
 
 from pathlib import Path
 
 import click
 import msgspec
 
+from moesort_tune.cli.default_table import find_default_table
 from moesort_tune.cli.output import print_json, print_result
-from moesort_tune.cli.parameters import FilePath, Parameter, parse_words
-from moesort_tune.cli.tables_at_hand import default_table
-from moesort_tune.device.architectures import usable_lds_bytes
-from moesort_tune.domain.vocabulary import Timing
+from moesort_tune.cli.parameters import PROVIDER, FilePath, Parameter, parse_words
+from moesort_tune.device.architectures import limit_lds_bytes
+from moesort_tune.domain.vocabulary import TIMINGS, Timing
 from moesort_tune.errors import MoesortTuneError
-from moesort_tune.providers.facts.limits_cpp import limit_in_cpp
+from moesort_tune.providers.facts.base import Facts
 from moesort_tune.runtime.selection import Wanted, select
-from moesort_tune.tables.export.cpp import function_name, to_cpp
+from moesort_tune.tables.export.cpp import check_function_name, to_cpp
 from moesort_tune.tables.files import load
-from moesort_tune.tables.schema import Entry, Provider, Table
+from moesort_tune.tables.schema import Entry, Table
 
-FUNCTION = Parameter("NAME", function_name)
+FUNCTION = Parameter("NAME", check_function_name)
 REVISION = Parameter("TEXT", parse_words)
 
 EPILOG = """\b
@@ -31,44 +31,42 @@ Examples:
 @click.command(epilog=EPILOG)
 @click.argument("table", type=FilePath(), required=False)
 @click.option("--format", "form", type=click.Choice(["cpp", "json"]), required=True, help="C++17 header, or JSON.")
-@click.option("--kernels", type=click.Choice(["builtin", "aiter"]), default="builtin", show_default=True)
-@click.option("--timing", type=click.Choice(["graph", "eager"]), default="graph", show_default=True)
+@click.option("--kernels", "facts", type=PROVIDER, default="builtin", show_default=True, help="builtin, aiter, ...")
+@click.option("--timing", type=click.Choice(TIMINGS), default="graph", show_default=True)
 @click.option("--name", type=FUNCTION, default="moesort_policy", show_default=True, help="Of the C++ function.")
 @click.option("--revision", type=REVISION, help="Of the kernels; by default that of the newest sweep.")
-def export(
-    *, table: Path | None, form: str, kernels: Provider, timing: Timing, name: str, revision: str | None
-) -> None:
+def export(*, table: Path | None, form: str, facts: Facts, timing: Timing, name: str, revision: str | None) -> None:
     """Write TABLE to stdout for other programs.
 
     cpp: one header without dependencies, `int moesort_policy(int tokens, int num_experts, int topk, int
     compute_units)`, which decides as the Python runtime does, with an entry for each number of compute units that was
-    measured with these kernels and this timing. A file that includes headers of several tables needs a --name for each.
-    json: the whole table, as docs/table.schema.json describes it.
+    measured with these kernels and this timing. A source file that includes headers of several tables needs a --name
+    for each. json: the whole table, as docs/table.schema.json describes it.
     """
-    path = table or default_table()
+    path = table or find_default_table()
     loaded = load(path)
     if form == "json":
         print_json(msgspec.to_builtins(loaded))
         return
-    entries = _entries(loaded, kernels, timing, revision)
+    entries = _select_entries(loaded, facts.name, timing, revision)
     if not entries:
         there = "; ".join(str(entry.key) for entry in loaded.tables)
-        asked = ", ".join(filter(None, (kernels, revision, timing)))
+        asked = ", ".join(filter(None, (facts.name, revision, timing)))
         raise MoesortTuneError(f"{path} has no entry for {asked}; it has entries for {there}")
-    print_result(to_cpp(loaded.arch, entries, limit_in_cpp(kernels), name), end="")
+    print_result(to_cpp(loaded.arch, entries, facts, name), end="")
 
 
-def _entries(table: Table, kernels: Provider, timing: Timing, revision: str | None) -> list[Entry]:
-    """For each number of compute units the entry that a process on such a device would use."""
+def _select_entries(table: Table, provider: str, timing: Timing, revision: str | None) -> list[Entry]:
+    """Return for each number of compute units the entry that a process on such a device would use."""
     entries: dict[int, Entry] = {}
     for compute_units in sorted({entry.device.compute_units for entry in table.tables}):
-        found = select(table, Wanted(table.arch, compute_units, kernels, timing, revision, named=True)).entry
+        found = select(table, Wanted(table.arch, compute_units, provider, timing, revision, named=True)).entry
         if found is not None:
-            entries[found.device.compute_units] = _with_usable_lds(table.arch, found)
+            entries[found.device.compute_units] = _limit_lds(table.arch, found)
     return list(entries.values())
 
 
-def _with_usable_lds(arch: str, entry: Entry) -> Entry:
-    """The header limits oneshot by the LDS that an entry names, as the runtime does by what the architecture has."""
-    lds_bytes = usable_lds_bytes(arch, entry.device.lds_bytes)
+def _limit_lds(arch: str, entry: Entry) -> Entry:
+    """Return the entry with no more LDS than the architecture has; the runtime limits kernels by the same."""
+    lds_bytes = limit_lds_bytes(arch, entry.device.lds_bytes)
     return msgspec.structs.replace(entry, device=msgspec.structs.replace(entry.device, lds_bytes=lds_bytes))

@@ -1,13 +1,13 @@
-"""`moesort-tune merge`: two tables of one architecture in one file."""
+"""`moesort-tune merge`: combine two tables of one architecture in one file."""
 
 from pathlib import Path
 
 import click
 import msgspec
 
-from moesort_tune.cli.output import print_json, print_result, remark
+from moesort_tune.cli.output import print_json, print_remark, print_result
 from moesort_tune.cli.parameters import FilePath
-from moesort_tune.cli.table_text import choice_in_words, counted
+from moesort_tune.cli.table_text import format_choice, format_count
 from moesort_tune.tables import store
 from moesort_tune.tables.merge import Conflict, merge_tables
 
@@ -20,40 +20,40 @@ Examples:
 @click.command(epilog=EPILOG)
 @click.argument("first", type=FilePath())
 @click.argument("second", type=FilePath())
-@click.option("-o", "--out", type=FilePath(dir_okay=False), required=True, help="Where it is written.")
+@click.option("-o", "--out", type=FilePath(dir_okay=False), required=True, help="File to write.")
 @click.option("--replace", is_flag=True, help="Keep the rows of SECOND, also of other settings or fewer tokens.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was kept as JSON.")
 def merge(first: Path, second: Path, out: Path, replace: bool, as_json: bool) -> None:
-    """Put FIRST and SECOND together. What --out held before is replaced.
+    """Combine FIRST and SECOND in one table, which replaces --out.
 
-    Where both have a row for the same device, kernels, timing and shape, a swept one is kept rather than a learned
-    one, then the one that covers the token range of the other and more, then the one that was measured later, and of
-    two measured on the same day that of SECOND. Each such row is told. Rows that were measured with different settings
-    (unit_size, model_dim, dtype, routing, ep, cold) are refused without --replace.
+    Where both have a row for the same device, kernels, timing and shape, keep a measured one before a learned one and
+    that before a modelled one, then the one that covers the token range of the other and more, then the later one, and
+    of two of the same day that of SECOND. Report each such row. Refuse rows that were measured with different settings
+    (unit_size, model_dim, dtype, routing, ep, cold, moe_buf, masked) without --replace.
     """
     merged = merge_tables(store.load(first), store.load(second), replace=replace)
     store.save(out, merged.table)
     for difference in merged.differences:
-        remark(
+        print_remark(
             f"warning: {difference.key}: rows of {first} were measured with {difference.what} {difference.first},"
             f" rows of {second} with {difference.second}; each keeps its own"
         )
     for conflict in merged.conflicts:
-        remark(_told(conflict, first, second))
+        print_remark(_format_conflict(conflict, first, second))
     rows = sum(len(entry.rows) for entry in merged.table.tables)
     if as_json:
-        told = {"conflicts": merged.conflicts, "differences": merged.differences}
-        print_json({"table": out, "entries": len(merged.table.tables), "rows": rows, **msgspec.to_builtins(told)})
+        report = {"conflicts": merged.conflicts, "differences": merged.differences}
+        print_json({"table": out, "entries": len(merged.table.tables), "rows": rows, **msgspec.to_builtins(report)})
     else:
-        entries = counted(len(merged.table.tables), "entry", "entries")
-        print_result(f"{out}: {entries}, {counted(rows, 'row', 'rows')}")
+        entries = format_count(len(merged.table.tables), "entry", "entries")
+        print_result(f"{out}: {entries}, {format_count(rows, 'row', 'rows')}")
 
 
-def _told(conflict: Conflict, first: Path, second: Path) -> str:
+def _format_conflict(conflict: Conflict, first: Path, second: Path) -> str:
     kept, dropped = (second, first) if conflict.kept_from_second else (first, second)
     shape = "{}/{}".format(*conflict.kept.shape)
     return (
-        f"{shape} of {conflict.key}: kept {choice_in_words(conflict.kept)}"
-        f" ({kept}, {conflict.kept_date or 'published'}), not {choice_in_words(conflict.dropped)}"
+        f"{shape} of {conflict.key}: kept {format_choice(conflict.kept)}"
+        f" ({kept}, {conflict.kept_date or 'published'}), not {format_choice(conflict.dropped)}"
         f" ({dropped}, {conflict.dropped_date or 'published'})"
     )

@@ -1,4 +1,4 @@
-"""Printing that the commands share: results on stdout, everything else on stderr."""
+"""Output shared by the commands: results on stdout, everything else on stderr."""
 
 import json
 import sys
@@ -8,30 +8,30 @@ import msgspec
 from rich.console import Console
 
 WIDTH_WITHOUT_TERMINAL = 200
-"""Columns of tables that go into a pipe or a file: wide enough that no row is broken."""
+"""Columns of tables in a pipe or a file: wide enough that no row wraps."""
 
 
-def results() -> Console:
-    """Console for results. Colours on a terminal only, and none where NO_COLOR is set (rich sees to that)."""
+def create_console() -> Console:
+    """Create a console for results. Colours on a terminal only, and none where NO_COLOR is set (rich handles that)."""
     width = None if sys.stdout.isatty() else WIDTH_WITHOUT_TERMINAL
     return Console(width=width, highlight=False, markup=False, soft_wrap=False)
 
 
 def print_result(text: str, end: str = "\n") -> None:
-    """Print a result on stdout now. click.echo would write UTF-8 where the encoding is ASCII."""
+    """Print a result on stdout and flush. click.echo would write UTF-8 where the encoding is ASCII."""
     print(text, end=end, flush=True)
 
 
-def remark(text: str) -> None:
-    """A line for the person, on stderr."""
+def print_remark(text: str) -> None:
+    """Print a line for the user on stderr."""
     print(text, file=sys.stderr, flush=True)
 
 
 def print_json(data: Any) -> None:
-    """Data as JSON in ASCII on stdout, so that any encoding has it; msgspec's records and paths are data too."""
-    print_result(json.dumps(msgspec.to_builtins(data, enc_hook=_as_text, str_keys=True), indent=2))
+    """Print data as ASCII JSON on stdout, valid in any encoding; msgspec's records and paths are accepted."""
+    print_result(json.dumps(msgspec.to_builtins(data, enc_hook=_encode_text, str_keys=True), indent=2))
 
 
-def _as_text(value: object) -> str:
-    """A path may hold bytes that are no text, and JSON may not."""
+def _encode_text(value: object) -> str:
+    """Return a path as JSON text; bytes that are not text are escaped."""
     return str(value).encode(errors="backslashreplace").decode()

@@ -1,4 +1,4 @@
-"""Option types: texts that are parsed by pure functions, whose ValueError is bad usage."""
+"""Option types: texts parsed by pure functions, whose ValueError is bad usage."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,18 +8,19 @@ import click
 
 from moesort_tune.device.architectures import ARCHITECTURES
 from moesort_tune.numerals import parse_integer, parse_number
-from moesort_tune.sweep.grid import parse_integers, parse_tokens, shape_of_model
+from moesort_tune.providers.facts import registry
+from moesort_tune.sweep.grid import get_model_shape, parse_integers, parse_tokens
 
 
-class Parameter(click.ParamType):  # type: ignore[type-arg]  # click 8.1 has no generic one
-    """A text option. name: what the help shows for its value."""
+class Parameter(click.ParamType):  # type: ignore[type-arg]  # not generic in click 8.1
+    """A text option. name: the placeholder of its value in the help."""
 
     def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
         self.name = name
         self._parse = parse
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The parsed value; what is not text was parsed before."""
+        """Return the parsed value; a value that is not text is parsed already."""
         if not isinstance(value, str):
             return value
         try:
@@ -29,22 +30,22 @@ class Parameter(click.ParamType):  # type: ignore[type-arg]  # click 8.1 has no 
 
 
 class IntRange(click.IntRange):
-    """An integer within bounds that help and errors tell. See numerals.parse_integer for what counts as one."""
+    """An integer within bounds that help and errors show. See numerals.parse_integer for the accepted forms."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the integer, or fail as bad usage."""
-        return super().convert(_parsed(self, value, parse_integer, param, ctx), param, ctx)
+        return super().convert(_parse(self, value, parse_integer, param, ctx), param, ctx)
 
 
 class FloatRange(click.FloatRange):
-    """A finite number within bounds that help and errors tell. See numerals.parse_number for what counts as one."""
+    """A finite number within bounds that help and errors show. See numerals.parse_number for the accepted forms."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the number, or fail as bad usage."""
-        return super().convert(_parsed(self, value, parse_number, param, ctx), param, ctx)
+        return super().convert(_parse(self, value, parse_number, param, ctx), param, ctx)
 
 
-def _parsed(
+def _parse(
     kind: IntRange | FloatRange,
     value: Any,
     parse: Callable[[str], float],
@@ -56,18 +57,31 @@ def _parsed(
     try:
         return parse(value)
     except ValueError as error:
-        kind.fail(f"{error} in the range {_bounds(kind)}", param, ctx)
+        kind.fail(f"{error} in the range {_format_bounds(kind)}", param, ctx)
 
 
-def _bounds(kind: IntRange | FloatRange) -> str:
-    """The bounds as click's own help and errors write them."""
+def _format_bounds(kind: IntRange | FloatRange) -> str:
+    """Return the bounds as click's own help and errors write them."""
     if kind.max is None:
         return f"x>{'' if kind.min_open else '='}{kind.min}"
     return f"{kind.min}<{'' if kind.min_open else '='}x<{'' if kind.max_open else '='}{kind.max}"
 
 
+class ProviderChoice(click.Choice):  # type: ignore[type-arg]  # click 8.1 has no generic one
+    """The name of a registered provider, or one of `others`; looked up only once it is needed."""
+
+    def __init__(self, *others: str) -> None:
+        self.case_sensitive = True
+        self._others = others
+
+    @property
+    def choices(self) -> tuple[str, ...]:  # type: ignore[override]  # click sets it once, at import
+        """Return the names of the registered providers and the others."""
+        return (*registry.list_names(), *self._others)
+
+
 class FilePath(click.Path):
-    """The name of a file or folder, as a pathlib.Path; an empty one names nothing."""
+    """The name of a file or folder, as a pathlib.Path; it must not be empty."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(path_type=Path, **options)
@@ -80,21 +94,21 @@ class FilePath(click.Path):
 
 
 def parse_words(text: str) -> str:
-    """Any text that says something; raises ValueError for blanks alone."""
+    """Return `text`, which may be anything but blank. Raise ValueError."""
     if not text.strip():
         raise ValueError("expected a value, got an empty one")
     return text
 
 
 def parse_arch(text: str) -> str:
-    """'auto' or the name of an architecture that the kernels are built for; raises ValueError."""
+    """Return `text`, which must be 'auto' or an architecture that the kernels are built for. Raise ValueError."""
     if text != "auto" and text not in ARCHITECTURES:
         raise ValueError(f"{text!r} is not known; expected auto or one of {', '.join(ARCHITECTURES)}")
     return text
 
 
 def parse_routing(text: str) -> str:
-    """'uniform' or 'zipf:EXPONENT'; raises ValueError."""
+    """Return `text`, which must be 'uniform' or 'zipf:EXPONENT', in normal form. Raise ValueError."""
     from moesort_tune.sorting.inputs import Routing, RoutingError
 
     try:
@@ -107,12 +121,14 @@ INTEGERS: Final = Parameter("N,N,...", parse_integers)
 TOKENS: Final = Parameter("FIRST:LAST", parse_tokens)
 ARCH: Final = Parameter("ARCH", parse_arch)
 ROUTING: Final = Parameter("ROUTING", parse_routing)
-MODEL: Final = Parameter("MODEL", shape_of_model)
+MODEL: Final = Parameter("MODEL", get_model_shape)
+PROVIDER: Final = Parameter("PROVIDER", registry.get_facts)
+"""The facts of a registered provider."""
 DEVICE: Final = IntRange(0, 1023)
-"""A host has fewer devices, partitions included."""
+"""Upper bound on a host's devices, partitions included."""
 SEED: Final = IntRange(0, 2**31)
 MARGIN: Final = FloatRange(0, 1)
 SECONDS: Final = FloatRange(0, min_open=True)
 POINT_LIMIT: Final = FloatRange(0, 1_000_000, min_open=True)
-"""Seconds that can be waited for a worker: poll() counts milliseconds in 31 bits."""
+"""Seconds to wait for a worker, limited because poll() counts milliseconds in 31 bits."""
 COMPUTE_UNITS: Final = IntRange(1, 1 << 16)

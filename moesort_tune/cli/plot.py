@@ -1,23 +1,26 @@
-"""`show --plot`: the measured times of both kernels, a panel a row, with the switches and ties of the table."""
+"""Draw `show --plot`: the kernels' measured times, a panel a row, with the switches and ties of the table."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import Any, Final
 
+from moesort_tune.domain.vocabulary import MULTIPHASE, ONESHOT, KernelName
 from moesort_tune.errors import MoesortTuneError
-from moesort_tune.sweep.records import samples_behind
-from moesort_tune.sweep.samples import Sample, read_samples, samples_path
+from moesort_tune.sweep.records import select_samples
+from moesort_tune.sweep.samples import Sample, get_samples_path, read_samples
 from moesort_tune.tables.schema import Entry, Row, Table
 
-COLOURS: Final = {"oneshot": "tab:orange", "multiphase": "tab:blue"}
+_FAMILIAR: Final = {ONESHOT.name: "tab:orange", MULTIPHASE.name: "tab:blue"}
+_OTHER_COLOURS: Final = ("tab:green", "tab:red", "tab:purple", "tab:brown", "tab:pink", "tab:olive", "tab:cyan")
 _COLUMNS: Final = 3
 _PANEL_INCHES: Final = (4.6, 3.2)
 
 
 @dataclass(frozen=True)
 class Panel:
-    """What one panel shows. times_us: {kernel: [(tokens, median, low, high), ...]}, ascending by tokens."""
+    """The content of one panel. times_us: {kernel: [(tokens, median, low, high), ...]}, ascending by tokens."""
 
     title: str
     row: Row
@@ -25,9 +28,9 @@ class Panel:
 
 
 def draw(path: Path, table: Table, picture: Path) -> None:
-    """Draws the samples beside the table in `path`. Raises MoesortTuneError without samples or without matplotlib."""
-    panels = panels_of(path, table)
-    pyplot = _matplotlib()
+    """Draw the samples beside the table in `path`. Raise MoesortTuneError without samples or without matplotlib."""
+    panels = build_panels(path, table)
+    pyplot = _import_pyplot()
     columns = min(_COLUMNS, len(panels))
     lines = -(-len(panels) // columns)
     size = (_PANEL_INCHES[0] * columns, _PANEL_INCHES[1] * lines)
@@ -44,37 +47,37 @@ def draw(path: Path, table: Table, picture: Path) -> None:
         pyplot.close(figure)
 
 
-def panels_of(path: Path, table: Table) -> list[Panel]:
-    """A panel for each measured row that has samples. Raises MoesortTuneError where none has."""
-    sidecar = samples_path(path)
+def build_panels(path: Path, table: Table) -> list[Panel]:
+    """Return a panel for each measured row that has samples. Raise MoesortTuneError where none has."""
+    sidecar = get_samples_path(path)
     if not sidecar.exists():
         raise MoesortTuneError(
             f"{sidecar} does not exist, and the picture is drawn from it; a sweep writes it beside the table"
         )
     samples = read_samples(sidecar)
     panels = [
-        Panel(_title(entry, row), row, times)
+        Panel(_format_title(entry, row), row, times)
         for entry in table.tables
         for row in entry.rows
-        if (times := _times(samples, table.arch, entry, row))
+        if (times := _collect_times(samples, table.arch, entry, row))
     ]
     if not panels:
         raise MoesortTuneError(f"{sidecar} holds no samples of the rows in {path}; sweep again to measure them")
     return panels
 
 
-def _title(entry: Entry, row: Row) -> str:
+def _format_title(entry: Entry, row: Row) -> str:
     key = entry.key
     return f"{row.num_experts} experts, topk {row.topk}\n{key.compute_units} CUs, {key.provider}, {key.timing}"
 
 
-def _times(
+def _collect_times(
     samples: Iterable[Sample], arch: str, entry: Entry, row: Row
 ) -> dict[str, list[tuple[int, float, float, float]]]:
-    """The latest sample of each kernel and token count that was taken for this row."""
+    """Return the latest sample of each kernel and token count that was taken for this row."""
     latest = {
         (sample.kernel, sample.tokens): (sample.tokens, sample.median_us, sample.low_us, sample.high_us)
-        for sample in samples_behind(row, arch=arch, entry=entry, samples=samples)
+        for sample in select_samples(row, arch=arch, entry=entry, samples=samples)
     }
     times: dict[str, list[tuple[int, float, float, float]]] = {}
     for (kernel, _), point in sorted(latest.items()):
@@ -82,7 +85,7 @@ def _times(
     return times
 
 
-def _matplotlib() -> Any:
+def _import_pyplot() -> Any:
     try:
         import matplotlib as mpl
     except ImportError as error:
@@ -93,12 +96,19 @@ def _matplotlib() -> Any:
     return pyplot
 
 
+def choose_colours(kernels: Iterable[KernelName]) -> dict[KernelName, str]:
+    """Return a colour for each kernel; the familiar two keep theirs."""
+    others = cycle(_OTHER_COLOURS)
+    return {kernel: _FAMILIAR.get(kernel) or next(others) for kernel in kernels}
+
+
 def _draw_panel(axis: Any, panel: Panel) -> None:
+    colours = choose_colours(panel.times_us)
     for kernel, points in panel.times_us.items():
         tokens, median, low, high = zip(*points, strict=True)
-        axis.plot(tokens, median, marker=".", color=COLOURS.get(kernel), label=kernel)
-        axis.fill_between(tokens, low, high, color=COLOURS.get(kernel), alpha=0.25, linewidth=0)
-    for index, (first, last) in enumerate(panel.row.tie):
+        axis.plot(tokens, median, marker=".", color=colours[kernel], label=kernel)
+        axis.fill_between(tokens, low, high, color=colours[kernel], alpha=0.25, linewidth=0)
+    for index, (first, last, _) in enumerate(panel.row.tie):
         span = {"color": "tab:gray", "alpha": 0.2, "linewidth": 0}
         axis.axvspan(first, max(last, first * 1.02), label="tie" if index == 0 else None, **span)
     for index, (first, _) in enumerate(panel.row.policy[1:]):
@@ -110,7 +120,7 @@ def _draw_panel(axis: Any, panel: Panel) -> None:
 
 
 def _label_plainly(axis: Any) -> None:
-    """Ticks at 1, 2, 5, 10, ... microseconds and at powers of ten of tokens, as plain numbers."""
+    """Set ticks at 1, 2, 5, 10, ... microseconds and at powers of ten of tokens, as plain numbers."""
     from matplotlib.ticker import LogLocator, NullFormatter
 
     axis.xaxis.set_major_formatter("{x:g}")

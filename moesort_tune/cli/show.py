@@ -1,4 +1,4 @@
-"""`moesort-tune show`: a table for a person, as a picture, or one decision with its reason."""
+"""`moesort-tune show`: print a table for a person, as a picture, or one decision with its reason."""
 
 from pathlib import Path
 from typing import Any
@@ -6,33 +6,34 @@ from typing import Any
 import click
 import msgspec
 
-from moesort_tune.cli.output import print_json, print_result, remark, results
-from moesort_tune.cli.parameters import COMPUTE_UNITS, FilePath, Parameter
+from moesort_tune.cli.default_table import find_default_table
+from moesort_tune.cli.output import create_console, print_json, print_remark, print_result
+from moesort_tune.cli.parameters import COMPUTE_UNITS, FilePath, Parameter, ProviderChoice
 from moesort_tune.cli.table_text import print_table
-from moesort_tune.cli.tables_at_hand import default_table
-from moesort_tune.domain.vocabulary import Timing
-from moesort_tune.numerals import parse_integer, quoted
+from moesort_tune.domain.vocabulary import TIMINGS, Timing
+from moesort_tune.numerals import parse_integer, quote
+from moesort_tune.providers.facts import registry
 from moesort_tune.runtime import Dispatcher, Explanation
 from moesort_tune.tables.files import load
-from moesort_tune.tables.schema import Provider, Table
+from moesort_tune.tables.schema import Table
 
 Call = tuple[int, int, int]
 """Tokens, experts and topk of one call."""
 
 LARGEST = 2**31 - 1
-"""Of the int that the exported header takes."""
+"""Largest int that the exported header takes."""
 
 
 def parse_call(text: str) -> Call:
-    """Tokens, experts and topk of '32,128,4'; raises ValueError."""
+    """Return tokens, experts and topk of '32,128,4'; raise ValueError."""
     try:
         tokens, num_experts, topk = (parse_integer(part) for part in text.split(","))
     except ValueError:
-        raise ValueError(f"expected TOKENS,EXPERTS,TOPK like 32,128,4, got {quoted(text)}") from None
+        raise ValueError(f"expected TOKENS,EXPERTS,TOPK like 32,128,4, got {quote(text)}") from None
     if tokens < 0 or num_experts < 1 or topk < 1:
-        raise ValueError(f"expected TOKENS >= 0, EXPERTS >= 1 and TOPK >= 1, got {quoted(text)}")
+        raise ValueError(f"expected TOKENS >= 0, EXPERTS >= 1 and TOPK >= 1, got {quote(text)}")
     if max(tokens, num_experts, topk) > LARGEST:
-        raise ValueError(f"expected TOKENS, EXPERTS and TOPK of at most {LARGEST}, got {quoted(text)}")
+        raise ValueError(f"expected TOKENS, EXPERTS and TOPK of at most {LARGEST}, got {quote(text)}")
     return tokens, num_experts, topk
 
 
@@ -50,8 +51,8 @@ Examples:
 @click.argument("table", type=FilePath(), required=False)
 @click.option("--lookup", type=CALL, help="Print the decision for one call, and why.")
 @click.option("--compute-units", type=COMPUTE_UNITS, help="Of the device that --lookup is for.")
-@click.option("--kernels", type=click.Choice(["builtin", "aiter"]), help="Whose kernels --lookup is for.")
-@click.option("--timing", type=click.Choice(["graph", "eager"]), help="How the kernels of --lookup are launched.")
+@click.option("--kernels", type=ProviderChoice(), help="Whose kernels --lookup is for.")
+@click.option("--timing", type=click.Choice(TIMINGS), help="How the kernels of --lookup are launched.")
 @click.option("--plot", type=FilePath(dir_okay=False), help="Draw the samples into this PNG file.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def show(table: Path | None, lookup: Call | None, plot: Path | None, as_json: bool, **options: Any) -> None:
@@ -59,7 +60,7 @@ def show(table: Path | None, lookup: Call | None, plot: Path | None, as_json: bo
 
     Without TABLE the only one in ./tables is meant, else the only one that ships with this package.
     """
-    path = table or default_table()
+    path = table or find_default_table()
     if lookup is not None:
         _print_decision(path, lookup, as_json, **options)
         return
@@ -68,11 +69,11 @@ def show(table: Path | None, lookup: Call | None, plot: Path | None, as_json: bo
         from moesort_tune.cli.plot import draw
 
         draw(path, loaded, plot)
-        remark(f"drawn into {plot}")
+        print_remark(f"drawn into {plot}")
     if as_json:
         print_json({"path": path, **msgspec.to_builtins(loaded)})
     else:
-        print_table(results(), path, loaded)
+        print_table(create_console(), path, loaded)
 
 
 def _print_decision(
@@ -81,51 +82,52 @@ def _print_decision(
     as_json: bool,
     *,
     compute_units: int | None,
-    kernels: Provider | None,
+    kernels: str | None,
     timing: Timing | None,
 ) -> None:
-    """What a serving process would be told, from the entries that the options leave."""
+    """Print the decision of a serving process, by the entries that match the options."""
     table = load(path)
     dispatcher = Dispatcher.load(
         path,
         arch=table.arch,
         compute_units=compute_units,
-        kernels=kernels or _only_provider(table),
-        timing=timing or _only_timing(table),
+        kernels=kernels or _choose_provider(table),
+        timing=timing or _choose_timing(table),
     )
-    told = dispatcher.explain(*asked)
+    explanation = dispatcher.explain(*asked)
     if as_json:
-        print_json(_as_data(told))
+        print_json(_build_data(explanation))
         return
-    print_result(str(told))
-    for sentence in told.not_used:
-        remark(sentence)
+    print_result(str(explanation))
+    for sentence in explanation.not_used:
+        print_remark(sentence)
 
 
-def _only_provider(table: Table) -> Provider:
-    """builtin, unless the table knows nothing of these kernels."""
-    return "builtin" if any(entry.kernels.provider == "builtin" for entry in table.tables) else "aiter"
+def _choose_provider(table: Table) -> str:
+    """Return the first registered provider that the table has an entry of, else the first that it names."""
+    named = [entry.kernels.provider for entry in table.tables]
+    return next((name for name in registry.list_names() if name in named), named[0])
 
 
-def _only_timing(table: Table) -> Timing:
-    """graph, unless every entry was timed otherwise."""
+def _choose_timing(table: Table) -> Timing:
+    """Return graph, unless every entry was timed otherwise."""
     timings = {entry.key.timing for entry in table.tables}
     return "eager" if timings == {"eager"} else "graph"
 
 
-def _as_data(told: Explanation) -> dict[str, object]:
-    entry = told.entry
+def _build_data(explanation: Explanation) -> dict[str, object]:
+    entry = explanation.entry
     return {
-        "tokens": told.tokens,
-        "num_experts": told.num_experts,
-        "topk": told.topk,
-        "policy": told.policy,
-        "kernel": told.kernel,
-        "reason": told.reason.value,
-        "tie": told.tie,
-        "rows": told.rows,
-        "table": told.table,
+        "tokens": explanation.tokens,
+        "num_experts": explanation.num_experts,
+        "topk": explanation.topk,
+        "policy": explanation.policy,
+        "kernel": explanation.kernel,
+        "reason": explanation.reason.value,
+        "tie": explanation.tie,
+        "rows": explanation.rows,
+        "table": explanation.table,
         "entry": dict(entry.key._asdict()) if entry else None,
-        "not_used": told.not_used,
-        "sentence": str(told),
+        "not_used": explanation.not_used,
+        "sentence": str(explanation),
     }

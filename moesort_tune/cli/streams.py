@@ -1,7 +1,7 @@
-"""The program's standard streams: always open, able to write any character, and told of what could not be written.
+"""The program's standard streams: always open, able to write any character, and failing where output is lost.
 
-Results are what a command is for, so a standard output that takes no more is a failure. The rest, on standard error, is
-not: a sweep goes on measuring when nobody listens any more.
+Results are the purpose of a command, so a failed write to standard output is an error. A failed write to standard error
+is not: a sweep continues when its reader has gone.
 """
 
 import contextlib
@@ -18,24 +18,24 @@ if TYPE_CHECKING:
 
 
 class OutputError(MoesortTuneError):
-    """Standard output took no more."""
+    """A write to standard output failed."""
 
 
 class ReaderLeftError(OutputError):
-    """Whoever read standard output has closed it."""
+    """The reader of standard output has closed it."""
 
 
 def prepare() -> None:
-    """Replace sys.stdout and sys.stderr by streams as above, on descriptors that are open. Call once, first of all."""
+    """Replace sys.stdout and sys.stderr by such streams, on open descriptors. Call once, before anything else."""
     _open_missing()
-    sys.stdout = _text_stream(_Results(1, "w", closefd=False), sys.stdout, errors="replace")
-    sys.stderr = _text_stream(_Remarks(2, "w", closefd=False), sys.stderr, errors="backslashreplace")
+    sys.stdout = _open_text_stream(_Results(1, "w", closefd=False), sys.stdout, errors="replace")
+    sys.stderr = _open_text_stream(_Remarks(2, "w", closefd=False), sys.stderr, errors="backslashreplace")
 
 
 def _open_missing() -> None:
-    """Open the standard descriptors that the parent closed, so that no file of ours, nor a child's, takes their place.
+    """Open the standard descriptors that the parent closed, so that no other file, nor a child's, takes their number.
 
-    Standard output is opened for reading: writing to it fails, as it does where it stays closed.
+    Standard output is opened for reading: writes to it fail, as they do on a closed one.
     """
     for descriptor, mode in ((0, os.O_RDONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
         try:
@@ -45,17 +45,17 @@ def _open_missing() -> None:
             os.set_inheritable(opened, True)
 
 
-def _text_stream(raw: io.FileIO, before: TextIO | None, errors: str) -> io.TextIOWrapper:
+def _open_text_stream(raw: io.FileIO, before: TextIO | None, errors: str) -> io.TextIOWrapper:
     """Return a text stream on `raw` with the encoding of `before`, which is None where its descriptor was closed.
 
-    errors: what becomes of characters that the encoding lacks.
+    errors: the handling of characters that the encoding lacks.
     """
     encoding = before.encoding if before is not None else "utf-8"
     return io.TextIOWrapper(io.BufferedWriter(raw), encoding, errors, line_buffering=raw.isatty())
 
 
 class _Results(io.FileIO):
-    """Standard output. The first failed write raises OutputError; later ones, up to the exit's, go nowhere."""
+    """Standard output. The first failed write raises OutputError; later ones, up to the exit's, are discarded."""
 
     _failed = False
 
@@ -68,15 +68,15 @@ class _Results(io.FileIO):
         except OSError as error:
             self._failed = True
             if error.errno == errno.EPIPE:
-                raise ReaderLeftError("whoever read standard output has closed it") from error
+                raise ReaderLeftError("the reader of standard output has closed it") from error
             raise OutputError(f"cannot write to standard output: {error.strerror}") from error
 
 
 class _Remarks(io.FileIO):
-    """Standard error. What cannot be written is lost."""
+    """Standard error. Failed writes are discarded."""
 
     def write(self, data: "ReadableBuffer", /) -> int:
-        """Write to the descriptor as far as it takes anything."""
+        """Write to the descriptor and ignore a failure."""
         with contextlib.suppress(OSError):
             return super().write(data)
         return len(memoryview(data))

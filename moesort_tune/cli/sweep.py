@@ -1,4 +1,4 @@
-"""`moesort-tune sweep`: measures both kernels on the attached device and writes the table."""
+"""`moesort-tune sweep`: measure kernels on the attached device and write the table."""
 
 from collections.abc import Callable
 from functools import partial
@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
-from moesort_tune.cli.output import print_json, print_result
+from moesort_tune.cli.output import print_json, print_remark, print_result
 from moesort_tune.cli.parameters import (
     ARCH,
     DEVICE,
@@ -22,23 +22,26 @@ from moesort_tune.cli.parameters import (
     TOKENS,
     FilePath,
     IntRange,
+    ProviderChoice,
 )
-from moesort_tune.cli.progress import progress, told
-from moesort_tune.domain.presets import MODELS, default_shapes
+from moesort_tune.cli.progress import format_row, show_progress
+from moesort_tune.domain.presets import MODELS, list_default_shapes
 from moesort_tune.domain.settings import Settings
 from moesort_tune.domain.shape import Shape
-from moesort_tune.domain.vocabulary import MAX_EXPERTS, MAX_TOKENS, MAX_UNIT_SIZE
+from moesort_tune.domain.vocabulary import MAX_EXPERTS, MAX_TOKENS, MAX_UNIT_SIZE, TIMINGS
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.measure.stopping import StoppingRule
-from moesort_tune.sweep.grid import check_size, pair_shapes, read_misses, without_repeats
+from moesort_tune.providers.facts import registry
+from moesort_tune.sweep.grid import check_size, drop_repeats, pair_shapes, read_misses
 from moesort_tune.sweep.job import (
     POINT_LIMIT_SECONDS,
     JobResult,
     SweepJob,
-    default_tokens,
+    get_default_tokens,
     run_job,
 )
-from moesort_tune.sweep.planning import PlannedRow, planned_arch, planned_rows
+from moesort_tune.sweep.planning import PlannedRow, find_arch, plan_rows
+from moesort_tune.sweep.rows import select_limited
 from moesort_tune.sweep.search import TokenRange
 
 Parsed = TypeVar("Parsed")
@@ -56,15 +59,17 @@ Examples:
 
 
 @click.command(epilog=EPILOG)
-@click.option("--arch", type=ARCH, default="auto", show_default=True, help="What the attached device must be.")
+@click.option(
+    "--arch", type=ARCH, default="auto", show_default=True, help="Required architecture of the attached device."
+)
 @click.option("--device", "ordinal", type=DEVICE, default=0, show_default=True, help="Number of the device.")
-@click.option("--kernels", type=click.Choice(["builtin", "aiter", "all"]), help="Default: all that can be had.")
+@click.option("--kernels", type=ProviderChoice("all"), help="Default: all that can run here.")
 @click.option("--experts", type=INTEGERS, help="Expert counts; pair up with --topk.")
 @click.option("--topk", type=INTEGERS, help="Experts per token.")
 @click.option("--model", "models", type=MODEL, multiple=True, help=f"A preset: {', '.join(MODELS)}.")
 @click.option("--from-misses", type=FilePath(), help="Shapes from a file of MOESORT_TUNE_MISSES.")
 @click.option("--tokens", type=TOKENS, help="Range to search. Default: 1:16384, on host 1:512.")
-@click.option("--timing", type=click.Choice(["graph", "eager"]), default="graph", show_default=True)
+@click.option("--timing", type=click.Choice(TIMINGS), default="graph", show_default=True)
 @click.option(
     "--unit-size", type=IntRange(1, MAX_UNIT_SIZE), default=32, show_default=True, help="Rows of a GEMM tile."
 )
@@ -92,18 +97,18 @@ Examples:
 @click.option("--dry-run", is_flag=True, help="Print the plan and measure nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def sweep(dry_run: bool, as_json: bool, **options: Any) -> None:
-    """Measure which kernel is faster for which number of tokens, and write the table."""
-    job = job_of(**options)
+    """Measure which kernel is fastest for which number of tokens, and write the table."""
+    job = build_job(**options)
     if dry_run:
         print_plan(job, as_json)
         return
-    with progress() as listener:
+    with show_progress() as listener:
         results = run_job(job, listener)
     print_results(results, as_json)
     raise_for_missing_rows(results)
 
 
-def job_of(
+def build_job(
     *,
     arch: str,
     ordinal: int,
@@ -121,15 +126,15 @@ def job_of(
     replace: bool,
     **settings: Any,
 ) -> SweepJob:
-    """The job that the options ask for. Raises click.UsageError, and MoesortTuneError for a bad misses file."""
-    named = [*shapes_of(experts, topk), *models, *(read_misses(from_misses) if from_misses else [])]
+    """Return the job that the options describe. Raise click.UsageError, and MoesortTuneError for a bad misses file."""
+    named = [*pair_options(experts, topk), *models, *(read_misses(from_misses) if from_misses else [])]
     job = SweepJob(
         arch=arch,
         ordinal=ordinal,
-        providers=providers_of(kernels),
-        shapes=without_repeats(named) or None,
+        providers=list_providers(kernels),
+        shapes=drop_repeats(named) or None,
         tokens=tokens,
-        settings=usable(lambda: Settings(**settings)),
+        settings=check_usage(lambda: Settings(**settings)),
         rule=StoppingRule(margin=margin),
         table=out,
         resume=resume,
@@ -141,41 +146,48 @@ def job_of(
     return job
 
 
-def shapes_of(experts: list[int] | None, topk: list[int] | None) -> list[Shape]:
-    """Shapes of --experts and --topk, which need each other."""
+def pair_options(experts: list[int] | None, topk: list[int] | None) -> list[Shape]:
+    """Return the shapes of --experts and --topk, which require each other. Raise click.UsageError."""
     if experts is None and topk is None:
         return []
     if experts is None or topk is None:
         raise click.UsageError("--experts and --topk need each other: --experts 8,64 --topk 2,6")
-    return usable(lambda: pair_shapes(experts, topk))
+    return check_usage(lambda: pair_shapes(experts, topk))
 
 
-def providers_of(kernels: str | None) -> tuple[str, ...]:
-    """Return the names of the providers to sweep; say on stderr why an installed AITER is none of them."""
-    from moesort_tune.providers.work import aiter_package
-    from moesort_tune.providers.work.base import available_providers
+def list_providers(kernels: str | None) -> tuple[str, ...]:
+    """Return the names of the providers to sweep; print why an installed one is left out."""
+    from moesort_tune.providers.work.base import available, why_not
 
     if kernels not in (None, "all"):
         return (str(kernels),)
-    if aiter_package.find() is not None and (reason := aiter_package.why_not_measured()):
-        click.echo(f"aiter is left out: {reason}", err=True)
-    return tuple(available_providers())
+    for name in registry.list_names():
+        if (reason := why_not(name)) and _is_installed(name):
+            print_remark(f"{name} is left out: {reason}")
+    return tuple(available())
+
+
+def _is_installed(name: str) -> bool:
+    """Return whether the package of a provider's kernels is there; that of another package's provider always is."""
+    from moesort_tune.providers.work.base import revision_of
+
+    return name not in registry.BUNDLED or revision_of(name, "") is not None
 
 
 def check_grid(job: SweepJob) -> None:
-    """Raises click.UsageError for shapes that the settings or the largest token count make impossible."""
+    """Raise click.UsageError for shapes that the settings or the largest token count make impossible."""
     for shape in job.shapes or []:
         if job.settings.ep > shape.num_experts:
             raise click.UsageError(
                 f"--ep {job.settings.ep} leaves ranks without one of the {shape.num_experts} experts"
             )
     arch = "host" if job.arch == "auto" else job.arch
-    for shape in job.shapes or default_shapes(arch):
-        usable(partial(check_size, shape, job.tokens or default_tokens(arch), job.settings.unit_size))
+    for shape in job.shapes or list_default_shapes(arch):
+        check_usage(partial(check_size, shape, job.tokens or get_default_tokens(arch), job.settings.unit_size))
 
 
-def usable(make: Callable[[], Parsed]) -> Parsed:
-    """What `make` returns; its ValueError is bad usage."""
+def check_usage(make: Callable[[], Parsed]) -> Parsed:
+    """Return the result of `make`; convert its ValueError to click.UsageError."""
     try:
         return make()
     except ValueError as error:
@@ -183,54 +195,66 @@ def usable(make: Callable[[], Parsed]) -> Parsed:
 
 
 def print_plan(job: SweepJob, as_json: bool) -> None:
-    """What a sweep would measure, on stdout."""
-    arch = planned_arch(job)
-    rows = planned_rows(job, arch)
+    """Print the rows that a sweep would measure."""
+    arch = find_arch(job)
+    rows = plan_rows(job, arch)
     if as_json:
-        told_rows = [
+        planned = [
             {
                 "kernels": row.provider,
                 "num_experts": row.shape.num_experts,
                 "topk": row.shape.topk,
-                "oneshot_max_tokens": row.oneshot_max_tokens,
+                "limits": select_limited(row.limits),
                 "ladder": row.ladder,
                 "in_table": row.there,
             }
             for row in rows
         ]
-        print_json({"arch": arch, "table": str(job.table_for(arch)), "rows": told_rows})
+        print_json({"arch": arch, "table": str(job.locate_table(arch)), "rows": planned})
         return
     for provider in job.providers:
-        print_result(f"{arch}, kernels {provider}, {job.settings.timing} timing -> {job.table_for(arch)}")
-        print_result("experts/topk  oneshot to  token counts measured first, then halved between changes of the winner")
-        for row in rows:
-            if row.provider == provider:
-                print_result(f"{row.shape!s:>12}  {_limit_text(row):>10}  {' '.join(map(str, row.ladder))}")
-                if row.there:
-                    print_result(f"{'':>12}  in the table: {row.there}")
+        print_result(f"{arch}, kernels {provider}, {job.settings.timing} timing -> {job.locate_table(arch)}")
+        _print_rows([row for row in rows if row.provider == provider])
 
 
-def _limit_text(row: PlannedRow) -> str:
-    if row.oneshot_max_tokens >= MAX_TOKENS:
+def _print_rows(rows: list[PlannedRow]) -> None:
+    """Print the rows of one provider. The last kernel has no limit, so it has no column."""
+    limited = list(rows[0].limits)[:-1]
+    headings = [f"{kernel} to" for kernel in limited]
+    ladder = "token counts measured first, then halved between changes of the winner"
+    print_result(_format_plan_line("experts/topk", headings, ladder))
+    for row in rows:
+        limits = [_format_limit(row.limits[kernel]) for kernel in limited]
+        print_result(_format_plan_line(str(row.shape), limits, " ".join(map(str, row.ladder))))
+        if row.there:
+            print_result(f"{'':>12}  in the table: {row.there}")
+
+
+def _format_plan_line(shape: str, limits: list[str], ladder: str) -> str:
+    return "  ".join((f"{shape:>12}", *(f"{limit:>10}" for limit in limits), ladder))
+
+
+def _format_limit(limit: int) -> str:
+    if limit >= MAX_TOKENS:
         return "any"
-    return str(row.oneshot_max_tokens) if row.oneshot_max_tokens else "never"
+    return str(limit) if limit > 0 else "never"
 
 
 def print_results(results: list[JobResult], as_json: bool) -> None:
-    """The rows and where they are, on stdout."""
+    """Print the rows and the files that hold them."""
     if as_json:
-        print_json([result_as_json(result) for result in results])
+        print_json([build_result_data(result) for result in results])
         return
     for result in results:
         for row in result.result.rows:
-            print_result(f"{row.num_experts}/{row.topk}: {told(row)}")
+            print_result(f"{row.num_experts}/{row.topk}: {format_row(row)}")
         if result.result.rows:
             print_result(f"table: {result.table}")
         print_result(f"samples: {result.samples}")
 
 
-def result_as_json(result: JobResult) -> dict[str, object]:
-    """One provider's sweep as plain data."""
+def build_result_data(result: JobResult) -> dict[str, object]:
+    """Return one provider's sweep as plain data."""
     return {
         "table": str(result.table),
         "samples": str(result.samples),
@@ -246,7 +270,7 @@ def result_as_json(result: JobResult) -> dict[str, object]:
 
 
 def raise_for_missing_rows(results: list[JobResult]) -> None:
-    """Raises MoesortTuneError where a shape failed, or where time was enough for no row at all."""
+    """Raise MoesortTuneError if a shape failed, or if the time budget ended before the first row."""
     failed = {shape: reason for result in results for shape, reason in result.result.failed.items()}
     if failed:
         shape, reason = next(iter(failed.items()))

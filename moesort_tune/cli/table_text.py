@@ -1,37 +1,50 @@
-"""A table in words and columns."""
+"""Format a table as lines and columns."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
+from typing import Final
 
 from rich import box
 from rich.console import Console
 from rich.table import Table as Grid
 
-from moesort_tune.device.architectures import usable_lds_bytes
-from moesort_tune.domain.vocabulary import MAX_TOKENS
-from moesort_tune.providers.facts.aiter_rule import aiter_forced_oneshot_max_tokens, aiter_oneshot_max_tokens
-from moesort_tune.sorting.sizes import oneshot_max_tokens
-from moesort_tune.tables.errors import path_text
-from moesort_tune.tables.schema import Entry, Evidence, Row, Sweep, Table
+from moesort_tune.device.architectures import limit_lds_bytes
+from moesort_tune.domain.candidates import Steps
+from moesort_tune.domain.device import DeviceLimits
+from moesort_tune.domain.vocabulary import MAX_TOKENS, KernelName
+from moesort_tune.providers.facts.base import Facts
+from moesort_tune.providers.facts.registry import find_facts
+from moesort_tune.tables.candidates import list_names
+from moesort_tune.tables.errors import format_path
+from moesort_tune.tables.schema import Entry, Evidence, Kind, Row, Sweep, Table
 
-_RIGHT_COLUMNS = ("experts", "topk", "oneshot up to", "AITER's rule", "its worst loss", "points", "noise")
+_LEFT_COLUMNS: Final = ("choice by tokens", "ties")
+
+_KINDS: Final[dict[Kind, str]] = {
+    "learned": "learned by a serving process",
+    "modelled": "computed by a model, not measured",
+}
+"""Notes on rows whose figures are no sweep's."""
 
 
 def print_table(console: Console, path: Path, table: Table) -> None:
-    """Every entry: where and how it was measured, then a line a row."""
-    console.print(f"{path_text(path)}: {table.arch}, {counted(len(table.tables), 'entry', 'entries')}", style="bold")
+    """Print every entry: where and how it was measured, then a line a row."""
+    console.print(
+        f"{format_path(path)}: {table.arch}, {format_count(len(table.tables), 'entry', 'entries')}", style="bold"
+    )
     for entry in table.tables:
         console.print()
-        for line in about_entry(entry):
+        for line in describe_entry(entry):
             console.print(line, soft_wrap=True)
-        console.print(_grid(table.arch, entry))
+        console.print(_build_grid(table.arch, entry))
         for row in entry.rows:
-            for note in _notes(row):
+            for note in _list_notes(entry, row):
                 console.print(f"{row.num_experts}/{row.topk}: {note}", soft_wrap=True)
 
 
-def about_entry(entry: Entry) -> Iterator[str]:
-    """The device, the kernels, the settings and the software of an entry."""
+def describe_entry(entry: Entry) -> Iterator[str]:
+    """Yield lines on the device, the kernels, the settings and the software of an entry."""
     device, kernels = entry.device, entry.kernels
     yield (
         f"{device.name}: {device.compute_units} compute units, wave{device.wavefront_size},"
@@ -41,13 +54,13 @@ def about_entry(entry: Entry) -> Iterator[str]:
         yield f"{kernels.provider} kernels, figures published by others: used only where this file is named"
     else:
         yield f"{kernels.provider} kernels, revision {kernels.revision}"
-        yield about_sweep(entry.sweep)
+        yield describe_sweep(entry.sweep)
     if entry.software:
         yield "with " + ", ".join(f"{name} {version}" for name, version in entry.software.items())
 
 
-def about_sweep(sweep: Sweep) -> str:
-    """When and how rows were measured."""
+def describe_sweep(sweep: Sweep) -> str:
+    """Return when and how rows were measured."""
     timed = "as replayed graphs" if sweep.timing == "graph" else "launched one by one"
     spread = f", experts over {sweep.ep} ranks" if sweep.ep > 1 else ""
     cache = ", cold cache" if sweep.cold else ""
@@ -57,12 +70,12 @@ def about_sweep(sweep: Sweep) -> str:
     )
 
 
-def choice_in_words(row: Row) -> str:
-    """The policy by token ranges: 'oneshot to 24, multiphase from 25'."""
-    return ", ".join(_steps_in_words(row))
+def format_choice(row: Row) -> str:
+    """Return the policy by token ranges: 'oneshot to 24, multiphase from 25'."""
+    return ", ".join(_format_steps(row))
 
 
-def _steps_in_words(row: Row) -> Iterator[str]:
+def _format_steps(row: Row) -> Iterator[str]:
     for index, (first, kernel) in enumerate(row.policy):
         last = row.policy[index + 1][0] - 1 if index + 1 < len(row.policy) else None
         if last is None:
@@ -71,54 +84,68 @@ def _steps_in_words(row: Row) -> Iterator[str]:
             yield f"{kernel} to {last}"
 
 
-def ties_in_words(row: Row) -> str:
-    """The token ranges in which neither kernel won: '19-24, 30'."""
-    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in row.tie) or "none"
+def format_ties(row: Row) -> str:
+    """Return the token ranges in which no kernel won: '19-24, 30'; with the kernels where there are more than two."""
+    several = len(set(row.list_kernels())) > 2
+    ties = ((f"{first}" if first == last else f"{first}-{last}", tied) for first, last, tied in row.tie)
+    return ", ".join(f"{tokens} {'='.join(tied)}" if several else tokens for tokens, tied in ties) or "none"
 
 
-def _grid(arch: str, entry: Entry) -> Grid:
+def _build_grid(arch: str, entry: Entry) -> Grid:
+    facts, limited = find_facts(entry.kernels.provider), list_names(entry)[:-1]
+    device = _get_device(arch, entry)
     grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("experts", "topk", "choice by tokens", "ties", *_RIGHT_COLUMNS[2:]):
-        grid.add_column(name, justify="right" if name in _RIGHT_COLUMNS else "left", overflow="fold")
+    headings = ("experts", "topk", *_LEFT_COLUMNS, *(f"{kernel} up to" for kernel in limited))
+    for heading in (*headings, facts.rule_name if facts else "own rule", "its worst loss", "points", "noise"):
+        grid.add_column(heading, justify="left" if heading in _LEFT_COLUMNS else "right", overflow="fold")
     for row in entry.rows:
-        grid.add_row(*_cells(row, _legal_tokens(arch, entry, row)))
+        rule = facts.rule(row.num_experts, row.topk, device) if facts else ()
+        grid.add_row(*_format_cells(row, _list_legal_tokens(row, limited, facts, device), rule))
     return grid
 
 
-def _legal_tokens(arch: str, entry: Entry, row: Row) -> int:
-    """Up to how many tokens a dispatcher takes oneshot: as the row says, and no further than its shape allows."""
-    if entry.kernels.provider == "aiter":
-        legal = aiter_forced_oneshot_max_tokens(row.num_experts)
-    else:
-        legal = oneshot_max_tokens(row.num_experts, row.topk, usable_lds_bytes(arch, entry.device.lds_bytes))
-    return max(0, min(row.oneshot_max_tokens, legal))
+def _get_device(arch: str, entry: Entry) -> DeviceLimits:
+    device = entry.device
+    lds_bytes = limit_lds_bytes(arch, device.lds_bytes)
+    return DeviceLimits(arch, device.compute_units, device.wavefront_size, lds_bytes)
 
 
-def _cells(row: Row, legal: int) -> tuple[str, ...]:
+def _list_legal_tokens(row: Row, kernels: Sequence[KernelName], facts: Facts | None, device: DeviceLimits) -> list[int]:
+    """Return the largest token count at which a dispatcher takes each kernel: the row's, limited to what is legal."""
+    legal = facts.limits(row.num_experts, row.topk, device) if facts else dict.fromkeys(kernels, MAX_TOKENS)
+    return [max(0, min(row.get_limit(kernel), legal[kernel])) for kernel in kernels]
+
+
+def _format_cells(row: Row, legal: Sequence[int], rule: Steps) -> tuple[str, ...]:
     evidence = row.evidence
-    rule = aiter_oneshot_max_tokens(row.num_experts)
     return (
         str(row.num_experts),
         str(row.topk),
-        choice_in_words(row),
-        ties_in_words(row),
-        "any" if legal >= MAX_TOKENS else str(legal),
-        f"oneshot to {rule}" if rule else "multiphase",
+        format_choice(row),
+        format_ties(row),
+        *("any" if tokens >= MAX_TOKENS else str(tokens) for tokens in legal),
+        _format_rule(rule),
         "" if evidence.rule_loss is None else f"{evidence.rule_loss - 1:.0%}",
-        _points_in_words(evidence),
+        _format_points(evidence),
         "" if evidence.noise is None else f"{evidence.noise:.1%}",
     )
 
 
-def _points_in_words(evidence: Evidence) -> str:
+def _format_rule(steps: Steps) -> str:
+    """Return the end of a rule's range for each kernel but the last, or its only kernel."""
+    ends = [f"{kernel} to {following[0] - 1}" for (_, kernel), following in pairwise(steps)]
+    return ", ".join(ends) or (steps[0][1] if steps else "")
+
+
+def _format_points(evidence: Evidence) -> str:
     points = "" if evidence.points is None else str(evidence.points)
     return f"{points} in {evidence.tokens[0]}-{evidence.tokens[1]}" if evidence.tokens else points
 
 
-def _notes(row: Row) -> Iterator[str]:
-    """What is special about a row."""
-    if row.evidence.learned:
-        yield "learned by a serving process"
+def _list_notes(entry: Entry, row: Row) -> Iterator[str]:
+    """Yield every property in which a row differs from its entry."""
+    if (kind := entry.get_kind(row)) in _KINDS:
+        yield _KINDS[kind]
     if row.evidence.source:
         yield f"source: {row.evidence.source}"
     if row.device is not None:
@@ -126,11 +153,11 @@ def _notes(row: Row) -> Iterator[str]:
     if row.evidence.since is not None:
         yield f"some of its points were measured earlier, from {row.evidence.since} on"
     if row.sweep is not None:
-        yield about_sweep(row.sweep)
+        yield describe_sweep(row.sweep)
     if row.software is not None:
         yield "with " + ", ".join(f"{name} {version}" for name, version in row.software.items())
 
 
-def counted(number: int, one: str, several: str) -> str:
-    """A number with its noun in the right form."""
+def format_count(number: int, one: str, several: str) -> str:
+    """Return a number with its noun in singular or plural."""
     return f"{number} {one if number == 1 else several}"

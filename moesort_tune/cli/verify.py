@@ -1,4 +1,4 @@
-"""`moesort-tune verify`: measures what a sweep did not, and says what the table's choices cost."""
+"""`moesort-tune verify`: measure points that no sweep measured, and report the cost of the table's choices."""
 
 from typing import Any
 
@@ -6,17 +6,28 @@ import click
 from rich.console import Console
 
 from moesort_tune.cli.output import print_json, print_result
-from moesort_tune.cli.parameters import DEVICE, MARGIN, POINT_LIMIT, SEED, FilePath, FloatRange, IntRange, Parameter
+from moesort_tune.cli.parameters import (
+    DEVICE,
+    MARGIN,
+    POINT_LIMIT,
+    SEED,
+    FilePath,
+    FloatRange,
+    IntRange,
+    Parameter,
+    ProviderChoice,
+)
 from moesort_tune.domain.shape import Shape
+from moesort_tune.domain.vocabulary import TIMINGS
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.sweep.job import POINT_LIMIT_SECONDS
-from moesort_tune.tables.keeping import swept
-from moesort_tune.verify.job import VerifyJob, VerifyResult, run_verification, told_swept
+from moesort_tune.tables.keeping import get_swept_range
+from moesort_tune.verify.job import VerifyJob, VerifyResult, format_swept, run_verification
 from moesort_tune.verify.verification import OTHER_SETTINGS, Question, SettingReport
 
 
 def parse_settings(text: str) -> tuple[str, ...]:
-    """'all', 'none' or names with commas between them; raises ValueError."""
+    """Return the settings of 'all', 'none' or comma-separated names. Raise ValueError."""
     if text in ("all", "none"):
         return tuple(OTHER_SETTINGS) if text == "all" else ()
     names = tuple(name.strip() for name in text.split(","))
@@ -44,8 +55,8 @@ Examples:
 @click.command(epilog=EPILOG, short_help="Measure what a sweep did not, and say what the table's choices cost.")
 @click.argument("table", type=FilePath())
 @click.option("--device", "ordinal", type=DEVICE, default=0, show_default=True, help="Number of the device.")
-@click.option("--kernels", "provider", type=click.Choice(["builtin", "aiter"]), default="builtin", show_default=True)
-@click.option("--timing", type=click.Choice(["graph", "eager"]), default="graph", show_default=True)
+@click.option("--kernels", "provider", type=ProviderChoice(), default="builtin", show_default=True)
+@click.option("--timing", type=click.Choice(TIMINGS), default="graph", show_default=True)
 @click.option("--points", type=IntRange(1, MAX_POINTS), help="Token counts for each shape. Default: 8, on host 4.")
 @click.option("--settings", type=SETTINGS, default="all", show_default=True, help=f"{', '.join(OTHER_SETTINGS)}.")
 @click.option("--margin", type=MARGIN, default=0.02, show_default=True, help="Less is a tie.")
@@ -68,47 +79,47 @@ def verify(fail_above: float | None, as_json: bool, point_limit: float, **option
     job = VerifyJob(point_limit_s=point_limit, **options)
     result = run_verification(job, LineListener(Console(stderr=True)))
     if as_json:
-        print_json(as_data(result))
+        print_json(build_data(result))
     else:
-        print_result(as_text(result))
+        print_result(format_result(result))
     if result.failed:
         shapes = ", ".join(map(str, result.failed))
         raise MoesortTuneError(f"not everything could be measured: the kernels crashed or did not end for {shapes}")
-    fault = None if fail_above is None else result.fault(fail_above)
+    fault = None if fail_above is None else result.find_fault(fail_above)
     if fault is not None:
         raise MoesortTuneError(f"{fault}, above the limit of {fail_above}")
 
 
 class LineListener:
-    """A line on stderr for each setting; on a terminal the point at hand as well."""
+    """Print a line on stderr for each setting, and on a terminal the current point."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
 
-    def setting(self, name: str, points: int) -> None:
-        """A setting begins."""
+    def announce_setting(self, name: str, points: int) -> None:
+        """Print the setting."""
         self._console.print(f"{name}: {points} points", markup=False, highlight=False)
 
-    def at(self, question: Question) -> None:
-        """A point begins."""
+    def announce_point(self, question: Question) -> None:
+        """Print the point on a terminal."""
         if self._console.is_terminal:
             text = f"  {question.shape}, {question.tokens} tokens"
             self._console.print(f"{text:<40}", end="\r", markup=False, highlight=False)
 
-    def failed(self, shape: Shape, reason: str) -> None:
-        """A shape is left out from here on."""
+    def report_failure(self, shape: Shape, reason: str) -> None:
+        """Print the shape that is left out from here on."""
         self._console.print(f"{shape} is left out: {reason}", markup=False, highlight=False, soft_wrap=True)
 
 
-def as_text(result: VerifyResult) -> str:
-    """The reports for a person."""
+def format_result(result: VerifyResult) -> str:
+    """Return the reports as text."""
     device = f"{result.facts.name}, {result.facts.arch}, {result.facts.compute_units} compute units"
-    swept = [f"swept: {told}" for told in told_swept(result.swept)]
-    return "\n\n".join(["\n".join([device, *swept]), *map(report_as_text, result.reports)])
+    swept = [f"swept: {line}" for line in format_swept(result.swept)]
+    return "\n\n".join(["\n".join([device, *swept]), *map(format_report, result.reports)])
 
 
-def report_as_text(report: SettingReport) -> str:
-    """One setting: a line for each way to choose, and whether a constant would do."""
+def format_report(report: SettingReport) -> str:
+    """Return the text of one setting: a line for each policy, and whether a constant does as well."""
     lines = [f"{report.setting} ({len(report.points)} points)", f"  {'':<24}{'mean':>7}{'worst':>8}  worst at"]
     for name, regret in report.regrets.items():
         where = str(regret.worst_at) if regret.worst > 1 else "-"
@@ -118,8 +129,8 @@ def report_as_text(report: SettingReport) -> str:
     return "\n".join(lines)
 
 
-def as_data(result: VerifyResult) -> dict[str, object]:
-    """The reports as plain data."""
+def build_data(result: VerifyResult) -> dict[str, object]:
+    """Return the reports as plain data."""
     return {
         "arch": result.facts.arch,
         "device": result.facts.name,
@@ -129,18 +140,18 @@ def as_data(result: VerifyResult) -> dict[str, object]:
             {
                 "num_experts": row.num_experts,
                 "topk": row.topk,
-                "tokens": swept(row),
+                "tokens": get_swept_range(row),
                 "points": row.evidence.points,
             }
             for row in result.swept
         ],
-        "reports": [report_as_data(report) for report in result.reports],
+        "reports": [build_report_data(report) for report in result.reports],
         "failed": {str(shape): reason for shape, reason in result.failed.items()},
     }
 
 
-def report_as_data(report: SettingReport) -> dict[str, object]:
-    """One setting as plain data."""
+def build_report_data(report: SettingReport) -> dict[str, object]:
+    """Return one setting as plain data."""
     return {
         "setting": report.setting,
         "points": len(report.points),

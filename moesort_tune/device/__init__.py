@@ -1,1 +1,1 @@
-"""The one path to a GPU: which HIP runtime, checked calls, compiling, architecture facts."""
+"""Access to a GPU: the HIP runtime, checked calls, compilation and architecture facts."""

@@ -1,4 +1,4 @@
-"""Compiles the kernels for AMD GPUs ahead of time: with ROCm's compiler, or with upstream clang alone."""
+"""Ahead-of-time compilation of the kernels for AMD GPUs, with ROCm's compiler or with upstream clang alone."""
 
 import os
 import re
@@ -15,46 +15,46 @@ from moesort_tune.device.code_objects import Manifest
 from moesort_tune.device.compiler import Unit
 from moesort_tune.device.elf import CodeObject
 from moesort_tune.errors import MoesortTuneError
-from moesort_tune.shipped import kernels_folder
+from moesort_tune.shipped import get_kernels_folder
 
 COMPILER_VARIABLE = "MOESORT_TUNE_CLANG"
 """Environment variable that names the compiler."""
 
 MIN_CLANG = 20
-"""First upstream clang that knows gfx950."""
+"""First upstream clang that supports gfx950."""
 
 COMPILE_SECONDS = 300
 
 ANSWER_SECONDS = 10
-"""How long a compiler may take to say its version or where its linker is."""
+"""Time limit for a compiler to print its version or the path of its linker."""
 
 _OPTIONS = (
     "--offload-device-only",
     "--no-gpu-bundle-output",
-    # Neither ROCm's headers nor its device library are needed, so they need not be there.
+    # The kernels need neither ROCm's headers nor its device library.
     "-nogpuinc",
     "-nogpulib",
-    # Version 5 is loaded by every ROCm that hip-python 6.2 and newer belong to; newer clangs write 6.
+    # Every ROCm that matches hip-python 6.2 or newer loads version 5; newer clangs write 6 by default.
     "-mcode-object-version=5",
-    # The default puts a symbol into the object that is a hash of the compiler's command line.
+    # By default the object contains a symbol that hashes the compiler's command line.
     "-fuse-cuid=none",
 )
 
 
 class OffloadCompilerError(MoesortTuneError):
-    """No compiler for AMD GPUs, or it failed."""
+    """No compiler for AMD GPUs was found, or it failed."""
 
 
 @dataclass(frozen=True)
 class OffloadCompiler:
-    """A compiler that is there. version: the line in which it names itself, 'Debian clang version 22.1.8 ...'."""
+    """An installed compiler. version: the line in which it names itself, 'Debian clang version 22.1.8 ...'."""
 
     path: str
     version: str
 
     @property
     def release(self) -> int:
-        """Clang's major version; 0 if it does not say."""
+        """Major version of clang, 0 if the version line lacks it."""
         match = re.search(r"clang version (\d+)", self.version)
         return int(match[1]) if match else 0
 
@@ -64,9 +64,9 @@ class OffloadCompiler:
 
 
 def find_compiler(explicit: str | None = None) -> OffloadCompiler:
-    """The compiler to use: `explicit`, else MOESORT_TUNE_CLANG's, else ROCm's, else the newest upstream clang.
+    """Return the first of: `explicit`, MOESORT_TUNE_CLANG's compiler, ROCm's, the newest upstream clang.
 
-    Raises OffloadCompilerError where the named one does not run or none is found.
+    Raise OffloadCompilerError where the named compiler does not run or none is found.
     """
     named = explicit or os.environ.get(COMPILER_VARIABLE)
     if named:
@@ -74,9 +74,9 @@ def find_compiler(explicit: str | None = None) -> OffloadCompiler:
         if isinstance(answer, OffloadCompiler):
             return answer
         raise OffloadCompilerError(
-            f"{child.printable(named)} is not a clang that runs here ({answer}); name another one or none"
+            f"{child.make_printable(named)} is not a clang that runs here ({answer}); choose another or omit it"
         )
-    for path in _candidates():
+    for path in _list_candidates():
         answer = _identify(path)
         if isinstance(answer, OffloadCompiler) and _is_usable(answer):
             return answer
@@ -86,32 +86,33 @@ def find_compiler(explicit: str | None = None) -> OffloadCompiler:
     )
 
 
-def _candidates() -> Iterator[str]:
-    for _, root in installed.rocm_installations():
+def _list_candidates() -> Iterator[str]:
+    """Yield the commands to try: ROCm's compilers first, then those of PATH, the newest first."""
+    for _, root in installed.list_rocm_installations():
         yield from (f"{root}/{name}" for name in ("bin/amdclang++", "lib/llvm/bin/amdclang++", "bin/hipcc"))
     folders = [Path(folder) for folder in os.environ.get("PATH", "").split(os.pathsep) if folder]
-    found = {path.name for folder in folders for path in loader.files_in(folder, "clang++-*")}
+    found = {path.name for folder in folders for path in loader.list_files(folder, "clang++-*")}
     releases = sorted((int(name[8:]) for name in found if name[8:].isdecimal()), reverse=True)
     yield from ("amdclang++", *(f"clang++-{release}" for release in releases), "clang++")
 
 
 def _identify(path: str) -> OffloadCompiler | str:
-    """The compiler at `path`, or what is wrong with it."""
+    """Return the compiler at `path`, or the reason why it does not serve."""
     resolved = shutil.which(path)
     if resolved is None:
         return "there is no such program"
     try:
         answer = child.run([resolved, "--version"], seconds=ANSWER_SECONDS)
     except ChildError as error:
-        return f"asked for its version it {error}"
+        return f"--version {error}"
     if answer.status != 0:
-        return f"asked for its version it {answer.ending}"
-    lines = [line.strip() for line in child.printable(answer.stdout).splitlines() if "clang version" in line]
-    return OffloadCompiler(resolved, lines[0]) if lines else "it does not say that it is one"
+        return f"--version {answer.ending}"
+    lines = [line.strip() for line in child.make_printable(answer.stdout).splitlines() if "clang version" in line]
+    return OffloadCompiler(resolved, lines[0]) if lines else "--version does not name clang"
 
 
 def _is_usable(compiler: OffloadCompiler) -> bool:
-    """Whether it can be expected to build all targets: ROCm's own can, upstream must be new enough and have lld."""
+    """Return whether it can build all targets: ROCm's own can; upstream clang must be new enough and have lld."""
     if compiler.is_from_rocm:
         return True
     if compiler.release < MIN_CLANG:
@@ -125,7 +126,7 @@ def _is_usable(compiler: OffloadCompiler) -> bool:
 
 @dataclass(frozen=True)
 class Build:
-    """A code object and what is known of it."""
+    """A code object and its manifest."""
 
     manifest: Manifest
     code: bytes
@@ -139,37 +140,43 @@ def build(
     compiler: OffloadCompiler,
     extra_options: tuple[str, ...] = (),
 ) -> Build:
-    """Compiles `files` (of the kernels' folder) into one code object. Raises OffloadCompilerError with its words."""
-    options = (*target_options(arch), *extra_options)
+    """Compile `files` (of the kernels' folder) into one code object.
+
+    Raise OffloadCompilerError with the compiler's message.
+    """
+    options = (*list_target_options(arch), *extra_options)
     code = compile_unit("".join(f'#include "{file}"\n' for file in files), options, compiler)
     manifest = Manifest(
         arch=arch,
         revision=revision,
         compiler=compiler.version,
         options=options,
-        sha256=code_objects.digest(code),
-        kernels=code_objects.resources(CodeObject(code)),
+        sha256=code_objects.compute_digest(code),
+        kernels=code_objects.read_resources(CodeObject(code)),
     )
     return Build(manifest, code)
 
 
-def target_options(arch: str) -> tuple[str, ...]:
-    """Options with which device code for `arch` is compiled."""
+def list_target_options(arch: str) -> tuple[str, ...]:
+    """Return the options that compile device code for `arch`."""
     return (*Unit("", arch).options, *_OPTIONS)
 
 
 def compile_unit(source: str, options: Sequence[str], compiler: OffloadCompiler) -> bytes:
-    """The code object of one translation unit, which may include the kernels' files. Raises OffloadCompilerError."""
+    """Return the code object of one translation unit, which may include the kernels' files.
+
+    Raise OffloadCompilerError.
+    """
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "kernels.co"
-        command = [compiler.path, "-x", "hip", *options, f"-I{kernels_folder()}", "-o", str(output), "-"]
-        asked = child.printable(shlex.join(command))
+        command = [compiler.path, "-x", "hip", *options, f"-I{get_kernels_folder()}", "-o", str(output), "-"]
+        text = child.make_printable(shlex.join(command))
         try:
             answer = child.run(command, stdin=source.encode(), seconds=COMPILE_SECONDS)
         except ChildError as error:
-            raise OffloadCompilerError(f"{asked} {error}; name another compiler in {COMPILER_VARIABLE}") from error
+            raise OffloadCompilerError(f"{text} {error}; name another compiler in {COMPILER_VARIABLE}") from error
         if answer.status != 0:
-            raise OffloadCompilerError(f"{asked} {answer.ending}")
+            raise OffloadCompilerError(f"{text} {answer.ending}")
         if not output.is_file():
-            raise OffloadCompilerError(f"{asked} wrote no file; name another compiler in {COMPILER_VARIABLE}")
+            raise OffloadCompilerError(f"{text} wrote no file; name another compiler in {COMPILER_VARIABLE}")
         return output.read_bytes()

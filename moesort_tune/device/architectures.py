@@ -1,4 +1,4 @@
-"""Facts of the GPU architectures, in one place. Standard library only: the serving process imports this."""
+"""Facts about the GPU architectures. Standard library only: the serving process imports this module."""
 
 import re
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ KIB = 1024
 
 @dataclass(frozen=True)
 class Architecture:
-    """What the name of an architecture alone tells.
+    """Facts implied by the name of an architecture.
 
     lds_bytes: on-chip memory that one workgroup may use.
-    parts: known products and partitions, {name: compute units}; a name tells no more than that, so a table is keyed
-    by compute units as well.
+    parts: known products and partitions, {name: compute units}. The architecture alone does not determine the compute
+    units, so a table is keyed by them as well.
     """
 
     name: str
@@ -26,11 +26,11 @@ class Architecture:
     parts: dict[str, int]
 
 
-# LDS and compute units: AMD's data sheets and the CDNA 2, 3 and 4 instruction set guides. A partition of an MI300
-# has its share of the compute units (DPX a half, QPX a quarter, CPX one XCD).
+# LDS and compute units: AMD's data sheets and the CDNA 2, 3 and 4 instruction set guides. A partition of an
+# MI300 has a share of the compute units (DPX a half, QPX a quarter, CPX one XCD).
 ARCHITECTURES: dict[str, Architecture] = {
-    architecture.name: architecture
-    for architecture in (
+    get_architecture.name: get_architecture
+    for get_architecture in (
         Architecture("gfx90a", "amd", 64, 64 * KIB, {"MI210": 104, "MI250": 104, "MI250X": 110}),
         Architecture(
             "gfx942",
@@ -68,10 +68,10 @@ ARCHITECTURES: dict[str, Architecture] = {
 AMD_ARCHITECTURES = tuple(a.name for a in ARCHITECTURES.values() if a.vendor == "amd")
 
 
-def usable_lds_bytes(arch: str, stated: int) -> int:
-    """Bytes of LDS that one workgroup may use: as `stated`, and at most what the architecture is known to have.
+def limit_lds_bytes(arch: str, stated: int) -> int:
+    """Return the bytes of LDS that one workgroup may use: `stated`, limited to the architecture's known size.
 
-    What a table states is text. `host` has as much as it is set to have.
+    A table may state any number, since it is text. `host` has no limit: its LDS size is a setting.
     """
     known = ARCHITECTURES.get(arch)
     return stated if known is None or known.vendor == "host" else min(stated, known.lds_bytes)
@@ -81,9 +81,9 @@ _GCN_ARCH_NAME = re.compile(r"[a-z0-9_]+(:[a-z]+[+-])*")
 
 
 def parse_gcn_arch_name(text: str) -> str:
-    """Bare architecture of a device's `gcnArchName`: 'gfx942' for 'gfx942:sramecc+:xnack-'.
+    """Return the bare architecture of a device's `gcnArchName`: 'gfx942' for 'gfx942:sramecc+:xnack-'.
 
-    Raises ValueError for a text of another form.
+    Raise ValueError for a text of another form.
     """
     if not _GCN_ARCH_NAME.fullmatch(text):
         raise ValueError(f"expected an architecture name like 'gfx942:sramecc+:xnack-', got {text!r}")
@@ -94,8 +94,8 @@ class UnknownArchitectureError(MoesortTuneError):
     """An architecture that the kernels are not built for."""
 
 
-def architecture(name: str) -> Architecture:
-    """The facts of `name`. Raises UnknownArchitectureError naming those that are known."""
+def get_architecture(name: str) -> Architecture:
+    """Return the facts about `name`. Raise UnknownArchitectureError, which lists the known architectures."""
     known = ARCHITECTURES.get(name)
     if known is None:
         raise UnknownArchitectureError(f"the kernels are not built for {name}; they are for {', '.join(ARCHITECTURES)}")

@@ -1,19 +1,19 @@
-"""Which AMD GPU this process will most likely run on, told without any GPU library. Standard library only."""
+"""Detection of the AMD GPU that this process will most likely use, without any GPU library. Standard library only."""
 
 import re
 from collections.abc import Iterable, Mapping
 
 from moesort_tune.device.architectures import AMD_ARCHITECTURES
-from moesort_tune.device.kfd import KfdGpu, arch_of
+from moesort_tune.device.kfd import KfdGpu, decode_arch
 from moesort_tune.domain.device import AttachedGpu
 
 
-def attached_gpu(gpus: Iterable[KfdGpu] | None, environment: Mapping[str, str]) -> AttachedGpu | None:
-    """The first GPU that the kernels are built for: an integrated one beside it does not count. None without one.
+def find_attached_gpu(gpus: Iterable[KfdGpu] | None, environment: Mapping[str, str]) -> AttachedGpu | None:
+    """Return the first GPU that the kernels are built for, skipping integrated ones; None without one.
 
-    gpus: what the driver lists; it knows nothing of the *_VISIBLE_DEVICES that hide some of them from HIP.
+    gpus: the driver's list, which ignores the *_VISIBLE_DEVICES variables that hide GPUs from HIP.
     """
-    reported = [(reported_arch(gpu, environment), gpu.compute_units) for gpu in gpus or ()]
+    reported = [(get_reported_arch(gpu, environment), gpu.compute_units) for gpu in gpus or ()]
     kinds = [kind for kind in reported if kind[0] in AMD_ARCHITECTURES]
     if not kinds:
         return None
@@ -27,11 +27,11 @@ OVERRIDE = re.compile(r"HSA_OVERRIDE_GFX_VERSION(_\d+)?")
 _OVERRIDING = re.compile(r"(\d{1,2})\.(\d{1,2})\.(\d{1,2})", re.ASCII)
 
 
-def reported_arch(gpu: KfdGpu, environment: Mapping[str, str]) -> str:
-    """The name that HIP will report: the driver's, unless the user overrides it."""
+def get_reported_arch(gpu: KfdGpu, environment: Mapping[str, str]) -> str:
+    """Return the name that HIP will report: the driver's, unless the user overrides it."""
     for variable in (f"HSA_OVERRIDE_GFX_VERSION_{gpu.node}", "HSA_OVERRIDE_GFX_VERSION"):
         override = _OVERRIDING.fullmatch(environment.get(variable, ""))
         if override:
             major, minor, stepping = map(int, override.groups())
-            return arch_of(major * 10000 + minor * 100 + stepping)
+            return decode_arch(major * 10000 + minor * 100 + stepping)
     return gpu.arch

@@ -1,4 +1,4 @@
-"""hip-python's modules, wherever its release puts them: in `rocm.bindings` since 10, in `hip` before."""
+"""Access to hip-python's modules: `rocm.bindings` since release 10, `hip` before."""
 
 import functools
 import importlib
@@ -16,41 +16,41 @@ class BindingsError(DeviceError):
 
 
 @functools.cache
-def root() -> Root:
-    """The package that holds the modules of the release that is installed. Raises BindingsError."""
+def find_root() -> Root:
+    """Return the package that holds the modules of the installed release. Raise BindingsError."""
     try:
-        importlib.import_module(_installed_root())
+        importlib.import_module(_choose_root())
     except ImportError as error:
         raise BindingsError(f"hip-python cannot be imported ({error})", REMEDIES["no hip-python"]) from error
-    return _installed_root()
+    return _choose_root()
 
 
-def module(name: str) -> ModuleType:
-    """hip-python's module `name`: 'hip', 'hiprtc'. Importing it opens no library. Raises BindingsError."""
-    return importlib.import_module(f"{root()}.{name}")
+def import_module(name: str) -> ModuleType:
+    """Return hip-python's module `name`: 'hip', 'hiprtc'. The import opens no library. Raise BindingsError."""
+    return importlib.import_module(f"{find_root()}.{name}")
 
 
-def launch_types() -> tuple[Any, Any]:
-    """hip-python's types of a launch's last two arguments, kernelParams and extra; both have `fromObj`.
+def get_launch_types() -> tuple[Any, Any]:
+    """Return hip-python's types of a launch's last two arguments, kernelParams and extra; both have `fromObj`.
 
-    A launch makes them of whatever else it is given, at each call and for 1 us each. Raises BindingsError.
+    A launch converts any other argument to these types, at 1 us each per call. Raise BindingsError.
     """
-    types = module("util.types" if root() == "rocm.bindings" else "_util.types")
-    return types.ListOfPointer, module("_hip_helpers").HipModuleLaunchKernel_extra
+    types = import_module("util.types" if find_root() == "rocm.bindings" else "_util.types")
+    return types.ListOfPointer, import_module("_hip_helpers").HipModuleLaunchKernel_extra
 
 
 def pin(hip: str, hiprtc: str) -> None:
-    """Makes hip-python open these files at its first call. Raises BindingsError."""
-    if root() == "hip":
+    """Make hip-python open these files at its first call. Raise BindingsError."""
+    if find_root() == "hip":
         for name, file in (("chip", hip), ("chiprtc", hiprtc)):
-            opener: Any = module(name)
+            opener: Any = import_module(name)
             opener.DLL = file.encode()
     else:
         _pin_paths({"amdhip64": hip.encode(), "hiprtc": hiprtc.encode()})
 
 
 def _pin_paths(files: dict[str, bytes]) -> None:
-    paths: Any = module("util.paths")
+    paths: Any = import_module("util.paths")
     original = paths.get_library_path
 
     def get_library_path(shortname: str, *arguments: object, **options: object) -> bytes:
@@ -60,6 +60,6 @@ def _pin_paths(files: dict[str, bytes]) -> None:
     paths.get_library_path = get_library_path
 
 
-def _installed_root() -> Root:
-    package = installed.hip_python_package()
+def _choose_root() -> Root:
+    package = installed.find_hip_python()
     return "hip" if package and package.name == "hip-python" else "rocm.bindings"

@@ -1,7 +1,7 @@
-"""Files that can be made again: libraries and compiled kernels, each stored with a digest of its content.
+"""Cache of reproducible files: libraries and compiled kernels, each stored with a digest of its content.
 
-A broken, truncated or foreign entry reads as absent, so it is made again and never trusted. A path on which somebody
-else may write is refused: what is stored there is run (see trust.py).
+A broken, truncated or foreign entry reads as absent and is made again. A path on which another user may write is
+refused, because stored entries are executed (see trust.py).
 """
 
 import hashlib
@@ -20,24 +20,24 @@ from moesort_tune.device.remedies import REMEDIES, DeviceError
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
 LOCK_SECONDS = 900
-"""How long another process may take to make an entry; longer than any of its compilers."""
+"""Time limit for another process to make an entry; longer than any of its compilers may take."""
 
 
 class CacheError(DeviceError):
     """The cache folder cannot be used."""
 
 
-def cache_folder() -> Path:
-    """The cache folder: MOESORT_TUNE_CACHE, else the user's. Created if absent.
+def open_folder() -> Path:
+    """Return the cache folder: MOESORT_TUNE_CACHE, else the user's. Create it if absent.
 
-    Raises CacheError, and trust.UntrustedError for one that others may write.
+    Raise CacheError, and trust.UntrustedError where others may write to it.
     """
     named = Path(os.environ.get("MOESORT_TUNE_CACHE") or platformdirs.user_cache_dir("moesort-tune"))
-    return _made(named, f"the cache folder {named} cannot be made")
+    return _make_folder(named, f"the cache folder {named} cannot be created")
 
 
-def cache_key(*parts: str | bytes) -> str:
-    """A file name that is different for different `parts`."""
+def make_key(*parts: str | bytes) -> str:
+    """Return a file name that is unique to `parts`."""
     digest = hashlib.sha256()
     for part in parts:
         data = part.encode(errors="surrogateescape") if isinstance(part, str) else part
@@ -46,45 +46,45 @@ def cache_key(*parts: str | bytes) -> str:
 
 
 def read(path: Path) -> bytes | None:
-    """The content stored at `path`, or None where there is none that is whole. Raises trust.UntrustedError."""
+    """Return the content stored at `path`, or None where there is no intact entry. Raise trust.UntrustedError."""
     try:
         trust.check_folder(path.parent)
         stored = trust.read_file(path)
     except OSError:
         return None
     content = stored[:-_DIGEST_BYTES]
-    whole = len(stored) > _DIGEST_BYTES and _digest(path, content) == stored[-_DIGEST_BYTES:]
+    whole = len(stored) > _DIGEST_BYTES and _compute_digest(path, content) == stored[-_DIGEST_BYTES:]
     return content if whole else None
 
 
 def write(path: Path, content: bytes) -> None:
-    """Stores `content` so that other processes see all of it or nothing. Raises CacheError, trust.UntrustedError.
+    """Store `content` atomically: other processes see all of it or nothing. Raise CacheError, trust.UntrustedError.
 
-    The digest stands behind the content: an ELF file stays loadable as it lies.
+    The digest follows the content, so an ELF file stays loadable in place.
     """
-    _made(path.parent, f"cannot write {path}")
+    _make_folder(path.parent, f"cannot write {path}")
     try:
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as file:
             try:
-                file.write(content + _digest(path, content))
+                file.write(content + _compute_digest(path, content))
                 file.flush()
                 Path(file.name).replace(path)
             except BaseException:
                 Path(file.name).unlink(missing_ok=True)
                 raise
     except OSError as error:
-        raise _unusable(f"cannot write {path}", error) from error
+        raise _make_error(f"cannot write {path}", error) from error
 
 
 def get(path: Path, make: Callable[[], bytes]) -> bytes:
-    """The content stored at `path`, else what `make` makes, which is stored; one process at a time makes it.
+    """Return the content stored at `path`, else call `make` and store its result; one process at a time calls it.
 
-    Raises CacheError, trust.UntrustedError and what `make` raises.
+    Raise CacheError, trust.UntrustedError and whatever `make` raises.
     """
     content = read(path)
     if content is not None:
         return content
-    with _locked(path):
+    with _lock(path):
         content = read(path)
         if content is None:
             content = make()
@@ -93,8 +93,8 @@ def get(path: Path, make: Callable[[], bytes]) -> bytes:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    _made(path.parent, f"cannot write into {path.parent}")
+def _lock(path: Path) -> Iterator[None]:
+    _make_folder(path.parent, f"cannot write into {path.parent}")
     lock = FileLock(f"{path}.lock")
     try:
         lock.acquire(timeout=LOCK_SECONDS)
@@ -102,27 +102,27 @@ def _locked(path: Path) -> Iterator[None]:
         what = f"another process has held {path}.lock for {LOCK_SECONDS} s"
         raise CacheError(what, REMEDIES["cache locked"]) from error
     except OSError as error:
-        raise _unusable(f"cannot write into {path.parent}", error) from error
+        raise _make_error(f"cannot write into {path.parent}", error) from error
     try:
         yield
     finally:
         lock.release()
 
 
-def _made(folder: Path, otherwise: str) -> Path:
-    """The folder without symbolic links, there and trusted. otherwise: what the CacheError says."""
+def _make_folder(folder: Path, otherwise: str) -> Path:
+    """Create the folder and return it without symbolic links, trusted. otherwise: text of the CacheError."""
     try:
         resolved = trust.resolve(folder)
         trust.make_folder(resolved)
     except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle, before Python 3.13
-        raise _unusable(otherwise, error) from error
+        raise _make_error(otherwise, error) from error
     return resolved
 
 
-def _digest(path: Path, content: bytes) -> bytes:
-    """Of the content and of where it belongs: an entry under another's name is foreign."""
+def _compute_digest(path: Path, content: bytes) -> bytes:
+    """Return the digest of the content and its location: an entry under another name is foreign."""
     return hashlib.sha256(f"{path.parent.name}/{path.name}\n".encode() + content).digest()
 
 
-def _unusable(what: str, error: OSError | RuntimeError) -> CacheError:
+def _make_error(what: str, error: OSError | RuntimeError) -> CacheError:
     return CacheError(f"{what} ({getattr(error, 'strerror', None) or error})", REMEDIES["cache not writable"])

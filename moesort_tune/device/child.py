@@ -1,7 +1,7 @@
-"""Runs programs that may hang, die or print anything: compilers, and Python processes that load a driver.
+"""Child processes that may hang, crash or print anything: compilers, and Python processes that load a driver.
 
-Each runs in a session of its own, under a deadline. All that it started ends with it, and it ends with this process,
-however that ends.
+Each runs in its own session, under a deadline. All its descendants end with it, and it ends with this process, however
+that ends.
 """
 
 import ctypes
@@ -19,27 +19,27 @@ from typing import IO
 from moesort_tune.errors import MoesortTuneError
 
 MAX_OUTPUT_BYTES = 64 << 20
-"""A program that prints more than this never ends by itself."""
+"""Output limit: a program that prints more is assumed to print without end."""
 
 MAX_WORDS = 4000
-"""Characters of a program's complaint that are told."""
+"""Characters of a program's standard error that an error quotes."""
 
 _PR_SET_PDEATHSIG = 1
 
 _GUARD = "import os, sys; group = sys.stdin.read(); group and os.killpg(int(group), 9)"
-"""Waits for the end of a pipe, which the kernel closes with its writer, and ends the process group that came by it.
+"""Program that waits for a pipe to close, as it does when its writer ends, then kills the process group read from it.
 
-A signal on the parent's death (PR_SET_PDEATHSIG) would miss what a compiler starts, and follows the thread.
+A signal on the parent's death (PR_SET_PDEATHSIG) would miss a compiler's children, and follows the thread.
 """
 
 
 class ChildError(MoesortTuneError):
-    """A program could not be started or had to be ended. The text says which: 'did not end in 10 s'."""
+    """A program could not be started or had to be killed. The text says which: 'did not end in 10 s'."""
 
 
 @dataclass(frozen=True)
 class Ended:
-    """A program that ended. status: its exit status, or the signal that killed it as a negative number."""
+    """A finished program. status: its exit status, or the signal that killed it as a negative number."""
 
     status: int
     stdout: bytes
@@ -47,23 +47,23 @@ class Ended:
 
     @property
     def words(self) -> str:
-        """What it printed on standard error, fit for a terminal; the beginning of it where it is long."""
-        text = printable(self.stderr).strip()
+        """Its standard error, fit for a terminal; only the beginning where it is long."""
+        text = make_printable(self.stderr).strip()
         return text if len(text) <= MAX_WORDS else f"{text[:MAX_WORDS]} ..."
 
     @property
     def ending(self) -> str:
-        """How it ended, with its words: 'ended with exit status 1: no such header', 'died with SIGSEGV'."""
+        """Its end, with its message: 'ended with exit status 1: no such header', 'died with SIGSEGV'."""
         return describe_exit(self.status) + (f": {self.words}" if self.words else "")
 
 
 def run(command: Sequence[str], *, seconds: float, stdin: bytes = b"") -> Ended:
-    """Run `command` to its end and return what it printed.
+    """Run `command` to its end and return its output.
 
-    Raises ChildError where it cannot be started, does not end within `seconds`, or prints without end.
+    Raise ChildError where it cannot be started, does not end within `seconds`, or prints without end.
     """
     deadline = time.monotonic() + seconds
-    with _guard() as watch, _start(command, stdin, watch) as process:
+    with _start_guard() as watch, _start(command, stdin, watch) as process:
         try:
             stdout, stderr = _read(process, deadline)
             status = process.wait(max(0.0, deadline - time.monotonic()))
@@ -72,11 +72,11 @@ def run(command: Sequence[str], *, seconds: float, stdin: bytes = b"") -> Ended:
     return Ended(status, stdout, stderr)
 
 
-def python(module: str, *arguments: str) -> list[str]:
+def build_python_command(module: str, *arguments: str) -> list[str]:
     """Return the command that runs `module` as a program in a Python like this one.
 
-    It imports from where this process does: `python -m` would also import what lies in the current folder, which may
-    be anybody's.
+    It imports from this process's search path: `python -m` would also import from the current folder, which may be
+    untrusted.
     """
     program = (
         f"import sys; sys.path[:] = {sys.path!r}; "
@@ -103,8 +103,8 @@ def describe_exit(status: int) -> str:
         return f"died with signal {-status}"
 
 
-def printable(text: bytes | str) -> str:
-    """Return `text` without what a terminal would obey: control characters but line ends, and undecodable bytes."""
+def make_printable(text: bytes | str) -> str:
+    """Return `text` with control characters (except newlines and tabs) and undecodable bytes replaced by U+FFFD."""
     if isinstance(text, str):
         text = text.encode(errors="surrogateescape")
     characters = text.decode(errors="replace")
@@ -112,8 +112,8 @@ def printable(text: bytes | str) -> str:
 
 
 def _read(process: subprocess.Popen[bytes], deadline: float) -> tuple[bytes, bytes]:
-    """Everything that the process prints until it closes both streams. Raises ChildError, TimeoutError."""
-    printed = {_pipe(process.stdout).fileno(): bytearray(), _pipe(process.stderr).fileno(): bytearray()}
+    """Return all output until the process closes both streams. Raise ChildError, TimeoutError."""
+    printed = {_get_pipe(process.stdout).fileno(): bytearray(), _get_pipe(process.stderr).fileno(): bytearray()}
     with selectors.DefaultSelector() as selector:
         for stream in printed:
             selector.register(stream, selectors.EVENT_READ)
@@ -134,10 +134,10 @@ def _read(process: subprocess.Popen[bytes], deadline: float) -> tuple[bytes, byt
 
 @contextmanager
 def _start(command: Sequence[str], stdin: bytes, watch: Callable[[int], object]) -> Iterator[subprocess.Popen[bytes]]:
-    """Start `command` in a session of its own, and end all of it at the end of `with`. Raises ChildError.
+    """Start `command` in its own session, and kill the whole session at the end of `with`. Raise ChildError.
 
-    watch: is told of the new group by the child itself, before it becomes `command`: told by this process, the group
-    would outlive one that is killed in between.
+    watch: called with the new group by the child itself, before it becomes `command`. If this process passed the group,
+    the group would outlive a parent that is killed in between.
     """
     source = os.memfd_create("stdin")
     try:
@@ -164,8 +164,8 @@ def _start(command: Sequence[str], stdin: bytes, watch: Callable[[int], object])
 
 
 @contextmanager
-def _guard() -> Iterator[Callable[[int], object]]:
-    """Give a function by which a process group is named that ends with this process, until the end of `with`."""
+def _start_guard() -> Iterator[Callable[[int], object]]:
+    """Yield a function that names a process group to kill when this process ends, until the end of `with`."""
     guard = subprocess.Popen(
         [sys.executable, "-I", "-S", "-c", _GUARD],
         stdin=subprocess.PIPE,
@@ -174,15 +174,15 @@ def _guard() -> Iterator[Callable[[int], object]]:
         start_new_session=True,
         bufsize=0,
     )
-    pipe = _pipe(guard.stdin)
+    pipe = _get_pipe(guard.stdin)
     try:
         yield lambda group: pipe.write(str(group).encode())
     finally:
         _end(guard)
 
 
-def _pipe(stream: IO[bytes] | None) -> IO[bytes]:
-    """The stream of a process that was started with a pipe for it."""
+def _get_pipe(stream: IO[bytes] | None) -> IO[bytes]:
+    """Return the stream of a process that was started with a pipe for it."""
     if stream is None:
         raise ValueError("expected a process with pipes for its streams, got one without")
     return stream

@@ -1,4 +1,4 @@
-"""Prebuilt kernels: a code object `<arch>.co` and beside it `<arch>.json`, which says what it was made of."""
+"""Prebuilt kernels: a code object `<arch>.co` and its manifest `<arch>.json`."""
 
 import hashlib
 import logging
@@ -13,24 +13,24 @@ from moesort_tune.device import trust
 from moesort_tune.device.architectures import ARCHITECTURES
 from moesort_tune.device.elf import CodeObject, CodeObjectError
 from moesort_tune.errors import MoesortTuneError
-from moesort_tune.shipped import kernels_folder
+from moesort_tune.shipped import get_kernels_folder
 
 FOLDER_VARIABLE = "MOESORT_TUNE_CODE_OBJECTS"
 """Environment variable that names a folder of prebuilt code objects."""
 
 
 class ResourceError(MoesortTuneError):
-    """A kernel occupies what it must not."""
+    """A kernel exceeds its resource limits."""
 
 
 _log = logging.getLogger(__name__)
 
 
 class KernelResources(msgspec.Struct, frozen=True):
-    """What one kernel occupies, as its code object's metadata says.
+    """Resources of one kernel, from its code object's metadata.
 
-    vgprs, agprs: registers of a lane; sgprs: of a wave; lds_bytes: static LDS of a workgroup (what a launch asks for
-    comes on top); scratch_bytes: of a lane; spills: registers that did not fit.
+    vgprs, agprs: registers of a lane; sgprs: of a wave; lds_bytes: static LDS of a workgroup, without what a launch
+    requests; scratch_bytes: of a lane; spills: registers that did not fit.
     """
 
     name: str
@@ -47,7 +47,7 @@ class KernelResources(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """What a code object was made of. revision: see sorting.revision; compiler: what it calls itself."""
+    """Origin of a code object. revision: see sorting.revision; compiler: the name it gives itself."""
 
     arch: str
     revision: str
@@ -57,17 +57,17 @@ class Manifest(msgspec.Struct, frozen=True):
     kernels: tuple[KernelResources, ...]
 
 
-def digest(code: bytes) -> str:
-    """What Manifest.sha256 holds."""
+def compute_digest(code: bytes) -> str:
+    """Return the value of Manifest.sha256 for `code`."""
     return hashlib.sha256(code).hexdigest()
 
 
-def resources(code: CodeObject) -> tuple[KernelResources, ...]:
-    """Resources of every kernel in `code`, ordered by name."""
-    return tuple(_resources(name, code.kernels[name], code.symbols[name].nbytes) for name in sorted(code.kernels))
+def read_resources(code: CodeObject) -> tuple[KernelResources, ...]:
+    """Return the resources of every kernel in `code`, ordered by name."""
+    return tuple(_parse_resources(name, code.kernels[name], code.symbols[name].nbytes) for name in sorted(code.kernels))
 
 
-def _resources(name: str, metadata: dict[str, Any], code_bytes: int) -> KernelResources:
+def _parse_resources(name: str, metadata: dict[str, Any], code_bytes: int) -> KernelResources:
     return KernelResources(
         name=name,
         vgprs=metadata[".vgpr_count"],
@@ -83,8 +83,8 @@ def _resources(name: str, metadata: dict[str, Any], code_bytes: int) -> KernelRe
     )
 
 
-def complaints(arch: str, kernels: tuple[KernelResources, ...]) -> list[str]:
-    """What is wrong with the kernels' resources on `arch`, a sentence each; [] if they are as they should be."""
+def find_complaints(arch: str, kernels: tuple[KernelResources, ...]) -> list[str]:
+    """Return one sentence for each limit of `arch` that the kernels exceed; [] if there is none."""
     facts = ARCHITECTURES[arch]
     found = []
     for kernel in kernels:
@@ -101,14 +101,14 @@ def complaints(arch: str, kernels: tuple[KernelResources, ...]) -> list[str]:
 
 
 def check_resources(manifests: Sequence[Manifest]) -> None:
-    """Raises ResourceError naming every kernel and number that `complaints` objects to."""
-    found = [text for manifest in manifests for text in complaints(manifest.arch, manifest.kernels)]
+    """Raise ResourceError naming every kernel and number that `find_complaints` reports."""
+    found = [text for manifest in manifests for text in find_complaints(manifest.arch, manifest.kernels)]
     if found:
         raise ResourceError(f"{'; '.join(found)}: the kernels would run slowly or not at all, so do not ship them")
 
 
 def write(folder: Path, manifest: Manifest, code: bytes) -> None:
-    """Writes `<arch>.co` and `<arch>.json` into `folder`, which is made if need be. Raises CodeObjectError."""
+    """Write `<arch>.co` and `<arch>.json` into `folder`, creating it if absent. Raise CodeObjectError."""
     text = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -119,33 +119,33 @@ def write(folder: Path, manifest: Manifest, code: bytes) -> None:
 
 
 def find_prebuilt(arch: str, revision: str) -> bytes | None:
-    """The prebuilt code object for `arch` of exactly this revision, or None.
+    """Return the prebuilt code object for `arch` of exactly this revision, or None.
 
-    Looks in the folder that MOESORT_TUNE_CODE_OBJECTS names, then among those shipped. An object that is there but
-    does not fit, or in the named folder one that others may write, is never used; a warning says why.
+    Search the folder that MOESORT_TUNE_CODE_OBJECTS names, then the shipped ones. An object that does not fit, or that
+    lies in a named folder which others may write, is skipped with a warning that gives the reason.
     """
-    named = _named_folder()
-    for folder in filter(None, (named, kernels_folder().parent / "code_objects")):
+    named = _get_named_folder()
+    for folder in filter(None, (named, get_kernels_folder().parent / "code_objects")):
         path = folder / f"{arch}.co"
         try:
             if path.exists():
-                return _checked(path, arch, revision, read=trust.read_path if folder == named else Path.read_bytes)
+                return _read_checked(path, arch, revision, read=trust.read_path if folder == named else Path.read_bytes)
         except (OSError, ValueError, msgspec.MsgspecError, MoesortTuneError) as error:
             _log.warning("%s is not used: %s; run moesort-tune build --arch %s --out %s", path, error, arch, folder)
     return None
 
 
-def _named_folder() -> Path | None:
+def _get_named_folder() -> Path | None:
     named = os.environ.get(FOLDER_VARIABLE)
     return Path(named) if named else None
 
 
-def _checked(path: Path, arch: str, revision: str, read: Callable[[Path], bytes]) -> bytes:
+def _read_checked(path: Path, arch: str, revision: str, read: Callable[[Path], bytes]) -> bytes:
     code = read(path)
     manifest = msgspec.json.decode(read(path.with_suffix(".json")), type=Manifest)
     if manifest.revision != revision:
         raise ValueError(f"it was built from revision {manifest.revision}, and these kernels are {revision}")
-    if manifest.sha256 != digest(code):
+    if manifest.sha256 != compute_digest(code):
         raise ValueError(f"its content is not what {path.with_suffix('.json').name} describes")
     built_for = CodeObject(code).arch
     if built_for != arch:

@@ -10,17 +10,17 @@ from moesort_tune.errors import MoesortTuneError
 
 
 def main() -> int:
-    """Exit status 0 with the code on standard output, or 1 with the reason on standard error."""
+    """Return exit status 0 with the code on standard output, or 1 with the reason on standard error."""
     request = json.load(sys.stdin)
     unit = Unit(**request["unit"])
     output = os.dup(1)
-    os.dup2(2, 1)  # what a compiler prints must not get into the code
+    os.dup2(2, 1)  # keeps a compiler's output out of the code
     try:
         libraries.adopt(libraries.RuntimeLibraries(**request["libraries"]))
         code = hip.compile_source(
             name=unit.file,
-            source=sources.source(unit.file),
-            headers=sources.headers(unit.target),
+            source=sources.read_source(unit.file),
+            headers=sources.read_headers(unit.target),
             options=unit.options,
         )
     except MoesortTuneError as error:

@@ -1,4 +1,4 @@
-"""Reads what an AMD GPU code object holds: ELF segments and symbols, and the metadata of its kernels."""
+"""Parser for AMD GPU code objects: ELF segments and symbols, and the metadata of the kernels."""
 
 import struct
 from collections.abc import Iterator
@@ -29,12 +29,12 @@ _AMDGPU_METADATA = 32
 
 
 class CodeObjectError(MoesortTuneError):
-    """Bytes that are not a code object of an AMD GPU."""
+    """Bytes that are not an AMD GPU code object."""
 
 
 @dataclass(frozen=True)
 class Segment:
-    """Bytes to be loaded. address: where, from the object's base; nbytes: length in memory, zeros behind `data`."""
+    """Bytes to load. address: relative to the object's base; nbytes: length in memory, zeros after `data`."""
 
     address: int
     nbytes: int
@@ -43,14 +43,14 @@ class Segment:
 
 @dataclass(frozen=True)
 class Symbol:
-    """address: from the object's base."""
+    """A symbol's location. address: relative to the object's base."""
 
     address: int
     nbytes: int
 
 
 class CodeObject:
-    """A code object, parsed. Raises CodeObjectError for anything else.
+    """A parsed code object. Raises CodeObjectError for anything else.
 
     arch: bare ('gfx942'); kernels: metadata of each kernel by name, keys as in LLVM's AMDGPU user guide.
     """
@@ -61,39 +61,39 @@ class CodeObject:
             if not data.startswith(_MAGIC):
                 raise ValueError("it does not begin like a 64-bit ELF file")
             self._header = _HEADER.unpack_from(data)
-            metadata = msgspec.msgpack.decode(self._metadata_note())
+            metadata = msgspec.msgpack.decode(self._find_metadata())
             self.arch = str(metadata["amdhsa.target"]).rpartition("--")[2].partition(":")[0]
             self.kernels: dict[str, dict[str, Any]] = {k[".name"]: k for k in metadata["amdhsa.kernels"]}
-            self.segments = list(self._load_segments())
-            self.symbols = dict(self._all_symbols())
+            self.segments = list(self._read_segments())
+            self.symbols = dict(self._read_symbols())
         except (ValueError, KeyError, TypeError, struct.error, msgspec.DecodeError) as error:
             raise CodeObjectError(f"not a code object of an AMD GPU ({error}); build it again") from error
 
-    def _program_headers(self, kind: int) -> Iterator[tuple[int, int, int, int]]:
-        """(offset, address, bytes in the file, bytes in memory) of the segments of one type."""
+    def _read_program_headers(self, kind: int) -> Iterator[tuple[int, int, int, int]]:
+        """Yield (offset, address, bytes in the file, bytes in memory) of the segments of one type."""
         offset, size, count = self._header[5], self._header[9], self._header[10]
         for index in range(count):
             entry = _SEGMENT.unpack_from(self._data, offset + index * size)
             if entry[0] == kind:
                 yield entry[2], entry[3], entry[5], entry[6]
 
-    def _load_segments(self) -> Iterator[Segment]:
-        for offset, address, in_file, in_memory in self._program_headers(_LOAD):
+    def _read_segments(self) -> Iterator[Segment]:
+        for offset, address, in_file, in_memory in self._read_program_headers(_LOAD):
             yield Segment(address, in_memory, self._data[offset : offset + in_file])
 
-    def _metadata_note(self) -> bytes:
-        for offset, _, nbytes, _ in self._program_headers(_NOTES):
+    def _find_metadata(self) -> bytes:
+        for offset, _, nbytes, _ in self._read_program_headers(_NOTES):
             place, end = offset, offset + nbytes
             while place < end:
                 name_bytes, text_bytes, kind = _NOTE.unpack_from(self._data, place)
                 name = place + _NOTE.size
-                text = name + _padded(name_bytes)
+                text = name + _pad(name_bytes)
                 if kind == _AMDGPU_METADATA and self._data[name:text].startswith(b"AMDGPU\0"):
                     return self._data[text : text + text_bytes]
-                place = text + _padded(text_bytes)
+                place = text + _pad(text_bytes)
         raise ValueError("it has no AMDGPU metadata")
 
-    def _all_symbols(self) -> Iterator[tuple[str, Symbol]]:
+    def _read_symbols(self) -> Iterator[tuple[str, Symbol]]:
         offset, size, count = self._header[6], self._header[11], self._header[12]
         sections = [_SECTION.unpack_from(self._data, offset + index * size) for index in range(count)]
         for section in sections:
@@ -101,12 +101,12 @@ class CodeObject:
                 names = sections[section[6]][4]
                 for place in range(section[4], section[4] + section[5], _SYMBOL.size):
                     name, _, _, _, address, nbytes = _SYMBOL.unpack_from(self._data, place)
-                    yield self._text_at(names + name), Symbol(address, nbytes)
+                    yield self._read_text(names + name), Symbol(address, nbytes)
 
-    def _text_at(self, offset: int) -> str:
+    def _read_text(self, offset: int) -> str:
         return self._data[offset : self._data.index(b"\0", offset)].decode()
 
 
-def _padded(nbytes: int) -> int:
-    """Notes are padded to multiples of 4 bytes."""
+def _pad(nbytes: int) -> int:
+    """Round up to a multiple of 4 bytes, to which notes are padded."""
     return -(-nbytes // 4) * 4

@@ -1,6 +1,6 @@
 """HIP through hip-python: devices, memory, streams, events, modules, launches, graphs, run-time compilation.
 
-What is made here is given back by `destroy`, or at the end of a `with`.
+Resources are released by `destroy`, or at the end of a `with`.
 """
 
 import contextlib
@@ -16,14 +16,16 @@ import numpy.typing as npt
 
 from moesort_tune.device import bindings, hip_calls, libraries
 from moesort_tune.device.architectures import parse_gcn_arch_name
-from moesort_tune.device.hip_calls import failed_call, hip_module, missing_call
-from moesort_tune.device.machine import amdgpu_version
+from moesort_tune.device.hip_calls import import_hip, make_call_error, make_missing_call_error
+from moesort_tune.device.kfd import find_device_id
+from moesort_tune.device.machine import read_amdgpu_version
+from moesort_tune.domain.device import DeviceLimits
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 Own = TypeVar("Own", bound="Resource")
 
 HipError = hip_calls.HipError
-checked = hip_calls.checked
+call = hip_calls.call
 
 _CAPTURING = 1
 """hipStreamCaptureStatusActive."""
@@ -31,7 +33,11 @@ _CAPTURING = 1
 
 @dataclass(frozen=True)
 class DeviceProperties:
-    """What HIP reports of a device. arch is bare ('gfx942'); lds_bytes: LDS that one workgroup may use."""
+    """Properties of a device that HIP reports. arch is bare ('gfx942'); lds_bytes: LDS that one workgroup may use.
+
+    pci_address: '0000:0c:00'; device_id: the PCI device number '0x74a1', which tells products of one architecture
+    apart. Each is empty where it is unknown.
+    """
 
     name: str
     arch: str
@@ -44,45 +50,55 @@ class DeviceProperties:
     runtime: str
     hip_version: str
     driver_version: str
+    pci_address: str = ""
+    device_id: str = ""
+
+    @property
+    def limits(self) -> DeviceLimits:
+        """Return the part of the properties that launches and limits depend on."""
+        return DeviceLimits(self.arch, self.compute_units, self.wavefront_size, self.lds_bytes)
 
 
-def device_count() -> int:
-    """How many devices the runtime has. Raises HipError, for none as well."""
-    return int(checked("hipGetDeviceCount"))
+def count_devices() -> int:
+    """Return the number of the runtime's devices. Raise HipError, also where there is none."""
+    return int(call("hipGetDeviceCount"))
 
 
-def runtime_version() -> str:
-    """HIP's version, '7.2.53211'; of the library, so it needs no device."""
-    return _version(int(checked("hipRuntimeGetVersion")))
+def get_runtime_version() -> str:
+    """Return HIP's version, '7.2.53211'. It is the library's, so no device is needed."""
+    return _format_version(int(call("hipRuntimeGetVersion")))
 
 
-def driver_version(runtime: str) -> str:
-    """The kernel driver's version: for AMD amdgpu's, '6.16.6', which HIP does not tell; else as HIP tells it."""
-    return amdgpu_version() if runtime == "amd" else _version(int(checked("hipDriverGetVersion")))
+def get_driver_version(runtime: str) -> str:
+    """Return the kernel driver's version: amdgpu's, '6.16.6', which HIP does not report; else HIP's answer."""
+    return read_amdgpu_version() if runtime == "amd" else _format_version(int(call("hipDriverGetVersion")))
 
 
 def open_device(runtime: str | None = None, ordinal: int = 0) -> "Device":
-    """The device `ordinal` of the runtime (see libraries.choose). Raises HipError, RuntimeLibraryError."""
+    """Return device `ordinal` of the runtime (see libraries.choose). Raise HipError, RuntimeLibraryError."""
     chosen = libraries.choose(runtime)
-    count = device_count()
+    count = count_devices()
     libraries.check_mapped()
     if not 0 <= ordinal < count:
-        raise HipError("hipSetDevice", 101, "hipErrorInvalidDevice", f"device {ordinal} of {count} was asked for")
-    checked("hipSetDevice", ordinal)
-    return Device(ordinal, _properties(chosen.runtime, ordinal))
+        raise HipError(
+            "hipSetDevice", 101, "hipErrorInvalidDevice", f"there is no device {ordinal}, only {count} in all"
+        )
+    call("hipSetDevice", ordinal)
+    return Device(ordinal, _read_properties(chosen.runtime, ordinal))
 
 
-def _properties(runtime: str, ordinal: int) -> DeviceProperties:
-    hip = hip_module()
+def _read_properties(runtime: str, ordinal: int) -> DeviceProperties:
+    hip = import_hip()
     # hip-python 10 returns the struct, earlier ones fill the caller's.
     try:
-        properties = checked("hipGetDeviceProperties", ordinal)
+        properties = call("hipGetDeviceProperties", ordinal)
     except TypeError:
         properties = hip.hipDeviceProp_t()
-        checked("hipGetDeviceProperties", properties, ordinal)
-    target = _text(properties.gcnArchName)
+        call("hipGetDeviceProperties", properties, ordinal)
+    target = _decode(properties.gcnArchName)
+    address = _format_pci_address(properties.pciDomainID, properties.pciBusID, properties.pciDeviceID)
     return DeviceProperties(
-        name=_text(properties.name),
+        name=_decode(properties.name),
         arch=parse_gcn_arch_name(target),
         target=target,
         compute_units=int(properties.multiProcessorCount),
@@ -91,25 +107,32 @@ def _properties(runtime: str, ordinal: int) -> DeviceProperties:
         l2_cache_bytes=int(properties.l2CacheSize),
         memory_bytes=int(properties.totalGlobalMem),
         runtime=runtime,
-        hip_version=runtime_version(),
-        driver_version=driver_version(runtime),
+        hip_version=get_runtime_version(),
+        driver_version=get_driver_version(runtime),
+        pci_address=address,
+        device_id=find_device_id(address) if runtime == "amd" else "",
     )
 
 
-def _text(value: str | bytes) -> str:
+def _format_pci_address(domain: int, bus: int, device: int) -> str:
+    """Return '0000:0c:00'; '' for the host, which is no PCI device and has zeros."""
+    return f"{domain:04x}:{bus:02x}:{device:02x}" if domain or bus or device else ""
+
+
+def _decode(value: str | bytes) -> str:
     return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
-def _version(value: int) -> str:
-    """HIP's version number in words: 70253211 is 7.2.53211."""
+def _format_version(value: int) -> str:
+    """Return HIP's version number as text: 70253211 is 7.2.53211."""
     return f"{value // 10_000_000}.{value // 100_000 % 100}.{value % 100_000}"
 
 
 class Resource:
-    """What a HIP call has made and another one gives back: by `destroy`, or after `with`."""
+    """A HIP resource, released by `destroy` or at the end of a `with`."""
 
     def destroy(self) -> None:
-        """Give it back; a second call does nothing. Raise HipError."""
+        """Release the resource; a second call does nothing. Raise HipError."""
         raise NotImplementedError
 
     def __enter__(self: Own) -> Own:
@@ -121,23 +144,23 @@ class Resource:
         try:
             self.destroy()
         except HipError:
-            if error is None:  # else what happened first is what to tell
+            if error is None:  # else the first error is the one to report
                 raise
 
 
 class _Handle(Resource):
-    """A resource behind one of HIP's handles. handle: what HIP's calls take, None once it was destroyed."""
+    """A resource behind a HIP handle. handle: the argument of HIP's calls, None once destroyed."""
 
     _DESTROYING: ClassVar[str]
-    """HIP's call."""
+    """Name of the HIP call that destroys the handle."""
 
     handle: Any = None
 
     def destroy(self) -> None:
-        """Give it back; a second call does nothing. Raise HipError."""
+        """Release the resource; a second call does nothing. Raise HipError."""
         handle, self.handle = self.handle, None
         if handle is not None:
-            checked(self._DESTROYING, handle)
+            call(self._DESTROYING, handle)
 
 
 class Buffer(Resource):
@@ -145,36 +168,36 @@ class Buffer(Resource):
 
     def __init__(self, nbytes: int) -> None:
         self.nbytes = nbytes
-        self.pointer = int(checked("hipMalloc", nbytes)) if nbytes else 0
+        self.pointer = int(call("hipMalloc", nbytes)) if nbytes else 0
 
     def write(self, array: npt.NDArray[Any], offset: int = 0) -> None:
-        """Copies `array` to the bytes from `offset` on and waits for it."""
+        """Copy `array` to the bytes from `offset` on and wait for the copy."""
         data = np.ascontiguousarray(array)
         self._check_range(offset, data.nbytes)
         if data.nbytes:
-            kind = hip_module().hipMemcpyKind.hipMemcpyHostToDevice
-            checked("hipMemcpy", self.pointer + offset, data.ctypes.data, data.nbytes, kind)
+            kind = import_hip().hipMemcpyKind.hipMemcpyHostToDevice
+            call("hipMemcpy", self.pointer + offset, data.ctypes.data, data.nbytes, kind)
 
     def read(self, dtype: type[Scalar], count: int, offset: int = 0) -> npt.NDArray[Scalar]:
-        """`count` elements from byte `offset` on, copied to the host after all earlier work."""
+        """Return `count` elements from byte `offset` on, copied to the host after all earlier work."""
         result = np.empty(count, dtype)
         self._check_range(offset, result.nbytes)
         if result.nbytes:
-            kind = hip_module().hipMemcpyKind.hipMemcpyDeviceToHost
-            checked("hipMemcpy", result.ctypes.data, self.pointer + offset, result.nbytes, kind)
+            kind = import_hip().hipMemcpyKind.hipMemcpyDeviceToHost
+            call("hipMemcpy", result.ctypes.data, self.pointer + offset, result.nbytes, kind)
         return result
 
     def fill(self, byte: int) -> None:
-        """Sets every byte and waits for it."""
+        """Set every byte and wait for it."""
         if self.nbytes:
-            checked("hipMemset", self.pointer, byte, self.nbytes)
-            checked("hipDeviceSynchronize")
+            call("hipMemset", self.pointer, byte, self.nbytes)
+            call("hipDeviceSynchronize")
 
     def destroy(self) -> None:
         """Free the memory; a second call does nothing. Raise HipError."""
         pointer, self.pointer = self.pointer, 0
         if pointer:
-            checked("hipFree", pointer)
+            call("hipFree", pointer)
 
     def _check_range(self, offset: int, nbytes: int) -> None:
         if offset < 0 or offset + nbytes > self.nbytes:
@@ -188,30 +211,30 @@ class Stream(_Handle):
 
     def __init__(self) -> None:
         non_blocking = 1
-        self.handle = checked("hipStreamCreateWithFlags", non_blocking)
+        self.handle = call("hipStreamCreateWithFlags", non_blocking)
 
     def synchronize(self) -> None:
-        """Waits for all work given to the stream."""
-        checked("hipStreamSynchronize", self.handle)
+        """Wait for all work enqueued on the stream."""
+        call("hipStreamSynchronize", self.handle)
 
     def memset(self, buffer: Buffer, byte: int, nbytes: int) -> None:
-        """Sets the first `nbytes` bytes of `buffer`, in the stream's order."""
-        checked("hipMemsetAsync", buffer.pointer, byte, nbytes, self.handle)
+        """Enqueue setting the first `nbytes` bytes of `buffer`."""
+        call("hipMemsetAsync", buffer.pointer, byte, nbytes, self.handle)
 
 
 class BorrowedStream(Stream):
-    """A stream that someone else made and keeps, known by its handle; 0 is the default stream."""
+    """A stream that another owner created and will destroy, given by its handle; 0 is the default stream."""
 
     def __init__(self, handle: int) -> None:
-        # As hip-python's own type: it would make one at each call otherwise.
-        self.handle = hip_module().ihipStream_t.fromObj(handle)
+        # hip-python's own type; a plain integer would be converted at each call.
+        self.handle = import_hip().ihipStream_t.fromObj(handle)
 
     def destroy(self) -> None:
-        """Do nothing: it is its owner's."""
+        """Do nothing: the owner destroys the stream."""
 
     def is_capturing(self) -> bool:
-        """Whether what is given to the stream is recorded into a graph instead of being run."""
-        return int(checked("hipStreamIsCapturing", self.handle)) == _CAPTURING
+        """Return whether work enqueued on the stream is captured into a graph instead of being run."""
+        return int(call("hipStreamIsCapturing", self.handle)) == _CAPTURING
 
 
 class Event(_Handle):
@@ -220,20 +243,20 @@ class Event(_Handle):
     _DESTROYING = "hipEventDestroy"
 
     def __init__(self) -> None:
-        self.handle = checked("hipEventCreate")
+        self.handle = call("hipEventCreate")
 
     def record(self, stream: Stream) -> None:
-        """Marks the point behind all work given to `stream` so far."""
-        checked("hipEventRecord", self.handle, stream.handle)
+        """Mark the point after all work enqueued on `stream` so far."""
+        call("hipEventRecord", self.handle, stream.handle)
 
     def synchronize(self) -> None:
-        """Waits until the point is reached."""
-        checked("hipEventSynchronize", self.handle)
+        """Wait until the point is reached."""
+        call("hipEventSynchronize", self.handle)
 
 
-def elapsed_us(start: Event, stop: Event) -> float:
-    """Microseconds between two points; `stop` must be synchronized."""
-    return float(checked("hipEventElapsedTime", start.handle, stop.handle)) * 1000.0
+def get_elapsed_us(start: Event, stop: Event) -> float:
+    """Return the microseconds between two points; `stop` must be synchronized."""
+    return float(call("hipEventElapsedTime", start.handle, stop.handle)) * 1000.0
 
 
 class Kernel:
@@ -244,12 +267,12 @@ class Kernel:
         self.handle = handle
 
     def prepare(self, *, grid: int, block: int, lds_bytes: int, arguments: ctypes.Structure) -> "PreparedLaunch":
-        """A launch whose arguments are laid out once, so that launching costs little."""
+        """Return a launch whose arguments are laid out once, so that each launch costs little."""
         return PreparedLaunch(self, grid, block, lds_bytes, arguments)
 
 
 class PreparedLaunch:
-    """One launch, ready to be given to a stream any number of times. It keeps its own copy of the arguments."""
+    """A launch that can be enqueued any number of times. It keeps its own copy of the arguments."""
 
     def __init__(self, kernel: Kernel, grid: int, block: int, lds_bytes: int, arguments: ctypes.Structure) -> None:
         self.kernel = kernel
@@ -260,67 +283,67 @@ class PreparedLaunch:
 
     @functools.cached_property
     def _launch(self) -> Callable[[object], tuple[Any]]:
-        """hipModuleLaunchKernel with all that it takes but the stream, looked up and converted once."""
-        parameters, extra = bindings.launch_types()
-        # hip-python keeps the array's address alone, and the array that of the arguments.
+        """hipModuleLaunchKernel with every argument but the stream looked up and converted once."""
+        parameters, extra = bindings.get_launch_types()
+        # hip-python keeps only the array's address, and the array only the arguments' address.
         self._pointers = (ctypes.c_void_p * 1)(ctypes.addressof(self.arguments))
-        behind = parameters.fromObj(ctypes.addressof(self._pointers)), extra.fromObj(None)
+        after = parameters.fromObj(ctypes.addressof(self._pointers)), extra.fromObj(None)
         before = self.kernel.handle, self.grid, 1, 1, self.block, 1, 1, self.lds_bytes
-        call = hip_module().hipModuleLaunchKernel
-        return lambda stream: call(*before, stream, *behind)
+        launch_kernel = import_hip().hipModuleLaunchKernel
+        return lambda stream: launch_kernel(*before, stream, *after)
 
     def launch(self, stream: Stream) -> None:
-        """Gives the launch to `stream`. Raises HipError where it is refused."""
+        """Enqueue the launch on `stream`. Raise HipError where HIP rejects it."""
         try:
             (code,) = self._launch(stream.handle)
         except (RuntimeError, AttributeError) as error:
-            raise missing_call("hipModuleLaunchKernel", error) from error
+            raise make_missing_call_error("hipModuleLaunchKernel", error) from error
         if code:
-            raise failed_call("hipModuleLaunchKernel", int(code), code.name)
+            raise make_call_error("hipModuleLaunchKernel", int(code), code.name)
 
 
 class Module(_Handle):
-    """Loaded device code. Its kernels are gone with it."""
+    """Loaded device code. Its kernels are unusable once it is destroyed."""
 
     _DESTROYING = "hipModuleUnload"
 
     def __init__(self, code: bytes) -> None:
         self._code = code
-        self.handle = checked("hipModuleLoadData", code)
+        self.handle = call("hipModuleLoadData", code)
 
-    def kernel(self, name: str) -> Kernel:
-        """The kernel called `name`. Raises HipError where the code has none."""
-        return Kernel(name, checked("hipModuleGetFunction", self.handle, name.encode()))
+    def get_kernel(self, name: str) -> Kernel:
+        """Return the kernel named `name`. Raise HipError where the code has none."""
+        return Kernel(name, call("hipModuleGetFunction", self.handle, name.encode()))
 
 
 class Graph(_Handle):
-    """Captured work, instantiated, that a stream replays as one."""
+    """Captured and instantiated work, which a stream replays as one unit."""
 
     _DESTROYING = "hipGraphExecDestroy"
 
     def __init__(self, stream: Stream, work: Callable[[Stream], None]) -> None:
-        graph = _captured(stream, work)
+        graph = _capture(stream, work)
         try:
-            self.handle = checked("hipGraphInstantiateWithFlags", graph, 0)
+            self.handle = call("hipGraphInstantiateWithFlags", graph, 0)
         finally:
-            checked("hipGraphDestroy", graph)
+            call("hipGraphDestroy", graph)
 
     def launch(self, stream: Stream) -> None:
-        """Gives one replay to `stream`."""
-        checked("hipGraphLaunch", self.handle, stream.handle)
+        """Enqueue one replay on `stream`."""
+        call("hipGraphLaunch", self.handle, stream.handle)
 
 
-def _captured(stream: Stream, work: Callable[[Stream], None]) -> Any:
-    """Return HIP's graph of what `work` gives to `stream`, which ends its capture whatever happens."""
-    relaxed = hip_module().hipStreamCaptureMode.hipStreamCaptureModeRelaxed
-    checked("hipStreamBeginCapture", stream.handle, relaxed)
+def _capture(stream: Stream, work: Callable[[Stream], None]) -> Any:
+    """Return HIP's graph of the work that `work` enqueues on `stream`; the capture ends even on an error."""
+    relaxed = import_hip().hipStreamCaptureMode.hipStreamCaptureModeRelaxed
+    call("hipStreamBeginCapture", stream.handle, relaxed)
     try:
         work(stream)
     except BaseException:
-        with contextlib.suppress(HipError):  # what the work met is what to tell
-            checked("hipGraphDestroy", checked("hipStreamEndCapture", stream.handle))
+        with contextlib.suppress(HipError):  # the error of the work is the one to report
+            call("hipGraphDestroy", call("hipStreamEndCapture", stream.handle))
         raise
-    return checked("hipStreamEndCapture", stream.handle)
+    return call("hipStreamEndCapture", stream.handle)
 
 
 class Device:
@@ -331,61 +354,62 @@ class Device:
         self.properties = properties
 
     def allocate(self, nbytes: int) -> Buffer:
-        """`nbytes` bytes of device memory."""
+        """Allocate `nbytes` bytes of device memory."""
         return Buffer(nbytes)
 
-    def stream(self) -> Stream:
-        """A new stream."""
+    def create_stream(self) -> Stream:
+        """Create a stream."""
         return Stream()
 
-    def event(self) -> Event:
-        """A new event."""
+    def create_event(self) -> Event:
+        """Create an event."""
         return Event()
 
     def load(self, code: bytes) -> Module:
-        """Loads device code made for this device."""
+        """Load device code that was compiled for this device."""
         return Module(code)
 
     def capture(self, stream: Stream, work: Callable[[Stream], None]) -> Graph:
-        """A graph of what `work` gives to `stream`. Nothing may be allocated in it."""
+        """Return a graph of the work that `work` enqueues on `stream`. `work` must not allocate."""
         return Graph(stream, work)
 
     def synchronize(self) -> None:
-        """Waits for all work on the device."""
-        checked("hipDeviceSynchronize")
+        """Wait for all work on the device."""
+        call("hipDeviceSynchronize")
 
 
 def compile_source(*, name: str, source: bytes, headers: dict[str, bytes], options: Sequence[str]) -> bytes:
-    """Device code of one source by hiprtc. headers: {name as included: text}. Raises HipError with the compiler's log.
+    """Return device code of one source, compiled by hiprtc. headers: {name as included: text}.
 
-    Run it in a child process: old hiprtc versions abort the process for a target that they do not know.
+    Raise HipError with the compiler's log. Run it in a child process: old hiprtc versions abort the process for an
+    unknown target.
     """
     texts, names = list(headers.values()), [header.encode() for header in headers]
-    program = checked("hiprtcCreateProgram", source, name.encode(), len(texts), texts, names)
+    program = call("hiprtcCreateProgram", source, name.encode(), len(texts), texts, names)
     try:
-        return _compiled(program, [option.encode() for option in options])
+        return _compile(program, [option.encode() for option in options])
     finally:
         place = ctypes.c_void_p(int(program))
-        checked("hiprtcDestroyProgram", ctypes.addressof(place))
+        call("hiprtcDestroyProgram", ctypes.addressof(place))
 
 
-def _compiled(program: Any, options: list[bytes]) -> bytes:
+def _compile(program: Any, options: list[bytes]) -> bytes:
     try:
-        checked("hiprtcCompileProgram", program, len(options), options)
+        call("hiprtcCompileProgram", program, len(options), options)
     except HipError as error:
-        raise HipError(error.call, error.code, error.name, _program_log(program)) from error
-    code = bytearray(int(checked("hiprtcGetCodeSize", program)))
-    checked("hiprtcGetCode", program, code)
+        raise HipError(error.call, error.code, error.name, _read_program_log(program)) from error
+    code = bytearray(int(call("hiprtcGetCodeSize", program)))
+    call("hiprtcGetCode", program, code)
     return bytes(code)
 
 
-def _program_log(program: object) -> str:
-    log = bytearray(int(checked("hiprtcGetProgramLogSize", program)))
-    checked("hiprtcGetProgramLog", program, log)
+def _read_program_log(program: object) -> str:
+    log = bytearray(int(call("hiprtcGetProgramLogSize", program)))
+    call("hiprtcGetProgramLog", program, log)
     return log.rstrip(b"\0").decode(errors="replace").strip()
 
 
-def compiler_version() -> str:
-    """Version of hiprtc, 'major.minor'."""
-    major, minor = checked("hiprtcVersion")
+def get_compiler_version() -> str:
+    """Return the version of hiprtc, 'major.minor'."""
+    major, minor = call("hiprtcVersion")
     return f"{major}.{minor}"

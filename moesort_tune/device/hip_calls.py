@@ -1,6 +1,6 @@
-"""How hip-python is called: every call goes through `checked`, so a failure is a HipError that names the call.
+"""Checked calls of hip-python: every call goes through `call`, so a failure is a HipError that names the call.
 
-Nothing is returned from a call that failed. Only this package imports it; `hip` has what the others use.
+A failed call returns nothing. Only this package imports this module; other packages use `hip`.
 """
 
 import ctypes
@@ -25,59 +25,61 @@ class HipError(remedies.DeviceError):
 
 
 @functools.cache
-def hip_module() -> ModuleType:
-    """hip-python's module `hip`, with the runtime chosen first."""
+def import_hip() -> ModuleType:
+    """Choose the runtime, then return hip-python's module `hip`."""
     libraries.choose()
-    return bindings.module("hip")
+    return bindings.import_module("hip")
 
 
 @functools.cache
-def _hiprtc() -> ModuleType:
+def _import_hiprtc() -> ModuleType:
     libraries.choose()
-    return bindings.module("hiprtc")
+    return bindings.import_module("hiprtc")
 
 
-def checked(call: str, *arguments: object) -> Any:
-    """Calls HIP's `call` and returns its results behind the error code: None, the one, or a tuple.
+def call(name: str, *arguments: object) -> Any:
+    """Call HIP's function `name` and return its results after the error code: None, one value, or a tuple.
 
-    Raises HipError for any code but hipSuccess, and for a call that the runtime does not have.
+    Raise HipError for any code other than hipSuccess, and for a function that the runtime lacks.
     """
-    module = _hiprtc() if call.startswith("hiprtc") else hip_module()
+    module = _import_hiprtc() if name.startswith("hiprtc") else import_hip()
     try:
-        code, *results = getattr(module, call)(*arguments)
+        code, *results = getattr(module, name)(*arguments)
     except (RuntimeError, AttributeError) as error:
-        raise missing_call(call, error) from error
+        raise make_missing_call_error(name, error) from error
     if int(code) != HIP_SUCCESS:
-        raise failed_call(call, int(code), getattr(code, "name", str(code)))
+        raise make_call_error(name, int(code), getattr(code, "name", str(code)))
     if not results:
         return None
     return results[0] if len(results) == 1 else tuple(results)
 
 
-def failed_call(call: str, code: int, name: str) -> HipError:
-    """Return the error of a call that returned `code`, with what our own runtimes know of it."""
-    reason = _fault()
-    remedy = remedies.of_hip_error(name, libraries.choose().runtime, explained=bool(reason))
+def make_call_error(call: str, code: int, name: str) -> HipError:
+    """Return the error of a call that returned `code`, with the explanation of our own runtimes."""
+    reason = _read_fault()
+    remedy = remedies.suggest_for_hip_error(name, libraries.choose().runtime, explained=bool(reason))
     return HipError(call, code, name, reason, remedy)
 
 
-def missing_call(call: str, error: Exception) -> HipError:
-    """Return the error of a call that hip-python could not find, with what to do about it."""
+def make_missing_call_error(call: str, error: Exception) -> HipError:
+    """Return the error of a call that hip-python could not find, with its remedy."""
     runtime = libraries.choose()
     is_hiprtc = call.startswith("hiprtc")
     library = runtime.hiprtc if is_hiprtc else runtime.hip
     words = re.sub(r"b'([^']*)'", r"\1", str(error))  # hip-python prints bytes as Python does
-    symptom = remedies.why_no_call(words, is_hiprtc=is_hiprtc)
-    # A call that a runtime of our own lacks is told by its name alone.
+    symptom = remedies.diagnose_no_call(words, is_hiprtc=is_hiprtc)
+    # For a runtime of our own, the name of the missing call is enough.
     remedy = "" if runtime.runtime != "amd" else remedies.REMEDIES[symptom]
     if remedy and symptom == "missing call":
-        package = installed.hip_python_package()
-        remedy = remedies.of_missing_call(package.version if package else "", amd_libraries.release_of(runtime.hip))
+        package = installed.find_hip_python()
+        remedy = remedies.suggest_for_missing_call(
+            package.version if package else "", amd_libraries.find_release(runtime.hip)
+        )
     return HipError(call, -1, "missing call", f"{library} cannot serve it ({words})", remedy)
 
 
-def _fault() -> str:
-    """What our own runtimes know about the last failure, or ''."""
+def _read_fault() -> str:
+    """Return our own runtime's explanation of the last failure, or ''."""
     runtime = libraries.choose()
     if runtime.runtime == "amd":
         return ""

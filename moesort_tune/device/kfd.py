@@ -1,4 +1,4 @@
-"""AMD GPUs as the kernel driver lists them in sysfs: no HIP call, nothing to load. Standard library only."""
+"""AMD GPUs from the kernel driver's list in sysfs, without any HIP call. Standard library only."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +8,7 @@ TOPOLOGY = Path("/sys/class/kfd/kfd/topology/nodes")
 
 @dataclass(frozen=True)
 class KfdGpu:
-    """One GPU (or partition of one) that the driver lists, whatever *_VISIBLE_DEVICES hides."""
+    """One GPU (or partition of one) in the driver's list, which ignores *_VISIBLE_DEVICES."""
 
     node: int
     arch: str
@@ -16,22 +16,38 @@ class KfdGpu:
     lds_bytes: int
 
 
-def gpus(topology: Path = TOPOLOGY) -> tuple[KfdGpu, ...] | None:
-    """The GPUs that the driver lists and that may be seen from here, by node.
+def list_gpus(topology: Path = TOPOLOGY) -> tuple[KfdGpu, ...] | None:
+    """Return the GPUs that the driver lists and this process may see, ordered by node.
 
-    None where there may be some that cannot be seen: in a container that was given none of them, or no sysfs.
+    None where GPUs may exist that this process cannot see: in a container without access to any, or without sysfs.
     """
     try:
         files = {int(path.name): path / "properties" for path in topology.iterdir() if path.name.isdecimal()}
     except OSError:
         return None
-    nodes = {node: _properties(files[node]) for node in sorted(files)}
+    nodes = {node: _read_properties(files[node]) for node in sorted(files)}
     # CPUs are nodes too, without SIMDs.
-    found = tuple(_gpu(node, values) for node, values in nodes.items() if values and values.get("simd_count"))
+    found = tuple(_parse_gpu(node, values) for node, values in nodes.items() if values and values.get("simd_count"))
     return None if not found and None in nodes.values() else found
 
 
-def _properties(file: Path) -> dict[str, int] | None:
+def find_device_id(pci_address: str, topology: Path = TOPOLOGY) -> str:
+    """Return the PCI device number of the GPU at '0000:0c:00', like '0x74a1'; '' where the driver lists none there."""
+    try:
+        nodes = [_read_properties(path / "properties") or {} for path in topology.iterdir()]
+    except OSError:
+        return ""
+    found = {_format_pci_address(values): values.get("device_id", 0) for values in nodes if values.get("location_id")}
+    return f"{device_id:#x}" if (device_id := found.get(pci_address)) else ""
+
+
+def _format_pci_address(values: dict[str, int]) -> str:
+    """Return domain, bus and device; location_id holds the bus in its bits from 8 on, the device in those from 3 on."""
+    location = values["location_id"]
+    return f"{values.get('domain', 0):04x}:{location >> 8 & 0xFF:02x}:{location >> 3 & 0x1F:02x}"
+
+
+def _read_properties(file: Path) -> dict[str, int] | None:
     """Lines 'name value'; None for a node of which this container may not know."""
     try:
         return {name: int(value) for name, value in map(str.split, file.read_text().splitlines())}
@@ -39,16 +55,16 @@ def _properties(file: Path) -> dict[str, int] | None:
         return None
 
 
-def _gpu(node: int, values: dict[str, int]) -> KfdGpu:
+def _parse_gpu(node: int, values: dict[str, int]) -> KfdGpu:
     return KfdGpu(
         node=node,
-        arch=arch_of(values.get("gfx_target_version", 0)),
+        arch=decode_arch(values.get("gfx_target_version", 0)),
         compute_units=values["simd_count"] // max(values.get("simd_per_cu", 4), 1),
         lds_bytes=values.get("lds_size_in_kb", 0) * 1024,
     )
 
 
-def arch_of(gfx_target_version: int) -> str:
-    """'gfx90a' for 90010, 'gfx942' for 90402: decimal major, hexadecimal minor and stepping."""
+def decode_arch(gfx_target_version: int) -> str:
+    """Return 'gfx90a' for 90010, 'gfx942' for 90402: decimal major, hexadecimal minor and stepping."""
     major, minor, stepping = gfx_target_version // 10000, gfx_target_version // 100 % 100, gfx_target_version % 100
     return f"gfx{major}{minor:x}{stepping:x}"

@@ -1,4 +1,4 @@
-"""The library that the dynamic loader has for a name. ctypes.util asks gcc, which may be absent, broken or hang."""
+"""Library look-up as the dynamic loader does it. ctypes.util runs gcc, which may be absent, broken or hang."""
 
 import os
 import re
@@ -10,49 +10,51 @@ from moesort_tune.device import child
 _LDCONFIG = "/sbin/ldconfig"
 _LDCONFIG_SECONDS = 10
 _ABI = {"x86_64": "x86-64", "aarch64": "AArch64"}
-"""What ldconfig calls the libraries of a 64-bit machine."""
+"""ldconfig's names of the 64-bit machines' libraries."""
 
 _FOLDERS = ("/lib64", "/usr/lib64", "/lib", "/usr/lib")
-"""Where loaders look that have no list of libraries."""
+"""Search folders of loaders that have no list of libraries."""
 
 
 def find_library(name: str) -> str | None:
     """Return the path of the newest lib`name`.so that the loader would find, or None."""
     folders = filter(None, os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep))
-    found = next((path for folder in folders for path in libraries_in(Path(folder), name)), None)
+    found = next((path for folder in folders for path in list_libraries(Path(folder), name)), None)
     if found is not None:
         return str(found)
-    listed = newest_first(_listed(), name) or [path for folder in _FOLDERS for path in libraries_in(Path(folder), name)]
+    listed = sort_newest_first(_read_list(), name) or [
+        path for folder in _FOLDERS for path in list_libraries(Path(folder), name)
+    ]
     return str(listed[0]) if listed else None
 
 
-def libraries_in(folder: Path, name: str) -> list[Path]:
-    """Return the files called lib`name`.so* in `folder`, the one without a version first, then the newest first."""
-    return newest_first(files_in(folder, f"lib{name}.so*"), name)
+def list_libraries(folder: Path, name: str) -> list[Path]:
+    """Return the files named lib`name`.so* in `folder`: the unversioned one first, then the newest first."""
+    return sort_newest_first(list_files(folder, f"lib{name}.so*"), name)
 
 
-def files_in(folder: Path, pattern: str) -> list[Path]:
-    """Return what matches `pattern` in `folder`; nothing where the folder cannot be read."""
+def list_files(folder: Path, pattern: str) -> list[Path]:
+    """Return the paths in `folder` that match `pattern`; [] where the folder cannot be read."""
     try:
         return list(folder.glob(pattern))
     except OSError:
         return []
 
 
-def newest_first(paths: Iterable[Path], name: str) -> list[Path]:
-    """Return those of `paths` that are there and called lib`name`.so, lib`name`.so.7 or the like, as libraries_in."""
+def sort_newest_first(paths: Iterable[Path], name: str) -> list[Path]:
+    """Return the existing files named lib`name`.so, lib`name`.so.7 or similar, ordered as in list_libraries."""
     called = re.compile(rf"lib{re.escape(name)}\.so((?:\.\d+)*)$")
     versions = {path: match[1] for path in paths if (match := called.match(path.name)) and _is_there(path)}
-    return sorted(versions, key=lambda path: (versions[path] == "", version(versions[path])), reverse=True)
+    return sorted(versions, key=lambda path: (versions[path] == "", parse_version(versions[path])), reverse=True)
 
 
-def version(text: str) -> tuple[int, ...]:
-    """Return the numbers in `text`, by which versions are in order: (7, 2, 70200) for '.7.2.70200'."""
+def parse_version(text: str) -> tuple[int, ...]:
+    """Return the numbers in `text` as a sortable version: (7, 2, 70200) for '.7.2.70200'."""
     return tuple(map(int, re.findall(r"[0-9]+", text)))
 
 
-def _listed() -> Iterator[Path]:
-    """Libraries of this machine's kind in the loader's list."""
+def _read_list() -> Iterator[Path]:
+    """Yield the libraries in the loader's list that suit this machine."""
     try:
         lines = child.run([_LDCONFIG, "-p"], seconds=_LDCONFIG_SECONDS).stdout.decode(errors="replace").splitlines()
     except child.ChildError:

@@ -1,4 +1,4 @@
-"""Builds the HIP runtimes of our own (hip_kernels/runtimes) with the machine's compiler, once, and caches them."""
+"""Build and cache of our own HIP runtimes (hip_kernels/runtimes), by the machine's compiler."""
 
 import functools
 import json
@@ -14,23 +14,23 @@ from pathlib import Path
 from moesort_tune.device import cache, child
 from moesort_tune.device.child import ChildError
 from moesort_tune.device.remedies import REMEDIES, DeviceError
-from moesort_tune.shipped import kernels_folder
+from moesort_tune.shipped import get_kernels_folder
 
 BUILD_SECONDS = 300
 
 _ELF = b"\x7fELF"
 
 VERSION_SECONDS = 10
-"""How long a compiler may take to say its version."""
+"""Time limit for a compiler to print its version."""
 
 
 class NativeBuildError(DeviceError):
-    """No compiler, or it failed."""
+    """No compiler was found, or it failed."""
 
 
 @dataclass(frozen=True)
 class Compiler:
-    """A compiler that works. command: with options; version: the line in which it names itself."""
+    """A working compiler. command: with options; version: the line in which it names itself."""
 
     command: tuple[str, ...]
     version: str
@@ -38,7 +38,7 @@ class Compiler:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How the library of one runtime is built: its folder's sources, compilers to try, options."""
+    """Build instructions of one runtime's library: its folder's sources, compilers to try, options."""
 
     runtime: str
     suffix: str
@@ -48,7 +48,7 @@ class Recipe:
 
     @property
     def folder(self) -> Path:
-        return kernels_folder() / "runtimes" / self.runtime
+        return get_kernels_folder() / "runtimes" / self.runtime
 
 
 _SHARED = ("-O2", "-fPIC", "-shared", "-pthread", "-Wl,-soname,libamdhip64.so")
@@ -59,36 +59,36 @@ RECIPES = {
 }
 
 
-def library(runtime: str) -> Path:
-    """Path of the built `libamdhip64.so` of runtime 'host' or 'cuda'.
+def get_library(runtime: str) -> Path:
+    """Return the path of the built `libamdhip64.so` of runtime 'host' or 'cuda'.
 
-    Raises NativeBuildError, cache.CacheError, trust.UntrustedError.
+    Raise NativeBuildError, cache.CacheError, trust.UntrustedError.
     """
     recipe = RECIPES[runtime]
-    compiler = building_compiler(recipe)
-    path = cache.cache_folder() / "runtimes" / f"{runtime}-{_key(recipe, compiler)}" / "libamdhip64.so"
+    compiler = choose_compiler(recipe)
+    path = cache.open_folder() / "runtimes" / f"{runtime}-{_make_key(recipe, compiler)}" / "libamdhip64.so"
     cache.get(path, lambda: _build(recipe, compiler))
-    _note(recipe, compiler)
+    _write_note(recipe, compiler)
     return path
 
 
-def building_compiler(recipe: Recipe) -> Compiler:
-    """The compiler of the runtime: the one that would build it now, else the one that built what is in the cache.
+def choose_compiler(recipe: Recipe) -> Compiler:
+    """Return the compiler that would build the runtime now, else the one that built the cached runtime.
 
-    Where compilers were removed since, what they built is still used. Raises NativeBuildError where there is neither.
+    A cached library stays in use after its compiler is removed. Raise NativeBuildError where there is neither.
     """
     try:
         return find_compiler(recipe)
     except NativeBuildError:
-        former = _former_compiler(recipe)
+        former = _read_former_compiler(recipe)
         if former is None:
             raise
         return former
 
 
 def find_compiler(recipe: Recipe) -> Compiler:
-    """The environment variable's compiler, else the first that works. Raises NativeBuildError with what is wrong."""
-    chosen = _chosen(recipe)
+    """Return the environment variable's compiler, else the first that works. Raise NativeBuildError with the reason."""
+    chosen = _read_command(recipe)
     refusals = []
     for command in [chosen] if chosen else [(name,) for name in recipe.compilers]:
         answer = _identify(command)
@@ -97,79 +97,79 @@ def find_compiler(recipe: Recipe) -> Compiler:
         refusals.append(answer)
     tried = shlex.quote(chosen[0]) if chosen else ", ".join(recipe.compilers)
     broken = "; ".join(filter(None, refusals))
-    what = f"no compiler works ({broken})" if broken else f"no compiler was found (tried {child.printable(tried)})"
-    raise _unbuildable(recipe, what)
+    what = f"no compiler works ({broken})" if broken else f"no compiler was found (tried {child.make_printable(tried)})"
+    raise _make_error(recipe, what)
 
 
-def _chosen(recipe: Recipe) -> tuple[str, ...]:
-    """The command in the environment variable; () without one."""
+def _read_command(recipe: Recipe) -> tuple[str, ...]:
+    """Return the command in the environment variable; () without one."""
     text = os.environ.get(recipe.environment_variable, "")
     try:
         return tuple(shlex.split(text))
     except ValueError as error:
-        what = f"{recipe.environment_variable}={child.printable(text)} is not a command ({error})"
-        raise _unbuildable(recipe, what) from error
+        what = f"{recipe.environment_variable}={child.make_printable(text)} is not a command ({error})"
+        raise _make_error(recipe, what) from error
 
 
-def _unbuildable(recipe: Recipe, why: str) -> NativeBuildError:
+def _make_error(recipe: Recipe, why: str) -> NativeBuildError:
     return NativeBuildError(
         f"the {recipe.runtime} runtime is built on first use, and {why}", REMEDIES["no host compiler"]
     )
 
 
 def _identify(command: tuple[str, ...]) -> Compiler | str:
-    """The compiler behind `command`, or what is wrong with it, '' where it is not there."""
+    """Return the compiler behind `command`, or what is wrong with it, '' where it is absent."""
     path = shutil.which(command[0])
     if path is None:
-        return f"{child.printable(command[0])} is not a program" if os.path.lexists(command[0]) else ""
+        return f"{child.make_printable(command[0])} is not a program" if os.path.lexists(command[0]) else ""
     status = Path(path).stat()
-    return _asked_for_version(command, (path, status.st_size, status.st_mtime_ns))
+    return _ask_version(command, (path, status.st_size, status.st_mtime_ns))
 
 
 @functools.lru_cache
-def _asked_for_version(command: tuple[str, ...], program: tuple[str, int, int]) -> Compiler | str:  # noqa: ARG001
-    """As _identify. program: what the answer is remembered for, so that one that hangs does so once."""
-    asked = child.printable(shlex.join([*command, "--version"]))
+def _ask_version(command: tuple[str, ...], program: tuple[str, int, int]) -> Compiler | str:  # noqa: ARG001
+    """Return the same as _identify. program: key of the cached answer, so that a compiler that hangs does so once."""
+    text = child.make_printable(shlex.join([*command, "--version"]))
     try:
         answer = child.run([*command, "--version"], seconds=VERSION_SECONDS)
     except ChildError as error:
-        return f"{asked} {error}"
+        return f"{text} {error}"
     if answer.status != 0:
-        return f"{asked} {answer.ending}"
-    return Compiler(command, child.printable(answer.stdout).strip().partition("\n")[0])
+        return f"{text} {answer.ending}"
+    return Compiler(command, child.make_printable(answer.stdout).strip().partition("\n")[0])
 
 
-def _source_parts(recipe: Recipe) -> Iterator[str | bytes]:
-    """What makes two libraries by one compiler different."""
+def _list_source_parts(recipe: Recipe) -> Iterator[str | bytes]:
+    """Yield the texts that distinguish two libraries built by one compiler."""
     yield from recipe.options
     for path in sorted(path for path in recipe.folder.rglob("*") if path.suffix in {recipe.suffix, ".h"}):
         yield from (path.name, path.read_bytes())
 
 
-def _key(recipe: Recipe, compiler: Compiler) -> str:
-    return cache.cache_key(*compiler.command, compiler.version, *_source_parts(recipe))
+def _make_key(recipe: Recipe, compiler: Compiler) -> str:
+    return cache.make_key(*compiler.command, compiler.version, *_list_source_parts(recipe))
 
 
-def _note_file(recipe: Recipe, command: tuple[str, ...]) -> Path:
-    """Where it is noted which compiler last built the runtime of these sources by `command`; () for by any."""
-    key = cache.cache_key(*command, *_source_parts(recipe))
-    return cache.cache_folder() / "runtimes" / f"{recipe.runtime}-{key}.compiler"
+def _locate_note(recipe: Recipe, command: tuple[str, ...]) -> Path:
+    """Return the file that notes which compiler last built these sources by `command`; () means by any."""
+    key = cache.make_key(*command, *_list_source_parts(recipe))
+    return cache.open_folder() / "runtimes" / f"{recipe.runtime}-{key}.compiler"
 
 
-def _note(recipe: Recipe, compiler: Compiler) -> None:
-    """Note that what `compiler` builds is in the cache, where that can be written."""
+def _write_note(recipe: Recipe, compiler: Compiler) -> None:
+    """Note that the cache holds the library built by `compiler`, where the cache can be written."""
     note = json.dumps([compiler.command, compiler.version]).encode()
     with suppress(cache.CacheError):
-        if cache.read(_note_file(recipe, compiler.command)) != note:
+        if cache.read(_locate_note(recipe, compiler.command)) != note:
             for command in (compiler.command, ()):
-                cache.write(_note_file(recipe, command), note)
+                cache.write(_locate_note(recipe, command), note)
 
 
-def _former_compiler(recipe: Recipe) -> Compiler | None:
-    """The compiler that built the runtime when it was there: by the chosen command, else by the first known one."""
-    chosen = _chosen(recipe)
+def _read_former_compiler(recipe: Recipe) -> Compiler | None:
+    """Return the compiler that built the cached runtime: by the chosen command, else the first known one."""
+    chosen = _read_command(recipe)
     for command in [chosen] if chosen else [*((name,) for name in recipe.compilers), ()]:
-        note = cache.read(_note_file(recipe, command))
+        note = cache.read(_locate_note(recipe, command))
         if note is not None:
             words, version = json.loads(note)
             return Compiler(tuple(words), version)
@@ -185,17 +185,17 @@ def _build(recipe: Recipe, compiler: Compiler) -> bytes:
                 [*compiler.command, *recipe.options, *sources, "-o", str(output), "-ldl"], seconds=BUILD_SECONDS
             )
         except ChildError as error:
-            raise _failed(recipe, compiler, str(error)) from error
+            raise _make_failure(recipe, compiler, str(error)) from error
         if answer.status != 0:
-            raise _failed(recipe, compiler, answer.ending)
+            raise _make_failure(recipe, compiler, answer.ending)
         library = output.read_bytes() if output.is_file() else b""
     if not library.startswith(_ELF):
-        raise _failed(recipe, compiler, "wrote no shared library")
+        raise _make_failure(recipe, compiler, "wrote no shared library")
     return library
 
 
-def _failed(recipe: Recipe, compiler: Compiler, how: str) -> NativeBuildError:
-    command = child.printable(shlex.join(compiler.command))
+def _make_failure(recipe: Recipe, compiler: Compiler, how: str) -> NativeBuildError:
+    command = child.make_printable(shlex.join(compiler.command))
     return NativeBuildError(
         f"the {recipe.runtime} runtime could not be built: {command} {how}", REMEDIES["host compiler failed"]
     )

@@ -1,4 +1,4 @@
-"""Which hip-python belongs to which ROCm: hip-python's version follows the ROCm release."""
+"""Matching of hip-python and ROCm: hip-python's version follows the ROCm release."""
 
 import re
 from typing import Literal
@@ -15,21 +15,21 @@ Fit = Literal["same", "near", "foreign"]
 
 
 def parse_release(version: str) -> Release | None:
-    """Major and minor number of '7.2.0-43', '7.2.26015-fc0010cf6a', 'rocm6.4' or '10.0.0.0.1.2'; None without them."""
+    """Return major and minor of '7.2.0-43', '7.2.26015-fc0010cf6a', 'rocm6.4' or '10.0.0.0.1.2'; None without them."""
     match = re.search(r"(\d+)\.(\d+)", version)
     return (int(match[1]), int(match[2])) if match else None
 
 
-def text(release: Release) -> str:
-    """'7.2' for (7, 2)."""
+def format_release(release: Release) -> str:
+    """Return '7.2' for (7, 2)."""
     return f"{release[0]}.{release[1]}"
 
 
-def hip_python_release(rocm: Release) -> Release | None:
-    """The hip-python that belongs to a ROCm release; None for one that is older than every hip-python that fits here.
+def find_hip_python_release(rocm: Release) -> Release | None:
+    """Return the hip-python release for a ROCm release; None where ROCm is older than every supported hip-python.
 
-    A release newer than those known has one of its own, as far as can be foreseen. Those between 7.2 and 10.0 had
-    none; 10.0 is the one that finds the libraries in ROCm's wheels, in which they came.
+    A release newer than those known is assumed to have its own. Those between 7.2 and 10.0 had none; they use 10.0,
+    which finds the libraries in ROCm's wheels, the form in which those releases came.
     """
     if rocm < OLDEST:
         return None
@@ -38,15 +38,15 @@ def hip_python_release(rocm: Release) -> Release | None:
     return next(release for release in HIP_PYTHON_RELEASES if release >= rocm)
 
 
-def pip_command(rocm: Release) -> str | None:
-    """The command that installs the hip-python of a ROCm release: `pip install 'hip-python~=7.2.0'`."""
-    release = hip_python_release(rocm)
-    return f"pip install 'hip-python~={text(release)}.0'" if release else None
+def format_pip_command(rocm: Release) -> str | None:
+    """Return the command that installs the hip-python of a ROCm release: `pip install 'hip-python~=7.2.0'`."""
+    release = find_hip_python_release(rocm)
+    return f"pip install 'hip-python~={format_release(release)}.0'" if release else None
 
 
-def fit(hip_python: Release, rocm: Release) -> Fit:
-    """How well a hip-python fits a ROCm release."""
-    right = hip_python_release(rocm)
+def rate_fit(hip_python: Release, rocm: Release) -> Fit:
+    """Return how well a hip-python fits a ROCm release."""
+    right = find_hip_python_release(rocm)
     if hip_python == right:
         return "same"
     near_majors = {rocm[0], right[0] if right else rocm[0]}

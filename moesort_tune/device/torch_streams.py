@@ -1,4 +1,4 @@
-"""The stream that work on tensors of a device goes to: torch's current one, and for CPU tensors one of `host`."""
+"""Stream for work on a device's tensors: torch's current stream, or for CPU tensors a stream of `host`."""
 
 import threading
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from moesort_tune.device import hip
 
 
 class _Chosen(threading.local):
-    """What `using` says in this thread. kept: see `using`."""
+    """The effect of `use` in this thread. kept: see `use`."""
 
     host: int = 0
     kept: list[torch.Tensor] | None = None
@@ -25,10 +25,10 @@ _CPU: Final = torch.device("cpu")
 _borrowed: dict[int, hip.BorrowedStream] = {}
 
 
-def current(device: torch.device) -> hip.BorrowedStream:
-    """The stream that work on tensors of `device` goes to in this thread."""
-    # What torch.cuda.current_stream(device).cuda_stream is, without an object for it, which costs 2 us.
-    # Devices are compared, since a device's `type` is a new string each time and costs 0.5 us.
+def get_current(device: torch.device) -> hip.BorrowedStream:
+    """Return this thread's stream for work on tensors of `device`."""
+    # Same as torch.cuda.current_stream(device).cuda_stream without creating an object, which costs 2 us.
+    # Compare devices: a device's `type` is a new string each time and costs 0.5 us.
     handle = _chosen.host if device == _CPU else torch._C._cuda_getCurrentRawStream(device.index)
     known = _borrowed.get(handle)
     if known is None:
@@ -37,11 +37,11 @@ def current(device: torch.device) -> hip.BorrowedStream:
 
 
 @contextmanager
-def using(stream: hip.Stream, device: torch.device) -> Iterator[list[torch.Tensor]]:
-    """Makes `stream` the current one for tensors of `device` in this thread, for launches and for captures of our own.
+def use(stream: hip.Stream, device: torch.device) -> Iterator[list[torch.Tensor]]:
+    """Make `stream` this thread's current one for tensors of `device`, for launches and for our own captures.
 
-    Yields a list of the tensors that launched work uses and nobody else holds (workspaces): whoever replays a graph
-    captured inside holds on to it. torch.cuda.graph does that by itself.
+    Yield a list that collects the tensors used by enqueued work and owned by nobody else (workspaces): whoever replays
+    a graph captured inside must hold this list. torch.cuda.graph does the same for its own captures.
     """
     before = _chosen.host, _chosen.kept
     handle = int(stream.handle)
@@ -59,6 +59,6 @@ def using(stream: hip.Stream, device: torch.device) -> Iterator[list[torch.Tenso
 
 
 def keep(tensor: torch.Tensor) -> None:
-    """Adds a tensor to the list that `using` yielded, if any."""
+    """Add a tensor to the list that `use` yielded, if any."""
     if _chosen.kept is not None:
         _chosen.kept.append(tensor)

@@ -1,7 +1,7 @@
-"""Files whose content is run as code: read only where nobody but this user and root could have written it.
+"""Files whose content is executed: read only where nobody but this user and root could have written it.
 
-The whole path counts, as ssh has it for its keys: whoever may write into a folder can replace all that lies in it. On a
-path that passes, nobody else can change anything afterwards either, so what was checked is what is loaded later.
+The whole path counts, as for ssh's keys: a user who may write to a folder can replace everything in it. On a path that
+passes, no other user can change anything afterwards either, so the checked file is the loaded one.
 """
 
 import errno
@@ -13,17 +13,17 @@ from pathlib import Path
 from moesort_tune.device.remedies import REMEDIES, DeviceError
 
 PRIVATE = 0o700
-"""Mode of the folders that are made."""
+"""Mode of created folders."""
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class UntrustedError(DeviceError):
-    """A file or folder that somebody else owns or may write."""
+    """A file or folder that another user owns or may write."""
 
 
 def resolve(folder: Path) -> Path:
-    """Return `folder` without symbolic links. Raise UntrustedError where a link is somebody else's, OSError."""
+    """Return `folder` without symbolic links. Raise UntrustedError where another user owns a link, OSError."""
     absolute = folder.absolute()
     for path in (*reversed(absolute.parents), absolute):
         if path.is_symlink():
@@ -32,7 +32,7 @@ def resolve(folder: Path) -> Path:
 
 
 def make_folder(folder: Path) -> None:
-    """Make `folder` and what is missing of the path to it, for this user alone, and check it. Raises OSError."""
+    """Create `folder` and its missing parents for this user alone, then check it. Raise OSError, UntrustedError."""
     for path in (*reversed(folder.parents), folder):
         if not _is_there(path):
             path.mkdir(PRIVATE, exist_ok=True)
@@ -40,23 +40,23 @@ def make_folder(folder: Path) -> None:
 
 
 def check_folder(folder: Path) -> None:
-    """Raise UntrustedError if somebody else could change what lies in `folder`, a path without symbolic links.
+    """Raise UntrustedError if another user could change the content of `folder`, a path without symbolic links.
 
-    From the root downwards: whoever passes can no longer be changed by those who do not. Raises OSError.
+    Check from the root downwards: other users cannot change a folder that has passed. Raise OSError.
     """
     for path in (*reversed(folder.parents), folder):
         status = path.lstat()
         if not stat.S_ISDIR(status.st_mode):
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
-        # In a sticky folder like /tmp nobody can rename or remove what belongs to others.
+        # In a sticky folder like /tmp nobody can rename or remove others' files.
         _check(path, status, may_be_shared=path != folder and bool(status.st_mode & stat.S_ISVTX))
 
 
 def read_file(path: Path) -> bytes:
-    """Return the content of the regular file `path`, which lies in a folder that was checked.
+    """Return the content of the regular file `path`, whose folder must have been checked.
 
-    Raises UntrustedError where somebody else owns it or may write it, OSError where it cannot be read or is no file:
-    a link, a pipe that would never end.
+    Raise UntrustedError where another user owns it or may write it, OSError where it is unreadable or not a regular
+    file: a link, or a pipe that would never end.
     """
     descriptor = os.open(path, _READ)
     with os.fdopen(descriptor, "rb") as file:
@@ -68,7 +68,7 @@ def read_file(path: Path) -> bytes:
 
 
 def read_path(path: Path) -> bytes:
-    """Return the content of the regular file `path`, having checked its whole path. Raises as read_file does."""
+    """Check the whole path and return the content of the regular file `path`. Raise the errors of read_file."""
     folder = resolve(path.parent)
     check_folder(folder)
     return read_file(folder / path.name)
@@ -82,12 +82,12 @@ def _check(path: Path, status: os.stat_result, *, may_be_shared: bool) -> None:
 
 
 def _check_owner(path: Path, status: os.stat_result) -> None:
-    # Whoever owns / can replace everything; in a user namespace that may be nobody.
+    # The owner of / can replace everything; in a user namespace that may be the user `nobody`.
     if status.st_uid not in {os.geteuid(), 0, Path("/").stat().st_uid}:
-        raise UntrustedError(f"{path} belongs to {_user(status.st_uid)}", REMEDIES["not trusted"])
+        raise UntrustedError(f"{path} belongs to {_describe_user(status.st_uid)}", REMEDIES["not trusted"])
 
 
-def _user(uid: int) -> str:
+def _describe_user(uid: int) -> str:
     try:
         return f"another user ({pwd.getpwuid(uid).pw_name})"
     except KeyError:

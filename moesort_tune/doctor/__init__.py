@@ -1,1 +1,1 @@
-"""Report what is attached and installed, what is wrong with it and how to put it right."""
+"""Report of the attached GPUs and installed software, their problems and the remedies."""

@@ -1,7 +1,7 @@
-"""The child process of probing.py: writes what one HIP runtime answers as JSON. A broken driver may crash it.
+"""The child process of probing.py: writes one HIP runtime's state as JSON. A broken driver may crash it.
 
 python -m moesort_tune.doctor.device_worker amd|cuda|host [KERNELS]
-KERNELS: the Kernels that shall be looked for in the cache, as JSON.
+KERNELS: the Kernels to look up in the cache, as JSON.
 """
 
 import ctypes
@@ -27,37 +27,37 @@ NEEDED_CALLS = (
     "hipModuleLoadData",
     "hipStreamBeginCapture",
 )
-"""Calls that tell a HIP that is new enough: the first is of HIP 6.0, the last to come."""
+"""Calls that prove a HIP new enough: the first, of HIP 6.0, was the last of them to be added."""
 
 
 @dataclass(frozen=True)
 class Kernels:
-    """What a sweep loads. files: of the kernels' folder; revisions: {arch: revision of the builtin kernels}."""
+    """A sweep's kernels. files: in the kernels' folder; revisions: {arch: revision of the builtin kernels}."""
 
     files: tuple[str, ...] = ()
     revisions: Mapping[str, str] = field(default_factory=dict)
 
 
 def main(runtime: str, kernels: str = "{}") -> None:
-    """Writes the RuntimeState of `runtime` to standard output."""
+    """Write the RuntimeState of `runtime` to standard output."""
     with os.fdopen(os.dup(1), "wb") as output:
-        os.dup2(2, 1)  # what a driver prints must not get into the answer
-        output.write(msgspec.json.encode(asdict(state(runtime, msgspec.json.decode(kernels, type=Kernels)))))
+        os.dup2(2, 1)  # keeps a driver's output out of the answer
+        output.write(msgspec.json.encode(asdict(inspect_runtime(runtime, msgspec.json.decode(kernels, type=Kernels)))))
 
 
-def state(runtime: str, kernels: Kernels = Kernels()) -> RuntimeState:
-    """What the runtime answers, with each failure in its place."""
-    version, failure = attempt(lambda: _version(runtime))
+def inspect_runtime(runtime: str, kernels: Kernels = Kernels()) -> RuntimeState:
+    """Return the runtime's state, with each failure in its own field."""
+    version, failure = attempt(lambda: _read_version(runtime))
     if failure:
-        return RuntimeState(runtime, library=_library(), failure=failure)
-    missing = _missing_calls()
-    devices, failure = ((), None) if missing else attempt(_devices)
-    compiler, compiler_failure = attempt(lambda: f"hiprtc {hip.compiler_version()}")
+        return RuntimeState(runtime, library=_find_library(), failure=failure)
+    missing = _find_missing_calls()
+    devices, failure = ((), None) if missing else attempt(_list_devices)
+    compiler, compiler_failure = attempt(lambda: f"hiprtc {hip.get_compiler_version()}")
     return RuntimeState(
         name=runtime,
-        library=_library(),
+        library=_find_library(),
         hip_version=version or "",
-        driver_version=attempt(lambda: hip.driver_version(runtime))[0] or "",
+        driver_version=attempt(lambda: hip.get_driver_version(runtime))[0] or "",
         compiler=compiler or "",
         devices=devices or (),
         failure=failure,
@@ -68,7 +68,7 @@ def state(runtime: str, kernels: Kernels = Kernels()) -> RuntimeState:
 
 
 def _is_compiled(kernels: Kernels, arch: str) -> bool:
-    """Whether the kernels for `arch` were compiled before, ahead of time or at run time."""
+    """Return whether the kernels for `arch` are already compiled, ahead of time or at run time."""
     revision = kernels.revisions.get(arch)
     if revision is None:
         return False
@@ -78,7 +78,7 @@ def _is_compiled(kernels: Kernels, arch: str) -> bool:
 
 
 def attempt(question: Callable[[], Answer]) -> tuple[Answer | None, Failure | None]:
-    """The answer or the failure."""
+    """Return the answer to `question`, or the failure."""
     try:
         return question(), None
     except DeviceError as error:
@@ -87,29 +87,29 @@ def attempt(question: Callable[[], Answer]) -> tuple[Answer | None, Failure | No
         return None, Failure(str(error))
 
 
-def _version(runtime: str) -> str:
+def _read_version(runtime: str) -> str:
     libraries.choose(runtime)
-    version = hip.runtime_version()
+    version = hip.get_runtime_version()
     libraries.check_mapped()
     return version
 
 
-def _library() -> str:
-    """The file that was opened, else the one that was to be opened."""
-    chosen = libraries.chosen()
-    return next(iter(amd_libraries.mapped("amdhip64")), chosen.hip if chosen else "")
+def _find_library() -> str:
+    """Return the file that was opened, else the one chosen to be opened."""
+    chosen = libraries.get_chosen()
+    return next(iter(amd_libraries.find_mapped("amdhip64")), chosen.hip if chosen else "")
 
 
-def _missing_calls() -> tuple[str, ...]:
+def _find_missing_calls() -> tuple[str, ...]:
     library = ctypes.CDLL(libraries.choose().hip)
     return tuple(call for call in NEEDED_CALLS if not hasattr(library, call))
 
 
-def _devices() -> tuple[DeviceState, ...]:
-    return tuple(_device(ordinal) for ordinal in range(hip.device_count()))
+def _list_devices() -> tuple[DeviceState, ...]:
+    return tuple(_describe_device(ordinal) for ordinal in range(hip.count_devices()))
 
 
-def _device(ordinal: int) -> DeviceState:
+def _describe_device(ordinal: int) -> DeviceState:
     properties = hip.open_device(ordinal=ordinal).properties
     return DeviceState(
         ordinal=ordinal,

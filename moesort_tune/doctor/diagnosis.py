@@ -1,4 +1,4 @@
-"""What a machine's state means: what is wrong or missing, and what to do about it. Pure: states can be recorded."""
+"""Interpretation of a machine's state: problems and their remedies. Pure, so states can be recorded."""
 
 import errno
 import os
@@ -14,12 +14,12 @@ from moesort_tune.device.machine import Machine
 from moesort_tune.device.remedies import REMEDIES
 
 LAST_HIP_NUMBERED_LIKE_ROCM: releases.Release = (7, 2)
-"""Up to here HIP's version begins like its ROCm's; ROCm 10.0 has HIP 7.15."""
+"""Last ROCm release whose HIP version begins like its own; ROCm 10.0 has HIP 7.15."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """what: what happened; remedy: what to do about it, '' where none is known."""
+    """A failure. what: what happened; remedy: the next step, '' where none is known."""
 
     what: str
     remedy: str = ""
@@ -41,10 +41,10 @@ class DeviceState:
 
 @dataclass(frozen=True)
 class RuntimeState:
-    """What a HIP runtime answered. library: the file that was opened; compiler: its hiprtc's version.
+    """A HIP runtime's answers. library: the file that was opened; compiler: its hiprtc's version.
 
-    failure: why it has no devices; compiler_failure: why it cannot compile; missing_calls: what it lacks of what we
-    call; is_compiled: all kernels for its devices were compiled before.
+    failure: why it has no devices; compiler_failure: why it cannot compile; missing_calls: required calls that it
+    lacks; is_compiled: all kernels for its devices are already compiled.
     """
 
     name: str
@@ -61,7 +61,7 @@ class RuntimeState:
 
 @dataclass(frozen=True)
 class CompilerState:
-    """A compiler of the machine, and what it is for."""
+    """A compiler of the machine, and its purpose."""
 
     purpose: Literal["host runtime", "ahead of time"]
     command: str = ""
@@ -71,7 +71,12 @@ class CompilerState:
 
 @dataclass(frozen=True)
 class TableState:
-    """A table that was found. origin: 'MOESORT_TUNE_TABLE', './tables' or 'shipped'; revisions: of its entries."""
+    """A table that was found.
+
+    origin: 'MOESORT_TUNE_TABLE', './tables' or 'shipped'.
+    revisions: of its entries, where the revision of the same provider's kernels on this machine is known.
+    own_revisions: of those kernels on this machine.
+    """
 
     path: str
     origin: str
@@ -79,11 +84,12 @@ class TableState:
     compute_units: tuple[int, ...] = ()
     revisions: tuple[str, ...] = ()
     refused: str = ""
+    own_revisions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class CacheState:
-    """Where compiled code is kept. failure: why nothing can be kept there; is_readable: what is there can be used."""
+    """The cache of compiled code. failure: why it cannot be written; is_readable: its entries can be used."""
 
     folder: str
     failure: Failure | None = None
@@ -92,7 +98,7 @@ class CacheState:
 
 @dataclass(frozen=True)
 class State:
-    """All that was found on a machine. rocm: copies of AMD's HIP library, the one that would be used first."""
+    """A machine's complete state. rocm: copies of AMD's HIP library, the preferred one first."""
 
     machine: Machine
     runtimes: tuple[RuntimeState, ...]
@@ -105,37 +111,37 @@ class State:
     tables: tuple[TableState, ...] = ()
     revisions: Mapping[str, str] = field(default_factory=dict)
 
-    def runtime(self, name: str) -> RuntimeState:
-        """The state of runtime 'amd', 'cuda' or 'host'."""
+    def get_runtime(self, name: str) -> RuntimeState:
+        """Return the state of runtime 'amd', 'cuda' or 'host'."""
         return next(runtime for runtime in self.runtimes if runtime.name == name)
 
     @property
     def rocm_release(self) -> releases.Release | None:
-        """Release of the ROCm whose library is used: as its folder or wheel says, else by its HIP version."""
-        said = releases.parse_release(self.rocm[0].release) if self.rocm else None
-        hip = releases.parse_release(self.runtime("amd").hip_version)
-        return said or (hip if hip and hip <= LAST_HIP_NUMBERED_LIKE_ROCM else None)
+        """Release of the ROCm whose library is used: from its folder or wheel, else from its HIP version."""
+        stated = releases.parse_release(self.rocm[0].release) if self.rocm else None
+        hip = releases.parse_release(self.get_runtime("amd").hip_version)
+        return stated or (hip if hip and hip <= LAST_HIP_NUMBERED_LIKE_ROCM else None)
 
     @property
     def fit(self) -> releases.Fit | None:
-        """How well hip-python fits ROCm; None where one of them is not there or does not say its release."""
+        """Fit of hip-python to ROCm; None where one of them is absent or does not tell its release."""
         mine = releases.parse_release(self.hip_python.version) if self.hip_python else None
-        return releases.fit(mine, self.rocm_release) if mine and self.rocm_release else None
+        return releases.rate_fit(mine, self.rocm_release) if mine and self.rocm_release else None
 
     @property
     def best(self) -> RuntimeState | None:
-        """The runtime that a sweep takes by itself: the first with a device that the kernels are built for."""
-        return next((runtime for runtime in self.runtimes if known_devices(runtime)), None)
+        """The runtime that a sweep uses by default: the first with a device that the kernels are built for."""
+        return next((runtime for runtime in self.runtimes if select_known_devices(runtime)), None)
 
     @property
     def is_cache_complete(self) -> bool:
-        """Whether all that a sweep needs was compiled before, so that nothing has to be written."""
+        """Whether a sweep's kernels are all compiled already, so that nothing has to be written."""
         return self.cache.is_readable and self.best is not None and self.best.is_compiled
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Something wrong or missing. serious: what is attached or asked for does not work without it."""
+    """A fault or a missing part. serious: the attached or requested device does not work without it."""
 
     subject: str
     what: str
@@ -143,35 +149,35 @@ class Problem:
     serious: bool
 
 
-def known_devices(runtime: RuntimeState) -> tuple[DeviceState, ...]:
-    """The devices that the kernels are built for."""
+def select_known_devices(runtime: RuntimeState) -> tuple[DeviceState, ...]:
+    """Return the devices that the kernels are built for."""
     return tuple(device for device in runtime.devices if device.arch in ARCHITECTURES)
 
 
-def problems(state: State) -> tuple[Problem, ...]:
-    """What is wrong or missing, the serious first."""
+def find_problems(state: State) -> tuple[Problem, ...]:
+    """Return the problems, the serious ones first."""
     if state.hip_python is None:
-        # Every runtime fails for this one reason, which is enough to say once.
-        checks = [_device_files, _hip_python, _cache, _tables]
+        # Every runtime fails for this one reason, so report it once.
+        checks = [_check_device_files, _check_hip_python, _check_cache, _check_tables]
     else:
         checks = [
-            _gpus,
-            _device_files,
-            _runtimes,
-            _run_time_compilers,
-            _hip_python,
-            _compilers,
-            _cache,
-            _tables,
-            _torch,
-            _aiter,
+            _check_gpus,
+            _check_device_files,
+            _check_runtimes,
+            _check_run_time_compilers,
+            _check_hip_python,
+            _check_compilers,
+            _check_cache,
+            _check_tables,
+            _check_torch,
+            _check_aiter,
         ]
-    found = [problem for check in [*checks, _environment] for problem in check(state)]
+    found = [problem for check in [*checks, _check_environment] for problem in check(state)]
     return tuple(sorted(found, key=lambda problem: not problem.serious))
 
 
-def _gpus(state: State) -> Iterator[Problem]:
-    """No GPU at all, which is fine, or one that the kernels are not built for."""
+def _check_gpus(state: State) -> Iterator[Problem]:
+    """Yield a problem where no GPU is attached, which is fine, or one that the kernels are not built for."""
     machine = state.machine
     if not machine.kfd and not machine.nvidia and not machine.forbidden and not machine.broken:
         yield Problem("GPU", "none is attached (there is no /dev/kfd)", REMEDIES["no GPU"], False)
@@ -182,93 +188,95 @@ def _gpus(state: State) -> Iterator[Problem]:
         yield Problem("GPU", what, REMEDIES["unknown architecture"], False)
 
 
-def _device_files(state: State) -> Iterator[Problem]:
-    """AMD's device files that cannot be opened, each with what its error says."""
+def _check_device_files(state: State) -> Iterator[Problem]:
+    """Yield AMD's device files that cannot be opened, each with its error's meaning."""
     errors = {**dict.fromkeys(state.machine.forbidden, "EACCES"), **state.machine.broken}
     for path, error in errors.items():
         number = getattr(errno, error, None)
         what = f"{path} cannot be opened ({os.strerror(number) if number else error})"
-        serious = state.machine.amd_gpu and not state.runtime("amd").devices
-        yield Problem("device file", what, REMEDIES[remedies.why_not_opened(error)], serious)
+        serious = state.machine.amd_gpu and not state.get_runtime("amd").devices
+        yield Problem("device file", what, REMEDIES[remedies.diagnose_open_error(error)], serious)
 
 
-def _runtimes(state: State) -> Iterator[Problem]:
+def _check_runtimes(state: State) -> Iterator[Problem]:
     for runtime in state.runtimes:
         if runtime.missing_calls:
-            yield _too_old(state, runtime)
+            yield _make_too_old_problem(state, runtime)
         elif runtime.failure and _is_expected(state, runtime):
             what, remedy = runtime.failure.what, runtime.failure.remedy
             yield Problem(f"{runtime.name} runtime", what, remedy or REMEDIES["runtime died"], True)
 
 
 def _is_expected(state: State, runtime: RuntimeState) -> bool:
-    """Whether there is a reason to expect devices of this runtime: a driver; the host is always there."""
+    """Return whether devices of this runtime can be expected: a driver is present; the host always is."""
     return {"amd": state.machine.amd_gpu, "cuda": state.machine.nvidia, "host": True}[runtime.name]
 
 
-def _too_old(state: State, runtime: RuntimeState) -> Problem:
+def _make_too_old_problem(state: State, runtime: RuntimeState) -> Problem:
     what = f"{runtime.library} (HIP {runtime.hip_version}) lacks {', '.join(runtime.missing_calls)}"
     return Problem(f"{runtime.name} runtime", what, REMEDIES["missing call"], _is_expected(state, runtime))
 
 
-def _run_time_compilers(state: State) -> Iterator[Problem]:
+def _check_run_time_compilers(state: State) -> Iterator[Problem]:
     for runtime in state.runtimes:
         if runtime.devices and runtime.compiler_failure:
             what, remedy = runtime.compiler_failure.what, runtime.compiler_failure.remedy
             yield Problem(f"{runtime.name} run-time compiler", what, remedy or REMEDIES["no hiprtc"], True)
 
 
-def _hip_python(state: State) -> Iterator[Problem]:
+def _check_hip_python(state: State) -> Iterator[Problem]:
     if state.hip_python is None:
-        remedy = remedies.hip_python(state.rocm_release) if state.rocm_release else REMEDIES["no hip-python"]
+        remedy = remedies.suggest_hip_python(state.rocm_release) if state.rocm_release else REMEDIES["no hip-python"]
         yield Problem("hip-python", "it is not installed, and every GPU is reached through it", remedy, True)
     elif state.rocm_release and state.fit in ("near", "foreign"):
         foreign = state.fit == "foreign"
-        rocm = releases.text(state.rocm_release)
+        rocm = releases.format_release(state.rocm_release)
         what = f"{state.hip_python.version} was not made for ROCm {rocm}" + ("" if foreign else ", but is close to it")
-        yield Problem("hip-python", what, remedies.hip_python(state.rocm_release), foreign and state.machine.amd_gpu)
+        yield Problem(
+            "hip-python", what, remedies.suggest_hip_python(state.rocm_release), foreign and state.machine.amd_gpu
+        )
 
 
-def _compilers(state: State) -> Iterator[Problem]:
+def _check_compilers(state: State) -> Iterator[Problem]:
     for compiler in state.compilers:
         if compiler.failure is None:
             continue
         if compiler.purpose == "ahead of time":
             remedy = compiler.failure.remedy or REMEDIES["no offload compiler"]
             yield Problem("compiler for AMD GPUs", compiler.failure.what, remedy, False)
-        elif not state.runtime("host").failure:
-            # Else the host runtime's own failure says that its compiler is missing.
+        elif not state.get_runtime("host").failure:
+            # Otherwise the host runtime's own failure reports the missing compiler.
             what = f"{compiler.failure.what}; what was built before is used"
             yield Problem("compiler for the host", what, compiler.failure.remedy, False)
 
 
-def _cache(state: State) -> Iterator[Problem]:
+def _check_cache(state: State) -> Iterator[Problem]:
     if state.cache.failure and not state.is_cache_complete:
         remedy = state.cache.failure.remedy or REMEDIES["cache not writable"]
         yield Problem("cache", state.cache.failure.what, remedy, True)
 
 
-def _tables(state: State) -> Iterator[Problem]:
+def _check_tables(state: State) -> Iterator[Problem]:
     for table in state.tables:
         if table.refused:
             yield Problem("table", table.refused, REMEDIES["table refused"], True)
-        elif table.revisions and state.revisions.get(table.arch) not in table.revisions:
-            what = f"{table.path} was measured with other kernels than these ({state.revisions.get(table.arch)})"
+        elif unmeasured := [revision for revision in table.own_revisions if revision not in table.revisions]:
+            what = f"{table.path} was measured with other kernels than these ({', '.join(unmeasured)})"
             yield Problem("table", what, REMEDIES["table of other kernels"], False)
-    wanted = {device.arch for device in known_devices(state.best)} if state.best else set()
+    wanted = {device.arch for device in select_known_devices(state.best)} if state.best else set()
     for arch in sorted(wanted - {table.arch for table in state.tables}):
         yield Problem("table", f"there is none for {arch} yet", REMEDIES["no table"], False)
 
 
-def _torch(state: State) -> Iterator[Problem]:
+def _check_torch(state: State) -> Iterator[Problem]:
     if state.torch is None:
         yield Problem("torch", "it is not installed", REMEDIES["no torch"], False)
-    elif state.runtime("amd").devices and "ROCm" not in state.torch.build:
+    elif state.get_runtime("amd").devices and "ROCm" not in state.torch.build:
         what = f"{state.torch.version} is a {state.torch.build} build on a machine with an AMD GPU"
         yield Problem("torch", what, REMEDIES["torch for another GPU"], False)
 
 
-def _aiter(state: State) -> Iterator[Problem]:
+def _check_aiter(state: State) -> Iterator[Problem]:
     if state.aiter is None and state.machine.amd_gpu:
         yield Problem("aiter", "it is not installed", REMEDIES["no aiter"], False)
     elif state.aiter is not None and state.aiter.lacks:
@@ -276,7 +284,7 @@ def _aiter(state: State) -> Iterator[Problem]:
         yield Problem("aiter", what, REMEDIES["aiter too old"], False)
 
 
-def _environment(state: State) -> Iterator[Problem]:
+def _check_environment(state: State) -> Iterator[Problem]:
     for name, value in state.machine.overrides.items():
         what = f"{name}={value} makes HIP report another architecture than the GPU's"
         yield Problem("environment", what, REMEDIES["overridden architecture"], False)

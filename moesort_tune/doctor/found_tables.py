@@ -1,62 +1,77 @@
-"""The tables that a process started here would find, and whether they can be read."""
+"""The tables that a process started here would find, and whether they are readable."""
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from moesort_tune.doctor.diagnosis import TableState
-from moesort_tune.shipped import tables_folder
-from moesort_tune.tables.errors import TableError, path_text
+from moesort_tune.providers.facts.registry import BrokenProviderError, UnknownProviderError
+from moesort_tune.providers.work.base import revision_of
+from moesort_tune.shipped import get_tables_folder
+from moesort_tune.tables.errors import TableError, format_path
 from moesort_tune.tables.files import is_folder
 from moesort_tune.tables.schema import Table
 from moesort_tune.tables.store import load
 
 
-def found_tables() -> tuple[TableState, ...]:
-    """Tables of MOESORT_TUNE_TABLE, of ./tables and of this package, each file once."""
+def find_tables() -> tuple[TableState, ...]:
+    """Return the tables of MOESORT_TUNE_TABLE, of ./tables and of this package, each file once."""
     states: dict[Path, TableState] = {}
-    for origin, path in _files():
-        states.setdefault(_identity(path), _state(path, origin))
+    for origin, path in _list_files():
+        states.setdefault(_resolve(path), _read_state(path, origin))
     return tuple(states.values())
 
 
-def _identity(path: Path) -> Path:
+def _resolve(path: Path) -> Path:
     try:
         return path.resolve()
     except (OSError, RuntimeError):  # links in a circle
         return path.absolute()
 
 
-def _files() -> Iterator[tuple[str, Path]]:
+def _list_files() -> Iterator[tuple[str, Path]]:
     named = os.environ.get("MOESORT_TUNE_TABLE")
     if named:
-        yield from (("MOESORT_TUNE_TABLE", path) for path in _of(Path(named)))
-    for origin, folder in (("./tables", Path("tables")), ("shipped", tables_folder())):
+        yield from (("MOESORT_TUNE_TABLE", path) for path in _list_named(Path(named)))
+    for origin, folder in (("./tables", Path("tables")), ("shipped", get_tables_folder())):
         yield from ((origin, path) for path in sorted(folder.glob("*.yaml")))
 
 
-def _of(named: Path) -> list[Path]:
-    """The tables in a folder; or the file itself, be it there or not: reading it says why it cannot be read."""
+def _list_named(named: Path) -> list[Path]:
+    """Return the tables in a folder, or the file itself even if absent: reading it reports why."""
     try:
         return sorted(named.glob("*.yaml")) if is_folder(named) else [named]
     except (OSError, ValueError, TableError):
         return [named]
 
 
-def _state(path: Path, origin: str) -> TableState:
+def _read_state(path: Path, origin: str) -> TableState:
     try:
         table = load(path)
     except TableError as error:
-        return TableState(path_text(path), origin, refused=str(error))
+        return TableState(format_path(path), origin, refused=str(error))
+    revisions, own_revisions = _list_revisions(table)
     return TableState(
-        path=path_text(path),
+        path=format_path(path),
         origin=origin,
         arch=table.arch,
         compute_units=tuple(sorted({entry.device.compute_units for entry in table.tables})),
-        revisions=_builtin_revisions(table),
+        revisions=revisions,
+        own_revisions=own_revisions,
     )
 
 
-def _builtin_revisions(table: Table) -> tuple[str, ...]:
-    kernels = (entry.kernels for entry in table.tables)
-    return tuple(sorted({one.revision for one in kernels if one.provider == "builtin" and one.revision}))
+def _list_revisions(table: Table) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return TableState's revisions and own_revisions."""
+    measured = {(entry.kernels.provider, entry.kernels.revision) for entry in table.tables if entry.kernels.revision}
+    own = {provider: _find_own_revision(provider, table.arch) for provider, _ in measured}
+    comparable = sorted(revision for provider, revision in measured if revision and own[provider])
+    return tuple(comparable), tuple(sorted(filter(None, own.values())))
+
+
+def _find_own_revision(provider: str, arch: str) -> str | None:
+    """Return the revision of the provider's kernels here; None where it is not known or there are no such kernels."""
+    try:
+        return revision_of(provider, arch)
+    except (UnknownProviderError, BrokenProviderError):
+        return None

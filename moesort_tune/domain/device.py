@@ -1,4 +1,4 @@
-"""What is known of a device without opening it. Standard library only: a serving process imports this."""
+"""Facts of a device that are known without opening it. Standard library only: a serving process imports this."""
 
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ class AttachedGpu(NamedTuple):
 
 
 class DeviceLimits(NamedTuple):
-    """What launches and limits depend on: compute units, lanes of a wave, LDS bytes that one workgroup may use."""
+    """Inputs of launches and limits: compute units, lanes of a wave, LDS bytes that one workgroup may use."""
 
     arch: str
     compute_units: int

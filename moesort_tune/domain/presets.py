@@ -24,6 +24,6 @@ HOST_SHAPES: Final[tuple[Shape, ...]] = (Shape(8, 2), Shape(64, 6), Shape(128, 4
 """The default on `host`: few enough to end within a minute on two cores."""
 
 
-def default_shapes(arch: str) -> list[Shape]:
-    """The shapes swept when nobody named any, without repeats."""
+def list_default_shapes(arch: str) -> list[Shape]:
+    """Return the shapes to sweep by default, without repeats."""
     return list(HOST_SHAPES) if arch == "host" else sorted(set(MODELS.values()))

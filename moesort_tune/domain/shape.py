@@ -1,4 +1,4 @@
-"""A shape of the grid: what a row of the table is keyed by."""
+"""A shape of the grid, the key of a table's row."""
 
 from dataclasses import dataclass
 
@@ -16,8 +16,8 @@ class Shape:
         return f"{self.num_experts}/{self.topk}"
 
 
-def checked_shape(num_experts: int, topk: int) -> Shape:
-    """The shape, or ValueError where the kernels take no such shape."""
+def make_shape(num_experts: int, topk: int) -> Shape:
+    """Return the shape. Raise ValueError where the kernels do not support it."""
     if not 1 <= num_experts <= MAX_EXPERTS:
         raise ValueError(f"expected 1 to {MAX_EXPERTS} experts, got {num_experts}")
     if not 1 <= topk <= MAX_TOPK:

@@ -5,6 +5,9 @@ from typing import Final, Literal, NamedTuple, get_args
 KernelName = str
 """Name of a kernel, as its provider declares it."""
 
+NAME_PATTERN: Final = r"[a-z][a-z0-9_]{0,31}"
+"""Regular expression of the names of kernels and providers, which stand in tables and on the command line."""
+
 
 class Candidate(NamedTuple):
     """A kernel that a provider offers. policy: its number for `dispatch_policy`, never 0."""
@@ -23,10 +26,10 @@ MULTIPHASE: Final = Candidate("multiphase", 2)
 """Several launches on all compute units, for any number of tokens."""
 
 OPERATION: Final = "moe_sorting"
-"""What the candidates of a table compute."""
+"""The operation that the candidates of a table compute."""
 
 Timing = Literal["graph", "eager"]
-"""How kernels are timed: as a replayed graph, as serving runs them, or launched one by one."""
+"""Ways of timing kernels: as a replayed graph, as serving runs them, or launched one by one."""
 
 TIMINGS: Final[tuple[Timing, ...]] = get_args(Timing)
 

@@ -1,1 +1,1 @@
-"""Serving frameworks: what makes a table decide inside of them."""
+"""Serving frameworks: a table decides for the sorting calls inside them."""

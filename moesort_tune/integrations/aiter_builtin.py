@@ -1,4 +1,4 @@
-"""The builtin kernels in the place of AITER's: the same arguments, and results of the same number and shapes."""
+"""The builtin kernels in place of AITER's: the same arguments, and results of the same number and shapes."""
 
 from typing import Any
 
@@ -13,15 +13,15 @@ from moesort_tune.sorting.problem import ProblemError
 
 
 class UnsupportedError(MoesortTuneError):
-    """A call that the builtin kernels do not take."""
+    """A call that the builtin kernels do not support."""
 
 
-def sorted_like_aiter(call: Call, table: str | None) -> tuple[torch.Tensor, ...]:
-    """What AITER's moe_sorting returns for a call that is neither flat nor output_aux.
+def sort_like_aiter(call: Call, table: str | None) -> tuple[torch.Tensor, ...]:
+    """Return what AITER's moe_sorting returns, for a call that is neither flat nor output_aux.
 
-    sorted_ids, sorted_weights, sorted_expert_ids, num_valid_ids, moe_buf, and local_topk_ids where asked for. moe_buf
-    is [rows, model_dim] of zeros if it is accumulated into or experts are masked, else [0, 0]. Nothing has been
-    launched where it raises UnsupportedError.
+    These are sorted_ids, sorted_weights, sorted_expert_ids, num_valid_ids, moe_buf, and where the call asks for it
+    local_topk_ids. moe_buf is [rows, model_dim] of zeros if it is accumulated into or experts are masked, else
+    [0, 0]. Raise UnsupportedError before anything is launched.
     """
     ids, dtype = call.get("topk_ids"), call.get("moebuf_dtype")
     accumulates = call.get("accumulate", otherwise=True) or call.get("expert_mask") is not None
@@ -35,16 +35,16 @@ def sorted_like_aiter(call: Call, table: str | None) -> tuple[torch.Tensor, ...]
             moe_buf_dtype=dtype,
             return_local_topk_ids=bool(call.get("return_local_topk_ids")),
             table=table,
-            **_given(call),
+            **_build_optional_arguments(call),
         )
     except (ArgumentError, ProblemError, OneshotTooLargeError) as error:
-        raise UnsupportedError(f"the builtin kernels do not take this call: {error}") from error
+        raise UnsupportedError(f"the builtin kernels do not support this call: {error}") from error
     moe_buf = torch.empty((0, 0), dtype=dtype, device=ids.device) if result.moe_buf is None else result.moe_buf
     local = () if result.local_topk_ids is None else (result.local_topk_ids,)
     return (*result[:4], moe_buf, *local)
 
 
-def _given(call: Call) -> dict[str, Any]:
+def _build_optional_arguments(call: Call) -> dict[str, Any]:
     return {
         "local_expert_mask": call.get("expert_mask"),
         "num_local_tokens": call.get("num_local_tokens"),

@@ -1,4 +1,4 @@
-"""One call of AITER's `moe_sorting`, its arguments by name however they were passed. Standard library only."""
+"""One call of AITER's `moe_sorting`, with its arguments by name however they were passed. Standard library only."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -26,15 +26,15 @@ KNOWN: Final = frozenset(
 """Arguments of AITER's moe_sorting whose meaning is known; as of its commit e4048607 these are all."""
 
 NEEDED: Final = ("topk_ids", "num_experts", "dispatch_policy")
-"""Without these there is nothing to steer by, or nothing to steer."""
+"""Arguments without which a call cannot be steered."""
 
 
 class AiterSignatureError(MoesortTuneError):
-    """An AITER whose moe_sorting is not what it was."""
+    """An AITER whose moe_sorting lacks an argument that steering needs."""
 
 
 class Signature:
-    """Where AITER's moe_sorting takes its arguments. Raises AiterSignatureError for one that cannot be steered."""
+    """Names, positions and defaults of moe_sorting's arguments. Raise AiterSignatureError if it cannot be steered."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         parameters = inspect.signature(function).parameters
@@ -52,7 +52,7 @@ class Signature:
         self.defaults = {p.name: p.default for p in named if p.default is not kinds.empty}
 
     def is_default(self, name: str, value: Any) -> bool:
-        """Return whether an argument says no more than leaving it out would."""
+        """Return whether passing `value` means the same as leaving the argument out."""
         if name not in self.defaults:
             return False
         default = self.defaults[name]
@@ -81,7 +81,7 @@ class Call:
         )
 
     def get(self, name: str, otherwise: Any = None) -> Any:
-        """Value of an argument: as passed, else its default; `otherwise` where this AITER has no such argument."""
+        """Return an argument as passed, else its default; `otherwise` where this AITER has no such argument."""
         if name in self.kwargs:
             return self.kwargs[name]
         position = self.signature.positions.get(name)
@@ -89,15 +89,15 @@ class Call:
             return self.args[position]
         return self.signature.defaults.get(name, otherwise)
 
-    def unknown(self) -> list[str]:
-        """Return the arguments whose meaning is not known here and whose values are not the defaults."""
+    def list_unknown(self) -> list[str]:
+        """Return the arguments that are not in KNOWN and whose values are not the defaults."""
         passed = {**dict(zip(self.signature.positional, self.args, strict=False)), **self.kwargs}
         return [
             name for name, value in passed.items() if name not in KNOWN and not self.signature.is_default(name, value)
         ]
 
-    def with_policy(self, policy: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Arguments of the same call with another dispatch_policy, passed in the same way."""
+    def set_policy(self, policy: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return the arguments of the same call with another dispatch_policy, passed in the same way."""
         position = self.signature.positions.get("dispatch_policy")
         if position is not None and position < len(self.args):
             return (*self.args[:position], policy, *self.args[position + 1 :]), dict(self.kwargs)

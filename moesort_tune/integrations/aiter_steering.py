@@ -1,4 +1,4 @@
-"""What happens in a call of AITER's `moe_sorting`: who decides, who sorts, and what is counted."""
+"""Handle a call of AITER's `moe_sorting`: choose who sorts, by which policy, and count why."""
 
 import functools
 import logging
@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from moesort_tune import runtime
+from moesort_tune.domain.vocabulary import AUTOMATIC
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.integrations.aiter_call import Call, Signature
+from moesort_tune.providers.facts.aiter import PROVIDER
 from moesort_tune.providers.work.aiter_package import AiterPackage
 
 if TYPE_CHECKING:
@@ -23,28 +25,31 @@ _log = logging.getLogger("moesort_tune")
 MODULE: Final = "aiter.fused_moe"
 """Holds moe_sorting, and the switches of AITER's other backends."""
 
+KERNELS: Final = PROVIDER.facts.name
+"""Provider whose rows set the policy of AITER's own kernels."""
+
 LEFT_ALONE: Final = "left alone: "
-"""What counts of calls begin with that AITER handled as if this package were not there."""
+"""Begins the counted reasons of calls that AITER handled as if this package were not installed."""
 
 UNEXPECTED: Final = LEFT_ALONE + "unexpected error"
-"""What calls count as in which this package met an error of its own."""
+"""The counted reason of calls in which this package failed."""
 
 Run = Callable[[], Any]
-"""What is left to do of a call once it is decided; its errors are the caller's to see."""
+"""The rest of a call once it is decided; its errors reach the caller."""
 
-TOLD_AT: Final = frozenset((1, 1_000, 100_000, 10_000_000))
-"""Numbers of calls after which the log says how often each reason decided."""
+LOGGED_AT: Final = frozenset((1, 1_000, 100_000, 10_000_000))
+"""Numbers of calls after which counts of the reasons are logged."""
 
 
-class LeaveAlone(Exception):  # noqa: N818 - no error: AITER's own run does the call
-    """Raised inside of a call that is AITER's; its text is the reason that is counted."""
+class LeaveAlone(Exception):  # noqa: N818 - no error: AITER does the call
+    """A call that is left to AITER; the text is the reason that is counted."""
 
 
 class Steering(ABC):
-    """Takes AITER's calls. table: file or folder, None for what the process goes by."""
+    """Take AITER's calls. table: file or folder, None for the table that the process uses."""
 
     def __init__(self, original: Callable[..., Any], package: AiterPackage, table: str | None) -> None:
-        """Raises AiterSignatureError where `original` cannot be steered."""
+        """Raise AiterSignatureError where `original` cannot be steered."""
         self.original = original
         self.package = package
         self.table = table
@@ -57,15 +62,15 @@ class Steering(ABC):
 
     @abstractmethod
     def decide(self, call: Call) -> Run:
-        """Return what does a call that AITER would do by one of its two paths. Raise LeaveAlone."""
+        """Return the rest of a call that AITER would do by one of the steered kernels. Raise LeaveAlone."""
 
     def count(self, dispatcher: runtime.Dispatcher) -> runtime.Dispatcher:
-        """Counts what this dispatcher decides from now on; the process may have used it before."""
+        """Count what this dispatcher decides from now on; the process may have used it before."""
         self._counted.append((dispatcher, dispatcher.counts()))
         return dispatcher
 
     def counts(self) -> dict[str, int]:
-        """How often each reason decided, and why calls were left alone."""
+        """Return how often each reason decided, and why calls were left alone."""
         totals: dict[str, int] = {}
         for dispatcher, before in self._counted:
             for reason, times in dispatcher.counts().items():
@@ -74,26 +79,26 @@ class Steering(ABC):
         return totals | self._noted
 
     def note(self, reason: str) -> None:
-        """Counts a call that no dispatcher decided."""
+        """Count a call that no dispatcher decided."""
         with self._noting:
             self._noted[reason] = self._noted.get(reason, 0) + 1
 
     def call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Return the result of a call.
 
-        Whatever goes wrong here leaves the call to AITER; AITER runs at most once, and its errors reach the caller.
+        Any error in here leaves the call to AITER. AITER runs at most once, and its errors reach the caller.
         """
         theirs = functools.partial(self.original, *args, **kwargs)
         try:
-            run = self._decided(Call(self._signature, args, kwargs)) or theirs
-            self._tell()
+            run = self._decide(Call(self._signature, args, kwargs)) or theirs
+            self._log_counts()
         except Exception as error:
             self._report(error)
             run = theirs
         return run()
 
-    def _decided(self, call: Call) -> Run | None:
-        """Return what does the call, None where it is left alone, which is counted."""
+    def _decide(self, call: Call) -> Run | None:
+        """Return the rest of the call; None where it is left alone, which is counted."""
         try:
             _check_arguments(call)
             self._check_backend(call)
@@ -103,7 +108,7 @@ class Steering(ABC):
             return None
 
     def _report(self, error: Exception) -> None:
-        """Count an error that nobody expected, and log the first."""
+        """Count an unexpected error, and log the first."""
         self.note(UNEXPECTED)
         if not self._has_reported:
             self._has_reported = True
@@ -115,102 +120,104 @@ class Steering(ABC):
             )
 
     def _check_backend(self, call: Call) -> None:
-        """Raises LeaveAlone for calls that AITER does not do by one of its two paths."""
+        """Raise LeaveAlone for calls that AITER does not do by one of the steered kernels."""
         for name in ("flat", "output_aux"):
             if call.get(name):
                 raise LeaveAlone(name)
         if call.get("return_local_topk_ids"):
-            return  # these are sorted by the two paths whatever the environment says
+            return  # AITER sorts these by the steered kernels whatever the environment says
         module = sys.modules.get(MODULE)
         if getattr(module, "_USE_CK_MOE_SORTING", False):
             raise LeaveAlone("CK")
-        # An AITER that does not ask whether FlyDSL is there takes it for granted.
-        is_there = getattr(module, "is_flydsl_available", lambda: True)
-        if getattr(module, "_USE_FLYDSL_MOE_SORTING", False) and is_there():
+        # An AITER without is_flydsl_available requires FlyDSL.
+        is_available = getattr(module, "is_flydsl_available", lambda: True)
+        if getattr(module, "_USE_FLYDSL_MOE_SORTING", False) and is_available():
             raise LeaveAlone("FlyDSL")
 
-    def _tell(self) -> None:
+    def _log_counts(self) -> None:
+        """Count the call, and log the counts now and then."""
         self._calls += 1
-        if self._calls in TOLD_AT:
+        if self._calls in LOGGED_AT:
             _log.info("moe_sorting of AITER, %d calls: %s", self._calls, self.counts())
 
 
 class PolicySteering(Steering):
-    """AITER's own kernels, their policy set by rows that were measured with them."""
+    """Set the policy of AITER's own kernels, by rows that were measured with them."""
 
     def __init__(self, original: Callable[..., Any], package: AiterPackage, table: str | None) -> None:
         super().__init__(original, package, table)
         self._dispatchers: dict[torch.device, runtime.Dispatcher | None] = {}
 
     def decide(self, call: Call) -> Run:
-        """Return AITER's own run, under the policy that the table names."""
-        if _integer(call.get("dispatch_policy")) != 0:
+        """Return AITER's own call, with the policy that the table names."""
+        if _convert_integer(call.get("dispatch_policy")) != AUTOMATIC:
             raise LeaveAlone("the caller's own policy")
         if call.get("expert_mask") is not None and not self.package.negative_ids_are_safe:
             raise LeaveAlone("expert mask, and this AITER is not safe with negative ids")
         ids = call.get("topk_ids")
-        dispatcher = self._dispatcher(ids.device)
+        dispatcher = self._get_dispatcher(ids.device)
         if dispatcher is None:
             raise LeaveAlone("no usable table")
         tokens, topk = ids.shape
-        num_experts = _integer(call.get("num_experts")) or 0
+        num_experts = _convert_integer(call.get("num_experts")) or 0
         if _is_published(dispatcher) and not dispatcher.has_row(num_experts, topk):
             raise LeaveAlone("not among the published figures")
         policy = dispatcher.policy(tokens, num_experts, topk)
-        args, kwargs = call.with_policy(policy)
+        args, kwargs = call.set_policy(policy)
         return functools.partial(self.original, *args, **kwargs)
 
-    def _dispatcher(self, device: "torch.device") -> runtime.Dispatcher | None:
+    def _get_dispatcher(self, device: "torch.device") -> runtime.Dispatcher | None:
+        """Return the cached dispatcher for `device`, opened on first use; None where no table is usable."""
         if device not in self._dispatchers:
             try:
-                self._dispatchers[device] = self.count(self._opened(device))
+                self._dispatchers[device] = self.count(self._open_dispatcher(device))
             except MoesortTuneError as error:
                 _log.warning("AITER decides by itself on %s: %s", device, error)
                 self._dispatchers[device] = None
         return self._dispatchers[device]
 
-    def _opened(self, device: "torch.device") -> runtime.Dispatcher:
-        arch, compute_units = _facts_of(device)
+    def _open_dispatcher(self, device: "torch.device") -> runtime.Dispatcher:
+        arch, compute_units = _identify(device)
         revision = self.package.revision
         if self.table is None:
-            return runtime.get(arch, compute_units, kernels="aiter", revision=revision)
+            return runtime.get(arch, compute_units, kernels=KERNELS, revision=revision)
         return runtime.Dispatcher.load(
-            Path(self.table), arch=arch, compute_units=compute_units, kernels="aiter", revision=revision
+            Path(self.table), arch=arch, compute_units=compute_units, kernels=KERNELS, revision=revision
         )
 
 
 class BuiltinSteering(Steering):
-    """This package's kernels do the sort, wherever they support every argument of the call."""
+    """Sort with this package's kernels, wherever they support every argument of the call."""
 
     def __init__(self, original: Callable[..., Any], package: AiterPackage, table: str | None) -> None:
         super().__init__(original, package, table)
         self._usable: dict[torch.device, bool] = {}
 
     def decide(self, call: Call) -> Run:
-        """Return AITER's tuple, made by the operator."""
-        unknown = call.unknown()
+        """Sort by the operator, and return a function that returns AITER's tuple."""
+        unknown = call.list_unknown()
         if unknown:
             raise LeaveAlone(f"unknown argument {unknown[0]}")
         if not self._is_usable(call.get("topk_ids").device):
             raise LeaveAlone("the builtin kernels cannot be loaded")
 
-        from moesort_tune.integrations.aiter_builtin import UnsupportedError, sorted_like_aiter
+        from moesort_tune.integrations.aiter_builtin import UnsupportedError, sort_like_aiter
 
         try:
-            result = sorted_like_aiter(call, self.table)
+            result = sort_like_aiter(call, self.table)
         except UnsupportedError as error:
             raise LeaveAlone("not supported by the builtin kernels") from error
-        if _integer(call.get("dispatch_policy")) != 0:
+        if _convert_integer(call.get("dispatch_policy")) != AUTOMATIC:
             self.note("the caller's own policy")
         return lambda: result
 
     def _is_usable(self, device: "torch.device") -> bool:
-        """Whether the kernels are loaded; what cannot be had is not tried again. Raises LeaveAlone during capture."""
+        """Return whether the kernels are loaded. Try it once for each device. Raise LeaveAlone during capture."""
         if device not in self._usable:
-            from moesort_tune.operator.sorting_device import NotReadyError, sorting_device
+            from moesort_tune.operator.sorting_device import NotReadyError, get_sorting_device
 
             try:
-                self.count(sorting_device(device).dispatcher(self.table))
+                self.count(get_sorting_device(device).get_dispatcher(self.table))
             except NotReadyError as error:
                 raise LeaveAlone("the builtin kernels were not loaded before capture") from error
             except MoesortTuneError as error:
@@ -222,7 +229,7 @@ class BuiltinSteering(Steering):
 
 
 def _check_arguments(call: Call) -> None:
-    """Raise LeaveAlone for what AITER itself would refuse, so that the caller reads AITER's own words."""
+    """Raise LeaveAlone for arguments that AITER refuses, so that the caller gets AITER's own error."""
     import torch
 
     ids = call.get("topk_ids")
@@ -232,13 +239,13 @@ def _check_arguments(call: Call) -> None:
         or ids.ndim != 2
         or ids.shape[1] < 1
         or ids.device.type not in ("cpu", "cuda")
-        or (_integer(call.get("num_experts")) or 0) < 1
+        or (_convert_integer(call.get("num_experts")) or 0) < 1
     ):
         raise LeaveAlone("arguments that cannot be steered")
 
 
-def _integer(value: Any) -> int | None:
-    """Return an integer of Python or numpy as Python's; None for all else, tensors too, which would be waited for."""
+def _convert_integer(value: Any) -> int | None:
+    """Return a Python or numpy integer as Python's; None for all else, tensors included: reading one would wait."""
     if type(value) is int:
         return value
     import torch
@@ -250,18 +257,18 @@ def _integer(value: Any) -> int | None:
 
 
 def _is_published(dispatcher: runtime.Dispatcher) -> bool:
-    """Whether it goes by others' figures for a few shapes, which say nothing about shapes between and beyond them."""
+    """Return whether the table holds published figures, which hold for their own few shapes alone."""
     return dispatcher.entry is not None and dispatcher.entry.evidence == "published"
 
 
-def _facts_of(device: "torch.device") -> tuple[str, int]:
-    """Architecture and compute units of a tensor's device, asked of torch alone where it is a GPU."""
+def _identify(device: "torch.device") -> tuple[str, int]:
+    """Return architecture and compute units of a tensor's device, asking torch alone where it is a GPU."""
     import torch
 
     if device.type != "cuda":
-        from moesort_tune.operator.sorting_device import sorting_device
+        from moesort_tune.operator.sorting_device import get_sorting_device
 
-        limits = sorting_device(device).kernels.limits
+        limits = get_sorting_device(device).kernels.limits
         return limits.arch, limits.compute_units
     properties = torch.cuda.get_device_properties(device)
     nvidia = f"sm_{properties.major}{properties.minor}"

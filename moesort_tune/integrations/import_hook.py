@@ -1,4 +1,4 @@
-"""Something to be done when a module is imported, without importing it."""
+"""Call a function when a module is imported, without importing it."""
 
 import importlib.abc
 import importlib.machinery
@@ -11,7 +11,7 @@ Action = Callable[[ModuleType], None]
 
 
 class WhenImported(importlib.abc.MetaPathFinder):
-    """Calls `action` with the module `name` each time after it was imported, between `start` and `stop`."""
+    """Call `action` with the module `name` after each of its imports, between `start` and `stop`."""
 
     def __init__(self, name: str, action: Action) -> None:
         self._name = name
@@ -19,14 +19,14 @@ class WhenImported(importlib.abc.MetaPathFinder):
         self._looking = False
 
     def start(self) -> None:
-        """Acts at once where the module is there already."""
+        """Watch imports from now on. Call the action at once if the module is imported already."""
         sys.meta_path.insert(0, self)
         module = sys.modules.get(self._name)
         if module is not None:
             self._action(module)
 
     def stop(self) -> None:
-        """Acts no more."""
+        """Stop watching."""
         if self in sys.meta_path:
             sys.meta_path.remove(self)
 
@@ -36,7 +36,7 @@ class WhenImported(importlib.abc.MetaPathFinder):
         path: Sequence[str] | None,  # noqa: ARG002 - the interface of finders
         target: ModuleType | None = None,  # noqa: ARG002
     ) -> importlib.machinery.ModuleSpec | None:
-        """Lets the others find the module, and has its loader act after it has run."""
+        """Find the module by the other finders, and have its loader call the action after it has run."""
         if fullname != self._name or self._looking:
             return None
         self._looking = True
@@ -45,15 +45,16 @@ class WhenImported(importlib.abc.MetaPathFinder):
         finally:
             self._looking = False
         if spec is not None and spec.loader is not None:
-            self._act_after(spec.loader)
+            self._follow(spec.loader)
         return spec
 
-    def _act_after(self, loader: importlib.abc.Loader) -> None:
+    def _follow(self, loader: importlib.abc.Loader) -> None:
+        """Have `loader` call the action after each run of the module."""
         run = loader.exec_module
 
         def exec_module(module: ModuleType) -> None:
             run(module)
             self._action(module)
 
-        # On this one instance, which stays what it is for everyone who asks it for source or resources.
+        # Patch this one instance: it stays the loader that other code asks for source and resources.
         loader.exec_module = exec_module  # type: ignore[method-assign]

@@ -1,11 +1,11 @@
-"""What a serving framework's plugin does: steer AITER if a table is named, say so in one line, and never fail.
+"""Plugins of serving frameworks: steer AITER if a table is named, log one line, and never fail.
 
-Plugins run in every process of a framework, in those too that will never sort: neither torch nor AITER is imported.
+Plugins run in every process of a framework, even in those that never sort, so neither torch nor AITER is imported.
 """
 
 import logging
 import os
-from typing import Any, Final
+from typing import Final
 
 KERNELS_VARIABLE: Final = "MOESORT_TUNE_KERNELS"
 """Whose kernels sort: 'aiter' (the default) or 'builtin'."""
@@ -14,32 +14,33 @@ _log = logging.getLogger("moesort_tune")
 
 
 def register(framework: str) -> None:
-    """Installs the steering of AITER where MOESORT_TUNE_TABLE names a table. framework: the logger to be heard by."""
+    """Steer AITER by the table that MOESORT_TUNE_TABLE names. framework: name of the logger whose handlers to use."""
     from moesort_tune.runtime.search import TABLE_VARIABLE
 
     table = os.environ.get(TABLE_VARIABLE)
     if not table:
         return
-    _be_heard(framework)
+    _share_handlers(framework)
     try:
-        _log.info("%s", _installed(table))
+        _log.info("%s", _install(table))
     except Exception as error:  # a plugin that raises would stop the server
         _log.warning("moesort-tune does nothing in this process: %s", error)
 
 
-def _installed(table: str) -> str:
-    from moesort_tune.integrations.aiter import install
+def _install(table: str) -> str:
+    """Install the steering, and return the line to log."""
+    from moesort_tune.integrations.aiter import DEFAULT_KERNELS, get_kernels_label, install
 
-    kernels: Any = os.environ.get(KERNELS_VARIABLE) or "aiter"
+    kernels = os.environ.get(KERNELS_VARIABLE) or DEFAULT_KERNELS
     install(table, kernels=kernels)
-    whose = "AITER's" if kernels == "aiter" else "moesort-tune's"
+    whose = get_kernels_label(kernels)
     return f"moesort-tune chooses between {whose} two sorting kernels, by {table}; unset MOESORT_TUNE_TABLE to stop it"
 
 
-def _be_heard(framework: str) -> None:
-    """Lets this package's log go where the framework's goes, if nobody has said where it shall go.
+def _share_handlers(framework: str) -> None:
+    """Give this package's logger the framework's handlers, unless it has some already.
 
-    vLLM sets up its own logger alone; what others say below a warning would be lost.
+    vLLM configures its own logger alone, so that other packages' messages below a warning would be lost.
     """
     theirs = logging.getLogger(framework)
     if theirs.handlers and not theirs.propagate and not _log.handlers:

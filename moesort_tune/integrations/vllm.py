@@ -1,8 +1,8 @@
-"""vLLM's plugin: the entry point `moesort_tune` of the group `vllm.general_plugins`."""
+"""vLLM's plugin, the entry point `moesort_tune` of the group `vllm.general_plugins`."""
 
 from moesort_tune.integrations import plugin
 
 
 def register() -> None:
-    """Called by vLLM in each of its processes. See docs/serving.md."""
+    """Steer AITER in this process; vLLM calls this in each of its processes. See docs/serving.md."""
     plugin.register("vllm")

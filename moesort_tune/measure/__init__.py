@@ -1,1 +1,1 @@
-"""The timing engine: stopwatch, timers, interleaved rounds, stopping rule, ranking. Knows nothing of sorting."""
+"""The timing engine: stopwatch, timers, interleaved rounds, stopping rule, ranking. Times work of any kind."""

@@ -1,4 +1,4 @@
-"""Times both kernels of one problem, interleaved, until the ratio of their times answers the question.
+"""Time the candidates of one point, interleaved, until the ratios of their times answer which of them are best.
 
 The device is behind a `Timer`, so that all of this is tested with synthetic times.
 """
@@ -6,173 +6,195 @@ The device is behind a `Timer`, so that all of this is tested with synthetic tim
 import math
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from moesort_tune.domain.vocabulary import KernelName
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.measure.clock_watch import ClockWatch
-from moesort_tune.measure.statistics import Interval, median_interval, relative_noise
-from moesort_tune.measure.stopping import Stop, StoppingRule
-from moesort_tune.measure.verdict import MULTIPHASE, ONESHOT, Verdict, agreed
+from moesort_tune.measure.statistics import Interval, compute_median_interval, compute_relative_noise
+from moesort_tune.measure.stopping import Comparison, Stop, StoppingRule
+from moesort_tune.measure.verdict import Verdict, agree
 
 
 class TimingError(MoesortTuneError):
-    """Times that cannot be true, or none at all."""
+    """Report times that cannot be true, or that nothing could be timed."""
 
 
 class Timer(Protocol):
-    """Takes one sample at a time from a device."""
+    """Take one sample at a time from a device."""
 
-    def sample(self, kernel: KernelName, variant: int) -> float:
-        """Microseconds of one whole sort by `kernel` on the input number `variant`."""
+    def sample(self, name: str, variant: int) -> float:
+        """Return the microseconds that the candidate `name` takes on the input number `variant`."""
 
-    def sentinel(self) -> float:
-        """Microseconds of the sentinel kernel."""
+    def sample_sentinel(self) -> float | None:
+        """Return the microseconds of the sentinel; None where there is none, and then no round is dropped."""
 
 
 @dataclass(frozen=True)
 class WarmUp:
-    """Rounds thrown away until the last `window` of them agree within `tolerance`, or a limit is reached."""
+    """Discard rounds until the last `window` of them agree within `tolerance`, or until a limit is reached."""
 
     tolerance: float = 0.05
     window: int = 3
     max_rounds: int = 10
     max_seconds: float = 0.5
 
-    def steady(self, totals: Sequence[float]) -> bool:
-        """Whether the last rounds' total times are alike."""
+    def is_steady(self, totals: Sequence[float]) -> bool:
+        """Return whether the last rounds' total times are alike."""
         last = totals[-self.window :]
         return len(last) == self.window and max(last) <= min(last) * (1 + self.tolerance)
 
 
+ONE_ROUND = WarmUp(max_rounds=1)
+"""Enough where the first run of a candidate alone is slow."""
+
+
 @dataclass(frozen=True)
 class Measurement:
-    """What was measured at one token count.
+    """The outcome of measuring the candidates at one point.
 
-    times_us: median time of each kernel with its interval, in microseconds.
-    stop: the answer, or None where one kernel was timed alone. noise: relative deviation of one round's ratio
-    (of one round's time where there is one kernel). rounds counted, dropped because the device's clock moved.
+    times_us: median time of each candidate with its interval, in microseconds.
+    noise: relative deviation of one round's ratio, the largest of the comparisons (of one round's time where there is
+    one candidate). rounds: counted; dropped: because the device's clock moved.
     confirmed: a second measurement, whose verdict is what both agree on.
+    samples_us: every counted round's times.
     """
 
-    times_us: dict[KernelName, Interval]
-    stop: Stop | None
+    times_us: dict[str, Interval]
+    stop: Stop
     noise: float
     rounds: int
     dropped: int
     reason: str
     confirmed: bool = False
+    samples_us: dict[str, list[float]] = field(default_factory=dict, repr=False)
 
     @property
     def settled(self) -> bool:
-        """Whether the stopping rule got its answer before a limit; a kernel timed alone asks no question."""
-        return self.stop is None or self.stop.decided
+        """Whether the stopping rule got its answer before a limit; a candidate timed alone leaves no question."""
+        return self.stop.decided
 
     @property
     def verdict(self) -> Verdict:
-        """The faster kernel; a kernel timed alone has won."""
-        return self.stop.verdict if self.stop else Verdict(next(iter(self.times_us)))
+        """The ranking; a candidate timed alone has won."""
+        return self.stop.verdict
 
-    def confirming(self, first: Verdict) -> "Measurement":
+    def confirm(self, first: Verdict) -> "Measurement":
         """Return this second measurement of a point with the verdict that it shares with the first, else a tie."""
-        verdict = agreed(first, self.verdict)
-        stop = self.stop and replace(self.stop, verdict=verdict)
-        return replace(self, stop=stop, reason=f"both times {verdict.value}; {self.reason}", confirmed=True)
+        verdict = agree(tuple(self.times_us), first, self.verdict)
+        stop = replace(self.stop, verdict=verdict)
+        return replace(self, stop=stop, reason=f"both times {verdict.winner or 'tie'}; {self.reason}", confirmed=True)
 
 
 @dataclass
 class Engine:
-    """Runs rounds on a timer: each takes the sentinel and then every kernel once, in an order drawn anew.
+    """Run rounds on a timer: each takes the sentinel and then every candidate once.
 
-    variants: number of inputs, used in turn. clock: seconds, for the limits.
+    Their order is drawn anew for every two rounds, of which the second runs backwards: even few rounds favour nobody.
+    names: the candidates in their order. variants: number of inputs, used in turn. clock: seconds, for the limits.
     """
 
     timer: Timer
-    kernels: Sequence[KernelName]
+    names: Sequence[str]
     variants: int = 3
     seed: int = 0
     rule: StoppingRule = field(default_factory=StoppingRule)
     warm_up: WarmUp = field(default_factory=WarmUp)
     clock: Callable[[], float] = time.monotonic
     _watch: ClockWatch = field(default_factory=ClockWatch)
-    _times: dict[KernelName, list[float]] = field(init=False)
+    _samples_us: dict[str, list[float]] = field(init=False)
     _dropped: int = 0
     _turn: int = 0
+    _order: list[str] = field(init=False)
 
     def __post_init__(self) -> None:
-        self._times = {kernel: [] for kernel in self.kernels}
+        """Start without samples. Raise ValueError without candidates."""
+        if not self.names:
+            raise ValueError("expected at least one candidate to time, got none")
+        self._samples_us = {name: [] for name in self.names}
+        self._order = list(self.names)
         self._random = random.Random(self.seed)
 
     def measure(self) -> Measurement:
-        """Warms up, then measures until the stopping rule is content. Raises TimingError."""
+        """Warm up, then run rounds until the stopping rule ends the measurement. Raise TimingError."""
         self._warm()
         started = self.clock()
         while True:
-            self._round()
+            self._run_round()
             elapsed = self.clock() - started
-            if self._too_restless(elapsed):
+            if self._is_too_restless(elapsed):
                 raise TimingError(f"the device's clock moved in each of {self._dropped} rounds; nothing was timed")
-            if (measurement := self._finished(elapsed)) is not None:
-                return measurement
+            if (stop := self.rule.judge(self._samples_us, elapsed)) is not None:
+                return self._summarize(stop)
 
     def _warm(self) -> None:
         totals: list[float] = []
         started = self.clock()
-        while len(totals) < self.warm_up.max_rounds and not self.warm_up.steady(totals):
-            sentinel, times = self._sampled()
-            self._watch.moved(sentinel)
+        while len(totals) < self.warm_up.max_rounds and not self.warm_up.is_steady(totals):
+            sentinel, times = self._sample()
+            self._has_moved(sentinel)
             totals.append(sum(times.values()))
             if self.clock() - started >= self.warm_up.max_seconds:
                 return
 
-    def _round(self) -> None:
-        sentinel, times = self._sampled()
-        if self._watch.moved(sentinel):
+    def _run_round(self) -> None:
+        sentinel, times = self._sample()
+        if self._has_moved(sentinel):
             self._dropped += 1
             return
-        for kernel, sample in times.items():
-            self._times[kernel].append(sample)
+        for name, sample in times.items():
+            self._samples_us[name].append(sample)
 
-    def _sampled(self) -> tuple[float, dict[KernelName, float]]:
-        """One round's times. Both kernels get the same input, so that their ratio is paired."""
-        order = list(self.kernels)
-        self._random.shuffle(order)
+    def _sample(self) -> tuple[float | None, dict[str, float]]:
+        """Return one round's times. All candidates get the same input, so that their ratios are paired."""
+        if self._turn % 2:
+            self._order.reverse()
+        else:
+            self._random.shuffle(self._order)
         variant = self._turn % self.variants
         self._turn += 1
-        sentinel = _plausible(self.timer.sentinel(), "the sentinel")
-        return sentinel, {kernel: _plausible(self.timer.sample(kernel, variant), kernel) for kernel in order}
+        sentinel = self.timer.sample_sentinel()
+        if sentinel is not None:
+            _check_plausible(sentinel, "the sentinel")
+        times = {name: self.timer.sample(name, variant) for name in self._order}
+        for name, sample in times.items():
+            _check_plausible(sample, name)
+        return sentinel, times
 
-    def _too_restless(self, elapsed_s: float) -> bool:
+    def _has_moved(self, sentinel: float | None) -> bool:
+        return sentinel is not None and self._watch.has_moved(sentinel)
+
+    def _is_too_restless(self, elapsed_s: float) -> bool:
         limit_s = self.rule.patience * self.rule.max_seconds
-        return not self._rounds() and (self._dropped >= self.rule.max_rounds or elapsed_s >= limit_s)
+        return not self._count_rounds() and (self._dropped >= self.rule.max_rounds or elapsed_s >= limit_s)
 
-    def _rounds(self) -> int:
-        return len(self._times[self.kernels[0]])
+    def _count_rounds(self) -> int:
+        return len(self._samples_us[self.names[0]])
 
-    def _finished(self, elapsed_s: float) -> Measurement | None:
-        if len(self.kernels) == 1:
-            reason = self.rule.enough_alone(self._rounds(), elapsed_s)
-            return None if reason is None else self._measurement(None, self._times[self.kernels[0]], reason)
-        pairs = zip(self._times[ONESHOT], self._times[MULTIPHASE], strict=True)
-        ratios = [oneshot / multiphase for oneshot, multiphase in pairs]
-        stop = self.rule.judge(ratios, elapsed_s)
-        return None if stop is None else self._measurement(stop, ratios, stop.reason)
-
-    def _measurement(self, stop: Stop | None, noisy: Sequence[float], reason: str) -> Measurement:
+    def _summarize(self, stop: Stop) -> Measurement:
+        samples_us = self._samples_us
         return Measurement(
-            times_us={k: median_interval(self._times[k], self.rule.confidence) for k in self.kernels},
+            times_us={
+                name: compute_median_interval(samples, self.rule.confidence) for name, samples in samples_us.items()
+            },
             stop=stop,
-            noise=relative_noise(noisy),
-            rounds=self._rounds(),
+            noise=compute_overall_noise(samples_us, stop.comparisons),
+            rounds=self._count_rounds(),
             dropped=self._dropped,
-            reason=reason,
+            reason=stop.reason,
+            samples_us=samples_us,
         )
 
 
-def _plausible(microseconds: float, what: str) -> float:
-    """The time itself; a time that cannot be true is an error, never a win."""
+def compute_overall_noise(samples_us: Mapping[str, Sequence[float]], comparisons: Sequence[Comparison]) -> float:
+    """Return the largest noise of the comparisons, or that of its times where there is a single candidate."""
+    if comparisons:
+        return max(comparison.noise for comparison in comparisons)
+    return compute_relative_noise(next(iter(samples_us.values())))
+
+
+def _check_plausible(microseconds: float, what: str) -> None:
+    """Raise TimingError for a time that cannot be true: it is an error, never a win."""
     if not (math.isfinite(microseconds) and microseconds > 0):
         raise TimingError(f"{what} took {microseconds:g} us, which cannot be; its launches or events failed")
-    return microseconds

@@ -1,4 +1,4 @@
-"""The sentinel kernel on a device: fixed arithmetic whose time only depends on the device's clock."""
+"""Run the sentinel on a device: fixed arithmetic whose time depends on the device's clock alone."""
 
 import ctypes
 from contextlib import ExitStack
@@ -10,28 +10,29 @@ STEPS = 1000
 
 
 class SentinelArguments(ctypes.Structure):
-    """As hip_kernels/sentinel.hip declares it."""
+    """The argument block that hip_kernels/sentinel.hip declares."""
 
     _fields_ = (("result", ctypes.c_void_p), ("steps", ctypes.c_uint32), ("reserved", ctypes.c_uint32))
 
 
 class Sentinel:
-    """One wave of fixed arithmetic, prepared once."""
+    """One wave of fixed arithmetic, compiled and prepared once. Close it to free its memory."""
 
     def __init__(self, device: hip.Device) -> None:
+        """Compile and load the sentinel. Raise HipError, CompileError."""
         lanes = device.properties.wavefront_size
-        code = compiler.code_for(compiler.Unit("sentinel.hip", device.properties.arch))
+        code = compiler.get_code(compiler.Unit("sentinel.hip", device.properties.arch))
         with ExitStack() as resources:
-            kernel = resources.enter_context(device.load(code)).kernel("sentinel")
+            kernel = resources.enter_context(device.load(code)).get_kernel("sentinel")
             result = resources.enter_context(device.allocate(4 * lanes))
             arguments = SentinelArguments(result.pointer, STEPS, 0)
             self._launch = kernel.prepare(grid=1, block=lanes, lds_bytes=0, arguments=arguments)
             self._resources = resources.pop_all()
 
     def close(self) -> None:
-        """Unload the kernel and free its memory. Raise HipError."""
+        """Unload it and free its memory. Raise HipError."""
         self._resources.close()
 
     def launch(self, stream: hip.Stream) -> None:
-        """Gives one launch to `stream`."""
+        """Enqueue one launch on `stream`."""
         self._launch.launch(stream)

@@ -1,4 +1,4 @@
-"""Medians with intervals that assume nothing about the distribution of timings."""
+"""Summarize timings by medians and by intervals that assume nothing about their distribution."""
 
 import math
 from collections.abc import Sequence
@@ -12,25 +12,25 @@ MAD_TO_STANDARD_DEVIATION = 1.4826
 
 @dataclass(frozen=True)
 class Interval:
-    """A median and the range that holds it with the confidence asked for."""
+    """A median, and the range that encloses it with the requested confidence."""
 
     median: float
     low: float
     high: float
 
-    def rounded(self) -> "Interval":
+    def round_values(self) -> "Interval":
         """Return the interval as the samples file keeps it."""
-        return Interval(rounded(self.median), rounded(self.low), rounded(self.high))
+        return Interval(round_value(self.median), round_value(self.low), round_value(self.high))
 
 
-def rounded(value: float) -> float:
+def round_value(value: float) -> float:
     """Return `value` with five significant digits: timings have no more, and files stay readable."""
     return float(f"{value:.5g}")
 
 
 @lru_cache(maxsize=4096)
-def interval_rank(count: int, confidence: float) -> int:
-    """Rank k such that the k-th smallest and k-th largest of `count` samples enclose the median.
+def compute_interval_rank(count: int, confidence: float) -> int:
+    """Return the rank k such that the k-th smallest and k-th largest of `count` samples enclose the median.
 
     The number of samples below the median is binomial whatever the distribution, so the chance that the
     median lies outside is twice P(Binomial(count, 1/2) < k). Returns 0 where even the extremes do not reach
@@ -45,21 +45,20 @@ def interval_rank(count: int, confidence: float) -> int:
     return count // 2
 
 
-def median_interval(samples: Sequence[float], confidence: float) -> Interval:
-    """Median of `samples` with its distribution-free interval.
+def compute_median_interval(samples: Sequence[float], confidence: float) -> Interval:
+    """Return the median of `samples` with its distribution-free interval. Raise ValueError for no samples.
 
-    Too few samples for `confidence` give the whole range from the smallest to the largest. Raises ValueError
-    for none.
+    Too few samples for `confidence` give the whole range from the smallest to the largest.
     """
     if not samples:
         raise ValueError("expected at least one sample, got none")
     ordered = sorted(samples)
-    rank = max(1, interval_rank(len(ordered), confidence))
+    rank = max(1, compute_interval_rank(len(ordered), confidence))
     return Interval(median(ordered), ordered[rank - 1], ordered[-rank])
 
 
-def relative_noise(samples: Sequence[float]) -> float:
-    """Robust relative standard deviation of one sample: the median deviation from the median, scaled."""
+def compute_relative_noise(samples: Sequence[float]) -> float:
+    """Return the robust relative standard deviation of one sample: the scaled median deviation from the median."""
     middle = median(samples)
     deviation = median(abs(sample - middle) for sample in samples)
     return MAD_TO_STANDARD_DEVIATION * deviation / middle

@@ -1,4 +1,4 @@
-"""Timers of a real device: replayed graphs, and launches one by one.
+"""Time work on a real device: as replayed graphs, or launched one by one.
 
 Events are always recorded outside a capture, where they carry a time, and the stop event is waited for before
 the time between two events is read.
@@ -9,155 +9,198 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from typing import Final, NamedTuple
 
 from moesort_tune.device import hip
-from moesort_tune.domain.vocabulary import KernelName
 from moesort_tune.measure.engine import TimingError
 
 Work = Callable[[hip.Stream], None]
-"""Gives one whole sort (or one sentinel) to a stream, without allocating."""
+"""Enqueue one run of a candidate (or of the sentinel) on a stream, without allocating."""
 
-Works = Mapping[tuple[KernelName, int], Work]
-"""The work of each kernel on each input."""
+Works = Mapping[tuple[str, int], Work]
+"""The work of each candidate on each input."""
 
-ENOUGH_US = 200.0
+ENOUGH_US: Final = 200.0
 """A sample shorter than this is a large part event overhead (events tick at 10 ns, markers cost microseconds)."""
 
-LONG_US = 2000.0
+LONG_US: Final = 2000.0
 """Beside this, what a first launch costs more than later ones is nothing."""
 
-MAX_LAUNCHES = 256
-"""Sorts in one sample; more would only make capturing slow."""
+MAX_LAUNCHES: Final = 256
+"""Runs in one sample; more would only make capturing slow."""
 
-ADAPTING_ROUNDS = 5
+ADAPTING_ROUNDS: Final = 5
 """Attempts at a number of launches that lasts long enough; each gets closer as fixed costs weigh less."""
 
-MAX_BACKLOG = 64
+MAX_BACKLOG: Final = 64
 """Replays in one backlog; a host that needs longer than these last to launch one sample will not do it at all."""
 
-FLUSH_BYTES = 256 << 20
+FLUSH_BYTES: Final = 256 << 20
 """Zeroed to flush the last-level cache: 256 MB on MI300, where HIP reports only the L2 of one XCD."""
 
 
-class Stopwatch:
-    """Times what is given to a stream between two events. Close it to give them back.
+class Launches(NamedTuple):
+    """Number of runs in one sample: as many as last ENOUGH_US, but at least `least` and at most `most`."""
 
-    given_at: when the last work had been given to the stream, in seconds of time.perf_counter.
+    least: int = 1
+    most: int = MAX_LAUNCHES
+
+
+ADAPTED: Final = Launches()
+
+
+class Stopwatch:
+    """Time what is enqueued on `stream` between two events. Close it to destroy them.
+
+    capturing: the stream to capture graphs on where `stream` cannot be captured, as the default stream cannot.
+    enqueued_at: when the last work had been enqueued, in seconds of time.perf_counter.
     """
 
-    def __init__(self, device: hip.Device, stream: hip.Stream) -> None:
+    def __init__(self, device: hip.Device, stream: hip.Stream, *, capturing: hip.Stream | None = None) -> None:
+        """Create the events. Raise HipError."""
         self.device = device
         self.stream = stream
-        self.given_at = 0.0
+        self.capturing = stream if capturing is None else capturing
+        self.enqueued_at = 0.0
         with ExitStack() as resources:
-            self._start = resources.enter_context(device.event())
-            self._stop = resources.enter_context(device.event())
+            self._start = resources.enter_context(device.create_event())
+            self._stop = resources.enter_context(device.create_event())
             self._resources = resources.pop_all()
 
     def close(self) -> None:
-        """Give the events back. Raise HipError."""
+        """Destroy the events. Raise HipError."""
         self._resources.close()
 
-    def elapsed_us(self, work: Work) -> float:
-        """Device time of `work` in microseconds; waits for it."""
+    def measure_us(self, work: Work) -> float:
+        """Return the device time of `work` in microseconds, having waited for it."""
         self._start.record(self.stream)
         work(self.stream)
         self._stop.record(self.stream)
-        self.given_at = time.perf_counter()
+        self.enqueued_at = time.perf_counter()
         self._stop.synchronize()
-        return hip.elapsed_us(self._start, self._stop)
+        return hip.get_elapsed_us(self._start, self._stop)
 
-    def settled_us(self, work: Work) -> float:
-        """How much of a sweep's time one sample takes: the longer of device and wall time.
+    def measure_settled_us(self, work: Work) -> float:
+        """Return how much time one sample costs: the longer of device and wall time.
 
         The first time pays for uploads, queues and arguments, so it only counts where that cannot matter.
         """
-        first_us = self._lasting_us(work)
-        return first_us if first_us > LONG_US else self._lasting_us(work)
+        first_us = self._measure_lasting_us(work)
+        return first_us if first_us > LONG_US else self._measure_lasting_us(work)
 
-    def _lasting_us(self, work: Work) -> float:
+    def _measure_lasting_us(self, work: Work) -> float:
         started = time.perf_counter()
-        device_us = self.elapsed_us(work)
+        device_us = self.measure_us(work)
         return max(device_us, (time.perf_counter() - started) * 1e6)
 
 
-def next_launches(launches: int, lasting_us: float) -> int:
-    """How many launches to try after `launches` of them lasted `lasting_us`; the same number if that was enough."""
+def choose_next_launches(launches: int, lasting_us: float, most: int = MAX_LAUNCHES) -> int:
+    """Return how many launches to try after `launches` lasted `lasting_us`; the same number if that was enough."""
     if lasting_us >= ENOUGH_US:
         return launches
-    return min(MAX_LAUNCHES, math.ceil(1.2 * launches * ENOUGH_US / lasting_us))
+    return min(most, math.ceil(1.2 * launches * ENOUGH_US / lasting_us))
 
 
-def long_graph(stopwatch: Stopwatch, work: Work) -> tuple[hip.Graph, int]:
+def adapt_launches(settled_us: Callable[[int], float], allowed: Launches) -> int:
+    """Return a number of launches that lasts long enough. settled_us: times so many, with the returned number last."""
+    launches = allowed.least
+    for _ in range(ADAPTING_ROUNDS):
+        wanted = choose_next_launches(launches, settled_us(launches), allowed.most)
+        if wanted <= launches:
+            return launches
+        launches = wanted
+    settled_us(launches)
+    return launches
+
+
+def capture_long_graph(stopwatch: Stopwatch, work: Work, allowed: Launches = ADAPTED) -> tuple[hip.Graph, int]:
     """Return a graph of `work` whose replay lasts long enough, and how many times the work is in it."""
-    device, stream = stopwatch.device, stopwatch.stream
+    device, graphs = stopwatch.device, list[hip.Graph]()
     with ExitStack() as resources:
-        launches, graph = 1, resources.enter_context(device.capture(stream, work))
-        for _ in range(ADAPTING_ROUNDS):
-            wanted = next_launches(launches, stopwatch.settled_us(graph.launch))
-            if wanted <= launches:
-                break
-            graph.destroy()
-            launches, graph = wanted, resources.enter_context(device.capture(stream, repeated(work, wanted)))
+
+        def measure_settled_us(launches: int) -> float:
+            resources.close()  # the shorter graph
+            graph = resources.enter_context(device.capture(stopwatch.capturing, repeat(work, launches)))
+            graphs[:] = [graph]
+            return stopwatch.measure_settled_us(graph.launch)
+
+        launches = adapt_launches(measure_settled_us, allowed)
         resources.pop_all()
-        return graph, launches
+        return graphs[0], launches
 
 
 class GraphTimer:
-    """Times replays of graphs that hold a sort many times over: how serving runs it. Close it to free the graphs."""
+    """Time replays of graphs that hold a candidate many times over. Close it to free the graphs.
 
-    def __init__(self, stopwatch: Stopwatch, works: Works, sentinel: Work) -> None:
+    sentinel: None where the clock is not watched. launches: of a candidate in its graph.
+    """
+
+    def __init__(
+        self, stopwatch: Stopwatch, works: Works, sentinel: Work | None = None, launches: Launches = ADAPTED
+    ) -> None:
+        """Capture nothing yet: each graph is captured when it is first needed."""
         self._stopwatch = stopwatch
         self._works = works
         self._sentinel = sentinel
+        self._launches = launches
         self._graphs: dict[object, tuple[hip.Graph, int]] = {}
         self._resources = ExitStack()
 
-    def sample(self, kernel: KernelName, variant: int) -> float:
-        """Microseconds of one sort, from one replay."""
-        return self._replay_us((kernel, variant), self._works[kernel, variant])
+    def prepare(self, name: str, variant: int) -> None:
+        """Run a candidate, then capture and replay its graph, so that its first sample is not cold. Raise HipError."""
+        work = self._works[name, variant]
+        self._stopwatch.measure_us(work)
+        self._get_graph((name, variant), work)
 
-    def sentinel(self) -> float:
-        """Microseconds of one sentinel, from one replay."""
-        return self._replay_us("sentinel", self._sentinel)
+    def sample(self, name: str, variant: int) -> float:
+        """Return the microseconds of one run, from one replay."""
+        return self._measure_replay_us((name, variant), self._works[name, variant])
+
+    def sample_sentinel(self) -> float | None:
+        """Return the microseconds of one sentinel, from one replay; None without a sentinel."""
+        return None if self._sentinel is None else self._measure_replay_us("sentinel", self._sentinel)
 
     def close(self) -> None:
         """Free the graphs. Raise HipError."""
         self._graphs.clear()
         self._resources.close()
 
-    def _replay_us(self, key: object, work: Work) -> float:
+    def _measure_replay_us(self, key: object, work: Work) -> float:
+        graph, launches = self._get_graph(key, work)
+        return self._stopwatch.measure_us(graph.launch) / launches
+
+    def _get_graph(self, key: object, work: Work) -> tuple[hip.Graph, int]:
         if key not in self._graphs:
-            self._graphs[key] = long_graph(self._stopwatch, work)
+            self._graphs[key] = capture_long_graph(self._stopwatch, work, self._launches)
             self._resources.push(self._graphs[key][0])
-        graph, launches = self._graphs[key]
-        return self._stopwatch.elapsed_us(graph.launch) / launches
+        return self._graphs[key]
 
 
 class Backlog:
-    """Keeps the device busy until a whole sample is queued behind it.
+    """Keep the device busy until a whole sample is queued behind it.
 
     Otherwise every launch finds an idle device, and what passes between two events is the time that the host needs to
-    launch. one: gives a stream work of at least lasts_us microseconds.
+    launch. one: enqueues work of at least lasts_us microseconds.
     """
 
     def __init__(self, one: Work, lasts_us: float, clock: Callable[[], float] = time.perf_counter) -> None:
+        """Start with a backlog of one."""
         self._one = one
         self._lasts_us = lasts_us
         self._clock = clock
         self._length = 1
 
-    def elapsed_us(self, stopwatch: Stopwatch, work: Work, before: Work) -> float:
-        """Device time of `work`, which was queued before any of it could run, behind `before`.
+    def measure_us(self, stopwatch: Stopwatch, work: Work, before: Work) -> float:
+        """Return the device time of `work`, which was queued before any of it could run, behind `before`.
 
-        The backlog grows when it was too short twice in a row; once may be a hiccup. Raises TimingError.
+        The backlog grows when it was too short twice in a row; once may be a hiccup. Raise TimingError.
         """
         for attempt in itertools.count(1):
             started = self._clock()
-            repeated(self._one, self._length)(stopwatch.stream)
+            repeat(self._one, self._length)(stopwatch.stream)
             before(stopwatch.stream)
-            elapsed_us = stopwatch.elapsed_us(work)
-            if (stopwatch.given_at - started) * 1e6 < self._length * self._lasts_us:
+            elapsed_us = stopwatch.measure_us(work)
+            if (stopwatch.enqueued_at - started) * 1e6 < self._length * self._lasts_us:
                 return elapsed_us
             if attempt > 1 and self._length == MAX_BACKLOG:
                 break
@@ -168,14 +211,14 @@ class Backlog:
         )
 
 
-def nothing(_stream: hip.Stream) -> None:
-    """Gives nothing to the stream."""
+def do_nothing(_stream: hip.Stream) -> None:
+    """Enqueue nothing."""
 
 
 class EagerTimer:
-    """Times sorts launched one by one by a host that runs ahead. With `flush` the last-level cache is cold before each.
+    """Time candidates that a host launches one by one while it runs ahead. Close it to free its backlog.
 
-    Close it to free its backlog.
+    flush: memory that is zeroed before each sample, so that the last-level cache is cold.
     """
 
     def __init__(
@@ -185,6 +228,7 @@ class EagerTimer:
         sentinel: Work,
         flush: hip.Buffer | None = None,
     ) -> None:
+        """Capture the backlog. Raise HipError."""
         self._stopwatch = stopwatch
         self._works = works
         self._sentinel = sentinel
@@ -193,62 +237,55 @@ class EagerTimer:
         self._resources = ExitStack()
         self._backlog: Backlog | None = None
         if stopwatch.device.properties.runtime != "host":  # where a launch has run before the call returns
-            self._backlog = self._new_backlog()
+            self._backlog = self._capture_backlog()
 
-    def sample(self, kernel: KernelName, variant: int) -> float:
-        """Microseconds of one sort."""
-        work, flush = self._works[kernel, variant], self._flush
+    def sample(self, name: str, variant: int) -> float:
+        """Return the microseconds of one run."""
+        work, flush = self._works[name, variant], self._flush
         if flush is None:
-            return self._repeated_us((kernel, variant), work)
-        return self._elapsed_us(work, before=lambda stream: stream.memset(flush, 0, flush.nbytes))
+            return self._measure_repeated_us((name, variant), work)
+        return self._measure_us(work, before=lambda stream: stream.memset(flush, 0, flush.nbytes))
 
-    def sentinel(self) -> float:
-        """Microseconds of one sentinel."""
-        return self._repeated_us("sentinel", self._sentinel)
+    def sample_sentinel(self) -> float:
+        """Return the microseconds of one sentinel."""
+        return self._measure_repeated_us("sentinel", self._sentinel)
 
     def close(self) -> None:
         """Free the backlog. Raise HipError."""
         self._resources.close()
 
-    def _new_backlog(self) -> Backlog:
+    def _capture_backlog(self) -> Backlog:
         with ExitStack() as resources:
-            filler = resources.enter_context(long_graph(self._stopwatch, self._sentinel)[0])
-            backlog = Backlog(filler.launch, self._stopwatch.elapsed_us(filler.launch))
+            filler = resources.enter_context(capture_long_graph(self._stopwatch, self._sentinel)[0])
+            backlog = Backlog(filler.launch, self._stopwatch.measure_us(filler.launch))
             self._resources = resources.pop_all()
             return backlog
 
-    def _repeated_us(self, key: object, work: Work) -> float:
+    def _measure_repeated_us(self, key: object, work: Work) -> float:
         if key not in self._launches:
-            self._launches[key] = self._adapted(work)
+            self._launches[key] = adapt_launches(
+                lambda launches: self._stopwatch.measure_settled_us(repeat(work, launches)), ADAPTED
+            )
         launches = self._launches[key]
-        return self._elapsed_us(repeated(work, launches)) / launches
+        return self._measure_us(repeat(work, launches)) / launches
 
-    def _elapsed_us(self, work: Work, before: Work = nothing) -> float:
+    def _measure_us(self, work: Work, before: Work = do_nothing) -> float:
         if self._backlog is not None:
-            return self._backlog.elapsed_us(self._stopwatch, work, before)
+            return self._backlog.measure_us(self._stopwatch, work, before)
         before(self._stopwatch.stream)
-        return self._stopwatch.elapsed_us(work)
-
-    def _adapted(self, work: Work) -> int:
-        launches = 1
-        for _ in range(ADAPTING_ROUNDS):
-            wanted = next_launches(launches, self._stopwatch.settled_us(repeated(work, launches)))
-            if wanted <= launches:
-                break
-            launches = wanted
-        return launches
+        return self._stopwatch.measure_us(work)
 
 
-def repeated(work: Work, times: int) -> Work:
-    """The work `times` times over."""
+def repeat(work: Work, times: int) -> Work:
+    """Return the work `times` times over."""
 
-    def all_of_it(stream: hip.Stream) -> None:
+    def enqueue(stream: hip.Stream) -> None:
         for _ in range(times):
             work(stream)
 
-    return all_of_it
+    return enqueue
 
 
-def flush_buffer(device: hip.Device) -> hip.Buffer:
-    """Memory at least as large as the last-level cache."""
+def allocate_flush_buffer(device: hip.Device) -> hip.Buffer:
+    """Allocate memory at least as large as the last-level cache."""
     return device.allocate(max(FLUSH_BYTES, 2 * device.properties.l2_cache_bytes))

@@ -1,26 +1,37 @@
-"""What a measurement of both kernels can come to."""
+"""The outcome of timing several candidates at one point: a ranking with the ties at its top."""
 
-import enum
-from typing import Final
-
-from moesort_tune.domain.vocabulary import KernelName
-
-ONESHOT: Final = "oneshot"
-MULTIPHASE: Final = "multiphase"
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 
-class Verdict(enum.Enum):
-    """Which kernel is faster at one token count; TIE where neither won by more than the margin."""
+@dataclass(frozen=True)
+class Verdict:
+    """A ranking. Two verdicts are equal where the same candidates are best.
 
-    ONESHOT = "oneshot"
-    MULTIPHASE = "multiphase"
-    TIE = "tie"
+    best: the fastest candidate and all that tie with it, in the candidates' order; never empty.
+    others: those that lost, the fastest first.
+    """
+
+    best: tuple[str, ...]
+    others: tuple[str, ...] = field(default=(), compare=False)
+
+    @property
+    def is_tie(self) -> bool:
+        """Whether no candidate won."""
+        return len(self.best) > 1
+
+    @property
+    def winner(self) -> str | None:
+        """The candidate that won, None in a tie."""
+        return None if self.is_tie else self.best[0]
 
 
-def agreed(first: Verdict, second: Verdict) -> Verdict:
-    """Return the verdict of a point that was measured twice: what both times found, else a tie."""
-    return first if second is first else Verdict.TIE
+def make_tie(order: Sequence[str], *verdicts: Verdict) -> Verdict:
+    """Return the tie of everything that is best in one of `verdicts`, in the candidates' `order`."""
+    best = {name for verdict in verdicts for name in verdict.best}
+    return Verdict(tuple(name for name in order if name in best))
 
 
-KERNEL_OF: Final[dict[Verdict, KernelName]] = {Verdict.ONESHOT: ONESHOT, Verdict.MULTIPHASE: MULTIPHASE}
-"""The kernel that a verdict other than TIE names."""
+def agree(order: Sequence[str], first: Verdict, second: Verdict) -> Verdict:
+    """Return the verdict of a point that was measured twice: that of both if they are equal, else their tie."""
+    return second if second == first else make_tie(order, first, second)

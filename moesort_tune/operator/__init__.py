@@ -1,1 +1,1 @@
-"""The torch operator: sorts tensors on their device, by the kernel that a table names."""
+"""The torch operator: sort tensors on their device, by the kernel that a table names."""

@@ -1,4 +1,4 @@
-"""What the torch operator takes: each tensor's dtype, shape, layout and device, checked before anything is launched."""
+"""Check the torch operator's arguments before anything is launched: each tensor's dtype, shape, layout and device."""
 
 import operator
 from collections.abc import Iterator
@@ -6,17 +6,19 @@ from typing import Any, NamedTuple
 
 import torch
 
+from moesort_tune.domain.vocabulary import AUTOMATIC
 from moesort_tune.errors import MoesortTuneError
+from moesort_tune.operator.policies import POLICIES, describe_policies
 
 _INT32, _FLOAT32 = torch.int32, torch.float32
 
 
 class ArgumentError(MoesortTuneError, ValueError):
-    """An argument of the operator that is not what it must be; the message names it."""
+    """Report an argument of the operator that is not what it must be; the message names it."""
 
 
 class Request(NamedTuple):
-    """One call: the arguments of the operator's schema, in its order; operator.moe_sorting says what they mean.
+    """The arguments of one call, in the order of the operator's schema; operator.moe_sorting documents them.
 
     topk_ids: int32 [rows, topk]; topk_weights: float32 [rows, topk]; local_expert_mask: int32 [num_experts] or None;
     num_local_tokens: int32 [1] or None. All contiguous and on one device, a CPU or a GPU.
@@ -30,27 +32,27 @@ class Request(NamedTuple):
     moe_buf_dtype: torch.dtype = torch.bfloat16
     local_expert_mask: torch.Tensor | None = None
     num_local_tokens: torch.Tensor | None = None
-    dispatch_policy: int = 0
+    dispatch_policy: int = AUTOMATIC
     table: str | None = None
     measure_misses: bool = False
     return_local_topk_ids: bool = False
     output_aux: bool = False
 
 
-def typed(request: Request) -> Request:
-    """The request with integers of other packages made Python's own. Raises ArgumentError for anything of a wrong type.
+def convert_types(request: Request) -> Request:
+    """Return the request with integers of other packages made Python's own. Raise ArgumentError for a wrong type.
 
-    What comes later takes 128 and 128.0 for the same key.
+    Later steps take 128 and 128.0 for the same key.
     """
     if _is_typed(request):
         return request
     for name in _TENSORS:
         tensor = getattr(request, name)
         if not isinstance(tensor, torch.Tensor) and not (tensor is None and name in _OPTIONAL):
-            raise ArgumentError(f"{name} must be a tensor, got {_short_repr(tensor)}")
+            raise ArgumentError(f"{name} must be a tensor, got {_format_value(tensor)}")
     if not isinstance(request.moe_buf_dtype, torch.dtype):
-        raise ArgumentError(f"moe_buf_dtype must be a torch.dtype, got {_short_repr(request.moe_buf_dtype)}")
-    integers = {name: _integer(name, getattr(request, name)) for name in _INTEGERS}
+        raise ArgumentError(f"moe_buf_dtype must be a torch.dtype, got {_format_value(request.moe_buf_dtype)}")
+    integers = {name: _convert_integer(name, getattr(request, name)) for name in _INTEGERS}
     return request._replace(**integers)  # type: ignore[arg-type]
 
 
@@ -59,7 +61,7 @@ _INTEGERS = ("num_experts", "unit_size", "model_dim", "dispatch_policy")
 
 
 def _is_typed(request: Request) -> bool:
-    """Whether all is as most calls bring it: this is paid for at each sort."""
+    """Return whether all types are those of most calls; paid for at each sort."""
     tensor = torch.Tensor
     mask, tokens, model_dim = request.local_expert_mask, request.num_local_tokens, request.model_dim
     return (
@@ -75,7 +77,7 @@ def _is_typed(request: Request) -> bool:
     )
 
 
-def _integer(name: str, value: Any) -> int | None:
+def _convert_integer(name: str, value: Any) -> int | None:
     if value is None and name in _OPTIONAL:
         return None
     try:
@@ -83,17 +85,17 @@ def _integer(name: str, value: Any) -> int | None:
             raise TypeError
         return operator.index(value)
     except TypeError:
-        raise ArgumentError(f"{name} must be an integer, got {_short_repr(value)}") from None
+        raise ArgumentError(f"{name} must be an integer, got {_format_value(value)}") from None
 
 
-def _short_repr(value: Any) -> str:
+def _format_value(value: Any) -> str:
     return f"{value!r:.60} of type {type(value).__name__}"
 
 
 _TENSORS = ("topk_ids", "topk_weights", "local_expert_mask", "num_local_tokens")
 
 
-def _tensors(request: Request) -> Iterator[tuple[str, torch.Tensor]]:
+def _list_tensors(request: Request) -> Iterator[tuple[str, torch.Tensor]]:
     """Yield the tensors that were given, by name."""
     for name in _TENSORS:
         tensor = getattr(request, name)
@@ -105,7 +107,7 @@ def are_plain(request: Request) -> bool:
     """Return whether kernels can read all tensors where they lie; paid for at each sort.
 
     Others stand for a tensor (of a subclass, of torch.func, fake, on `meta`), are negated only when they are read,
-    lost their storage, or are empty: torch's dispatcher knows what to do about most of them.
+    lost their storage, or are empty: torch's dispatcher handles most of them.
     """
     ids, weights, mask, tokens = request[0], request[1], request[6], request[7]
     tensor = torch.Tensor
@@ -130,7 +132,7 @@ def _is_plain(tensor: torch.Tensor) -> bool:
 
 def check_layouts(request: Request) -> None:
     """Raise ArgumentError for the first tensor that is sparse, nested or of another layout than a plain array."""
-    for name, tensor in _tensors(request):
+    for name, tensor in _list_tensors(request):
         if tensor.is_nested or tensor.layout is not torch.strided:
             got = "a nested one" if tensor.is_nested else str(tensor.layout)
             raise ArgumentError(f"{name} must be a dense tensor (torch.strided), got {got}; make it dense first")
@@ -139,7 +141,7 @@ def check_layouts(request: Request) -> None:
 def check_memory(request: Request) -> None:
     """Raise ArgumentError for the first tensor that has elements and no memory which holds them."""
     check_layouts(request)
-    for name, tensor in _tensors(request):
+    for name, tensor in _list_tensors(request):
         if tensor.numel() and not _has_memory(tensor):
             raise ArgumentError(
                 f"{name} must have memory of its own, got {list(tensor.shape)} elements without any (a tensor that "
@@ -167,13 +169,13 @@ def check(request: Request) -> None:
 
 
 def check_tensors(request: Request) -> None:
-    """As `check`, on whatever device; also of tensors that have no data. Raises ArgumentError."""
+    """Check as `check` does, on any device; also tensors that have no data. Raise ArgumentError."""
     ids, weights = request.topk_ids, request.topk_weights
     device, shape = ids.device, ids.shape
     if ids.dtype is not _INT32 or len(shape) != 2 or not ids.is_contiguous():
-        raise _wrong("topk_ids", ids, _INT32, "[rows, topk]")
+        raise _make_error("topk_ids", ids, _INT32, "[rows, topk]")
     if weights.dtype is not _FLOAT32 or weights.shape != shape or not weights.is_contiguous():
-        raise _wrong("topk_weights", weights, _FLOAT32, str(list(shape)))
+        raise _make_error("topk_weights", weights, _FLOAT32, str(list(shape)))
     _check_device("topk_weights", weights, device)
     if request.local_expert_mask is not None:
         _check_int32("local_expert_mask", request.local_expert_mask, request.num_experts)
@@ -186,7 +188,7 @@ def check_tensors(request: Request) -> None:
 
 def _check_int32(name: str, tensor: torch.Tensor, length: int) -> None:
     if tensor.dtype is not _INT32 or tensor.shape != (length,) or not tensor.is_contiguous():
-        raise _wrong(name, tensor, _INT32, f"[{length}]")
+        raise _make_error(name, tensor, _INT32, f"[{length}]")
 
 
 def _check_device(name: str, tensor: torch.Tensor, device: torch.device) -> None:
@@ -197,19 +199,17 @@ def _check_device(name: str, tensor: torch.Tensor, device: torch.device) -> None
 def _check_numbers(dispatch_policy: int, model_dim: int | None) -> None:
     if model_dim is not None and model_dim < 0:
         raise ArgumentError(f"model_dim must be None or at least 0, got {model_dim}")
-    if dispatch_policy not in (0, 1, 2):
-        raise ArgumentError(
-            f"dispatch_policy must be 0 (automatic), 1 (oneshot) or 2 (multiphase), got {dispatch_policy}"
-        )
+    if dispatch_policy not in POLICIES:
+        raise ArgumentError(f"dispatch_policy must be {describe_policies()}, got {dispatch_policy}")
 
 
-def _wrong(name: str, tensor: torch.Tensor, dtype: torch.dtype, shape: str) -> ArgumentError:
+def _make_error(name: str, tensor: torch.Tensor, dtype: torch.dtype, shape: str) -> ArgumentError:
     layout = "" if tensor.is_contiguous() else f" with strides {list(tensor.stride())}"
     return ArgumentError(
-        f"{name} must be a contiguous {_short(dtype)} tensor of shape {shape}, "
-        f"got {_short(tensor.dtype)} of shape {list(tensor.shape)}{layout}"
+        f"{name} must be a contiguous {_format_dtype(dtype)} tensor of shape {shape}, "
+        f"got {_format_dtype(tensor.dtype)} of shape {list(tensor.shape)}{layout}"
     )
 
 
-def _short(dtype: torch.dtype) -> str:
+def _format_dtype(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")

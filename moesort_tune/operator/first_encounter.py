@@ -1,77 +1,77 @@
-"""Which kernel is faster for a shape that no table knows, found out the first time that it is sorted.
+"""Measure which kernel is faster for a shape that no table knows, the first time that it is sorted.
 
-What AITER's pull request 3525 set out to do, with its traps avoided: every launch has its workspace, nothing is timed
+AITER's pull request 3525 set out to do this; its traps are avoided: every launch has its workspace, nothing is timed
 cold, a refused launch or an impossible time is never a win, nothing happens under capture, one thread measures while
 others wait, and topk is part of what is remembered.
 """
 
 import logging
-import math
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
-from statistics import median
 from typing import Final, NamedTuple, Protocol
 
 from moesort_tune.device import hip
 from moesort_tune.domain.vocabulary import KernelName
+from moesort_tune.measure.engine import ONE_ROUND, Engine, Timer, TimingError
+from moesort_tune.measure.stopping import StoppingRule
+from moesort_tune.measure.timers import GraphTimer, Launches, Stopwatch, Work
+from moesort_tune.measure.verdict import Verdict
 
 _log = logging.getLogger("moesort_tune")
 
-ROUNDS: Final = 7
-"""Samples of each kernel: the median stands three disturbed ones."""
+RULE: Final = StoppingRule.make_fixed(8, confidence=0.9)
+"""Few rounds, since a first call waits for them; the interval of a ratio leaves out its two extremes."""
 
-MARGIN: Final = 0.02
-"""A kernel wins only by more than this share of the other's time, as in a sweep."""
-
-ENOUGH_US: Final = 200.0
-"""A sample shorter than this is a large part event overhead."""
-
-MAX_SORTS: Final = 32
-"""Sorts in one sample; more would only make capturing slow."""
-
-Work = Callable[[hip.Stream], None]
-"""Gives one whole sort to a stream, without allocating."""
+LAUNCHES: Final = Launches(most=32)
+"""Few sorts in one sample, so that capturing them is quick."""
 
 
 class ShapeKey(NamedTuple):
-    """What a choice is remembered by."""
+    """The key that a choice is remembered by."""
 
     tokens: int
     num_experts: int
     topk: int
 
 
-class Timer(Protocol):
-    """Samples one kernel's time. It has been warmed up."""
+class WarmTimer(Timer, Protocol):
+    """Time kernels that were warmed up."""
 
-    def sample_us(self) -> float:
-        """Microseconds of one sort."""
+    def prepare(self, name: KernelName, variant: int) -> None:
+        """Warm a kernel up. Raise HipError where it cannot be launched."""
 
-    def close(self) -> None:
-        """Frees what it holds."""
+
+OpenTimer = Callable[[Mapping[KernelName, Work], hip.Stream], AbstractContextManager[WarmTimer]]
+"""Open a timer of these works on a stream; leaving the context frees what it holds."""
 
 
 @dataclass(frozen=True)
 class Learned:
-    """kernel: what to run. samples_us: a sample of each kernel a round, empty where nothing could be compared.
+    """The choice for one shape, and the times that it rests on.
 
-    winner: None where neither kernel won by more than the margin; then `kernel` is what would have run anyway.
+    kernel: the kernel to run. verdict: None where nothing could be compared.
+    samples_us: one sample of each kernel a round, empty where nothing could be compared.
     unit_size, model_dim, dtype: of the call that was measured; model_dim is 0 without a moe_buf.
     """
 
     kernel: KernelName
-    winner: KernelName | None
+    verdict: Verdict | None
     samples_us: Mapping[KernelName, list[float]]
     unit_size: int
     model_dim: int
     dtype: str
 
+    @property
+    def winner(self) -> KernelName | None:
+        """The kernel that won; None in a tie, where `kernel` is what would have run anyway if it is tied too."""
+        return self.verdict.winner if self.verdict else None
+
 
 @dataclass(frozen=True)
 class Encounter:
-    """A call that may be measured. works: both kernels, on its buffers. otherwise: what would run without measuring."""
+    """A call that may be measured. works: its legal kernels, on its buffers. otherwise: what runs unmeasured."""
 
     key: ShapeKey
     works: Mapping[KernelName, Work]
@@ -80,127 +80,89 @@ class Encounter:
     model_dim: int
     dtype: str
 
+    def learn(self, verdict: Verdict, samples_us: Mapping[KernelName, list[float]]) -> Learned:
+        """Return the choice that a verdict on this call makes."""
+        kernel = self.otherwise if self.otherwise in verdict.best else verdict.best[0]
+        return Learned(kernel, verdict, samples_us, self.unit_size, self.model_dim, self.dtype)
+
+    def learn_without_samples(self, kernel: KernelName) -> Learned:
+        """Return the choice of a kernel that was not compared."""
+        return Learned(kernel, None, {}, self.unit_size, self.model_dim, self.dtype)
+
 
 class FirstEncounters:
-    """What was learned of one device in this process. timer_of: warms a kernel up and returns its timer."""
+    """Remember what was learned on one device in this process."""
 
-    def __init__(self, timer_of: Callable[[Work, hip.Stream], Timer]) -> None:
-        self.timer_of = timer_of
+    def __init__(self, open_timer: OpenTimer) -> None:
+        """Start with nothing learned."""
+        self.open_timer = open_timer
         self._learned: dict[ShapeKey, Learned] = {}
         self._lock = threading.Lock()
 
-    def kernel(self, key: ShapeKey) -> KernelName | None:
-        """What was learned of a shape, without waiting; None for nothing yet."""
+    def get_kernel(self, key: ShapeKey) -> KernelName | None:
+        """Return what was learned of a shape, without waiting; None for nothing yet."""
         learned = self._learned.get(key)
         return None if learned is None else learned.kernel
 
-    def learned(self) -> dict[ShapeKey, Learned]:
-        """All that was learned."""
+    def get_learned(self) -> dict[ShapeKey, Learned]:
+        """Return everything that was learned."""
         return dict(self._learned)
 
     def meet(self, encounter: Encounter, stream: hip.Stream) -> KernelName:
-        """What to run for this call: measured now, unless another thread has done so meanwhile.
+        """Return the kernel to run for this call: measured now, unless another thread has done so meanwhile.
 
-        The outputs hold a sort by either kernel afterwards. Raises HipError where neither kernel can be launched.
+        The outputs hold a sort by any of the kernels afterwards. Raise HipError where no kernel can be launched.
         """
         with self._lock:
             if encounter.key not in self._learned:
-                self._learned[encounter.key] = self._measured(encounter, stream)
+                self._learned[encounter.key] = self._measure(encounter, stream)
             return self._learned[encounter.key].kernel
 
-    def _measured(self, encounter: Encounter, stream: hip.Stream) -> Learned:
-        with ExitStack() as stack:
-            timers = self._timers(encounter, stream, stack)
-            if len(timers) < len(encounter.works):
-                return _without_samples(encounter, next(iter(timers)))
-            samples = _interleaved(timers)
-        if not all(math.isfinite(us) and us > 0 for of_kernel in samples.values() for us in of_kernel):
-            _log.warning("%s could not be timed (%s); its kernel is chosen without measuring", encounter.key, samples)
-            return _without_samples(encounter, encounter.otherwise)
-        winner = _winner(samples)
-        settings = (encounter.unit_size, encounter.model_dim, encounter.dtype)
-        return Learned(winner or encounter.otherwise, winner, samples, *settings)
-
-    def _timers(self, encounter: Encounter, stream: hip.Stream, stack: ExitStack) -> dict[KernelName, Timer]:
-        """Timers of the kernels that can be launched. Raises HipError where none can."""
-        timers: dict[KernelName, Timer] = {}
-        refusal: hip.HipError | None = None
-        for kernel, work in encounter.works.items():
+    def _measure(self, encounter: Encounter, stream: hip.Stream) -> Learned:
+        with self.open_timer(encounter.works, stream) as timer:
+            kernels = _prepare(encounter, timer)
+            if len(kernels) == 1:
+                return encounter.learn_without_samples(kernels[0])
             try:
-                timers[kernel] = self.timer_of(work, stream)
-            except hip.HipError as error:
-                _log.warning("%s is not used for %s: %s", kernel, encounter.key, error)
-                refusal = error
-            else:
-                stack.callback(timers[kernel].close)
-        if not timers and refusal is not None:
-            raise refusal
-        return timers
+                measurement = Engine(timer, kernels, variants=1, rule=RULE, warm_up=ONE_ROUND).measure()
+            except TimingError as error:
+                _log.warning("%s could not be timed (%s); its kernel is chosen without measuring", encounter.key, error)
+                chosen = encounter.otherwise if encounter.otherwise in kernels else kernels[0]
+                return encounter.learn_without_samples(chosen)
+        return encounter.learn(measurement.verdict, measurement.samples_us)
 
 
-def _without_samples(encounter: Encounter, kernel: KernelName) -> Learned:
-    return Learned(kernel, None, {}, encounter.unit_size, encounter.model_dim, encounter.dtype)
+def _prepare(encounter: Encounter, timer: WarmTimer) -> list[KernelName]:
+    """Warm up and return the kernels that can be launched, in order. Raise HipError where none can."""
+    kernels: list[KernelName] = []
+    refusal: hip.HipError | None = None
+    for kernel in encounter.works:
+        try:
+            timer.prepare(kernel, 0)
+        except hip.HipError as error:
+            _log.warning("%s is not used for %s: %s", kernel, encounter.key, error)
+            refusal = error
+        else:
+            kernels.append(kernel)
+    if not kernels and refusal is not None:
+        raise refusal
+    return kernels
 
 
-def _interleaved(timers: Mapping[KernelName, Timer]) -> dict[KernelName, list[float]]:
-    """Samples in turn, each round in the other order, so that a drifting clock favours neither."""
-    samples: dict[KernelName, list[float]] = {kernel: [] for kernel in timers}
-    for turn in range(ROUNDS):
-        for kernel in list(timers)[:: 1 if turn % 2 == 0 else -1]:
-            samples[kernel].append(timers[kernel].sample_us())
-    return samples
+def make_replaying_timer(device: hip.Device) -> OpenTimer:
+    """Return what opens timers of replayed graphs, as serving runs them.
 
+    They have no sentinel, which a serving process may not compile. Graphs are captured on a stream of their own, since
+    the current stream may be the default stream, which cannot be captured. Raise HipError.
+    """
+    capturing = device.create_stream()
 
-def _winner(samples: Mapping[KernelName, list[float]]) -> KernelName | None:
-    ratio = median(a / b for a, b in zip(samples["oneshot"], samples["multiphase"], strict=True))
-    if ratio > 1 + MARGIN:
-        return "multiphase"
-    return "oneshot" if ratio < 1 / (1 + MARGIN) else None
+    @contextmanager
+    def open_timer(works: Mapping[KernelName, Work], stream: hip.Stream) -> Iterator[WarmTimer]:
+        with (
+            closing(Stopwatch(device, stream, capturing=capturing)) as stopwatch,
+            closing(GraphTimer(stopwatch, {(kernel, 0): work for kernel, work in works.items()}, None, LAUNCHES)) as it,
+        ):
+            yield it
 
-
-class Stopwatch:
-    """What a device needs for timing, made once: a stream to capture on, and two events."""
-
-    def __init__(self, device: hip.Device) -> None:
-        self.device = device
-        # The current stream may be the default stream, which cannot be captured.
-        self.capturing = device.stream()
-        self._start, self._stop = device.event(), device.event()
-
-    def elapsed_us(self, work: Work, stream: hip.Stream) -> float:
-        """Microseconds of device time that `work` takes on `stream`; waits for it."""
-        self._start.record(stream)
-        work(stream)
-        self._stop.record(stream)
-        self._stop.synchronize()
-        return hip.elapsed_us(self._start, self._stop)
-
-
-class ReplayTimer:
-    """Times a graph that holds a sort several times, replayed on the current stream: as serving runs it."""
-
-    def __init__(self, stopwatch: Stopwatch, work: Work, stream: hip.Stream) -> None:
-        """Runs the sort once by itself and once as a graph, so that nothing is cold. Raises HipError."""
-        self._stopwatch = stopwatch
-        self._stream = stream
-        first_us = stopwatch.elapsed_us(work, stream)
-        self._sorts = min(MAX_SORTS, max(1, math.ceil(ENOUGH_US / max(first_us, 1.0))))
-        with ExitStack() as resources:
-            self._graph = resources.enter_context(stopwatch.device.capture(stopwatch.capturing, self._repeated(work)))
-            self.sample_us()
-            resources.pop_all()
-
-    def sample_us(self) -> float:
-        """Microseconds of one sort."""
-        return self._stopwatch.elapsed_us(self._graph.launch, self._stream) / self._sorts
-
-    def close(self) -> None:
-        """Frees the graph."""
-        self._graph.destroy()
-
-    def _repeated(self, work: Work) -> Work:
-        def all_of_it(stream: hip.Stream) -> None:
-            for _ in range(self._sorts):
-                work(stream)
-
-        return all_of_it
+    return open_timer

@@ -1,8 +1,8 @@
-"""What a serving process learned on its own traffic (`on_miss="measure"`), written as rows of a table."""
+"""Write what a serving process learned on its own traffic (`on_miss="measure"`) as rows of a table."""
 
 import datetime
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from statistics import median
@@ -10,45 +10,48 @@ from statistics import median
 import msgspec
 
 from moesort_tune.device import hip
+from moesort_tune.domain.candidates import Limits, Steps, choose_by_steps, choose_legal
+from moesort_tune.domain.device import DeviceLimits
 from moesort_tune.domain.settings import Settings
 from moesort_tune.domain.shape import Shape
-from moesort_tune.measure.statistics import relative_noise
-from moesort_tune.measure.verdict import MULTIPHASE, ONESHOT, Verdict
-from moesort_tune.operator.first_encounter import Learned
-from moesort_tune.operator.sorting_device import SortingDevice, open_devices
-from moesort_tune.providers.facts.aiter_rule import aiter_oneshot_max_tokens
-from moesort_tune.sorting.sizes import oneshot_max_tokens
+from moesort_tune.domain.vocabulary import KernelName
+from moesort_tune.measure.engine import compute_overall_noise
+from moesort_tune.measure.stopping import compare
+from moesort_tune.measure.verdict import Verdict
+from moesort_tune.operator.first_encounter import RULE, Learned
+from moesort_tune.operator.policies import FACTS
+from moesort_tune.operator.sorting_device import SortingDevice, list_open_devices
 from moesort_tune.sweep.records import Conditions, MeasuredPoint
-from moesort_tune.sweep.rows import aiter_rule, row_of
+from moesort_tune.sweep.rows import build_row
 from moesort_tune.sweep.switch_points import find_switch_points
-from moesort_tune.sweep.table_sink import entry_of
+from moesort_tune.sweep.table_sink import build_entry
 from moesort_tune.sweep.worker.messages import DeviceFacts
 from moesort_tune.tables import store
 from moesort_tune.tables.errors import TableError
-from moesort_tune.tables.keeping import other_settings, replaced_rows, why_kept
+from moesort_tune.tables.keeping import find_other_settings, find_reason_to_keep, list_replaced_rows
 from moesort_tune.tables.merge import merge_entry
 from moesort_tune.tables.schema import SCHEMA, Entry, Row, Table
 
 LOGGER = "moesort_tune"
 
 ROUTING = "served"
-"""Routing of a learned row: whatever the calls brought."""
+"""Routing of a learned row: that of the calls."""
 
 Points = Mapping[int, Learned]
-"""What was learned of one shape, by token count."""
+"""The choices that were learned for one shape, by token count."""
 
 
 def save(path: str | PathLike[str]) -> list[Path]:
-    """Writes what this process learned into the table at `path`, a file, or a folder for `<arch>.yaml`.
+    """Write what this process learned into the table at `path`, a file, or a folder for `<arch>.yaml`.
 
-    The rows are marked as learned. Rows that a sweep measured stay as they are. To rows that other processes learned
-    with the same settings, software and device the new token counts are added; others give way only to a row of the
-    same settings and no smaller token range. Returns the tables written: none where nothing was learned. Raises
-    TableError where a table is of another architecture or cannot be written.
+    The rows are marked as learned. Rows that a sweep measured stay as they are. New token counts are added to rows that
+    other processes learned with the same settings, software and device; others give way only to a row of the same
+    settings and no smaller token range. Return the tables written: none where nothing was learned. Raise TableError
+    where a table is of another architecture or cannot be written.
     """
     written = []
-    for device in open_devices():
-        entries = _entries(device)
+    for device in list_open_devices():
+        entries = _build_entries(device)
         if entries:
             written.append(_write(Path(path), device.kernels.limits.arch, entries))
     return written
@@ -56,47 +59,52 @@ def save(path: str | PathLike[str]) -> list[Path]:
 
 def _write(path: Path, arch: str, entries: list[Entry]) -> Path:
     file = path / f"{arch}.yaml" if path.is_dir() else path
-    store.update(file, lambda table: _merged(table, arch, entries))
+    store.update(file, lambda table: _merge(table, arch, entries))
     return file
 
 
-def _merged(table: Table | None, arch: str, entries: list[Entry]) -> Table:
+def _merge(table: Table | None, arch: str, entries: list[Entry]) -> Table:
     if table is not None and table.arch != arch:
         raise TableError(f"a table of {table.arch} cannot take rows of {arch}; name another file")
     for entry in entries:
-        table = Table(schema=SCHEMA, arch=arch, tables=(entry,)) if table is None else _added(table, entry)
+        table = Table(schema=SCHEMA, arch=arch, tables=(entry,)) if table is None else _add(table, entry)
     if table is None:
         raise ValueError("expected an entry to write, got none")
     return table
 
 
-def _added(table: Table, entry: Entry) -> Table:
-    """`table` with the only row of `entry`, as far as what it holds of that shape allows."""
-    pair = next(replaced_rows(table, entry), None)
+def _add(table: Table, entry: Entry) -> Table:
+    """Return `table` with the only row of `entry`, unless the row that it has for that shape comes first."""
+    pair = next(list_replaced_rows(table, entry), None)
     if pair is None:
         return merge_entry(table, entry)
     old, new = pair
-    if not old.evidence.learned:
+    if old.evidence.kind != "learned":
         return table
-    if _measured_alike(old, new):
-        return merge_entry(table, msgspec.structs.replace(entry, rows=(_combined(old, new),)))
-    if reason := why_kept(old, new):
+    if _are_measured_alike(old, new):
+        row = _combine(old, new, _get_limits(table.arch, entry))
+        return merge_entry(table, msgspec.structs.replace(entry, rows=(row,)))
+    if reason := find_reason_to_keep(old, new):
         logging.getLogger(LOGGER).warning("not saved: %s", reason)
         return table
     return merge_entry(table, entry)
 
 
-def _measured_alike(old: Row, new: Row) -> bool:
-    """Whether two complete rows tell of the same settings, software and device, be it of different days."""
+def _are_measured_alike(old: Row, new: Row) -> bool:
+    """Return whether two complete rows have the same settings, software and device, even if of different days."""
     same = (old.software, old.device) == (new.software, new.device)
-    return same and other_settings(old, new) is None
+    return same and find_other_settings(old, new) is None
 
 
-def _combined(old: Row, new: Row) -> Row:
-    """What two processes learned of a shape; where both measured a token count the new row's say."""
-    limit = new.oneshot_max_tokens
-    known = _known(old) | _known(new)
-    found = find_switch_points(_outside(Shape(*new.shape), limit, known) | known, limit)
+def _get_limits(arch: str, entry: Entry) -> DeviceLimits:
+    device = entry.device
+    return DeviceLimits(arch, device.compute_units, device.wavefront_size, device.lds_bytes)
+
+
+def _combine(old: Row, new: Row, device: DeviceLimits) -> Row:
+    """Return the row of what two processes learned; where both measured a token count the new one's verdict counts."""
+    limits = FACTS.limits(*new.shape, device)
+    known = _list_known_verdicts(old, limits) | _list_known_verdicts(new, limits)
     before, now = old.evidence, new.evidence
     evidence = msgspec.structs.replace(
         now,
@@ -104,82 +112,104 @@ def _combined(old: Row, new: Row) -> Row:
         noise=max(before.noise or 0.0, now.noise or 0.0),
         rule_loss=max(before.rule_loss or 1.0, now.rule_loss or 1.0),
         tokens=(min(known), max(known)),
-        since=_since(old, new),
+        since=_find_first_day(old, new),
     )
-    return msgspec.structs.replace(new, policy=tuple(found.policy), tie=tuple(found.tie), evidence=evidence)
+    return _choose_by(known, msgspec.structs.replace(new, evidence=evidence), device)
 
 
-def _since(old: Row, new: Row) -> datetime.date | None:
-    """The day of the oldest token count, if not the new row's."""
+def _find_first_day(old: Row, new: Row) -> datetime.date | None:
+    """Return the day of the oldest token count, if not the new row's."""
     before = old.evidence.since or (old.sweep.date if old.sweep else None)
     return before if new.sweep and before != new.sweep.date else None
 
 
-def _known(row: Row) -> dict[int, Verdict]:
-    """The verdicts of a row at the ends of what was measured and on both sides of each change between them."""
-    first, last = row.evidence.tokens or (1, row.oneshot_max_tokens)
+def _list_known_verdicts(row: Row, limits: Limits) -> dict[int, Verdict]:
+    """Return the verdicts of a row at the ends of what was measured and on both sides of each change between them."""
+    first, last = row.evidence.tokens or (1, _find_last_choice(limits))
     starts = [tokens for tokens, _ in row.policy]
-    starts += [tokens for low, high in row.tie for tokens in (low, high + 1)]
+    starts += [tokens for low, high, _ in row.tie for tokens in (low, high + 1)]
     corners = {first, last, *starts, *(tokens - 1 for tokens in starts)}
     return {
-        tokens: Verdict.TIE if row.in_tie(tokens) else Verdict(row.kernel_at(tokens))
+        tokens: Verdict(row.list_tied(tokens) or (row.choose_kernel(tokens, tuple(limits)),))
         for tokens in corners
-        if first <= tokens <= min(last, row.oneshot_max_tokens)
+        if first <= tokens <= min(last, _find_last_choice(limits))
     }
 
 
-def _entries(device: SortingDevice) -> list[Entry]:
-    """An entry with one row for each shape that was learned, since each has settings of its own."""
+def _find_last_choice(limits: Limits) -> int:
+    """Return the largest token count that more than one kernel may sort."""
+    return sorted(limits.values())[-2]
+
+
+def _choose_by(known: dict[int, Verdict], row: Row, device: DeviceLimits) -> Row:
+    """Return `row` with the policy that known verdicts ask for, and the kernels' own rule on both sides of them.
+
+    A few points say nothing about all the others.
+    """
+    limits = FACTS.limits(*row.shape, device)
+    steps = FACTS.rule(*row.shape, device)
+    starts = [*(start for start, _ in steps), *(limit + 1 for limit in limits.values())]
+    corners = {1, min(known) - 1, max(known) + 1, *starts, *(start - 1 for start in starts)}
+    outside = {
+        tokens: Verdict((_choose_at(tokens, steps, limits),))
+        for tokens in corners
+        if 1 <= tokens <= _find_last_choice(limits) and not min(known) <= tokens <= max(known)
+    }
+    found = find_switch_points(outside | known, limits)
+    return msgspec.structs.replace(row, policy=tuple(found.policy), tie=tuple(found.tie))
+
+
+def _choose_at(tokens: int, steps: Steps, limits: Limits) -> KernelName:
+    """Return the kernel that a rule's steps choose for `tokens`, or the next legal one."""
+    return choose_legal(choose_by_steps(steps, tokens), tokens, limits)
+
+
+def _build_entries(device: SortingDevice) -> list[Entry]:
+    """Return an entry with one row for each shape that was learned, since each has settings of its own."""
     of_shapes: dict[Shape, dict[int, Learned]] = {}
-    for key, learned in device.encounters.learned().items():
-        if learned.samples_us:
+    for key, learned in device.encounters.get_learned().items():
+        if learned.verdict is not None:
             of_shapes.setdefault(Shape(key.num_experts, key.topk), {})[key.tokens] = learned
-    facts = _facts(device)
-    return [_entry(facts, shape, points) for shape, points in sorted(of_shapes.items())]
+    facts = _collect_facts(device)
+    return [_build_entry(facts, shape, points) for shape, points in sorted(of_shapes.items())]
 
 
-def _entry(facts: DeviceFacts, shape: Shape, points: Points) -> Entry:
+def _build_entry(facts: DeviceFacts, shape: Shape, points: Points) -> Entry:
     first = next(iter(points.values()))
     settings = Settings(
         unit_size=first.unit_size,
-        model_dim=max(1, first.model_dim),  # a table has no sweep without a moe_buf; one column is as good as none
+        model_dim=max(1, first.model_dim),  # a table has no sweep of none; without a moe_buf it says nothing
         dtype=first.dtype,
         routing=ROUTING,
+        moe_buf=first.model_dim > 0,
     )
     conditions = Conditions(facts, settings, margin=0.0)
-    return entry_of(conditions, datetime.date.today(), _row(facts, shape, points))
+    return build_entry(conditions, datetime.date.today(), _build_row(facts, shape, points))
 
 
-def _row(facts: DeviceFacts, shape: Shape, points: Points) -> Row:
-    limit = oneshot_max_tokens(shape.num_experts, shape.topk, facts.lds_bytes)
-    measured = {tokens: _point(learned) for tokens, learned in points.items()}
-    row = row_of(shape, limit, measured)
-    verdicts = {tokens: point.verdict for tokens, point in measured.items()}
-    found = find_switch_points(_outside(shape, limit, points) | verdicts, limit)
-    evidence = msgspec.structs.replace(row.evidence, learned=True)
-    return msgspec.structs.replace(row, policy=tuple(found.policy), tie=tuple(found.tie), evidence=evidence)
+def _build_row(facts: DeviceFacts, shape: Shape, points: Points) -> Row:
+    measured = {
+        tokens: _build_point(learned.verdict, learned.samples_us)
+        for tokens, learned in points.items()
+        if learned.verdict
+    }
+    row = build_row(shape, FACTS.limits(shape.num_experts, shape.topk, facts.limits), measured)
+    row = msgspec.structs.replace(row, evidence=msgspec.structs.replace(row.evidence, kind="learned"))
+    return _choose_by({tokens: point.verdict for tokens, point in measured.items()}, row, facts.limits)
 
 
-def _outside(shape: Shape, limit: int, points: Mapping[int, object]) -> dict[int, Verdict]:
-    """AITER's rule on both sides of what was measured: a few points say nothing about all the others."""
-    first, last, rule_switch = min(points), max(points), aiter_oneshot_max_tokens(shape.num_experts)
-    corners = (1, first - 1, last + 1, limit, rule_switch, rule_switch + 1)
-    outside = (tokens for tokens in corners if 1 <= tokens <= limit and not first <= tokens <= last)
-    return {tokens: Verdict(aiter_rule(shape, tokens)) for tokens in outside}
+def _build_point(verdict: Verdict, samples_us: Mapping[KernelName, Sequence[float]]) -> MeasuredPoint:
+    times = {kernel: median(samples) for kernel, samples in samples_us.items()}
+    rounds = min(map(len, samples_us.values()))
+    return MeasuredPoint(
+        times, verdict, compute_overall_noise(samples_us, compare(samples_us, RULE.confidence)), rounds=rounds
+    )
 
 
-def _point(learned: Learned) -> MeasuredPoint:
-    samples = learned.samples_us
-    ratios = [oneshot / multiphase for oneshot, multiphase in zip(samples[ONESHOT], samples[MULTIPHASE], strict=True)]
-    verdict = Verdict(learned.winner) if learned.winner else Verdict.TIE
-    times = {kernel: median(of_kernel) for kernel, of_kernel in samples.items()}
-    return MeasuredPoint(times, verdict, relative_noise(ratios), rounds=len(ratios))
-
-
-def _facts(device: SortingDevice) -> DeviceFacts:
+def _collect_facts(device: SortingDevice) -> DeviceFacts:
     return DeviceFacts.of(
         device.kernels.device.properties,
-        compiler=f"hiprtc {hip.compiler_version()}",
-        provider="builtin",
+        compiler=f"hiprtc {hip.get_compiler_version()}",
+        provider=FACTS.name,
         revision=device.kernels.revision,
     )

@@ -1,4 +1,4 @@
-"""A problem's launches, worked out once and given other pointers at each call: what makes a call cheap."""
+"""Plan a problem's launches once and give them other pointers at each call, which makes a call cheap."""
 
 import ctypes
 from collections.abc import Sequence
@@ -9,15 +9,15 @@ import torch
 from moesort_tune.device import hip
 from moesort_tune.domain.vocabulary import KernelName
 from moesort_tune.operator.arguments import Request
+from moesort_tune.operator.policies import FACTS
 from moesort_tune.sorting.arguments import SortingArguments
 from moesort_tune.sorting.kernels import SortingKernels
-from moesort_tune.sorting.launches import workspace_bytes
+from moesort_tune.sorting.launches import compute_workspace_bytes
 from moesort_tune.sorting.problem import Problem
-from moesort_tune.sorting.sizes import oneshot_max_tokens
 
 
 class SortedTokens(NamedTuple):
-    """What `moe_sorting` returns: tensors on the device of topk_ids, the optional ones None where not asked for.
+    """The result of `moe_sorting`: tensors on the device of topk_ids, the optional ones None unless requested.
 
     sorted_token_ids int32 [max_padded]: `token | slot << 24`, by expert and token; padding is `rows | topk << 24`.
     sorted_weights float32 [max_padded]: their weights; 0.0 on padding.
@@ -38,21 +38,22 @@ class SortedTokens(NamedTuple):
 
 
 class PlannedSort:
-    """One problem's launches by either kernel. Not for two threads at once: it holds the arguments of the next call.
+    """One problem's launches by each kernel. Not for two threads at once: it holds the arguments of the next call.
 
-    oneshot_max_tokens: past it only multiphase is legal. workspace_bytes: what multiphase needs.
+    limits: the largest token count of each kernel. workspace_bytes: for a kernel that needs a workspace.
     """
 
     def __init__(self, kernels: SortingKernels, problem: Problem) -> None:
+        """Prepare nothing yet: a kernel's launches are prepared when it is first launched."""
         self.problem = problem
-        self.oneshot_max_tokens = oneshot_max_tokens(problem.num_experts, problem.topk, kernels.limits.lds_bytes)
-        self.workspace_bytes = workspace_bytes(problem, kernels.limits)
+        self.limits = FACTS.limits(problem.num_experts, problem.topk, kernels.limits)
+        self.workspace_bytes = compute_workspace_bytes(problem, kernels.limits)
         self._max_padded, self._max_tiles = problem.max_padded, problem.max_tiles
         self._kernels = kernels
         self._launches: dict[KernelName, list[_Launch]] = {}
 
     def allocate(self, request: Request, of_moe_buf: torch.Tensor) -> SortedTokens:
-        """New tensors for what the request asks for, from torch's caching allocator; nothing is written to them.
+        """Allocate tensors for what the request asks for, from torch's caching allocator; nothing is written to them.
 
         of_moe_buf: any tensor of moe_buf's dtype and device, since making one like another costs the least.
         """
@@ -78,7 +79,7 @@ class PlannedSort:
         outputs: SortedTokens,
         workspace: torch.Tensor | None,
     ) -> None:
-        """Gives one sort of the request's tensors into `outputs` to `stream`. Raises OneshotTooLargeError, HipError."""
+        """Enqueue one sort of the request's tensors into `outputs`. Raise OneshotTooLargeError, HipError."""
         launches = self._launches.get(kernel) or self.prepare(kernel)
         inputs = (request.topk_ids, request.topk_weights, request.local_expert_mask, request.num_local_tokens)
         tensors = (*inputs, *outputs, workspace)
@@ -90,8 +91,8 @@ class PlannedSort:
             prepared.launch(stream)
 
     def prepare(self, kernel: KernelName) -> list["_Launch"]:
-        """Works the launches out, which the first `launch` does otherwise. Raises OneshotTooLargeError."""
-        launches = self._kernels.launches(kernel, self.problem, SortingArguments())
+        """Prepare the launches, which the first `launch` does otherwise. Raise OneshotTooLargeError."""
+        launches = self._kernels.prepare_launches(kernel, self.problem, SortingArguments())
         self._launches[kernel] = [_Launch.of(launch) for launch in launches]
         return self._launches[kernel]
 
@@ -126,7 +127,7 @@ class _Launch(NamedTuple):
 
     @classmethod
     def of(cls, launch: hip.PreparedLaunch) -> "_Launch":
-        """One that was prepared with null pointers. They come first, so one assignment writes them all."""
+        """Wrap a launch prepared with null pointers. They come first, so one assignment writes them all."""
         arguments = launch.arguments
         if not isinstance(arguments, SortingArguments):
             raise TypeError(f"a sort is launched with SortingArguments, not with {type(arguments).__name__}")

@@ -1,4 +1,4 @@
-"""`moesort_tune.moe_sorting`: MoE token sorting as a torch operator, the kernel chosen by a measured table."""
+"""Define `moesort_tune.moe_sorting`: MoE token sorting as a torch operator, the kernel chosen by a measured table."""
 
 from collections.abc import Callable
 from os import PathLike, fspath
@@ -6,6 +6,7 @@ from typing import Any, Final, Literal
 
 import torch
 
+from moesort_tune.domain.vocabulary import AUTOMATIC
 from moesort_tune.operator.arguments import (
     ArgumentError,
     Request,
@@ -14,12 +15,12 @@ from moesort_tune.operator.arguments import (
     check_layouts,
     check_memory,
     check_tensors,
-    typed,
+    convert_types,
 )
 from moesort_tune.operator.first_encounter import Learned, ShapeKey
 from moesort_tune.operator.planned_sort import SortedTokens
-from moesort_tune.operator.sorting_device import sorting_device
-from moesort_tune.sorting.sizes import max_padded, max_tiles
+from moesort_tune.operator.sorting_device import get_sorting_device
+from moesort_tune.sorting.geometry import compute_max_padded, compute_max_tiles
 
 __all__ = ["SortedTokens", "learned", "moe_sorting"]
 
@@ -28,7 +29,7 @@ _SCHEMA: Final = (
     " ScalarType moe_buf_dtype, Tensor? local_expert_mask, Tensor? num_local_tokens, int dispatch_policy,"
     " str? table, bool measure_misses, bool return_local_topk_ids, bool output_aux) -> Tensor[]"
 )
-"""Its arguments are those of torch_arguments.Request; it returns what was asked for, in the order of SortedTokens."""
+"""Its arguments are those of arguments.Request; it returns the requested tensors, in the order of SortedTokens."""
 
 
 def moe_sorting(
@@ -41,28 +42,28 @@ def moe_sorting(
     moe_buf_dtype: torch.dtype = torch.bfloat16,
     local_expert_mask: torch.Tensor | None = None,
     num_local_tokens: torch.Tensor | None = None,
-    dispatch_policy: int = 0,
+    dispatch_policy: int = AUTOMATIC,
     return_local_topk_ids: bool = False,
     output_aux: bool = False,
     on_miss: Literal["measure"] | None = None,
     table: str | PathLike[str] | None = None,
 ) -> SortedTokens:
-    """Sorts (token, slot) pairs by expert and pads each expert to whole tiles of unit_size rows, on the current stream.
+    """Sort (token, slot) pairs by expert and pad each expert to whole tiles of unit_size rows, on the current stream.
 
     topk_ids: int32 [rows, topk], where each slot gets a row, also where a row names an expert in several slots;
     topk_weights: float32 [rows, topk]; unit_size: rows of one GEMM tile, 1 to 1024.
     model_dim: also return a zeroed moe_buf [rows, model_dim] of moe_buf_dtype.
     local_expert_mask: int32 [num_experts], 0 for experts that live elsewhere; they get no rows and no local number.
     num_local_tokens: int32 [1] on the device: only so many leading rows are real.
-    dispatch_policy: 0 lets the table decide, 1 takes oneshot, 2 multiphase; both give the same defined output.
+    dispatch_policy: 0 lets the table decide, 1 takes oneshot, 2 multiphase; all give the same defined output.
     return_local_topk_ids, output_aux: also return local_topk_ids; m_indices and reverse_sorted.
-    on_miss='measure': time both kernels where the table has no row for (num_experts, topk), once for each token
-    count and never under graph capture, and remember the faster one; `moesort_tune.learned` tells.
+    on_miss='measure': time the legal kernels where the table has no row for (num_experts, topk), once for each token
+    count and never under graph capture, and remember the fastest; `moesort_tune.learned` returns what is remembered.
     table: file or folder that decides for this call, instead of MOESORT_TUNE_TABLE or the shipped tables.
 
     CPU tensors are sorted by the `host` runtime, CUDA and ROCm tensors by their GPU; one process uses one of these.
     Under graph capture it only launches, so the first call on a device must come before.
-    Raises ArgumentError and ProblemError naming the argument, OneshotTooLargeError for an illegal dispatch_policy=1,
+    Raise ArgumentError and ProblemError naming the argument, OneshotTooLargeError for an illegal dispatch_policy=1,
     TableError, NotReadyError, HipError.
     """
     if on_miss not in (None, "measure"):
@@ -84,20 +85,20 @@ def moe_sorting(
         return_local_topk_ids,
         output_aux,
     )
-    request = typed(asked)
+    request = convert_types(asked)
     if _is_watched() or not are_plain(request):
         check_layouts(request)
-        return _named(torch.ops.moesort_tune.moe_sorting.default(*request), request)
-    return _sorted(request)
+        return _name_tensors(torch.ops.moesort_tune.moe_sorting.default(*request), request)
+    return _sort_request(request)
 
 
 def learned(device: torch.device) -> dict[ShapeKey, Learned]:
-    """What on_miss='measure' found out on `device` in this process; `moesort_tune.save` writes it into a table."""
-    return sorting_device(device).encounters.learned()
+    """Return what on_miss='measure' learned on `device` in this process; `moesort_tune.save` writes it into a table."""
+    return get_sorting_device(device).encounters.get_learned()
 
 
 _dispatch_modes: Final[Callable[[], int]] = getattr(torch._C, "_len_torch_dispatch_stack", lambda: 1)
-"""How many modes look at every operator; where torch does not tell, somebody might."""
+"""Number of modes that watch every operator; 1 where torch does not report it."""
 
 
 _functorch_level: Final[Callable[[], int | None]] = getattr(torch._C._functorch, "maybe_current_level", lambda: 0)
@@ -117,13 +118,13 @@ def _is_watched() -> bool:
     )
 
 
-def _sorted(request: Request) -> SortedTokens:
+def _sort_request(request: Request) -> SortedTokens:
     check(request)
-    return sorting_device(request.topk_ids.device).sort(request)
+    return get_sorting_device(request.topk_ids.device).sort(request)
 
 
-def _named(tensors: list[torch.Tensor], request: Request) -> SortedTokens:
-    """The operator's list with what is in it."""
+def _name_tensors(tensors: list[torch.Tensor], request: Request) -> SortedTokens:
+    """Name the tensors of the operator's list."""
     optional = iter(tensors[4:])
     sorted_token_ids, sorted_weights, sorted_expert_ids, num_valid_ids = tensors[:4]
     return SortedTokens(
@@ -139,20 +140,25 @@ def _named(tensors: list[torch.Tensor], request: Request) -> SortedTokens:
 
 
 def _sort(*arguments: Any) -> list[torch.Tensor]:
-    """Sort on any device; whatever tensors stood for others, torch has replaced by those."""
+    """Sort on any device; torch has replaced tensors that stood for others by those."""
     request = Request(*arguments)
     check_memory(request)
-    return [tensor for tensor in _sorted(request) if tensor is not None]
+    return [tensor for tensor in _sort_request(request) if tensor is not None]
 
 
 def _sort_fake(*arguments: Any) -> list[torch.Tensor]:
-    """Shapes and dtypes of what `_sort` returns, for torch.compile."""
+    """Return tensors of the shapes and dtypes that `_sort` returns, for torch.compile."""
     request = Request(*arguments)
     check_tensors(request)
     ids, (rows, topk) = request.topk_ids, request.topk_ids.shape
     sizes = (rows, topk, request.num_experts, request.unit_size)
-    padded = ids.new_empty(max_padded(*sizes))
-    outputs = [padded, request.topk_weights.new_empty(padded.shape), ids.new_empty(max_tiles(*sizes)), ids.new_empty(2)]
+    padded = ids.new_empty(compute_max_padded(*sizes))
+    outputs = [
+        padded,
+        request.topk_weights.new_empty(padded.shape),
+        ids.new_empty(compute_max_tiles(*sizes)),
+        ids.new_empty(2),
+    ]
     if request.model_dim is not None:
         outputs.append(ids.new_empty(rows, request.model_dim, dtype=request.moe_buf_dtype))
     if request.return_local_topk_ids:
@@ -163,7 +169,7 @@ def _sort_fake(*arguments: Any) -> list[torch.Tensor]:
 
 
 def _sort_without_gradient(*arguments: Any) -> list[torch.Tensor]:
-    """Below autograd, so that weights that want a gradient do not make outputs that seem to have one."""
+    """Sort below autograd, so that weights that want a gradient do not make outputs that seem to have one."""
     with torch._C._AutoDispatchBelowAutograd():
         return torch.ops.moesort_tune.moe_sorting.default(*arguments)  # type: ignore[no-any-return]
 

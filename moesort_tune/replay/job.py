@@ -1,43 +1,38 @@
-"""A whole comparison by replay, from a model's name to intervals: what `moesort-tune ab` runs. Needs torch."""
+"""Run a whole comparison by replay, from a model's name to intervals, for `moesort-tune ab`. Needs torch."""
 
-import random
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from statistics import median
 from typing import Final
 
 import torch
 
 from moesort_tune.device import libraries
-from moesort_tune.domain.vocabulary import KernelName
+from moesort_tune.domain.candidates import list_legal_kernels
 from moesort_tune.errors import MoesortTuneError
-from moesort_tune.measure.verdict import MULTIPHASE, ONESHOT
+from moesort_tune.operator.policies import FACTS
 from moesort_tune.replay.graphs import SortGraphs, Step
-from moesort_tune.replay.steps import (
-    ServedModel,
-    Times,
-    Way,
-    WayResult,
-    arrival_trace,
+from moesort_tune.replay.steps import PolicyResult, ServedModel, choose_graph_sizes, simulate_arrivals, summarize_runs
+from moesort_tune.verify.policies import (
+    Case,
+    Policy,
     best_constant,
-    first_encounter,
-    graph_sizes,
-    oracle,
-    results_of,
+    by_constant,
+    by_first_encounter,
+    by_oracle,
+    by_rule,
+    by_table,
 )
-from moesort_tune.sweep.rows import aiter_rule
-
-BASELINE: Final = "AITER's rule"
 
 TIMED: Final = 5
-"""Interleaved replays of both kernels at one size, of which the medians make the oracle and the constant."""
+"""Interleaved replays of each kernel at one size, of which the medians make the oracle and the constant."""
 
 
 @dataclass(frozen=True)
 class Load:
-    """What clients ask for. requests: of each client, one after another."""
+    """The load that clients make. requests: of each client, one after another."""
 
     requests: int
     input_tokens: int
@@ -50,7 +45,7 @@ GPU_LOAD: Final = Load(requests=4, input_tokens=1000, output_tokens=100)
 
 @dataclass(frozen=True)
 class ReplayJob:
-    """What a person asked for; None stands for a default that depends on the device. trace: instead of a load."""
+    """The options of one comparison; None stands for a default that depends on the device. trace: instead of a load."""
 
     model: ServedModel
     concurrency: tuple[int, ...]
@@ -64,8 +59,8 @@ class ReplayJob:
     output_tokens: int | None = None
     layers: int | None = None
 
-    def load(self, default: Load) -> Load:
-        """What was asked for, completed by the default."""
+    def complete_load(self, default: Load) -> Load:
+        """Return the load of these options, completed by the default."""
         return Load(
             self.requests or default.requests,
             self.input_tokens or default.input_tokens,
@@ -75,12 +70,12 @@ class ReplayJob:
 
 @dataclass(frozen=True)
 class Run:
-    """One trace: its steps, the sizes of graphs, and what each way to choose came to."""
+    """One trace: its steps, the sizes of graphs, and the result of each policy."""
 
     title: str
     steps: list[int]
     sizes: list[int]
-    results: list[WayResult]
+    results: list[PolicyResult]
 
 
 @dataclass(frozen=True)
@@ -95,27 +90,27 @@ class ReplayResult:
     runs: list[Run]
 
 
-def run_replay(job: ReplayJob, tell: Callable[[str], None]) -> ReplayResult:
-    """Captures, times and replays. tell: takes a line on what is being done. Raises MoesortTuneError."""
-    device = _device(job.ordinal)
+def run_replay(job: ReplayJob, report: Callable[[str], None]) -> ReplayResult:
+    """Capture, time and replay. report: receives a line for each trace. Raise MoesortTuneError."""
+    device = _choose_device(job.ordinal)
     on_host = device.type == "cpu"
     model = ServedModel(job.model.shape, job.layers or (1 if on_host else job.model.layers), job.model.model_dim)
     with closing(SortGraphs(device, model, job.seed)) as graphs:
-        return _compared(job, graphs, tell)
+        return _compare(job, graphs, report)
 
 
-def _compared(job: ReplayJob, graphs: SortGraphs, tell: Callable[[str], None]) -> ReplayResult:
-    """What the job's traces come to on graphs that were made for its model."""
+def _compare(job: ReplayJob, graphs: SortGraphs, report: Callable[[str], None]) -> ReplayResult:
+    """Compare the policies over the job's traces, on graphs that were made for its model."""
     model = graphs.model
-    dispatcher = graphs.sorting.dispatcher(None if job.table is None else str(job.table))
+    dispatcher = graphs.sorting.get_dispatcher(None if job.table is None else str(job.table))
     if job.table is not None and dispatcher.entry is None:
         reasons = "; ".join(dispatcher.not_used)
         raise MoesortTuneError(f"{job.table} has no entry for this device and these kernels: {reasons}")
-    comparison = _Comparison(job, graphs, _by_policy(dispatcher.policy, model))
+    comparison = _Comparison(job, graphs, by_table(dispatcher.policy, FACTS))
     runs = []
-    for title, steps in _traces(job, HOST_LOAD if graphs.on_host else GPU_LOAD).items():
-        tell(f"{title}: {len(steps)} steps, {len(set(graph_sizes(steps)))} graph sizes")
-        with memory_at_stake(max(steps)):
+    for title, steps in _build_traces(job, HOST_LOAD if graphs.on_host else GPU_LOAD).items():
+        report(f"{title}: {len(steps)} steps, {len(set(choose_graph_sizes(steps)))} graph sizes")
+        with shorten_memory_errors(max(steps)):
             runs.append(comparison.run(title, steps))
     properties = graphs.sorting.kernels.device.properties
     table = dispatcher.table if dispatcher.entry else None
@@ -123,8 +118,8 @@ def _compared(job: ReplayJob, graphs: SortGraphs, tell: Callable[[str], None]) -
 
 
 @contextmanager
-def memory_at_stake(tokens: int) -> Iterator[None]:
-    """Says in one sentence what torch's allocators say in many. Raises MoesortTuneError."""
+def shorten_memory_errors(tokens: int) -> Iterator[None]:
+    """Replace the long errors of torch's allocators by one sentence. Raise MoesortTuneError."""
     try:
         yield
     except RuntimeError as error:
@@ -135,7 +130,7 @@ def memory_at_stake(tokens: int) -> Iterator[None]:
         ) from error
 
 
-def _device(ordinal: int) -> torch.device:
+def _choose_device(ordinal: int) -> torch.device:
     runtime = libraries.choose().runtime
     if runtime == "host":
         if ordinal:
@@ -149,12 +144,12 @@ def _device(ordinal: int) -> torch.device:
     return torch.device("cuda", ordinal)
 
 
-def _traces(job: ReplayJob, default: Load) -> dict[str, list[int]]:
+def _build_traces(job: ReplayJob, default: Load) -> dict[str, list[int]]:
     if job.trace is not None:
         return {"trace": job.trace}
-    load = job.load(default)
+    load = job.complete_load(default)
     return {
-        f"concurrency {concurrency}": arrival_trace(
+        f"concurrency {concurrency}": simulate_arrivals(
             concurrency=concurrency,
             requests=concurrency * load.requests,
             input_tokens=load.input_tokens,
@@ -164,62 +159,45 @@ def _traces(job: ReplayJob, default: Load) -> dict[str, list[int]]:
     }
 
 
-def _by_policy(policy: Callable[[int, int, int], int], model: ServedModel) -> Callable[[int], KernelName]:
-    shape = model.shape
-    return lambda tokens: ONESHOT if policy(tokens, shape.num_experts, shape.topk) == 1 else MULTIPHASE
-
-
 @dataclass
 class _Comparison:
-    """Replays the ways to choose, side by side. Times of a size are taken once, whatever trace it is in."""
+    """Replay the policies side by side. A size is timed once, whatever trace it is in."""
 
     job: ReplayJob
     graphs: SortGraphs
-    by_table: Callable[[int], KernelName]
-    _first: dict[int, dict[KernelName, float]] = field(default_factory=dict)
-    _times: dict[int, dict[KernelName, float]] = field(default_factory=dict)
+    table: Policy
+    _cases: dict[int, Case] = field(default_factory=dict)
 
     def run(self, title: str, steps: list[int]) -> Run:
-        """One trace."""
-        sizes = graph_sizes(steps)
-        for size in sorted(set(sizes) - set(self._times)):
-            kernels = self.graphs.legal(size)
-            self._first[size] = {kernel: self.graphs.cold_us(size, kernel) for kernel in kernels}
-            self._times[size] = self._timed(size, kernels)
-        ways = self._ways({size: self._times[size] for size in sizes}, sizes)
-        samples = self._replayed({way.name: self._plan(way, sizes) for way in ways})
-        return Run(title, steps, sizes, results_of(samples, len(steps), BASELINE))
+        """Return the result of one trace."""
+        sizes = choose_graph_sizes(steps)
+        for size in sorted(set(sizes) - set(self._cases)):
+            self._cases[size] = self._time(size)
+        cases = {size: replace(self._cases[size], weight=count) for size, count in Counter(sizes).items()}
+        runs = {policy.name: _plan(policy, cases, sizes) for policy in self._list_contenders(list(cases.values()))}
+        samples = self.graphs.measure(runs, self.job.repeats).samples_us
+        return Run(title, steps, sizes, summarize_runs(samples, len(steps), FACTS.rule_name))
 
-    def _ways(self, times: Times, sizes: Sequence[int]) -> list[Way]:
-        shape = self.job.model.shape
+    def _list_contenders(self, cases: Sequence[Case]) -> list[Policy]:
+        """Return the policies, the baseline of the speedups first."""
+        constant = best_constant(cases, lambda case, choice: case.times_us[case.run(choice)])
         return [
-            Way(BASELINE, lambda tokens: aiter_rule(shape, tokens)),
-            best_constant(times, sizes, shape.num_experts),
-            first_encounter(self._first),
-            Way("table", self.by_table),
-            oracle(times),
+            by_rule(FACTS, self.graphs.sorting.kernels.limits),
+            by_constant(constant, f"best constant ({constant})"),
+            by_first_encounter(),
+            self.table,
+            by_oracle(),
         ]
 
-    def _plan(self, way: Way, sizes: Sequence[int]) -> list[Step]:
-        """The graphs that the way replays; where oneshot is not legal, multiphase runs."""
-        chosen = {size: way.choose(size) for size in set(sizes)}
-        return [(size, chosen[size] if chosen[size] in self._times[size] else MULTIPHASE) for size in sizes]
+    def _time(self, size: int) -> Case:
+        kernels = list_legal_kernels(size, self.graphs.limits)
+        first_us = {kernel: self.graphs.measure_cold_us(size, kernel) for kernel in kernels}
+        measured = self.graphs.measure({kernel: [(size, kernel)] for kernel in kernels}, TIMED)
+        times_us = {kernel: measured.times_us[kernel].median for kernel in kernels}
+        return Case(self.job.model.shape, size, times_us, first_us, measured.verdict)
 
-    def _replayed(self, plans: dict[str, list[Step]]) -> dict[str, list[float]]:
-        """Microseconds of each way in each repeat, in an order drawn anew."""
-        order = random.Random(self.job.seed)
-        samples: dict[str, list[float]] = {name: [] for name in plans}
-        for plan in plans.values():
-            self.graphs.replay_us(plan)  # graphs are captured, and uploaded by their first replay
-        for _ in range(self.job.repeats):
-            for name in order.sample(list(plans), len(plans)):
-                samples[name].append(self.graphs.replay_us(plans[name]))
-        return samples
 
-    def _timed(self, size: int, kernels: Sequence[KernelName]) -> dict[KernelName, float]:
-        samples: dict[KernelName, list[float]] = {kernel: [] for kernel in kernels}
-        for turn in range(TIMED + 1):
-            for kernel in kernels:
-                elapsed = self.graphs.replay_us([(size, kernel)])
-                samples[kernel] += [elapsed] if turn else []  # the first replay uploads the graph
-        return {kernel: median(of_kernel) for kernel, of_kernel in samples.items()}
+def _plan(policy: Policy, cases: Mapping[int, Case], sizes: Sequence[int]) -> list[Step]:
+    """Return the graphs that a policy replays."""
+    chosen = {size: case.run(policy.choose(case)) for size, case in cases.items()}
+    return [(size, chosen[size]) for size in sizes]

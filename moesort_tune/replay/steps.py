@@ -1,4 +1,4 @@
-"""A serving run in miniature: how many tokens each step sorts, who chooses the kernel, and what that comes to.
+"""Model a serving run in miniature: the tokens of each step, the policies that choose the kernel, and their cost.
 
 The arrival model is that of vLLM's benchmark at a fixed concurrency, in the setting of AITER's pull request 3525:
 prompts of 1000 tokens, answers of 100. `concurrency` clients each wait for an answer and then ask again. A step sorts
@@ -6,18 +6,16 @@ one token for each running request, and with it the whole prompts of new ones as
 to 512 tokens are padded to the size of a captured graph, as vLLM captures them; larger ones run at their own size.
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from moesort_tune.domain.presets import MODELS
 from moesort_tune.domain.shape import Shape
-from moesort_tune.domain.vocabulary import MAX_TOKENS, KernelName
+from moesort_tune.domain.vocabulary import MAX_TOKENS
 from moesort_tune.errors import MoesortTuneError
-from moesort_tune.measure.statistics import Interval, median_interval
-from moesort_tune.measure.verdict import MULTIPHASE, ONESHOT
+from moesort_tune.measure.statistics import Interval, compute_median_interval
 from moesort_tune.regular_files import open_regular
 
 STEP_TOKENS: Final = 8192
@@ -57,10 +55,10 @@ _LAYERS_AND_DIM: Final[dict[str, tuple[int, int]]] = {
 SERVED: Final = {name: ServedModel(MODELS[name], *numbers) for name, numbers in _LAYERS_AND_DIM.items()}
 
 
-def arrival_trace(*, concurrency: int, requests: int, input_tokens: int, output_tokens: int) -> list[int]:
-    """Tokens of each step until `requests` requests are answered; the first token comes with the prompt.
+def simulate_arrivals(*, concurrency: int, requests: int, input_tokens: int, output_tokens: int) -> list[int]:
+    """Return the tokens of each step until `requests` requests are answered; the first token comes with the prompt.
 
-    Raises ValueError for a concurrency below 1.
+    Raise ValueError for a concurrency below 1.
     """
     if concurrency < 1:
         raise ValueError(f"concurrency must be at least 1, got {concurrency}")
@@ -75,9 +73,9 @@ def arrival_trace(*, concurrency: int, requests: int, input_tokens: int, output_
 
 
 def read_trace(path: Path) -> list[int]:
-    """Tokens of each step from a file, one number a line; empty lines are passed over.
+    """Return the tokens of each step from a file, one number a line; empty lines are skipped.
 
-    Raises MoesortTuneError naming the line.
+    Raise MoesortTuneError naming the line.
     """
     try:
         with open_regular(path) as file:
@@ -85,85 +83,44 @@ def read_trace(path: Path) -> list[int]:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise MoesortTuneError(f"cannot read {path}: {reason}; name a file with one token count a line") from error
-    steps = [_tokens_of(line.strip(), f"{path}, line {number}") for number, line in enumerate(lines, 1) if line.strip()]
+    steps = [
+        _parse_tokens(line.strip(), f"{path}, line {number}") for number, line in enumerate(lines, 1) if line.strip()
+    ]
     if not steps:
         raise MoesortTuneError(f"{path} is empty; expected one token count a line")
     return steps
 
 
-def _tokens_of(text: str, place: str) -> int:
+def _parse_tokens(text: str, place: str) -> int:
     is_number = text.isascii() and text.isdecimal() and len(text) <= len(str(MAX_TOKENS))
     if not is_number or not 1 <= int(text) <= MAX_TOKENS:
         raise MoesortTuneError(f"{place}: expected a token count from 1 to {MAX_TOKENS}, got {text!r:.40}")
     return int(text)
 
 
-def graph_sizes(steps: Iterable[int]) -> list[int]:
-    """The size at which each step's graph was captured."""
+def choose_graph_sizes(steps: Iterable[int]) -> list[int]:
+    """Return the size of the captured graph that each step replays."""
     return [next((size for size in CAPTURED if size >= tokens), tokens) for tokens in steps]
 
 
-Choose = Callable[[int], KernelName]
-"""KernelName for a token count."""
-
-Times = Mapping[int, Mapping[KernelName, float]]
-"""Time of each legal kernel by token count."""
-
-
 @dataclass(frozen=True)
-class Way:
-    """One way to choose."""
-
-    name: str
-    choose: Choose
-
-
-def oracle(times: Times) -> Way:
-    """The kernel that was faster at each size, by hindsight."""
-    return Way("oracle", lambda tokens: min(times[tokens], key=lambda kernel: times[tokens][kernel]))
-
-
-def best_constant(times: Times, sizes: Sequence[int], num_experts: int) -> Way:
-    """multiphase where tokens * num_experts exceeds the constant that is best for these very steps, by hindsight."""
-    steps = Counter(sizes)
-
-    def cost(tokens: int) -> float:
-        return sum(count * _time(times[size], _above(size, tokens)) for size, count in steps.items())
-
-    switch = min((0, *sorted(steps)), key=cost)
-    return Way(f"best constant ({switch * num_experts})", lambda tokens: _above(tokens, switch))
-
-
-def first_encounter(first: Times) -> Way:
-    """By one cold time of each kernel, oneshot taken first, as pull request 3525 did it."""
-    return Way("first encounter", lambda tokens: min(first[tokens], key=lambda kernel: first[tokens][kernel]))
-
-
-def _above(tokens: int, switch: int) -> KernelName:
-    return MULTIPHASE if tokens > switch else ONESHOT
-
-
-def _time(times: Mapping[KernelName, float], choice: KernelName) -> float:
-    """Time of a choice; where oneshot is not legal, multiphase runs."""
-    return times.get(choice, times[MULTIPHASE])
-
-
-@dataclass(frozen=True)
-class WayResult:
-    """us_per_step: sorting time of a step in all layers. speedup: over AITER's rule, paired by repeat."""
+class PolicyResult:
+    """One policy. us_per_step: sorting time of a step in all layers. speedup: over AITER's rule, paired by repeat."""
 
     name: str
     us_per_step: Interval
     speedup: Interval
 
 
-def results_of(samples: Mapping[str, Sequence[float]], steps: int, baseline: str) -> list[WayResult]:
-    """What the repeats of each way came to. samples: microseconds of each whole run, in the order of the repeats."""
+def summarize_runs(samples: Mapping[str, Sequence[float]], steps: int, baseline: str) -> list[PolicyResult]:
+    """Summarize the repeats of each policy. samples: microseconds of each whole run, in the order of the repeats."""
     return [
-        WayResult(
+        PolicyResult(
             name,
-            median_interval([sample / steps for sample in of_way], CONFIDENCE),
-            median_interval([rule / own for rule, own in zip(samples[baseline], of_way, strict=True)], CONFIDENCE),
+            compute_median_interval([sample / steps for sample in of_policy], CONFIDENCE),
+            compute_median_interval(
+                [rule / own for rule, own in zip(samples[baseline], of_policy, strict=True)], CONFIDENCE
+            ),
         )
-        for name, of_way in samples.items()
+        for name, of_policy in samples.items()
     ]

@@ -7,6 +7,8 @@ Light to import, needs no GPU. `policy` measures nothing, calls no GPU and takes
 during graph capture and from many threads.
 """
 
-from moesort_tune.runtime.dispatcher import Dispatcher, Explanation, Reason, get, reset
+from moesort_tune.runtime.dispatcher import Dispatcher, get, reset
+from moesort_tune.runtime.explanation import Explanation
+from moesort_tune.runtime.lookup import Reason
 
 __all__ = ["Dispatcher", "Explanation", "Reason", "get", "reset"]

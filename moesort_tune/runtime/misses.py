@@ -1,6 +1,6 @@
-"""The file of shapes that a table did not have, which `moesort-tune sweep --from-misses` measures.
+"""The file of shapes without a row, which `moesort-tune sweep --from-misses` measures.
 
-Whoever decides only notes a shape. One daemon thread of the process does everything that may wait or fail.
+A decision only queues a shape. One daemon thread of the process does everything that may wait or fail.
 """
 
 import _thread
@@ -22,35 +22,35 @@ from typing import Final, NamedTuple
 from moesort_tune.domain.vocabulary import MAX_EXPERTS, MAX_TOKENS, MAX_TOPK
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.regular_files import open_regular_to_append
-from moesort_tune.tables.errors import path_text
+from moesort_tune.tables.errors import format_path
 
 COLUMNS: Final = ("num_experts", "topk", "arch", "compute_units", "kernels", "tokens")
-"""Of the file. A line stands for the first time that a shape was asked for on a device; tokens is how many then."""
+"""Columns of the file. A line is the first request of a shape on a device; tokens: those of that request."""
 
 MAX_SHAPES: Final = 10_000
-"""Shapes that are noted at most by a dispatcher, and that wait to be written at most in a process."""
+"""Most shapes that a dispatcher notes, and most that a process queues for writing."""
 
 MAX_BYTES: Final = 1 << 22
-"""Size of a file that is added to; MAX_SHAPES have half a megabyte."""
+"""Largest file that is appended to; MAX_SHAPES take half a megabyte."""
 
 LOCK_SECONDS: Final = 2.0
-"""Another process holds the file for milliseconds. What could not be written is tried again later."""
+"""Timeout of the file lock. Another process holds it for milliseconds; a failed write is tried again later."""
 
 RETRY_SECONDS: Final = 10.0
-"""After a failure, new misses only wait for so long."""
+"""Time between a failed write and the next one."""
 
 COLLECT_SECONDS: Final = 0.05
-"""Misses come in bursts, and each time that the file is added to it is read first."""
+"""Delay that batches a burst of misses, since each append reads the file first."""
 
 EXIT_SECONDS: Final = 2.0
-"""A process that ends waits this long for what it has noted."""
+"""Time that a process waits at its exit for queued misses."""
 
 _HEADER: Final = ",".join(COLUMNS).encode()
 _LOG = logging.getLogger("moesort_tune")
 
 
 class Misses:
-    """The shapes that one dispatcher had no row for, each noted once."""
+    """The shapes without a row of one dispatcher, each noted once."""
 
     def __init__(self, path: Path, *, arch: str | None, compute_units: int | None, kernels: str) -> None:
         self._path = path
@@ -58,9 +58,9 @@ class Misses:
         self._seen: dict[tuple[int, int], object] = {}
 
     def note(self, *, num_experts: int, topk: int, tokens: int) -> None:
-        """Remember that this shape was asked for and had no row. Takes no lock, does no I/O and never waits.
+        """Queue a shape that had no row. Take no lock, do no I/O and never wait.
 
-        A shape that no table may have a row for is passed over: a sweep could not measure it.
+        Ignore a shape that no table may have a row for: a sweep could not measure it.
         """
         shape, mine = (num_experts, topk), object()
         if shape in self._seen or num_experts > MAX_EXPERTS or topk > min(num_experts, MAX_TOPK):
@@ -72,12 +72,12 @@ class Misses:
             _writer.put(_Miss(self._path, beginning, min(tokens, MAX_TOKENS)))
 
     def wait(self, seconds: float = 5.0) -> None:
-        """Return when what was noted is in the file, or cannot be, or after so many seconds."""
+        """Wait until queued misses are written or have failed, for at most `seconds`."""
         _writer.flush(seconds)
 
 
 class _Miss(NamedTuple):
-    """A line of a file; by all but `tokens` it is known whether the file has it."""
+    """A line of a file; all fields but `tokens` identify it."""
 
     path: Path
     beginning: bytes
@@ -85,7 +85,7 @@ class _Miss(NamedTuple):
 
 
 class _Writer:
-    """What waits to be written in this process, and the thread that writes it."""
+    """The queue of misses in this process, and the thread that writes them."""
 
     def __init__(self) -> None:
         self._queue: queue.SimpleQueue[_Miss | threading.Event] = queue.SimpleQueue()
@@ -93,11 +93,11 @@ class _Writer:
         self._failed = -math.inf
         self._running = threading.Lock()  # held from the thread's start on
         self._dropped = 0
-        self._next_told = 1
-        self._told: set[str] = set()
+        self._next_warning = 1
+        self._warned: set[str] = set()
 
     def put(self, miss: _Miss) -> None:
-        """Hand a miss to the thread, or drop it where too many wait."""
+        """Queue a miss for the thread, or drop it if the queue is full."""
         if self._queue.qsize() + len(self._pending) >= MAX_SHAPES:
             self.drop()
         else:
@@ -109,7 +109,7 @@ class _Writer:
         self._dropped += 1
 
     def flush(self, seconds: float) -> None:
-        """Return when the thread has written, or tried to write, all that was put, or after so many seconds."""
+        """Wait until the thread has written, or tried to write, all queued misses, for at most `seconds`."""
         if self._queue.empty() and not self._running.locked():
             return
         done = threading.Event()
@@ -118,7 +118,7 @@ class _Writer:
         done.wait(seconds)
 
     def _start(self) -> None:
-        """Start the thread unless it runs; unlike threading.Thread without waiting until it does."""
+        """Start the thread if it does not run, without waiting for it as threading.Thread does."""
         if self._running.acquire(blocking=False):
             try:
                 _thread.start_new_thread(self._run, ())
@@ -134,7 +134,7 @@ class _Writer:
                 event.set()
 
     def _take(self) -> list[threading.Event]:
-        """Wait for something to do, make the misses pending, and return the events of those who wait for them."""
+        """Wait for queue items, make the misses pending, and return the events of waiting callers."""
         waiting: list[threading.Event] = []
         with contextlib.suppress(queue.Empty):
             item = self._queue.get(timeout=RETRY_SECONDS if self._pending else None)
@@ -148,31 +148,31 @@ class _Writer:
         return waiting
 
     def _write(self) -> None:
-        """Write what is pending; what cannot be written stays pending."""
+        """Write the pending misses; those that cannot be written stay pending."""
         for path in dict.fromkeys(miss.path for miss in self._pending):
             try:
                 _append(path, [miss for miss in self._pending if miss.path == path])
             except Exception as error:  # the thread must not die of any
                 self._failed = time.monotonic()
                 reason = getattr(error, "strerror", None) or error
-                self._tell(f"missed shapes cannot be written to {path_text(path)}: {reason}")
+                self._warn_once(f"missed shapes cannot be written to {format_path(path)}: {reason}")
             else:
                 self._pending = [miss for miss in self._pending if miss.path != path]
-        if self._dropped >= self._next_told:  # first of all, then each time that it is ten times as many
-            self._next_told = 10 * self._dropped
-            self._tell(f"{self._dropped} missed shapes are not noted, since {MAX_SHAPES} are already")
+        if self._dropped >= self._next_warning:  # at the first one, then at every tenfold
+            self._next_warning = 10 * self._dropped
+            self._warn_once(f"{self._dropped} missed shapes are not noted, since {MAX_SHAPES} are already")
 
-    def _tell(self, sentence: str) -> None:
-        """Warn once."""
-        if sentence not in self._told:
-            self._told.add(sentence)
+    def _warn_once(self, sentence: str) -> None:
+        """Log a warning once."""
+        if sentence not in self._warned:
+            self._warned.add(sentence)
             _LOG.warning("%s", sentence)
 
 
 def _append(path: Path, misses: Sequence[_Miss]) -> None:
     """Add a line for each miss that the file does not have yet; safe with several processes.
 
-    Raises OSError where it cannot be written, and MoesortTuneError where it is something else.
+    Raise OSError where it cannot be written, and MoesortTuneError where it is another kind of file.
     """
     with open_regular_to_append(path) as file:
         _lock(file.fileno())
@@ -183,18 +183,18 @@ def _append(path: Path, misses: Sequence[_Miss]) -> None:
         lines = {miss.beginning: miss.tokens for miss in reversed(misses) if miss.beginning not in known}
         if lines:
             text = b"".join(b"%s%d\n" % line for line in reversed(lines.items()))
-            _add(file.fileno(), _before_append(there) + text)
+            _add(file.fileno(), _choose_prefix(there) + text)
 
 
-def _before_append(there: bytes) -> bytes:
-    """What must come before new lines: the header in a new file, the end of a last line that has none."""
+def _choose_prefix(there: bytes) -> bytes:
+    """Return the bytes before new lines: the header in a new file, a newline after an unfinished last line."""
     if not there:
         return _HEADER + b"\n"
     return b"" if there.endswith(b"\n") else b"\n"
 
 
 def _lock(descriptor: int) -> None:
-    """Lock an open file until it is closed. Raises TimeoutError where another process does not let go of it."""
+    """Lock an open file until it is closed. Raise TimeoutError where another process holds the lock."""
     deadline = time.monotonic() + LOCK_SECONDS
     while True:
         try:
@@ -214,7 +214,7 @@ def _check_content(there: bytes) -> None:
 
 
 def _add(descriptor: int, text: bytes) -> None:
-    """Append all of `text` or nothing of it. Raises OSError."""
+    """Append all of `text` or nothing of it. Raise OSError."""
     size = os.fstat(descriptor).st_size
     if os.write(descriptor, text) < len(text):
         os.ftruncate(descriptor, size)
@@ -222,7 +222,7 @@ def _add(descriptor: int, text: bytes) -> None:
 
 
 def _renew_writer() -> None:
-    """In a forked child, which has no thread: its parent writes what was noted before."""
+    """Create a new writer in a forked child, which has no thread; the parent writes the earlier misses."""
     global _writer  # noqa: PLW0603 - a process has one
     _writer = _Writer()
 

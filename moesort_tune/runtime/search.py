@@ -1,4 +1,4 @@
-"""Which table and entry serve a process: files in their order, then the entry of the right kernels and device."""
+"""Search for the table and entry that serve a process: files in their order, then the right kernels and device."""
 
 import functools
 from collections.abc import Callable, Iterator, Mapping
@@ -8,18 +8,19 @@ from typing import Final
 import msgspec
 
 from moesort_tune.domain.device import AttachedGpu
-from moesort_tune.domain.vocabulary import Timing
+from moesort_tune.domain.vocabulary import TIMINGS, Timing
+from moesort_tune.providers.facts import registry
 from moesort_tune.runtime.selection import Wanted, select
-from moesort_tune.tables.errors import MissingTableError, TableError, key_text, path_text
+from moesort_tune.tables.errors import MissingTableError, TableError, format_key, format_path
 from moesort_tune.tables.files import is_folder, load
-from moesort_tune.tables.schema import Entry, Provider, Table
+from moesort_tune.tables.schema import Entry, Table
 
 TABLE_VARIABLE: Final = "MOESORT_TUNE_TABLE"
 ARCH_VARIABLE: Final = "MOESORT_TUNE_ARCH"
 
 
 class Surroundings(msgspec.Struct, frozen=True):
-    """Where a process runs. attached: looks for the GPU; shipped: the package's folder of tables."""
+    """The surroundings of a process. attached: finds the attached GPU; shipped: the package's folder of tables."""
 
     environment: Mapping[str, str]
     attached: Callable[[], AttachedGpu | None]
@@ -27,31 +28,27 @@ class Surroundings(msgspec.Struct, frozen=True):
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """What the caller says of kernels and device; None where it does not. Raises ValueError for nonsense."""
+    """The caller's kernels and device, None where it names none. Raise ValueError for values that make no sense."""
 
     arch: str | None = None
     compute_units: int | None = None
-    kernels: Provider = "builtin"
+    kernels: str = "builtin"
     timing: Timing = "graph"
     revision: str | None = None
 
     def __post_init__(self) -> None:
-        _check_choice("kernels", self.kernels, ("builtin", "aiter"))
-        _check_choice("timing", self.timing, ("graph", "eager"))
+        registry.get_provider(self.kernels)
+        if self.timing not in TIMINGS:
+            raise ValueError(f"timing must be {' or '.join(TIMINGS)}, got {self.timing!r}")
         if self.compute_units is not None and self.compute_units < 1:
             raise ValueError(f"compute_units must be at least 1, got {self.compute_units}")
 
 
-def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ValueError(f"{name} must be {' or '.join(allowed)}, got {value!r}")
-
-
 class Found(msgspec.Struct, frozen=True):
-    """What a search came to; table and entry are None where nothing is usable.
+    """The result of a search; table and entry are None where nothing is usable.
 
     arch, compute_units: of the device, as far as they are known.
-    not_used: a sentence for each entry and file that does not serve; doubts: what is worth a warning.
+    not_used: a sentence for each entry and file that does not serve; doubts: sentences that deserve a warning.
     """
 
     arch: str | None
@@ -75,15 +72,15 @@ class _Place(msgspec.Struct, frozen=True):
 
 
 def find(asked: Asked, path: Path | None, around: Surroundings, *, strict: bool) -> Found:
-    """The entry that serves; without a path by the environment, then by what is shipped.
+    """Return the entry that serves; without a path, that of the environment's table, then that of a shipped one.
 
-    strict: raise TableError for a table that is missing or refused, instead of going on without it.
+    strict: raise TableError for a table that is missing or refused, instead of continuing without it.
     """
     return _Search(asked, around, strict).run(path)
 
 
 class _Search:
-    """One search, which collects on its way why things are not used and what is doubtful."""
+    """One search. It collects why entries are not used, and what is doubtful."""
 
     def __init__(self, asked: Asked, around: Surroundings, strict: bool) -> None:
         self._asked = asked
@@ -93,9 +90,9 @@ class _Search:
         self._doubts: list[str] = []
 
     def run(self, path: Path | None) -> Found:
-        for place in self._places(path):
+        for place in self._list_places(path):
             try:
-                found = self._in_place(place)
+                found = self._search_place(place)
             except TableError as error:
                 if self._strict:
                     raise
@@ -104,10 +101,10 @@ class _Search:
                 continue
             if found is not None:
                 return found
-        arch = self._device_arch()
-        return self._found(arch, self._compute_units(arch))
+        arch = self._find_arch()
+        return self._create_result(arch, self._find_compute_units(arch))
 
-    def _places(self, path: Path | None) -> Iterator[_Place]:
+    def _list_places(self, path: Path | None) -> Iterator[_Place]:
         if path is not None:
             yield _Place(path, by_caller=True)
             return
@@ -116,48 +113,48 @@ class _Search:
             yield _Place(Path(named))
         yield _Place(self._around.shipped, by_user=False)
 
-    def _in_place(self, place: _Place) -> Found | None:
+    def _search_place(self, place: _Place) -> Found | None:
         if not place.by_user or is_folder(place.path):
-            return self._in_folder(place.path)
+            return self._search_folder(place.path)
         table = load(place.path)
-        arch = self._asked.arch if place.by_caller else self._device_arch()
-        return self._in_table(place.path, table, arch or table.arch, named=True)
+        arch = self._asked.arch if place.by_caller else self._find_arch()
+        return self._search_table(place.path, table, arch or table.arch, named=True)
 
-    def _in_folder(self, folder: Path) -> Found | None:
-        arch = self._device_arch()
+    def _search_folder(self, folder: Path) -> Found | None:
+        arch = self._find_arch()
         if arch is None:
-            where = path_text(folder)
+            where = format_path(folder)
             self._not_used.append(f"{where}: the architecture is not known; pass arch= or set {ARCH_VARIABLE}")
             return None
         file = folder / f"{arch}.yaml"
         try:
             table = load(file)
         except MissingTableError:
-            self._not_used.append(f"{path_text(folder)} holds no {key_text(arch)}.yaml")
+            self._not_used.append(f"{format_path(folder)} holds no {format_key(arch)}.yaml")
             return None
-        return self._in_table(file, table, arch, named=False)
+        return self._search_table(file, table, arch, named=False)
 
-    def _in_table(self, file: Path, table: Table, arch: str, *, named: bool) -> Found | None:
-        units = self._compute_units(arch)
+    def _search_table(self, file: Path, table: Table, arch: str, *, named: bool) -> Found | None:
+        units = self._find_compute_units(arch)
         asked = self._asked
         selection = select(table, Wanted(arch, units, asked.kernels, asked.timing, asked.revision, named=named))
-        name = path_text(file)
+        name = format_path(file)
         self._not_used += [f"{name}: {sentence}" for sentence in selection.not_used]
         if selection.entry is None:
             return None
         self._doubts += [f"{name}: {selection.doubt}"] if selection.doubt else []
-        return self._found(arch, units, file, selection.entry)
+        return self._create_result(arch, units, file, selection.entry)
 
     @functools.cached_property
     def _attached(self) -> AttachedGpu | None:
         return self._around.attached()
 
-    def _device_arch(self) -> str | None:
+    def _find_arch(self) -> str | None:
         from_environment = self._around.environment.get(ARCH_VARIABLE, "").partition(":")[0]
         return self._asked.arch or from_environment or (self._attached.arch if self._attached else None)
 
-    def _compute_units(self, arch: str | None) -> int | None:
-        """As asked for, else of the attached GPU if it is of this architecture."""
+    def _find_compute_units(self, arch: str | None) -> int | None:
+        """Return the number asked for, else the attached GPU's if it is of this architecture."""
         if self._asked.compute_units or self._attached is None or self._attached.arch != arch:
             return self._asked.compute_units
         if not self._attached.alike:
@@ -167,7 +164,7 @@ class _Search:
             )
         return self._attached.compute_units
 
-    def _found(
+    def _create_result(
         self, arch: str | None, compute_units: int | None, table: Path | None = None, entry: Entry | None = None
     ) -> Found:
         return Found(arch, compute_units, table, entry, tuple(self._not_used), tuple(self._doubts))

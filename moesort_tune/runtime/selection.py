@@ -1,4 +1,4 @@
-"""Which entry of a table serves a process, and why the others do not."""
+"""Select the entry of a table that serves a process, and say why the others do not."""
 
 import datetime
 from collections.abc import Iterable
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import msgspec
 
 from moesort_tune.runtime.lookup import nearest_by_ratio
-from moesort_tune.tables.errors import key_text
+from moesort_tune.tables.errors import format_key
 from moesort_tune.tables.schema import Entry, Table
 
 
@@ -25,7 +25,7 @@ class Wanted(msgspec.Struct, frozen=True):
 
 
 class Selection(msgspec.Struct, frozen=True):
-    """The entry that serves, and a sentence for each that does not. doubt: what is worth a warning about it."""
+    """The entry that serves, and a sentence for each that does not. doubt: a warning about it."""
 
     entry: Entry | None
     not_used: tuple[str, ...]
@@ -33,29 +33,29 @@ class Selection(msgspec.Struct, frozen=True):
 
 
 def select(table: Table, wanted: Wanted) -> Selection:
-    """The entry nearest in compute units among those of the right kernels; of several the measured, newest one."""
-    faults = {index: _fault(table, entry, wanted) for index, entry in enumerate(table.tables)}
+    """Return the entry of the right kernels that is nearest in compute units; of several the measured, newest one."""
+    faults = {index: _find_fault(table, entry, wanted) for index, entry in enumerate(table.tables)}
     usable = [table.tables[index] for index, fault in faults.items() if fault is None]
-    not_used = [_told(table.tables[index], fault) for index, fault in faults.items() if fault]
+    not_used = [_format_fault(table.tables[index], fault) for index, fault in faults.items() if fault]
     if not usable:
         return Selection(None, tuple(not_used))
-    usable = _measured(usable) or usable
-    used = _used_compute_units(usable, wanted.compute_units)
+    usable = [entry for entry in usable if _is_measured(entry)] or usable
+    used = _nearest_compute_units(usable, wanted.compute_units)
     best = max((entry for entry in usable if entry.device.compute_units == used), key=_date)
     others = (entry for index, entry in enumerate(table.tables) if faults[index] is None and entry is not best)
-    not_used += [_told(entry, _why_not_best(entry, best)) for entry in others]
-    return Selection(best, tuple(not_used), _doubt(table.arch, usable, used, wanted.compute_units))
+    not_used += [_format_fault(entry, _why_not_best(entry, best)) for entry in others]
+    return Selection(best, tuple(not_used), _find_doubt(table.arch, usable, used, wanted.compute_units))
 
 
-def _fault(table: Table, entry: Entry, wanted: Wanted) -> str | None:
-    """Why an entry may not be used at all."""
+def _find_fault(table: Table, entry: Entry, wanted: Wanted) -> str | None:
+    """Return why an entry may not be used at all."""
     key = entry.key
     if wanted.arch is not None and table.arch != wanted.arch:
-        return f"it is of {table.arch}, not of {key_text(wanted.arch)}"
+        return f"it is of {table.arch}, not of {format_key(wanted.arch)}"
     if key.provider != wanted.provider:
         return f"it is of other kernels: {key.provider}, not {wanted.provider}"
-    if entry.evidence == "published":
-        return None if wanted.named else "published figures are used only where their file is named"
+    if not _is_measured(entry):
+        return None if wanted.named else f"{entry.evidence} figures are used only where their file is named"
     if wanted.revision is not None and key.revision != wanted.revision:
         return f"its kernels have changed: revision {key.revision} was measured, {wanted.revision} runs; sweep again"
     if key.timing != wanted.timing:
@@ -63,13 +63,14 @@ def _fault(table: Table, entry: Entry, wanted: Wanted) -> str | None:
     return None
 
 
-def _used_compute_units(entries: Iterable[Entry], compute_units: int | None) -> int:
+def _nearest_compute_units(entries: Iterable[Entry], compute_units: int | None) -> int:
     known = sorted({entry.device.compute_units for entry in entries})
     return known[-1] if compute_units is None else nearest_by_ratio(known, compute_units)
 
 
-def _measured(entries: Iterable[Entry]) -> list[Entry]:
-    return [entry for entry in entries if entry.evidence != "published"]
+def _is_measured(entry: Entry) -> bool:
+    """Return whether the figures were measured with the kernels of their revision, by a sweep or in serving."""
+    return entry.evidence in ("measured", "learned")
 
 
 def _date(entry: Entry) -> datetime.date:
@@ -77,14 +78,14 @@ def _date(entry: Entry) -> datetime.date:
 
 
 def _why_not_best(entry: Entry, best: Entry) -> str:
-    if entry.evidence == "published":
-        return "a measured entry comes before published figures"
+    if not _is_measured(entry):
+        return f"a measured entry comes before {entry.evidence} figures"
     if entry.device.compute_units != best.device.compute_units:
         return f"the one with {best.device.compute_units} compute units is nearer to this device"
     return f"the sweep of revision {best.kernels.revision} is newer or comes first"
 
 
-def _doubt(arch: str, entries: Iterable[Entry], used: int, compute_units: int | None) -> str | None:
+def _find_doubt(arch: str, entries: Iterable[Entry], used: int, compute_units: int | None) -> str | None:
     if compute_units is not None and compute_units != used:
         return (
             f"no entry for {arch} with {compute_units} compute units; the one with {used} is used,"
@@ -100,5 +101,5 @@ def _doubt(arch: str, entries: Iterable[Entry], used: int, compute_units: int | 
     return None
 
 
-def _told(entry: Entry, why: str) -> str:
+def _format_fault(entry: Entry, why: str) -> str:
     return f"entry of {entry.key} is not used: {why}"

@@ -4,7 +4,7 @@ import ctypes
 
 
 class Divisor(ctypes.Structure):
-    """A divisor fixed at launch, with what makes its division a multiplication; see `divisor`."""
+    """A divisor fixed at launch, with multiplier and shift that replace the division; see `compute_divisor`."""
 
     _fields_ = (
         ("divisor", ctypes.c_uint32),
@@ -13,9 +13,10 @@ class Divisor(ctypes.Structure):
     )
 
 
-def divisor(value: int) -> Divisor:
-    """Exact division of any n < 2**31 by `value` (1 to 2**31 - 1): `mulhi(2 * n, multiplier) >> shift`.
+def compute_divisor(value: int) -> Divisor:
+    """Return the Divisor for exact division of any n < 2**31 by `value`, as `mulhi(2 * n, multiplier) >> shift`.
 
+    value: 1 to 2**31 - 1.
     Source: Granlund and Montgomery, Division by Invariant Integers using Multiplication (1994), section 4, N = 31.
     """
     shift = (value - 1).bit_length()

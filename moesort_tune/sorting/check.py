@@ -13,9 +13,9 @@ class WrongOutputError(MoesortTuneError):
 
 
 def check_outputs(actual: SortedOutputs, expected: SortedOutputs, *, kernel: str, shape: str) -> None:
-    """Raises WrongOutputError naming the first difference; weights are compared bit by bit.
+    """Raise WrongOutputError naming the first difference; weights are compared bit by bit.
 
-    Optional outputs that are None in `actual` were not asked for and are not compared.
+    Optional outputs that are None in `actual` were not requested and are not compared.
     """
     for output in fields(SortedOutputs):
         got, want = getattr(actual, output.name), getattr(expected, output.name)

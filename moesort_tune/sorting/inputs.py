@@ -6,14 +6,14 @@ import numpy as np
 import numpy.typing as npt
 
 from moesort_tune.errors import MoesortTuneError
-from moesort_tune.numerals import parse_number, quoted
+from moesort_tune.numerals import parse_number, quote
 
 Int32Array = npt.NDArray[np.int32]
 Float32Array = npt.NDArray[np.float32]
 
 
 class RoutingError(MoesortTuneError):
-    """A routing that is not known or has a bad parameter."""
+    """An unknown routing or a bad parameter."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class SortingInputs:
 
 @dataclass(frozen=True)
 class Routing:
-    """How tokens choose experts: 'uniform', or 'zipf' with the exponent of expert popularity."""
+    """Distribution of tokens over experts: 'uniform', or 'zipf' with the exponent of expert popularity."""
 
     name: str = "uniform"
     exponent: float = field(default=0.0)
@@ -55,7 +55,7 @@ class Routing:
             routing = cls("zipf")
         if name != "zipf" or not 0 < routing.exponent < 10:
             raise RoutingError(
-                f"routing must be uniform or zipf:EXPONENT with an exponent above 0 and below 10, got {quoted(text)}"
+                f"routing must be uniform or zipf:EXPONENT with an exponent above 0 and below 10, got {quote(text)}"
             )
         return routing
 
@@ -64,7 +64,7 @@ class Routing:
 
 
 def make_inputs(*, rows: int, topk: int, num_experts: int, seed: int, routing: Routing | None = None) -> SortingInputs:
-    """Inputs with `topk` distinct experts in each row, the same for the same arguments on every machine."""
+    """Return inputs with `topk` distinct experts in each row, the same for the same arguments on every machine."""
     random = np.random.default_rng([seed, rows, topk, num_experts])
     scores = random.random((rows, num_experts), dtype=np.float32)
     if routing is not None and routing.name == "zipf":
@@ -77,7 +77,7 @@ def make_inputs(*, rows: int, topk: int, num_experts: int, seed: int, routing: R
 
 
 def make_mask(num_experts: int, *, rank: int, ranks: int) -> Int32Array:
-    """Mask of expert parallelism: int32 [num_experts], 1 for the experts of `rank` among `ranks`, in equal shares."""
+    """Return the mask of expert parallelism, int32 [num_experts]: 1 for the experts of `rank`, an equal share."""
     share = -(-num_experts // ranks)
     experts = np.arange(num_experts)
     return ((experts >= rank * share) & (experts < (rank + 1) * share)).astype(np.int32)

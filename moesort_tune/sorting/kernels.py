@@ -8,21 +8,20 @@ import numpy as np
 from moesort_tune.device import code_objects, compiler, hip
 from moesort_tune.domain.device import DeviceLimits
 from moesort_tune.domain.vocabulary import KernelName
-from moesort_tune.sorting.arguments import SortingArguments, divisor
+from moesort_tune.sorting.arguments import SortingArguments, compute_divisor
 from moesort_tune.sorting.inputs import SortingInputs
 from moesort_tune.sorting.launches import (
-    MULTIPHASE_KERNELS,
-    ONESHOT_KERNELS,
+    SOURCES,
     Launch,
+    compute_workspace_bytes,
     plan,
-    workspace_bytes,
 )
 from moesort_tune.sorting.problem import Problem
 from moesort_tune.sorting.reference import SortedOutputs
-from moesort_tune.sorting.revision import KERNEL_FILES, revision
+from moesort_tune.sorting.revision import KERNEL_FILES, compute_kernels_revision
 
 JUNK = 0xA5
-"""What outputs and workspace hold before a sort, so that nothing is right by chance."""
+"""Content of outputs and workspace before a sort, so that nothing is right by chance."""
 
 OPTIONAL_OUTPUTS = ("local_topk_ids", "m_indices", "reverse_sorted")
 
@@ -39,65 +38,67 @@ class SortingKernels:
             wavefront_size=properties.wavefront_size,
             lds_bytes=properties.lds_bytes,
         )
-        self.revision = revision(properties.arch)
+        self.revision = compute_kernels_revision(properties.arch)
         with ExitStack() as resources:
             self._kernels = _load(device, self.revision, resources)
             self._resources = resources.pop_all()
 
     def close(self) -> None:
-        """Unload the kernels; nothing that was prepared with them can be launched any more. Raise HipError."""
+        """Unload the kernels, which invalidates everything prepared with them. Raise HipError."""
         self._resources.close()
 
     @contextmanager
     def prepare(
         self, problem: Problem, inputs: SortingInputs, optional_outputs: tuple[str, ...] = ()
     ) -> Iterator["PreparedSort"]:
-        """Device buffers and launches of one problem, freed at the end of `with`.
+        """Allocate buffers and prepare launches of one problem; free them at the end of `with`.
 
-        optional_outputs: names out of OPTIONAL_OUTPUTS that the kernels shall write.
+        optional_outputs: members of OPTIONAL_OUTPUTS that the kernels write.
         """
         with ExitStack() as resources:
             yield PreparedSort(self, problem, inputs, optional_outputs, resources)
 
-    def launches(self, kernel: KernelName, problem: Problem, arguments: SortingArguments) -> list[hip.PreparedLaunch]:
-        """The launches of one sort with the pointers of `arguments`. Raises OneshotTooLargeError."""
+    def prepare_launches(
+        self, kernel: KernelName, problem: Problem, arguments: SortingArguments
+    ) -> list[hip.PreparedLaunch]:
+        """Prepare the launches of one sort with the pointers of `arguments`. Raise OneshotTooLargeError."""
         return [
             self._kernels[launch.kernel].prepare(
                 grid=launch.grid,
                 block=launch.block,
                 lds_bytes=launch.lds_bytes,
-                arguments=_of_launch(arguments, problem, launch),
+                arguments=_fill_in_launch(arguments, problem, launch),
             )
             for launch in plan(kernel, problem, self.limits)
         ]
 
 
 def _load(device: hip.Device, revision: str, resources: ExitStack) -> dict[str, hip.Kernel]:
-    """All variants of both kernels: from a prebuilt code object of this revision, else compiled now.
+    """Load all variants of both kernels: a prebuilt code object of this revision, else compiled now.
 
-    resources: takes the modules that hold them.
+    resources: owns the modules.
     """
     arch = device.properties.arch
     prebuilt = code_objects.find_prebuilt(arch, revision)
     codes = (
         [prebuilt] * len(KERNEL_FILES)
         if prebuilt
-        else [compiler.code_for(compiler.Unit(file, arch)) for file in KERNEL_FILES]
+        else [compiler.get_code(compiler.Unit(file, arch)) for file in KERNEL_FILES]
     )
     kernels: dict[str, hip.Kernel] = {}
-    for code, names in zip(codes, (ONESHOT_KERNELS, MULTIPHASE_KERNELS), strict=True):
+    for code, names in zip(codes, SOURCES.values(), strict=True):
         module = resources.enter_context(device.load(code))
-        kernels |= {name: module.kernel(name) for name in names}
+        kernels |= {name: module.get_kernel(name) for name in names}
     return kernels
 
 
-def _of_launch(arguments: SortingArguments, problem: Problem, launch: Launch) -> SortingArguments:
-    """`arguments` with what is different for each launch filled in."""
+def _fill_in_launch(arguments: SortingArguments, problem: Problem, launch: Launch) -> SortingArguments:
+    """Return a copy of `arguments` with the fields that differ between launches."""
     own = SortingArguments.from_buffer_copy(arguments)
     own.rows = problem.rows
-    own.num_experts = divisor(problem.num_experts)
-    own.topk = divisor(problem.topk)
-    own.unit_size = divisor(problem.unit_size)
+    own.num_experts = compute_divisor(problem.num_experts)
+    own.topk = compute_divisor(problem.topk)
+    own.unit_size = compute_divisor(problem.unit_size)
     own.moe_buf = (arguments.moe_buf or 0) + launch.zero_begin
     own.moe_buf_bytes = launch.zero_end - launch.zero_begin
     own.sorting_workgroups = launch.sorting_workgroups
@@ -112,7 +113,7 @@ def _of_launch(arguments: SortingArguments, problem: Problem, launch: Launch) ->
 class PreparedSort:
     """One problem on the device. Its outputs are junk until a kernel has been launched and the stream synchronized.
 
-    resources: takes each buffer as soon as it is allocated, so that a failure leaves none behind.
+    resources: owns each buffer from its allocation on, so that a failure leaks none.
     """
 
     def __init__(
@@ -160,7 +161,7 @@ class PreparedSort:
         }
         sizes |= {
             "moe_buf": self.problem.moe_buf_bytes,
-            "workspace": workspace_bytes(self.problem, self._kernels.limits),
+            "workspace": compute_workspace_bytes(self.problem, self._kernels.limits),
         }
         for name, nbytes in sizes.items():
             self._allocate(name, nbytes)
@@ -170,32 +171,32 @@ class PreparedSort:
         self._buffers[name] = buffer
         return buffer
 
-    def launches(self, kernel: KernelName) -> list[hip.PreparedLaunch]:
-        """The launches of one sort by `kernel`, prepared once. Raises OneshotTooLargeError."""
+    def prepare_launches(self, kernel: KernelName) -> list[hip.PreparedLaunch]:
+        """Return the launches of one sort by `kernel`, prepared on first use. Raise OneshotTooLargeError."""
         if kernel not in self._prepared:
-            self._prepared[kernel] = self._kernels.launches(kernel, self.problem, self._arguments)
+            self._prepared[kernel] = self._kernels.prepare_launches(kernel, self.problem, self._arguments)
         return self._prepared[kernel]
 
     def launch(self, kernel: KernelName, stream: hip.Stream) -> None:
-        """Gives one sort by `kernel` to `stream`."""
-        for launch in self.launches(kernel):
+        """Enqueue one sort by `kernel` on `stream`."""
+        for launch in self.prepare_launches(kernel):
             launch.launch(stream)
 
     def spoil(self) -> None:
-        """Fills outputs and workspace with junk, so that what is read afterwards was written afterwards."""
+        """Fill outputs and workspace with junk, so that reads after a sort see only its writes."""
         inputs = {"topk_ids", "topk_weights", "local_expert_mask", "num_local_tokens"}
         for name, buffer in self._buffers.items():
             if name not in inputs:
                 buffer.fill(JUNK)
 
     def set_num_local_tokens(self, tokens: int) -> None:
-        """Changes how many leading rows are real, on the device; the prepared launches and graphs stay valid."""
+        """Change the number of valid leading rows on the device; prepared launches and graphs stay valid."""
         self._buffers["num_local_tokens"].write(np.array([tokens], np.int32))
 
-    def outputs(self) -> SortedOutputs:
-        """What the last sort wrote, cut to what is defined."""
+    def read_outputs(self) -> SortedOutputs:
+        """Return the outputs of the last sort, truncated to their defined elements."""
         valid = self._read("num_valid_ids", 2)
-        # A wrong kernel may claim any number of rows; what can be read of them is compared.
+        # A wrong kernel may report any number of rows; those that fit are compared.
         rows = min(max(int(valid[0]), 0), self.problem.max_padded)
         return SortedOutputs(
             sorted_token_ids=self._read("sorted_token_ids", rows),
@@ -207,8 +208,8 @@ class PreparedSort:
             local_topk_ids=self._read_optional("local_topk_ids", self.problem.pairs),
         )
 
-    def moe_buf_is_zero(self) -> bool:
-        """Whether every byte of moe_buf is 0."""
+    def is_moe_buf_zero(self) -> bool:
+        """Return whether every byte of moe_buf is 0."""
         size = self.problem.moe_buf_bytes
         step = 1 << 24  # small enough for numpy to use the same host memory again and again
         buffer = self._buffers["moe_buf"]

@@ -1,12 +1,20 @@
-"""How a problem becomes launches: grid, workgroup, LDS, and which bytes of moe_buf each launch zeroes."""
+"""Plan the launches of a problem: grid, workgroup, LDS, and which bytes of moe_buf each launch zeroes."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from moesort_tune.domain.device import DeviceLimits
-from moesort_tune.domain.vocabulary import KernelName
+from moesort_tune.domain.vocabulary import MULTIPHASE, ONESHOT, KernelName
 from moesort_tune.errors import MoesortTuneError
+from moesort_tune.sorting.geometry import (
+    WORD_TOKENS,
+    compute_lds_bytes,
+    compute_max_countable_tokens,
+    compute_oneshot_max_tokens,
+    round_up,
+)
 from moesort_tune.sorting.problem import Problem
-from moesort_tune.sorting.sizes import WORD_TOKENS, lds_bytes, max_countable_tokens, oneshot_max_tokens, round_up
 
 ONESHOT_KERNELS = ("moe_sorting_oneshot", "moe_sorting_oneshot_many", "moe_sorting_oneshot_most")
 MULTIPHASE_KERNELS = (
@@ -19,6 +27,12 @@ MULTIPHASE_KERNELS = (
 """The kernels' variants: those with `_many` are for more (token, slot) pairs than threads, or many chunks; `_most` is
 for more than MANY_PAIRS pairs a thread; `_word` is for few chunks of one word each. All without `_many` or `_most` have
 a thread for each pair of a workgroup, and offsets of 32 bits."""
+
+SOURCES: Final = {"oneshot.hip": ONESHOT_KERNELS, "multiphase.hip": MULTIPHASE_KERNELS}
+"""Files of hip_kernels/ and the kernels in each of them."""
+
+NEED_WORKSPACE: Final = frozenset((MULTIPHASE.name,))
+"""Kernels whose launches exchange data through a workspace in global memory."""
 
 MANY_PAIRS = 4
 """Pairs of a thread up to which `_many` has them all in flight."""
@@ -66,7 +80,7 @@ FIRST_ZERO_EIGHTHS = 1
 
 
 class OneshotTooLargeError(MoesortTuneError):
-    """oneshot was asked for with more tokens than its LDS holds."""
+    """oneshot was requested with more tokens than its LDS holds."""
 
 
 @dataclass(frozen=True)
@@ -89,10 +103,10 @@ class Launch:
 
 @dataclass(frozen=True)
 class _Chunks:
-    """How multiphase cuts the rows.
+    """The chunks into which multiphase cuts the rows.
 
-    few: the chunks are words of which a thread holds all; their number is then one or two times WORDS_IN_FLIGHT, the
-    last ones without rows, so that all words there are to load have been stored.
+    few: each chunk is one word, and a thread holds all of them; their number is one or two times WORDS_IN_FLIGHT, the
+    last ones without rows, so that every loaded word has been stored.
     """
 
     number: int
@@ -101,32 +115,32 @@ class _Chunks:
 
 
 def plan(kernel: KernelName, problem: Problem, limits: DeviceLimits) -> tuple[Launch, ...]:
-    """The launches of one sort by `kernel`. Raises OneshotTooLargeError where only multiphase is legal."""
-    return _plan_oneshot(problem, limits) if kernel == "oneshot" else _plan_multiphase(problem, limits)
+    """Return the launches of one sort by `kernel`. Raise OneshotTooLargeError for more tokens than oneshot takes."""
+    return _PLANNERS[kernel](problem, limits)
 
 
-def workspace_bytes(problem: Problem, limits: DeviceLimits) -> int:
+def compute_workspace_bytes(problem: Problem, limits: DeviceLimits) -> int:
     """Return the bytes of multiphase's workspace: a flag for each chunk, and bits and counts for each expert."""
-    chunks = _cut(problem, limits)
+    chunks = _cut_chunks(problem, limits)
     expert_bytes = chunks.tokens // WORD_TOKENS * 4 + (0 if chunks.few else 2)
     return chunks.number * (4 + expert_bytes * problem.num_experts)
 
 
 def _plan_oneshot(problem: Problem, limits: DeviceLimits) -> tuple[Launch, ...]:
-    legal = oneshot_max_tokens(problem.num_experts, problem.topk, limits.lds_bytes)
+    legal = compute_oneshot_max_tokens(problem.num_experts, problem.topk, limits.lds_bytes)
     if problem.rows > legal:
         raise OneshotTooLargeError(
             f"oneshot takes at most {legal} tokens with {problem.num_experts} experts on {limits.arch} "
             f"(got {problem.rows}); use dispatch_policy=2 or 0"
         )
-    block = _threads(problem, problem.pairs, limits)
-    workgroups = _writing_workgroups(problem, problem.pairs, block)
+    block = _count_threads(problem, problem.pairs, limits)
+    workgroups = _count_writing_workgroups(problem, problem.pairs, block)
     return (
         Launch(
-            kernel=_oneshot_variant(problem, block),
-            grid=workgroups + _zero_workgroups(problem.moe_buf_bytes, block, limits),
+            kernel=_choose_oneshot_variant(problem, block),
+            grid=workgroups + _count_zero_workgroups(problem.moe_buf_bytes, block, limits),
             block=block,
-            lds_bytes=lds_bytes(problem.num_experts, problem.rows),
+            lds_bytes=compute_lds_bytes(problem.num_experts, problem.rows),
             sorting_workgroups=workgroups,
             chunks=0,
             chunk_groups=0,
@@ -139,7 +153,7 @@ def _plan_oneshot(problem: Problem, limits: DeviceLimits) -> tuple[Launch, ...]:
     )
 
 
-def _oneshot_variant(problem: Problem, block: int) -> str:
+def _choose_oneshot_variant(problem: Problem, block: int) -> str:
     few, many, most = ONESHOT_KERNELS
     if problem.pairs <= block:
         return few
@@ -147,24 +161,24 @@ def _oneshot_variant(problem: Problem, block: int) -> str:
 
 
 def _plan_multiphase(problem: Problem, limits: DeviceLimits) -> tuple[Launch, ...]:
-    chunks = _cut(problem, limits)
+    chunks = _cut_chunks(problem, limits)
     pass_tokens = min(chunks.tokens, MAX_PASS_TOKENS)
     pairs = pass_tokens * problem.topk
     groups = 0 if chunks.few else min(-(-chunks.number // GROUP_CHUNKS), MAX_THREADS // problem.num_experts)
     threads = pairs if chunks.few else groups * problem.num_experts
-    block = max(_threads(problem, pairs, limits), round_up(threads, limits.wavefront_size))
-    count, scatter = _multiphase_variants(chunks, one_pass=chunks.tokens == pass_tokens and pairs <= block)
+    block = max(_count_threads(problem, pairs, limits), round_up(threads, limits.wavefront_size))
+    count, scatter = _choose_multiphase_variants(chunks, one_pass=chunks.tokens == pass_tokens and pairs <= block)
     cut = problem.moe_buf_bytes * FIRST_ZERO_EIGHTHS // 8 // 16 * 16
     parts = (
         (count, chunks.number, 0, cut),
-        (scatter, max(chunks.number, _writing_workgroups(problem, pairs, block)), cut, problem.moe_buf_bytes),
+        (scatter, max(chunks.number, _count_writing_workgroups(problem, pairs, block)), cut, problem.moe_buf_bytes),
     )
     return tuple(
         Launch(
             kernel=kernel,
-            grid=sorting_workgroups + _zero_workgroups(end - begin, block, limits),
+            grid=sorting_workgroups + _count_zero_workgroups(end - begin, block, limits),
             block=block,
-            lds_bytes=lds_bytes(problem.num_experts, pass_tokens) + 2 * groups * problem.num_experts * 4,
+            lds_bytes=compute_lds_bytes(problem.num_experts, pass_tokens) + 2 * groups * problem.num_experts * 4,
             sorting_workgroups=sorting_workgroups,
             chunks=chunks.number,
             chunk_groups=groups,
@@ -178,40 +192,49 @@ def _plan_multiphase(problem: Problem, limits: DeviceLimits) -> tuple[Launch, ..
     )
 
 
-def _chunk_tokens(problem: Problem, limits: DeviceLimits) -> int:
-    """Tokens of a chunk: few at first, then as many as leave EASY_CHUNKS, then one chunk for each compute unit."""
+def _compute_chunk_tokens(problem: Problem, limits: DeviceLimits) -> int:
+    """Return the tokens of a chunk: few at first, then as many as leave EASY_CHUNKS, then a chunk a compute unit."""
     easy = min(max(MIN_CHUNK_TOKENS, -(-problem.rows // EASY_CHUNKS)), LONG_CHUNK_TOKENS)
     share = -(-problem.rows // limits.compute_units)
-    return min(round_up(max(easy, share), WORD_TOKENS), max_countable_tokens(problem.topk))
+    return min(round_up(max(easy, share), WORD_TOKENS), compute_max_countable_tokens(problem.topk))
 
 
-def _cut(problem: Problem, limits: DeviceLimits) -> _Chunks:
-    tokens = _chunk_tokens(problem, limits)
+def _cut_chunks(problem: Problem, limits: DeviceLimits) -> _Chunks:
+    tokens = _compute_chunk_tokens(problem, limits)
     number = max(1, -(-problem.rows // tokens))
     few = number <= FEW_CHUNKS and tokens == WORD_TOKENS and tokens * problem.topk <= MAX_THREADS
     return _Chunks(round_up(number, WORDS_IN_FLIGHT) if few else number, tokens, few)
 
 
-def _multiphase_variants(chunks: _Chunks, *, one_pass: bool) -> tuple[str, str]:
-    """The first launch's kernel and the second's. one_pass: a chunk is one pass with a pair a thread at most."""
+def _choose_multiphase_variants(chunks: _Chunks, *, one_pass: bool) -> tuple[str, str]:
+    """Return the kernels of both launches. one_pass: a chunk is one pass with at most a pair a thread."""
     if chunks.few:
         return "moe_sorting_count_word", "moe_sorting_scatter_word"
     return "moe_sorting_count" if one_pass else "moe_sorting_count_many", "moe_sorting_scatter_many"
 
 
-def _threads(problem: Problem, pairs: int, limits: DeviceLimits) -> int:
-    """Threads of a workgroup: one for each pair within SORTING_THREADS, and one for each expert at least."""
+def _count_threads(problem: Problem, pairs: int, limits: DeviceLimits) -> int:
+    """Return the threads of a workgroup: one for each pair within SORTING_THREADS, at least one for each expert."""
     low, high = SORTING_THREADS
     wanted = max(problem.num_experts, min(max(pairs, low), high))
     return min(MAX_THREADS, round_up(wanted, limits.wavefront_size))
 
 
-def _writing_workgroups(problem: Problem, pairs: int, block: int) -> int:
-    """Workgroups among which the writing of pairs and padding is shared."""
+def _count_writing_workgroups(problem: Problem, pairs: int, block: int) -> int:
+    """Return the number of workgroups that share the writing of pairs and padding."""
     places = max(pairs, problem.num_experts * problem.unit_size)
     return min(MAX_WRITING_WORKGROUPS, max(1, -(-places // block)))
 
 
-def _zero_workgroups(zero_bytes: int, block: int, limits: DeviceLimits) -> int:
+def _count_zero_workgroups(zero_bytes: int, block: int, limits: DeviceLimits) -> int:
     wanted = -(-zero_bytes // (block * ZERO_THREADS_BYTES))
     return min(wanted, limits.compute_units * ZERO_WORKGROUPS_PER_UNIT)
+
+
+_PLANNERS: Final[dict[KernelName, Callable[[Problem, DeviceLimits], tuple[Launch, ...]]]] = {
+    ONESHOT.name: _plan_oneshot,
+    MULTIPHASE.name: _plan_multiphase,
+}
+
+KERNELS: Final = tuple(_PLANNERS)
+"""Names of the kernels, in the candidates' order."""

@@ -2,11 +2,9 @@
 
 from dataclasses import dataclass
 
-from moesort_tune.domain.vocabulary import MAX_EXPERTS, MAX_TOKENS, MAX_TOPK, MAX_UNIT_SIZE, KernelName
+from moesort_tune.domain.vocabulary import MAX_EXPERTS, MAX_TOKENS, MAX_TOPK, MAX_UNIT_SIZE
 from moesort_tune.errors import MoesortTuneError
-from moesort_tune.sorting.sizes import max_padded, max_tiles
-
-KERNELS: tuple[KernelName, ...] = ("oneshot", "multiphase")
+from moesort_tune.sorting.geometry import compute_max_padded, compute_max_tiles
 
 
 class ProblemError(MoesortTuneError):
@@ -47,12 +45,12 @@ class Problem:
     @property
     def max_padded(self) -> int:
         """Rows of the sorted outputs."""
-        return max_padded(self.rows, self.topk, self.num_experts, self.unit_size)
+        return compute_max_padded(self.rows, self.topk, self.num_experts, self.unit_size)
 
     @property
     def max_tiles(self) -> int:
         """Elements of sorted_expert_ids."""
-        return max_tiles(self.rows, self.topk, self.num_experts, self.unit_size)
+        return compute_max_tiles(self.rows, self.topk, self.num_experts, self.unit_size)
 
 
 def _check_range(name: str, value: int, low: int, high: int) -> None:

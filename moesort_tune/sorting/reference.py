@@ -1,4 +1,4 @@
-"""MoE token sorting in numpy: what every kernel's defined output equals, bit for bit."""
+"""MoE token sorting in numpy, the reference that every kernel's defined output equals bit for bit."""
 
 from dataclasses import dataclass
 
@@ -12,11 +12,11 @@ SLOT_SHIFT = 24
 
 @dataclass(frozen=True)
 class SortedOutputs:
-    """The outputs of one sort, cut to what is defined. R = num_valid_ids[0] rows, P = rows * topk pairs.
+    """The outputs of one sort, truncated to their defined elements. R = num_valid_ids[0] rows, P = rows * topk pairs.
 
     sorted_token_ids int32 [R], sorted_weights float32 [R], sorted_expert_ids int32 [R / unit_size],
     num_valid_ids int32 [2], m_indices int32 [R], reverse_sorted int32 [P], local_topk_ids int32 [P].
-    The optional ones are None where they were not asked for.
+    The optional ones are None unless requested.
     """
 
     sorted_token_ids: Int32Array
@@ -29,7 +29,7 @@ class SortedOutputs:
 
 
 def moe_sorting(inputs: SortingInputs, *, num_experts: int, unit_size: int) -> SortedOutputs:
-    """Sorts the (token, slot) pairs by expert and pads every expert that has any to whole tiles of unit_size rows.
+    """Sort the (token, slot) pairs by expert and pad every expert that has any to whole tiles of unit_size rows.
 
     Ids outside [0, num_experts), ids of masked experts and rows from num_local_tokens on get no row. Padding is
     marked with `rows | topk << 24` and weight 0, whatever number of rows is read.

@@ -1,4 +1,4 @@
-"""Names the builtin kernels: what their target compiles and how they are launched. Standard library only."""
+"""Compute the builtin kernels' revision, from their target's code and their launches. Standard library only."""
 
 from collections.abc import Iterator
 from dataclasses import astuple
@@ -7,13 +7,13 @@ from itertools import product
 from typing import Final
 
 from moesort_tune.device import sources
-from moesort_tune.device.architectures import architecture
+from moesort_tune.device.architectures import get_architecture
 from moesort_tune.domain.device import DeviceLimits
-from moesort_tune.sorting.launches import plan, workspace_bytes
+from moesort_tune.sorting.geometry import compute_oneshot_max_tokens
+from moesort_tune.sorting.launches import SOURCES, compute_workspace_bytes, plan
 from moesort_tune.sorting.problem import Problem
-from moesort_tune.sorting.sizes import oneshot_max_tokens
 
-KERNEL_FILES = ("oneshot.hip", "multiphase.hip")
+KERNEL_FILES = tuple(SOURCES)
 
 _SHAPES: Final = ((1, 1), (8, 2), (128, 4), (257, 9), (1024, 255))
 """(num_experts, topk) of the canonical problems: from one expert to the limits of the contract."""
@@ -29,23 +29,23 @@ _TOKEN_BYTES: Final = 8192
 
 
 @cache
-def revision(arch: str) -> str:
+def compute_kernels_revision(arch: str) -> str:
     """Return 16 hexadecimal digits that change with the code that `arch` runs and with its launches' geometry.
 
     The geometry is hashed as the launches of canonical problems, so that its source may move but its results may not.
     """
-    return sources.revision(arch, KERNEL_FILES, constants="\n".join(_geometry(arch)))
+    return sources.compute_revision(arch, KERNEL_FILES, constants="\n".join(_describe_launches(arch)))
 
 
-def _geometry(arch: str) -> Iterator[str]:
+def _describe_launches(arch: str) -> Iterator[str]:
     """Yield a line for each canonical problem: its limit, its workspace and every launch of both kernels."""
-    known = architecture(arch)
+    known = get_architecture(arch)
     for compute_units, (num_experts, topk) in product(_COMPUTE_UNITS, _SHAPES):
         limits = DeviceLimits(arch, compute_units, known.wavefront_size, known.lds_bytes)
-        limit = oneshot_max_tokens(num_experts, topk, known.lds_bytes)
+        limit = compute_oneshot_max_tokens(num_experts, topk, known.lds_bytes)
         yield f"{num_experts} {topk} {limit}"
         for tokens in (*_TOKENS, limit):
             problem = Problem(tokens, topk, num_experts, moe_buf_bytes=tokens * _TOKEN_BYTES)
             launches = [*plan("oneshot", problem, limits)] if tokens <= limit else []
             launches += plan("multiphase", problem, limits)
-            yield f"{tokens} {workspace_bytes(problem, limits)} {[astuple(launch) for launch in launches]}"
+            yield f"{tokens} {compute_workspace_bytes(problem, limits)} {[astuple(launch) for launch in launches]}"

@@ -1,4 +1,4 @@
-"""What a command line asks to be swept: shapes and token counts. Bad values are ValueErrors."""
+"""Parse the shapes and token counts of a sweep. Bad values are ValueErrors."""
 
 import csv
 import io
@@ -6,40 +6,40 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from moesort_tune.domain.presets import MODELS
-from moesort_tune.domain.shape import Shape, checked_shape
+from moesort_tune.domain.shape import Shape, make_shape
 from moesort_tune.domain.vocabulary import MAX_TOKENS
 from moesort_tune.errors import MoesortTuneError
-from moesort_tune.numerals import parse_integer, quoted
+from moesort_tune.numerals import parse_integer, quote
 from moesort_tune.regular_files import open_regular
 from moesort_tune.sorting.problem import Problem, ProblemError
 from moesort_tune.sweep.search import TokenRange
 
 
 def parse_integers(text: str) -> list[int]:
-    """[8, 64] of '8,64'; raises ValueError for anything else."""
+    """Return [8, 64] for '8,64'; raise ValueError for anything else."""
     try:
         return [parse_integer(part) for part in text.split(",")]
     except ValueError:
-        raise ValueError(f"expected integers with commas between them, got {quoted(text)}") from None
+        raise ValueError(f"expected integers with commas between them, got {quote(text)}") from None
 
 
 def parse_tokens(text: str) -> TokenRange:
-    """Range of token counts of 'FIRST:LAST' or one 'COUNT'; raises ValueError for an empty range."""
+    """Return the range of 'FIRST:LAST' or one 'COUNT'; raise ValueError for an empty range."""
     first_text, colon, last_text = text.partition(":")
     try:
         first = parse_integer(first_text)
         last = parse_integer(last_text) if colon else first
     except ValueError:
-        raise ValueError(f"expected FIRST:LAST, like 1:16384, got {quoted(text)}") from None
+        raise ValueError(f"expected FIRST:LAST, like 1:16384, got {quote(text)}") from None
     if not 1 <= first <= last <= MAX_TOKENS:
-        raise ValueError(f"expected 1 <= FIRST <= LAST <= {MAX_TOKENS}, got {quoted(text)}")
+        raise ValueError(f"expected 1 <= FIRST <= LAST <= {MAX_TOKENS}, got {quote(text)}")
     return TokenRange(first, last)
 
 
 def pair_shapes(experts: Sequence[int], topk: Sequence[int]) -> list[Shape]:
-    """Shapes of two lists of equal length, or of a list and a single value.
+    """Return the shapes of two lists of equal length, or of a list and a single value.
 
-    Raises ValueError for other lengths and for shapes that the kernels do not take.
+    Raise ValueError for other lengths and for shapes that the kernels do not take.
     """
     if len(experts) != len(topk) and 1 not in (len(experts), len(topk)):
         raise ValueError(
@@ -47,56 +47,56 @@ def pair_shapes(experts: Sequence[int], topk: Sequence[int]) -> list[Shape]:
             f"got {len(experts)} and {len(topk)} values"
         )
     length = max(len(experts), len(topk))
-    pairs = zip(_repeated(experts, length), _repeated(topk, length), strict=True)
-    return [checked_shape(*pair) for pair in pairs]
+    pairs = zip(_repeat(experts, length), _repeat(topk, length), strict=True)
+    return [make_shape(*pair) for pair in pairs]
 
 
-def _repeated(values: Sequence[int], length: int) -> list[int]:
+def _repeat(values: Sequence[int], length: int) -> list[int]:
     return list(values) if len(values) == length else list(values) * length
 
 
-def shape_of_model(name: str) -> Shape:
-    """Shape of a preset; raises ValueError naming all presets."""
+def get_model_shape(name: str) -> Shape:
+    """Return the shape of a preset; raise a ValueError that names all presets."""
     try:
         return MODELS[name.lower()]
     except KeyError:
         raise ValueError(f"no preset is called {name!r}; there are {', '.join(MODELS)}") from None
 
 
-def without_repeats(shapes: Iterable[Shape]) -> list[Shape]:
-    """Each shape once, in the order of its first mention."""
+def drop_repeats(shapes: Iterable[Shape]) -> list[Shape]:
+    """Return each shape once, in the order of its first mention."""
     return list(dict.fromkeys(shapes))
 
 
 def read_misses(path: Path) -> list[Shape]:
-    """Shapes that a dispatcher was asked for and did not find, from the file that MOESORT_TUNE_MISSES names.
+    """Return the shapes that a dispatcher was asked for and did not find, from the file of MOESORT_TUNE_MISSES.
 
-    The file is CSV with at least the columns num_experts and topk. Raises MoesortTuneError naming file and
-    line.
+    The file is CSV with at least the columns num_experts and topk. Raise a MoesortTuneError that names file
+    and line.
     """
     try:
         with io.TextIOWrapper(open_regular(path), encoding="utf-8", newline="") as file:
             reader = csv.DictReader(file)
-            shapes = [_shape_of_miss(path, reader.line_num, row) for row in reader]
+            shapes = [_parse_miss(path, reader.line_num, row) for row in reader]
     except OSError as error:
         raise MoesortTuneError(f"cannot read misses from {path}: {error.strerror}; name a file of misses") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise MoesortTuneError(f"cannot read misses from {path}: {error}") from error
     if not shapes:
         raise MoesortTuneError(f"{path} holds no misses, so there is nothing to sweep")
-    return without_repeats(shapes)
+    return drop_repeats(shapes)
 
 
-def _shape_of_miss(path: Path, line: int, row: dict[str, str]) -> Shape:
+def _parse_miss(path: Path, line: int, row: dict[str, str]) -> Shape:
     try:
-        return checked_shape(parse_integer(row["num_experts"]), parse_integer(row["topk"]))
+        return make_shape(parse_integer(row["num_experts"]), parse_integer(row["topk"]))
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         reason = f"no column {error}" if isinstance(error, KeyError) else f"{error!s:.200}"
         raise MoesortTuneError(f"{path}, line {line}, is not a miss: {reason}") from error
 
 
 def check_size(shape: Shape, tokens: TokenRange, unit_size: int) -> None:
-    """Raises ValueError where the largest problem of the grid is beyond what the kernels take."""
+    """Raise ValueError where the largest problem of the grid is beyond what the kernels take."""
     try:
         Problem(rows=tokens.last, topk=shape.topk, num_experts=shape.num_experts, unit_size=unit_size)
     except ProblemError as error:

@@ -1,10 +1,11 @@
-"""A whole sweep, from the name of an architecture to the table: what the command line runs."""
+"""A whole sweep, from the name of an architecture to the table."""
 
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from moesort_tune.domain.presets import default_shapes
+from moesort_tune.domain import vocabulary
+from moesort_tune.domain.presets import list_default_shapes
 from moesort_tune.domain.settings import Settings
 from moesort_tune.domain.shape import Shape
 from moesort_tune.measure.stopping import StoppingRule
@@ -14,14 +15,15 @@ from moesort_tune.sweep.row_search import Listener, SweepPlan
 from moesort_tune.sweep.runner import Sweep, SweepResult
 from moesort_tune.sweep.search import DEFAULT_MAX_POINTS, TokenRange
 from moesort_tune.sweep.table_sink import TableSink, check_folder, check_table
-from moesort_tune.sweep.worker.client import ProcessWorker, WorkerRefusedError, WorkerStartError
+from moesort_tune.sweep.worker.client import ProcessWorker
 from moesort_tune.sweep.worker.devices import open_worker
+from moesort_tune.sweep.worker.errors import WorkerRefusedError, WorkerStartError
 from moesort_tune.sweep.worker.messages import DeviceFacts
 from moesort_tune.tables.keeping import RowKeptError
 
-DEFAULT_TOKENS = TokenRange(1, 16384)
+DEFAULT_TOKENS = TokenRange(*vocabulary.DEFAULT_TOKENS)
 HOST_TOKENS = TokenRange(1, 512)
-"""The default on `host`: what two cores sort in milliseconds."""
+"""The default on `host`: two cores sort these in milliseconds."""
 
 HOST_SECONDS_PER_SHAPE = 12.0
 """Default time budget on `host`, whose noise would let most points run to their limit."""
@@ -32,7 +34,7 @@ POINT_LIMIT_SECONDS = 120.0
 
 @dataclass(frozen=True)
 class SweepJob:
-    """What a person asked for; None stands for a default that depends on the device."""
+    """A sweep as a person asked for it; None stands for a default that depends on the device."""
 
     arch: str
     ordinal: int
@@ -55,28 +57,28 @@ class SweepJob:
             check_within("time_budget_s", self.time_budget_s, 0, low_open=True)
 
     def plan(self, arch: str) -> SweepPlan:
-        """The sweep on a device of `arch`; several providers share the time budget."""
-        shapes = self.shapes or default_shapes(arch)
+        """Return the sweep on a device of `arch`; several providers share the time budget."""
+        shapes = self.shapes or list_default_shapes(arch)
         budget = self.time_budget_s
         if budget is None and arch == "host":
             budget = HOST_SECONDS_PER_SHAPE * len(shapes)
         return SweepPlan(
             shapes=shapes,
-            tokens=self.tokens or default_tokens(arch),
+            tokens=self.tokens or get_default_tokens(arch),
             settings=self.settings,
             rule=self.rule,
             time_budget_s=None if budget is None else budget / len(self.providers),
             max_points=self.max_points,
         )
 
-    def table_for(self, arch: str) -> Path:
-        """The file to write."""
+    def locate_table(self, arch: str) -> Path:
+        """Return the file to write."""
         return self.table or Path("tables") / f"{arch}.yaml"
 
 
 @dataclass(frozen=True)
 class JobResult:
-    """What one provider's sweep came to, and where it was written."""
+    """The results of one provider's sweep, and where they were written."""
 
     facts: DeviceFacts
     table: Path
@@ -84,21 +86,21 @@ class JobResult:
     result: SweepResult
 
 
-def default_tokens(arch: str) -> TokenRange:
-    """Token counts swept when nobody named any."""
+def get_default_tokens(arch: str) -> TokenRange:
+    """Return the token counts to sweep by default."""
     return HOST_TOKENS if arch == "host" else DEFAULT_TOKENS
 
 
 def run_job(job: SweepJob, listener: Listener) -> list[JobResult]:
-    """Sweeps each provider's kernels. Raises MoesortTuneError; what was measured until then is kept.
+    """Sweep each provider's kernels. Raise MoesortTuneError; results until then are kept.
 
-    All of them are opened, and what would be refused in the end is refused, before any is timed.
+    All kernels are opened, and rows that would be refused in the end are refused, before any is timed.
     """
-    check_folder(job.table_for("any").parent)
+    check_folder(job.locate_table("any").parent)
     with ExitStack() as stack:
         workers = _open_workers(job, stack, listener)
         job = replace(job, providers=tuple(worker.facts.provider for worker in workers))
-        sinks = [_sink(job, worker) for worker in workers]
+        sinks = [_open_sink(job, worker) for worker in workers]
         return [_run_provider(job, worker, sink, listener) for worker, sink in zip(workers, sinks, strict=True)]
 
 
@@ -111,20 +113,20 @@ def _open_workers(job: SweepJob, stack: ExitStack, listener: Listener) -> list[P
         except (WorkerRefusedError, WorkerStartError) as error:
             if provider == job.providers[0]:
                 raise
-            listener.warning(f"{provider} is left out: {error}")
+            listener.warn(f"{provider} is left out: {error}")
         else:
             workers.append(stack.enter_context(worker))
     return workers
 
 
-def _sink(job: SweepJob, worker: ProcessWorker) -> TableSink:
-    """Where a provider's results go. Raises MoesortTuneError where rows that are there would have to stay."""
+def _open_sink(job: SweepJob, worker: ProcessWorker) -> TableSink:
+    """Return where a provider's results go. Raise MoesortTuneError where rows that are there would have to stay."""
     facts = worker.facts
-    table = job.table_for(facts.arch)
+    table = job.locate_table(facts.arch)
     check_table(table, facts.arch)
     sink = TableSink(table, Conditions(facts, job.settings, job.rule.margin), resume=job.resume, replace=job.replace)
     plan = job.plan(facts.arch)
-    reasons = sink.reasons_to_stay(plan.shapes, plan.tokens, worker.oneshot_max_tokens)
+    reasons = sink.list_reasons_to_stay(plan.shapes, plan.tokens, worker.limits)
     if reasons:
         others = f" (and {len(reasons) - 1} more rows)" if len(reasons) > 1 else ""
         raise RowKeptError(f"nothing was measured: {table}: {reasons[0]}{others}")
@@ -132,8 +134,8 @@ def _sink(job: SweepJob, worker: ProcessWorker) -> TableSink:
 
 
 def _run_provider(job: SweepJob, worker: ProcessWorker, sink: TableSink, listener: Listener) -> JobResult:
-    listener.opened(worker.facts)
-    for doubt in sink.doubts():
-        listener.warning(doubt)
-    result = Sweep(job.plan(worker.facts.arch), worker=worker, sink=sink, listener=listener).run()
+    listener.announce_device(worker.facts)
+    for doubt in sink.list_doubts():
+        listener.warn(doubt)
+    result = Sweep(job.plan(worker.facts.arch), workers=[worker], sink=sink, listener=listener).run()
     return JobResult(worker.facts, sink.table, sink.samples, result)

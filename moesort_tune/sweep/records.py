@@ -1,20 +1,20 @@
-"""Between what the engine measured and the lines of the samples file."""
+"""Convert measurements to lines of the samples file, and lines back to points of a row."""
 
 import datetime
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from moesort_tune import __version__
+from moesort_tune.domain.candidates import Limits, list_legal_kernels
 from moesort_tune.domain.settings import Settings
 from moesort_tune.domain.shape import Shape
 from moesort_tune.domain.vocabulary import KernelName
 from moesort_tune.measure.engine import Measurement
-from moesort_tune.measure.statistics import Interval, rounded
-from moesort_tune.measure.stopping import StoppingRule
-from moesort_tune.measure.verdict import MULTIPHASE, ONESHOT, Verdict, agreed
-from moesort_tune.sorting.problem import KERNELS
-from moesort_tune.sweep.samples import Sample
+from moesort_tune.measure.statistics import Interval, round_value
+from moesort_tune.measure.stopping import Comparison, StoppingRule
+from moesort_tune.measure.verdict import Verdict, agree
+from moesort_tune.sweep.samples import COLUMNS, Sample
 from moesort_tune.sweep.worker.messages import DeviceFacts
 from moesort_tune.tables.schema import Entry, Row
 from moesort_tune.tables.schema import Sweep as SweepRecord
@@ -22,11 +22,12 @@ from moesort_tune.tables.schema import Sweep as SweepRecord
 
 @dataclass(frozen=True)
 class MeasuredPoint:
-    """What a row of the table is made from.
+    """A token count of a row, with the times and the verdict of its measurement.
 
-    times_us: median time of each kernel. noise: relative deviation of one round's ratio. settled: the stopping rule
-    got its answer before a limit. rounds: those that counted; dropped: those in which the device's clock moved.
-    confirmed: measured a second time, the verdict being what both agree on. day: when, None for this very sweep.
+    times_us: median time of each kernel, in the candidates' order. noise: relative deviation of one round's ratio.
+    settled: the stopping rule got its answer before a limit. rounds: those that counted; dropped: those in which the
+    device's clock moved. confirmed: measured a second time, the verdict being what both agree on. day: when, None for
+    this very sweep.
     """
 
     times_us: dict[KernelName, float]
@@ -40,14 +41,16 @@ class MeasuredPoint:
 
     @property
     def ratio(self) -> float | None:
-        """oneshot's time over multiphase's, None where one kernel alone was timed."""
-        if len(self.times_us) < len(KERNELS):
+        """Time of the fastest kernel that lost over that of the fastest of all; None where none lost."""
+        lost = [time for kernel, time in self.times_us.items() if kernel not in self.verdict.best]
+        if not lost:
             return None
-        return self.times_us[ONESHOT] / self.times_us[MULTIPHASE]
+        best = min(self.times_us[kernel] for kernel in self.verdict.best)
+        return min(max(time / best, best / time) for time in lost)
 
 
 class Origin(NamedTuple):
-    """What samples have in common that may stand in one row; settings: without seed and margin."""
+    """Fields that all samples of one row share; settings: without seed and margin."""
 
     arch: str
     compute_units: int
@@ -55,21 +58,23 @@ class Origin(NamedTuple):
     revision: str | None
     timing: str | None
     settings: str
+    moe_buf: bool
+    masked: bool
     device: str
     software: str
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """Under what a point was measured; samples of other conditions are not taken for it."""
+    """Conditions under which a point was measured; samples of others are not taken for it."""
 
     facts: DeviceFacts
     settings: Settings
     margin: float
 
-    def signature(self) -> str:
-        """The text of the samples' column `settings`."""
-        return f"{self.settings.signature()};margin={self.margin:g}"
+    def format_signature(self) -> str:
+        """Return the text of the samples' column `settings`."""
+        return f"{self.settings.format_signature()};margin={self.margin:g}"
 
     @property
     def software(self) -> dict[str, str]:
@@ -84,7 +89,7 @@ class Conditions:
 
     @property
     def origin(self) -> Origin:
-        """What these conditions share with samples that count beside them."""
+        """Fields that these conditions share with samples that count beside them."""
         facts = self.facts
         return Origin(
             facts.arch,
@@ -92,19 +97,21 @@ class Conditions:
             facts.provider,
             facts.revision,
             self.settings.timing,
-            self.settings.without_seed(),
+            self.settings.format_without_seed(),
+            self.settings.moe_buf,
+            self.settings.masked,
             facts.name,
-            software_text(self.software),
+            format_software(self.software),
         )
 
 
-def software_text(software: Mapping[str, str]) -> str:
-    """The text of the samples' column `software`."""
+def format_software(software: Mapping[str, str]) -> str:
+    """Return the text of the samples' column `software`."""
     return ";".join(f"{name}={version}" for name, version in sorted(software.items()))
 
 
-def origin_of(sample: Sample) -> Origin:
-    """Where a line comes from."""
+def get_origin(sample: Sample) -> Origin:
+    """Return the origin of a line."""
     return Origin(
         sample.arch,
         sample.compute_units,
@@ -112,12 +119,14 @@ def origin_of(sample: Sample) -> Origin:
         sample.revision,
         sample.timing,
         sample.settings.partition(";seed=")[0],
+        sample.moe_buf,
+        sample.masked,
         sample.device,
         sample.software,
     )
 
 
-def settings_of(sweep: SweepRecord, *, seed: int) -> Settings:
+def build_settings(sweep: SweepRecord, *, seed: int) -> Settings:
     """Return the settings that a table records of a sweep."""
     return Settings(
         timing=sweep.timing,
@@ -128,10 +137,11 @@ def settings_of(sweep: SweepRecord, *, seed: int) -> Settings:
         routing=sweep.routing,
         cold=sweep.cold,
         seed=seed,
+        moe_buf=sweep.moe_buf,
     )
 
 
-def origin_behind(row: Row, *, arch: str, entry: Entry) -> Origin | None:
+def find_origin(row: Row, *, arch: str, entry: Entry) -> Origin | None:
     """Return where the samples of a row come from, None for published figures."""
     sweep, key = row.sweep or entry.sweep, entry.key
     if sweep is None:
@@ -142,23 +152,25 @@ def origin_behind(row: Row, *, arch: str, entry: Entry) -> Origin | None:
         key.provider,
         key.revision,
         key.timing,
-        settings_of(sweep, seed=0).without_seed(),
+        build_settings(sweep, seed=0).format_without_seed(),
+        sweep.moe_buf,
+        sweep.masked,
         (row.device or entry.device).name,
-        software_text(row.software or entry.software),
+        format_software(row.software or entry.software),
     )
 
 
-def samples_behind(row: Row, *, arch: str, entry: Entry, samples: Iterable[Sample]) -> list[Sample]:
+def select_samples(row: Row, *, arch: str, entry: Entry, samples: Iterable[Sample]) -> list[Sample]:
     """Return the samples that were taken for a row; those of old files, which know no device, count as its own."""
-    origin = origin_behind(row, arch=arch, entry=entry)
+    origin = find_origin(row, arch=arch, entry=entry)
     if origin is None:
         return []
     origins = {origin, origin._replace(device="", software="")}
-    return [s for s in samples if (s.num_experts, s.topk) == row.shape and origin_of(s) in origins]
+    return [s for s in samples if (s.num_experts, s.topk) == row.shape and get_origin(s) in origins]
 
 
-def point_of(measurement: Measurement) -> MeasuredPoint:
-    """The part of a measurement that the table needs."""
+def build_point(measurement: Measurement) -> MeasuredPoint:
+    """Return the part of a measurement that the table needs."""
     times_us = {kernel: interval.median for kernel, interval in measurement.times_us.items()}
     return MeasuredPoint(
         times_us,
@@ -171,79 +183,113 @@ def point_of(measurement: Measurement) -> MeasuredPoint:
     )
 
 
-def samples_of(
+def build_samples(
     measurement: Measurement, *, conditions: Conditions, shape: Shape, tokens: int, date: str
 ) -> list[Sample]:
-    """One line for each kernel."""
-    ratio = measurement.stop.ratio if measurement.stop else None
-    return [
-        Sample(
-            date=date,
-            arch=conditions.facts.arch,
-            compute_units=conditions.facts.compute_units,
-            provider=conditions.facts.provider,
-            revision=conditions.facts.revision,
-            timing=conditions.settings.timing,
-            num_experts=shape.num_experts,
-            topk=shape.topk,
-            tokens=tokens,
-            kernel=kernel,
-            median_us=rounded(interval.median),
-            low_us=rounded(interval.low),
-            high_us=rounded(interval.high),
-            samples=measurement.rounds,
-            note=measurement.reason,
-            settings=conditions.signature(),
-            verdict=measurement.verdict.value,
-            noise=rounded(measurement.noise),
-            ratio=rounded(ratio.median) if ratio else None,
-            ratio_low=rounded(ratio.low) if ratio else None,
-            ratio_high=rounded(ratio.high) if ratio else None,
-            settled=measurement.settled,
-            dropped=measurement.dropped,
-            confirmed=measurement.confirmed,
-            device=conditions.facts.name,
-            software=software_text(conditions.software),
-        )
-        for kernel, interval in measurement.times_us.items()
-    ]
+    """Return one line for each kernel."""
+    facts, comparisons = conditions.facts, measurement.stop.comparisons
+    fastest = _choose_fastest(tuple(measurement.times_us), comparisons)
+    shared = Sample(
+        date=date,
+        arch=facts.arch,
+        compute_units=facts.compute_units,
+        provider=facts.provider,
+        revision=facts.revision,
+        timing=conditions.settings.timing,
+        num_experts=shape.num_experts,
+        topk=shape.topk,
+        tokens=tokens,
+        kernel=fastest,
+        median_us=0.0,
+        low_us=0.0,
+        high_us=0.0,
+        samples=measurement.rounds,
+        note=measurement.reason,
+        settings=conditions.format_signature(),
+        moe_buf=conditions.settings.moe_buf,
+        masked=conditions.settings.masked,
+        verdict="=".join(measurement.verdict.best),
+        noise=round_value(measurement.noise),
+        settled=measurement.settled,
+        dropped=measurement.dropped,
+        confirmed=measurement.confirmed,
+        device=facts.name,
+        device_id=facts.device_id,
+        pci_address=facts.pci_address,
+        host=facts.host,
+        software=format_software(conditions.software),
+    )
+    timed = [_add_times(shared, kernel, interval) for kernel, interval in measurement.times_us.items()]
+    return [line if line.kernel == fastest else _add_ratio(line, comparisons) for line in timed]
 
 
-def points_in(
-    samples: Iterable[Sample], *, conditions: Conditions, shape: Shape, oneshot_max_tokens: int, any_seed: bool = False
+def _choose_fastest(order: Sequence[KernelName], comparisons: Sequence[Comparison]) -> KernelName:
+    """Return the kernel that every comparison has; of the two in a single one that which took less time."""
+    named = [name for one in comparisons for name in (one.first, one.second)]
+    won = [one.first if one.ratio.median <= 1 else one.second for one in comparisons]
+    return max(order, key=lambda name: (named.count(name), won.count(name)))
+
+
+def _add_times(line: Sample, kernel: KernelName, times: Interval) -> Sample:
+    times = times.round_values()
+    return replace(line, kernel=kernel, median_us=times.median, low_us=times.low, high_us=times.high)
+
+
+def _add_ratio(line: Sample, comparisons: Sequence[Comparison]) -> Sample:
+    """Return the line with the comparison of its kernel and the fastest."""
+    one = next(one for one in comparisons if line.kernel in (one.first, one.second))
+    ratio = one.ratio.round_values()
+    return replace(
+        line,
+        against=one.second if line.kernel == one.first else one.first,
+        noise=round_value(one.noise),
+        ratio=ratio.median,
+        ratio_low=ratio.low,
+        ratio_high=ratio.high,
+    )
+
+
+def find_points(
+    samples: Iterable[Sample], *, conditions: Conditions, shape: Shape, limits: Limits, any_seed: bool = False
 ) -> dict[int, MeasuredPoint]:
-    """Points of this shape that were measured whole under the same conditions, the latest of each token count.
+    """Return the points of this shape that were measured whole under the same conditions, the latest of each count.
 
     any_seed: also those that differ in seed or margin. Verdicts are those of the times, by the margin at hand.
     """
-    signature = conditions.signature()
+    signature = conditions.format_signature()
     taken = (sample for sample in samples if any_seed or sample.settings == signature)
     rule = StoppingRule(margin=conditions.margin)
-    return points_from(conditions.origin, taken, shape=shape, oneshot_max_tokens=oneshot_max_tokens, rule=rule)
+    return find_points_of_origin(conditions.origin, taken, shape=shape, limits=limits, rule=rule)
 
 
-def points_from(
-    origin: Origin, samples: Iterable[Sample], *, shape: Shape, oneshot_max_tokens: int, rule: StoppingRule
+def find_points_of_origin(
+    origin: Origin, samples: Iterable[Sample], *, shape: Shape, limits: Limits, rule: StoppingRule
 ) -> dict[int, MeasuredPoint]:
-    """Points of this shape and origin that were measured whole, the latest of each token count, judged by `rule`."""
+    """Return the points of this shape and origin that were measured whole, the latest of each, judged by `rule`."""
     same = [
         sample
         for sample in samples
-        if (sample.num_experts, sample.topk) == (shape.num_experts, shape.topk) and origin_of(sample) == origin
+        if (sample.num_experts, sample.topk) == (shape.num_experts, shape.topk) and get_origin(sample) == origin
     ]
     points: dict[int, MeasuredPoint] = {}
-    for lines in _measurements(same):
+    for lines in _group_measurements(same):
         tokens = lines[0].tokens
-        if _is_whole(lines, oneshot_max_tokens):
-            points[tokens] = _point_of_lines(lines, rule, before=points.get(tokens))
+        of_kernel = {line.kernel: line for line in lines}
+        order = list_legal_kernels(tokens, limits)
+        if set(of_kernel) == set(order) and (comparisons := _build_comparisons(of_kernel, order)) is not None:
+            inside = [of_kernel[kernel] for kernel in order]
+            points[tokens] = _build_point_of_lines(inside, comparisons, rule, before=points.get(tokens))
     return points
 
 
-def _measurements(samples: Iterable[Sample]) -> Iterator[list[Sample]]:
-    """Lines that stand together and differ in the kernel and its times alone: what was written as one measurement."""
+def _group_measurements(samples: Iterable[Sample]) -> Iterator[list[Sample]]:
+    """Yield lines that stand together and differ in the kernel alone: those that were written as one measurement."""
     lines: list[Sample] = []
     for sample in samples:
-        if lines and (_shared(lines[0]) != _shared(sample) or sample.kernel in {line.kernel for line in lines}):
+        if lines and (
+            _get_shared_fields(lines[0]) != _get_shared_fields(sample)
+            or sample.kernel in {line.kernel for line in lines}
+        ):
             yield lines
             lines = []
         lines.append(sample)
@@ -251,48 +297,62 @@ def _measurements(samples: Iterable[Sample]) -> Iterator[list[Sample]]:
         yield lines
 
 
-def _shared(sample: Sample) -> Sample:
-    return replace(sample, kernel="", median_us=0, low_us=0, high_us=0)
+_OWN: Final = ("kernel", "median_us", "low_us", "high_us", "noise", "against", "ratio", "ratio_low", "ratio_high")
+"""Columns in which the lines of one measurement differ."""
+
+_SHARED: Final = tuple(column for column in COLUMNS if column not in _OWN)
 
 
-def _is_whole(lines: Sequence[Sample], oneshot_max_tokens: int) -> bool:
-    """Whether every legal kernel has its line, and the ratio does not contradict the times."""
-    of_kernel = {line.kernel: line for line in lines}
-    legal = set(KERNELS) if lines[0].tokens <= oneshot_max_tokens else {MULTIPHASE}
-    if set(of_kernel) != legal:
-        return False
-    ratio = _ratio(lines[0])
-    if ratio is None or len(legal) == 1:
-        return ratio is None and len(legal) == 1
-    one, other = of_kernel[ONESHOT], of_kernel[MULTIPHASE]
-    low, high = one.low_us / other.high_us, one.high_us / other.low_us
-    return low <= ratio.high * ROUNDING and ratio.low <= high * ROUNDING
+def _get_shared_fields(sample: Sample) -> tuple[object, ...]:
+    return tuple(getattr(sample, column) for column in _SHARED)
 
 
-ROUNDING = 1.0001
-"""What five digits of three numbers come to at most."""
-
-
-def _ratio(line: Sample) -> Interval | None:
-    if line.ratio is None or line.ratio_low is None or line.ratio_high is None:
+def _build_comparisons(lines: Mapping[KernelName, Sample], order: Sequence[KernelName]) -> list[Comparison] | None:
+    """Return the comparisons of the fastest kernel with each other one; None where the lines contradict each other."""
+    alone = [line for line in lines.values() if not line.against]
+    if len(alone) != 1:
         return None
-    return Interval(line.ratio, line.ratio_low, line.ratio_high)
+    fastest = alone[0]
+    comparisons = [_build_comparison(lines, line, order) for line in lines.values() if line is not fastest]
+    found = [one for one in comparisons if one is not None and fastest.kernel in (one.first, one.second)]
+    noise_fits = not found or fastest.noise == max(one.noise for one in found)
+    return found if len(found) == len(comparisons) and fastest.ratio is None and noise_fits else None
 
 
-def _point_of_lines(lines: Sequence[Sample], rule: StoppingRule, before: MeasuredPoint | None) -> MeasuredPoint:
-    """The point, judged by its times; what confirmed a measurement that is not there is one on its own."""
-    one = lines[0]
-    times_us: dict[KernelName, float] = {k: line.median_us for k in KERNELS for line in lines if line.kernel == k}
-    ratio = _ratio(one)
-    verdict, decided = (Verdict.MULTIPHASE, True) if ratio is None else rule.weigh(ratio, one.noise, one.samples)
+def _build_comparison(
+    lines: Mapping[KernelName, Sample], line: Sample, order: Sequence[KernelName]
+) -> Comparison | None:
+    """Return the comparison that a line holds; None where it has none or its times say otherwise."""
+    if line.ratio is None or line.ratio_low is None or line.ratio_high is None or line.against not in lines:
+        return None
+    first, second = sorted((line.kernel, line.against), key=order.index)
+    low, high = lines[first].low_us / lines[second].high_us, lines[first].high_us / lines[second].low_us
+    if low > line.ratio_high * ROUNDING or line.ratio_low > high * ROUNDING:
+        return None
+    return Comparison(first, second, Interval(line.ratio, line.ratio_low, line.ratio_high), line.noise)
+
+
+ROUNDING: Final = 1.0001
+"""Largest error of three numbers of five digits."""
+
+
+def _build_point_of_lines(
+    lines: Sequence[Sample], comparisons: Sequence[Comparison], rule: StoppingRule, before: MeasuredPoint | None
+) -> MeasuredPoint:
+    """Return the point, judged by its times.
+
+    lines: in the candidates' order. What confirmed a measurement that is not there is one on its own.
+    """
+    one, order = lines[0], tuple(line.kernel for line in lines)
+    verdict, decided = rule.weigh(order, comparisons, one.samples)
     confirmed = one.confirmed and before is not None and not before.confirmed
     if confirmed and before is not None:
-        verdict = agreed(before.verdict, verdict)
+        verdict = agree(order, before.verdict, verdict)
     return MeasuredPoint(
-        times_us,
+        {line.kernel: line.median_us for line in lines},
         verdict,
-        one.noise,
-        settled=one.settled and decided,
+        max(line.noise for line in lines),
+        settled=one.settled and (decided or len(lines) == 1),
         rounds=one.samples,
         dropped=one.dropped,
         confirmed=confirmed,

@@ -1,18 +1,19 @@
-"""One row of a sweep: searches its token counts, confirms its switches, within its share of the time."""
+"""One row of a sweep: search its token counts and confirm its switches, within its share of the time."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
+from moesort_tune.domain.candidates import Limits, list_legal_kernels
 from moesort_tune.domain.settings import Settings
 from moesort_tune.domain.shape import Shape
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.measure.engine import Measurement
 from moesort_tune.measure.stopping import StoppingRule
-from moesort_tune.sweep.records import MeasuredPoint, point_of
-from moesort_tune.sweep.rows import legal_kernels, row_of, rungs_of
+from moesort_tune.sweep.records import MeasuredPoint, build_point
+from moesort_tune.sweep.rows import build_row, list_rungs
 from moesort_tune.sweep.search import DEFAULT_MAX_POINTS, Judged, Search, TokenRange, search_token_counts
-from moesort_tune.sweep.switch_points import witnesses
+from moesort_tune.sweep.switch_points import find_witnesses
 from moesort_tune.sweep.worker.messages import DeviceFacts, MeasureRequest, Worker
 from moesort_tune.tables.schema import Row
 
@@ -30,12 +31,15 @@ LEAST_POINT_SECONDS: Final = 0.05
 """A point gets at least so much time, however short the budget."""
 
 MANY_DROPPED: Final = 0.1
-"""Share of dropped rounds that a person should hear of."""
+"""Share of dropped rounds that deserves a warning."""
 
 
 @dataclass(frozen=True)
 class SweepPlan:
-    """What to sweep. time_budget_s: for all of it, or None; the rows share what is left of it evenly."""
+    """Shapes, token counts and settings to sweep.
+
+    time_budget_s: for all of it, or None; the rows share what is left of it evenly.
+    """
 
     shapes: list[Shape]
     tokens: TokenRange
@@ -46,47 +50,47 @@ class SweepPlan:
 
 
 class Sink(Protocol):
-    """Where results go, and what is known from earlier runs."""
+    """Store of results, this sweep's and earlier ones."""
 
-    def known(self, shape: Shape, oneshot_max_tokens: int) -> dict[int, MeasuredPoint]:
-        """Points that need not be measured again."""
+    def find_known(self, shape: Shape, limits: Limits) -> dict[int, MeasuredPoint]:
+        """Return points that need not be measured again."""
 
-    def kept(self, shape: Shape, oneshot_max_tokens: int) -> dict[int, MeasuredPoint]:
-        """Points of earlier sweeps under the same conditions, which a row rests on too."""
+    def find_kept(self, shape: Shape, limits: Limits) -> dict[int, MeasuredPoint]:
+        """Return points of earlier sweeps under the same conditions, which a row rests on too."""
 
-    def measured(self, shape: Shape, tokens: int, measurement: Measurement) -> None:
-        """Keeps a point; it must be safe when this returns."""
+    def keep_point(self, shape: Shape, tokens: int, measurement: Measurement) -> None:
+        """Keep a point; it must be safe when this returns."""
 
-    def row(self, row: Row, points: Mapping[int, MeasuredPoint], *, finished: bool) -> Row:
-        """Keeps a row, as which it is returned; it must be safe then.
+    def keep_row(self, row: Row, points: Mapping[int, MeasuredPoint], *, finished: bool) -> Row:
+        """Keep a row and return it as it was kept; it must be safe then.
 
-        finished: the search ended by itself. Raises RowKeptError where the one that is there stays.
+        finished: the search ended by itself. Raise RowKeptError where the one that is there stays.
         """
 
 
 class Listener(Protocol):
-    """What a person sees."""
+    """Receive the progress of a sweep, for a person."""
 
-    def opened(self, facts: DeviceFacts) -> None:
-        """The device that will be measured."""
+    def announce_device(self, facts: DeviceFacts) -> None:
+        """Announce the device that will be measured."""
 
-    def planned(self, shapes: Sequence[Shape]) -> None:
-        """The rows ahead."""
+    def announce_shapes(self, shapes: Sequence[Shape]) -> None:
+        """Announce the rows ahead."""
 
-    def row_started(self, shape: Shape, points: int) -> None:
-        """About so many points are ahead."""
+    def announce_row(self, shape: Shape, points: int) -> None:
+        """Announce a row of about so many points."""
 
-    def at(self, shape: Shape, tokens: int, doing: str) -> None:
-        """'checking' or 'timing' begins."""
+    def announce_point(self, shape: Shape, tokens: int, doing: str) -> None:
+        """Announce that 'checking' or 'timing' begins."""
 
-    def point_done(self, shape: Shape, tokens: int, point: MeasuredPoint) -> None:
-        """A point was measured or known."""
+    def report_point(self, shape: Shape, tokens: int, point: MeasuredPoint) -> None:
+        """Report a point that was measured or known."""
 
-    def row_done(self, row: Row) -> None:
-        """A row is in the table."""
+    def report_row(self, row: Row) -> None:
+        """Report a row that is in the table."""
 
-    def warning(self, text: str) -> None:
-        """Something to know: observation, likely cause, what to try."""
+    def warn(self, text: str) -> None:
+        """Report a problem: observation, likely cause, what to try."""
 
 
 class OutOfTimeError(MoesortTuneError):
@@ -102,12 +106,12 @@ class Deadline:
 
     @property
     def left(self) -> float:
-        """Seconds that are left, negative when it has passed."""
+        """Seconds that are left, negative once it has passed."""
         return self.end - self.clock()
 
 
 class RowSearch:
-    """Measures one row. Raises OutOfTimeError, WorkerLostError, WorkerRefusedError.
+    """Measures one row. Its methods raise OutOfTimeError, WorkerLostError, WorkerRefusedError.
 
     points: what the row rests on, by token count. finished: the search ended by itself, not at its deadline.
     """
@@ -128,21 +132,22 @@ class RowSearch:
         self._sink = sink
         self._listener = listener
         self._within = within
-        self._limit = worker.oneshot_max_tokens(shape)
-        self._rungs = rungs_of(shape, plan.tokens, self._limit, worker.facts.builtin_on)
-        self._known = sink.known(shape, self._limit)
+        facts = worker.facts
+        self._limits = worker.limits(shape)
+        self._rungs = list_rungs(shape, plan.tokens, self._limits, provider=facts.provider, device=facts.limits)
+        self._known = sink.find_known(shape, self._limits)
         self.points: dict[int, MeasuredPoint] = {}
         self.finished = False
 
     def row(self) -> Row:
-        """The row that the measured points come to."""
-        self._listener.row_started(self._shape, len(self._rungs) + BISECTION_POINTS)
+        """Measure the row and return it."""
+        self._listener.announce_row(self._shape, len(self._rungs) + BISECTION_POINTS)
         self.finished = self._search()
         self._confirm()
-        return row_of(self._shape, self._limit, self.points)
+        return build_row(self._shape, self._limits, self.points)
 
     def warnings(self) -> Iterator[str]:
-        """What a person should know before trusting the row."""
+        """Yield the reasons to doubt the row."""
         points = self.points.values()
         dropped = sum(point.dropped for point in points)
         rounds = dropped + sum(point.rounds for point in points)
@@ -155,81 +160,79 @@ class RowSearch:
         if unsettled:
             yield (
                 f"{self._shape}: {unsettled} of {len(points)} points ended at a limit before their ratio was settled; "
-                "they are told as ties unless one kernel was likely faster"
+                "they count as ties unless one kernel was likely faster"
             )
 
-    def _kept(self) -> dict[int, MeasuredPoint]:
-        """Earlier points that this search says nothing of: those outside of its range, and all where it was cut."""
-        kept = self._sink.kept(self._shape, self._limit)
+    def _find_kept(self) -> dict[int, MeasuredPoint]:
+        """Return earlier points that this search does not replace: those outside of its range, all where it was cut."""
+        kept = self._sink.find_kept(self._shape, self._limits)
         return {t: point for t, point in kept.items() if not (self.finished and t in self._plan.tokens)}
 
     def _search(self) -> bool:
-        """The whole search, or what the deadline leaves of it once the ladder is done; then False."""
+        """Search to the end; return False where the deadline came before it but after the ladder."""
         search = search_token_counts(self._rungs, max_points=self._plan.max_points)
         tokens: int | None = next(search)
         while tokens is not None:
             if tokens not in self._known and self._within.left <= 0:
-                self._tell_out_of_time()
+                self._report_out_of_time()
                 return False
-            self.points[tokens] = self._known.get(tokens) or self._measured(tokens)
-            self._listener.point_done(self._shape, tokens, self.points[tokens])
+            self.points[tokens] = self._known.get(tokens) or self._measure(tokens)
+            self._listener.report_point(self._shape, tokens, self.points[tokens])
             tokens = _next(search, self.points[tokens])
         return True
 
     def _confirm(self) -> None:
-        """Measures again, later and with other inputs, the first win of every stretch of a policy that switches.
+        """Measure again, later and with other inputs, the first win of every stretch of a policy that switches.
 
         Noise that comes in bursts can make a winner up, but hardly the same one twice. A win that does not come again
         is a tie, which may give the policy other stretches, and so may what other sweeps measure meanwhile.
         """
         for _ in range(MAX_CONFIRMATIONS):
-            self.points = {**self._kept(), **self.points}
+            self.points = {**self._find_kept(), **self.points}
             doubtful = [tokens for tokens in self._witnesses() if not self.points[tokens].confirmed]
             if not doubtful or self._within.left <= 0:
                 return
-            self.points[doubtful[0]] = self._measured_again(doubtful[0])
+            self.points[doubtful[0]] = self._measure_again(doubtful[0])
 
     def _witnesses(self) -> list[int]:
-        verdicts = {tokens: point.verdict for tokens, point in self.points.items() if tokens <= self._limit}
-        return witnesses(verdicts)
+        return find_witnesses({tokens: point.verdict for tokens, point in self.points.items()}, self._limits)
 
-    def _measured(self, tokens: int) -> MeasuredPoint:
-        measurement = self._measurement(tokens, self._plan.settings)
-        self._sink.measured(self._shape, tokens, measurement)
-        return point_of(measurement)
+    def _measure(self, tokens: int) -> MeasuredPoint:
+        measurement = self._request(tokens, self._plan.settings)
+        self._sink.keep_point(self._shape, tokens, measurement)
+        return build_point(measurement)
 
-    def _measured_again(self, tokens: int) -> MeasuredPoint:
+    def _measure_again(self, tokens: int) -> MeasuredPoint:
         settings = replace(self._plan.settings, seed=self._plan.settings.seed + CONFIRMING_SEEDS)
-        measurement = self._measurement(tokens, settings)
-        measurement = measurement.confirming(self.points[tokens].verdict)
-        self._sink.measured(self._shape, tokens, measurement)
-        return point_of(measurement)
+        measurement = self._request(tokens, settings)
+        measurement = measurement.confirm(self.points[tokens].verdict)
+        self._sink.keep_point(self._shape, tokens, measurement)
+        return build_point(measurement)
 
-    def _measurement(self, tokens: int, settings: Settings) -> Measurement:
-        self._listener.at(self._shape, tokens, "timing")
+    def _request(self, tokens: int, settings: Settings) -> Measurement:
+        self._listener.announce_point(self._shape, tokens, "timing")
         share_s = max(self._within.left / self._points_left(), LEAST_POINT_SECONDS)
         rule = replace(self._plan.rule, max_seconds=min(self._plan.rule.max_seconds, share_s))
-        kernels = legal_kernels(tokens, self._limit)
+        kernels = list_legal_kernels(tokens, self._limits)
         return self._worker.measure(MeasureRequest(self._shape, tokens, settings, kernels, rule)).measurement
 
     def _points_left(self) -> int:
-        """Points that are probably still to be measured."""
+        """Estimate how many points are still to be measured."""
         return max(len(self._rungs) - len(self.points), 0) + BISECTION_POINTS
 
-    def _tell_out_of_time(self) -> None:
+    def _report_out_of_time(self) -> None:
         if len(self.points) < len(self._rungs):
             raise OutOfTimeError(
                 f"its share of the time budget ended after {len(self.points)} of {len(self._rungs)} ladder points; "
                 "raise --time-budget, or go on later with --resume"
             )
-        self._listener.warning(
-            f"{self._shape}: the time budget ended before every switch was bracketed; "
-            "what lies between is told as a tie"
+        self._listener.warn(
+            f"{self._shape}: the time budget ended before every switch was bracketed; what lies between counts as a tie"
         )
 
 
 def _next(search: Search, point: MeasuredPoint) -> int | None:
-    """The next token count of a search, or None at its end."""
+    """Return the next token count of a search, or None at its end."""
     try:
         return search.send(Judged(point.verdict, point.ratio))
     except StopIteration:

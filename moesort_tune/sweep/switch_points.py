@@ -1,15 +1,36 @@
-"""From verdicts at measured token counts to a row of the table: policy, ties and what a rule would lose."""
+"""From verdicts at measured token counts to a row of the table: policy, ties and the loss of a rule."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
+from moesort_tune.domain.candidates import Limits, choose_legal, list_legal_kernels
 from moesort_tune.domain.vocabulary import KernelName
-from moesort_tune.measure.verdict import KERNEL_OF, MULTIPHASE, ONESHOT, Verdict
+from moesort_tune.measure.verdict import Verdict, make_tie
 
-Segment = tuple[int, KernelName]
-Tie = tuple[int, int]
+Step = tuple[int, KernelName]
+"""A token count, and the kernel that is chosen from there on."""
+
+Tie = tuple[int, int, tuple[KernelName, ...]]
+"""First and last token count, and the kernels of which none won there, in order."""
+
 Times = Mapping[KernelName, float]
 """Median time of each legal kernel at one token count, in microseconds."""
+
+
+@dataclass(frozen=True)
+class Zone:
+    """Token counts first..last (None: all that follow) for which the same kernels are legal."""
+
+    first: int
+    last: int | None
+    kernels: tuple[KernelName, ...]
+
+    def select_points(self, verdicts: Mapping[int, Verdict]) -> dict[int, Verdict]:
+        """Return the verdicts measured in this zone, ascending and of its kernels only."""
+        inside = {t: verdicts[t] for t in sorted(verdicts) if self.first <= t and (self.last is None or t <= self.last)}
+        legal = {tokens: make_tie(self.kernels, verdict) for tokens, verdict in inside.items()}
+        return {tokens: verdict for tokens, verdict in legal.items() if verdict.best}
 
 
 @dataclass(frozen=True)
@@ -23,82 +44,101 @@ class Span:
 
 @dataclass(frozen=True)
 class SwitchPoints:
-    """policy: [first token count, kernel] ascending from 1; tie: token ranges in which neither kernel won."""
+    """policy: [first token count, kernel] ascending from 1; tie: token ranges in which no kernel won."""
 
-    policy: list[Segment]
+    policy: list[Step]
     tie: list[Tie]
 
 
-def find_switch_points(verdicts: Mapping[int, Verdict], oneshot_max_tokens: int) -> SwitchPoints:
-    """The policy that the verdicts ask for.
+def list_zones(limits: Limits) -> list[Zone]:
+    """Cut the token counts from 1 behind each limit."""
+    ends = sorted({limit for limit in limits.values() if limit >= 1})
+    starts = [1, *(end + 1 for end in ends)]
+    lasts: list[int | None] = [*ends, None]
+    return [Zone(first, last, list_legal_kernels(first, limits)) for first, last in zip(starts, lasts, strict=True)]
 
-    verdicts: of measured token counts; those past `oneshot_max_tokens` are not looked at.
-    Between two measured counts of one verdict that verdict holds; between two unlike ones that nobody
-    measured it is a tie, since nothing is known there. Inside a tie the choice stays what it was before
-    (oneshot at the start), so a switch stands at the end of its tie, and oneshot never goes past its limit.
+
+def find_switch_points(verdicts: Mapping[int, Verdict], limits: Limits) -> SwitchPoints:
+    """Return the policy that the verdicts ask for.
+
+    Each zone of legality is judged by the token counts measured inside it. Between two of one verdict that verdict
+    holds; between two unlike ones without a measurement it is the tie of both, since nothing is known there. Inside a
+    tie the choice stays what it was before if the tie names it, so a switch stands at the end of its tie; else it is
+    the first kernel named. A zone's first choice reaches down to its start. A zone without a point keeps the choice
+    before it if that is legal, else takes the next legal one.
     """
-    if oneshot_max_tokens < 1:
-        return SwitchPoints([(1, MULTIPHASE)], [])
-    legal = {tokens: verdict for tokens, verdict in verdicts.items() if tokens <= oneshot_max_tokens}
-    spans = merged(spans_of(legal))
-    ties = [(span.first, span.last) for span in spans if span.verdict is Verdict.TIE]
-    return SwitchPoints(_policy(spans, oneshot_max_tokens), ties)
+    policy: list[Step] = []
+    spans: list[Span] = []
+    choice = next(iter(limits))
+    for zone in list_zones(limits):
+        inside = merge_spans(list_spans(zone.select_points(verdicts), tuple(limits)))
+        steps = list(_choose(zone, inside, choice)) or [(zone.first, choose_legal(choice, zone.first, limits))]
+        choice = steps[-1][1]
+        policy += steps
+        spans += inside
+    ties = [(span.first, span.last, span.verdict.best) for span in merge_spans(spans) if span.verdict.is_tie]
+    return SwitchPoints(_drop_repeats(policy), ties)
 
 
-def witnesses(verdicts: Mapping[int, Verdict]) -> list[int]:
-    """The first win of each stretch of measured counts in which one kernel wins, ties aside, ascending.
+def _choose(zone: Zone, spans: list[Span], before: KernelName) -> Iterator[Step]:
+    """Yield the choice for each span of a zone."""
+    for index, span in enumerate(spans):
+        before = before if before in span.verdict.best else span.verdict.best[0]
+        yield (span.first if index else zone.first), before
 
-    Empty where only one kernel ever wins: then there is no switch that a single wrong win could have made.
+
+def find_witnesses(verdicts: Mapping[int, Verdict], limits: Limits) -> list[int]:
+    """Return the measured counts on which the policy's switches rest, ascending.
+
+    These are the first win of each stretch in which one kernel is chosen, and ties that exclude what was chosen before
+    them. Counts at which one kernel alone is legal are left out. Empty where only one kernel is ever chosen: then there
+    is no switch that a single wrong win could have made.
     """
-    first_wins: list[int] = []
-    for tokens in sorted(verdicts):
-        verdict = verdicts[tokens]
-        if verdict is not Verdict.TIE and (not first_wins or verdicts[first_wins[-1]] is not verdict):
-            first_wins.append(tokens)
-    return first_wins if len(first_wins) > 1 else []
+    found: list[int] = []
+    chosen: KernelName | None = None
+    for zone in list_zones(limits):
+        if chosen not in zone.kernels:
+            chosen = None
+        for tokens, verdict in zone.select_points(verdicts).items() if len(zone.kernels) > 1 else ():
+            nothing_known = chosen is None and verdict.is_tie and zone.kernels[0] in verdict.best
+            if not nothing_known and chosen not in verdict.best:
+                chosen = verdict.best[0]
+                found.append(tokens)
+    return found if len(found) > 1 else []
 
 
-def spans_of(verdicts: Mapping[int, Verdict]) -> Iterator[Span]:
-    """Measured counts and what is concluded of those between them, ascending, not yet merged."""
+def list_spans(verdicts: Mapping[int, Verdict], order: tuple[KernelName, ...]) -> Iterator[Span]:
+    """Yield measured counts and what follows for those between them, ascending, not yet merged."""
     previous: int | None = None
     for tokens in sorted(verdicts):
         verdict = verdicts[tokens]
         if previous is not None and tokens - previous > 1:
-            between = verdict if verdicts[previous] is verdict else Verdict.TIE
-            yield Span(previous + 1, tokens - 1, between)
+            yield Span(previous + 1, tokens - 1, make_tie(order, verdicts[previous], verdict))
         yield Span(tokens, tokens, verdict)
         previous = tokens
 
 
-def merged(spans: Iterator[Span]) -> list[Span]:
-    """Neighbouring spans of one verdict put together."""
+def merge_spans(spans: Iterable[Span]) -> list[Span]:
+    """Join adjacent spans of one verdict."""
     result: list[Span] = []
     for span in spans:
-        if result and result[-1].verdict is span.verdict:
+        if result and result[-1].verdict == span.verdict and result[-1].last + 1 == span.first:
             result[-1] = Span(result[-1].first, span.last, span.verdict)
         else:
             result.append(span)
     return result
 
 
-def _policy(spans: list[Span], oneshot_max_tokens: int) -> list[Segment]:
-    decided = [span for span in spans if span.verdict is not Verdict.TIE]
-    starts_in_tie = bool(spans) and spans[0].verdict is Verdict.TIE
-    opening: list[Segment] = [(1, ONESHOT)] if starts_in_tie or not decided else []
-    choices = [(span.first if opening or index else 1, KERNEL_OF[span.verdict]) for index, span in enumerate(decided)]
-    return _without_repeats([*opening, *choices, (oneshot_max_tokens + 1, MULTIPHASE)])
+def _drop_repeats(steps: list[Step]) -> list[Step]:
+    return steps[:1] + [step for before, step in pairwise(steps) if before[1] != step[1]]
 
 
-def _without_repeats(segments: list[Segment]) -> list[Segment]:
-    return [segment for index, segment in enumerate(segments) if index == 0 or segments[index - 1][1] != segment[1]]
-
-
-def loss(times: Times, choice: KernelName) -> float:
-    """Time of the choice over the time of the better legal kernel; an illegal choice runs the other."""
+def compute_loss(times: Times, choice: KernelName) -> float:
+    """Return the time of the choice over that of the best legal kernel; an illegal choice runs another."""
     best = min(times.values())
     return times.get(choice, best) / best
 
 
-def rule_loss(measured: Mapping[int, Times], rule: Callable[[int], KernelName]) -> float:
-    """Worst loss of a rule (token count -> kernel) over the measured points; 1.0 where none was measured."""
-    return max((loss(times, rule(tokens)) for tokens, times in measured.items()), default=1.0)
+def compute_rule_loss(measured: Mapping[int, Times], rule: Callable[[int], KernelName]) -> float:
+    """Return the worst loss of a rule (token count -> kernel) over the measured points; 1.0 where none was measured."""
+    return max((compute_loss(times, rule(tokens)) for tokens, times in measured.items()), default=1.0)

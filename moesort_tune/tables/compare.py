@@ -1,17 +1,18 @@
-"""What changed between two tables, row by row."""
+"""Compare two tables, row by row."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
 from moesort_tune.domain.vocabulary import MAX_TOKENS, KernelName
-from moesort_tune.tables.schema import Entry, EntryKey, Row, Table
+from moesort_tune.tables.candidates import list_names
+from moesort_tune.tables.schema import Entry, EntryKey, Range, Row, Table
 
 
 class Difference(msgspec.Struct, frozen=True):
     """Token counts first..last (None: all that follow) for which another kernel is chosen.
 
-    in_ties: everywhere in this range one of the two tables says that neither kernel won.
+    in_ties: everywhere in this range one of the two tables says that neither of these kernels won.
     """
 
     first: int
@@ -22,7 +23,7 @@ class Difference(msgspec.Struct, frozen=True):
 
 
 class RowChange(msgspec.Struct, frozen=True):
-    """A shape of which the two tables say different things; before or after is None where it has no row."""
+    """A shape for which the two tables decide differently; before or after is None where it has no row."""
 
     before: Row | None
     after: Row | None
@@ -30,7 +31,7 @@ class RowChange(msgspec.Struct, frozen=True):
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(num_experts, topk)."""
+        """Return (num_experts, topk)."""
         row = self.before or self.after
         if row is None:
             raise ValueError("a change needs a row before or after it")
@@ -47,11 +48,11 @@ class EntryChange(msgspec.Struct, frozen=True):
 
 
 def compare(before: Table, after: Table) -> list[EntryChange]:
-    """Entries of both, those that differ in the revision alone taken for the same where nothing else fits better."""
-    return [_entry_change(old, new) for old, new in _pairs(before, after)]
+    """Return the changes of each entry, paired by key, or without the revision where no other entry fits better."""
+    return [_compare_entries(old, new) for old, new in _pair_entries(before, after)]
 
 
-def _pairs(before: Table, after: Table) -> Iterator[tuple[Entry | None, Entry | None]]:
+def _pair_entries(before: Table, after: Table) -> Iterator[tuple[Entry | None, Entry | None]]:
     old = {entry.key: entry for entry in before.tables}
     new = {entry.key: entry for entry in after.tables}
     partner = {key: key for key in old if key in new}
@@ -66,46 +67,51 @@ def _pairs(before: Table, after: Table) -> Iterator[tuple[Entry | None, Entry | 
             yield None, entry
 
 
-def _entry_change(before: Entry | None, after: Entry | None) -> EntryChange:
+def _compare_entries(before: Entry | None, after: Entry | None) -> EntryChange:
     old = {row.shape: row for row in before.rows} if before else {}
     new = {row.shape: row for row in after.rows} if after else {}
-    changes = [_row_change(old.get(shape), new.get(shape)) for shape in sorted(old.keys() | new.keys())]
-    told = tuple(change for change in changes if change is not None)
+    candidates = list_names(*filter(None, (before, after)))
+    changes = [_compare_rows(old.get(shape), new.get(shape), candidates) for shape in sorted(old.keys() | new.keys())]
+    changed = tuple(change for change in changes if change is not None)
     return EntryChange(
         before=before.key if before else None,
         after=after.key if after else None,
-        rows=told,
-        unchanged=len(changes) - len(told),
+        rows=changed,
+        unchanged=len(changes) - len(changed),
     )
 
 
-def _row_change(before: Row | None, after: Row | None) -> RowChange | None:
-    """None where both choose the same for every token count."""
+def _compare_rows(before: Row | None, after: Row | None, candidates: Sequence[KernelName]) -> RowChange | None:
+    """Return the change of one shape, or None where both choose the same for every token count."""
     if before is None or after is None:
         return RowChange(before, after)
-    differences = tuple(_differences(before, after))
+    differences = tuple(_find_differences(before, after, candidates))
     return RowChange(before, after, differences) if differences else None
 
 
-def _differences(before: Row, after: Row) -> Iterator[Difference]:
-    choices = [(first, before.kernel_at(first), after.kernel_at(first)) for first in _cuts(before, after)]
+def _find_differences(before: Row, after: Row, candidates: Sequence[KernelName]) -> Iterator[Difference]:
+    cuts = _find_cuts(before, after)
+    choices = [
+        (first, before.choose_kernel(first, candidates), after.choose_kernel(first, candidates)) for first in cuts
+    ]
     spans = [span for index, span in enumerate(choices) if index == 0 or choices[index - 1][1:] != span[1:]]
     for index, (first, old, new) in enumerate(spans):
         last = spans[index + 1][0] - 1 if index + 1 < len(spans) else None
         if old != new:
-            yield Difference(first, last, old, new, _in_ties(before, after, first, last))
+            ties = (*before.list_ties(old, new), *after.list_ties(old, new))
+            yield Difference(first, last, old, new, _is_covered(sorted(ties), first, last))
 
 
-def _cuts(*rows: Row) -> list[int]:
-    """Token counts at which the choice of a row may change."""
-    limits = (row.oneshot_max_tokens + 1 for row in rows if row.oneshot_max_tokens < MAX_TOKENS)
+def _find_cuts(*rows: Row) -> list[int]:
+    """Return token counts at which the choice of a row may change."""
+    limits = (limit + 1 for row in rows for limit in row.limits.values() if limit < MAX_TOKENS)
     return sorted({*limits, *(first for row in rows for first, _ in row.policy)})
 
 
-def _in_ties(before: Row, after: Row, first: int, last: int | None) -> bool:
-    """Whether every count of first..last lies in a tie of one of the rows."""
+def _is_covered(ranges: Iterable[Range], first: int, last: int | None) -> bool:
+    """Return whether every count of first..last lies in one of these ascending ranges."""
     reached = first
-    for start, end in sorted((*before.tie, *after.tie)):
+    for start, end in ranges:
         if start <= reached:
             reached = max(reached, end + 1)
     return last is not None and reached > last

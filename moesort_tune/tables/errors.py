@@ -1,4 +1,4 @@
-"""What is wrong with a table, told by its file, the place in it and the reason."""
+"""Errors of tables, each with the file, the place in it and the reason."""
 
 import re
 from collections.abc import Iterable
@@ -19,36 +19,36 @@ class TableError(MoesortTuneError):
 
 
 class MissingTableError(TableError):
-    """There is no file of this name."""
+    """No file of this name exists."""
 
 
 class RefusedError(TableError):
-    """Data that is not a valid table; `in_file` adds which file it came from."""
+    """Data that is not a valid table; `name_file` adds the file that it came from."""
 
     def __init__(self, place: str, reason: str) -> None:
         super().__init__(f"{place}: {reason}" if place else reason)
 
-    def in_file(self, path: Path) -> TableError:
-        """The same error, naming its file."""
-        return TableError(f"{path_text(path)}: {self}")
+    def name_file(self, path: Path) -> TableError:
+        """Return the same error, naming its file."""
+        return TableError(f"{format_path(path)}: {self}")
 
 
-def path_text(path: Path) -> str:
-    """A file's name for a person: one printable line, not longer than one can read."""
-    return shortened(escape_unprintable(str(path)), 1000)
+def format_path(path: Path) -> str:
+    """Return a file's name for a person: one printable line of bounded length."""
+    return shorten(escape_unprintable(str(path)), 1000)
 
 
-def place_of(steps: Iterable[Step]) -> str:
-    """Text of a place: `tables[0].rows[3].topk`; empty for the top."""
-    text = "".join(f"[{step}]" if isinstance(step, int) else f".{key_text(step)}" for step in steps)
+def format_place(steps: Iterable[Step]) -> str:
+    """Return the text of a place: `tables[0].rows[3].topk`; empty for the top."""
+    text = "".join(f"[{step}]" if isinstance(step, int) else f".{format_key(step)}" for step in steps)
     return text.removeprefix(".")
 
 
-def key_text(key: str) -> str:
-    """A key as it is if it is a short word, else quoted, escaped and shortened."""
-    return key if _WORD.fullmatch(key) else shortened(repr(key))
+def format_key(key: str) -> str:
+    """Return a key as it is if it is a short word, else quoted, escaped and shortened."""
+    return key if _WORD.fullmatch(key) else shorten(repr(key))
 
 
-def shortened(text: str, longest: int = _LONGEST) -> str:
-    """The beginning of a long text, and how long it is."""
+def shorten(text: str, longest: int = _LONGEST) -> str:
+    """Return a text, or the beginning of a long one and its length."""
     return text if len(text) <= longest else f"{text[:longest]}... ({len(text)} characters)"

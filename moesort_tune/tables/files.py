@@ -1,4 +1,4 @@
-"""Reads a table that nobody vouches for. Apart from store.py, whose imports a serving process does not need."""
+"""Read a table from an untrusted file. Separate from store.py, whose imports a serving process does not need."""
 
 import contextlib
 import stat
@@ -6,24 +6,24 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from moesort_tune.regular_files import NotRegularError, open_regular
-from moesort_tune.tables.errors import MissingTableError, RefusedError, TableError, path_text
+from moesort_tune.tables.errors import MissingTableError, RefusedError, TableError, format_path
 from moesort_tune.tables.reader import MAX_BYTES, parse
 from moesort_tune.tables.schema import Table
 from moesort_tune.tables.validation import to_table
 
 
 def load(path: Path) -> Table:
-    """The table in `path`. Raises TableError naming file, place and reason."""
+    """Return the table in `path`. Raise TableError naming file, place and reason."""
     data = _read(path)
     try:
         return to_table(parse(data))
     except RefusedError as error:
-        raise error.in_file(path) from error
+        raise error.name_file(path) from error
 
 
 def is_folder(path: Path) -> bool:
-    """Whether there is a folder of this name. Raises TableError where the file system does not say."""
-    with _refusing(path):
+    """Return whether there is a folder of this name. Raise TableError where the file system does not say."""
+    with _convert_errors(path):
         try:
             return stat.S_ISDIR(path.stat().st_mode)
         except FileNotFoundError:
@@ -31,15 +31,15 @@ def is_folder(path: Path) -> bool:
 
 
 def _read(path: Path) -> bytes:
-    """At most one byte more than a table may have. Raises TableError."""
-    with _refusing(path), open_regular(path) as file:
+    """Return the bytes of a file, at most one more than a table may have. Raise TableError."""
+    with _convert_errors(path), open_regular(path) as file:
         return file.read(MAX_BYTES + 1)
 
 
 @contextlib.contextmanager
-def _refusing(path: Path) -> Iterator[None]:
-    """Turns whatever the file system says about `path` into a TableError."""
-    name = path_text(path)
+def _convert_errors(path: Path) -> Iterator[None]:
+    """Turn an error of the file system about `path` into a TableError."""
+    name = format_path(path)
     try:
         yield
     except NotRegularError as error:

@@ -1,4 +1,4 @@
-"""JSON Schema of a table, for editors and for readers of `export --format json`.
+"""Describe a table as JSON Schema, for editors and for readers of `export --format json`.
 
 `python -m moesort_tune.tables.json_schema > docs/table.schema.json` writes the page; a test compares it.
 """
@@ -11,9 +11,9 @@ import msgspec
 from moesort_tune.tables.schema import Table
 
 
-def schema() -> dict[str, Any]:
-    """The schema, draft 2020-12. It cannot say everything that validation.py checks."""
-    described = _with_ecma_patterns(msgspec.json.schema(Table))
+def build_schema() -> dict[str, Any]:
+    """Return the schema, draft 2020-12. It cannot say everything that validation.py checks."""
+    described = _translate_patterns(msgspec.json.schema(Table))
     for record in described["$defs"].values():
         record["description"] = inspect.cleandoc(record["description"])
     return {
@@ -24,18 +24,18 @@ def schema() -> dict[str, Any]:
     }
 
 
-def _with_ecma_patterns(described: Any) -> Any:
-    """JSON Schema's regular expressions are JavaScript's, whose `$` is Python's `\\Z`."""
+def _translate_patterns(described: Any) -> Any:
+    """Translate regular expressions: JSON Schema's are JavaScript's, whose `$` is Python's `\\Z`."""
     if isinstance(described, dict):
-        items = {key: _with_ecma_patterns(value) for key, value in described.items()}
+        items = {key: _translate_patterns(value) for key, value in described.items()}
         return items | {"pattern": items["pattern"].replace(r"\Z", "$")} if "pattern" in items else items
-    return [_with_ecma_patterns(value) for value in described] if isinstance(described, list) else described
+    return [_translate_patterns(value) for value in described] if isinstance(described, list) else described
 
 
-def text() -> str:
-    """The schema as docs/table.schema.json holds it."""
-    return msgspec.json.format(msgspec.json.encode(schema()), indent=2).decode() + "\n"
+def format_schema() -> str:
+    """Return the schema as docs/table.schema.json holds it."""
+    return msgspec.json.format(msgspec.json.encode(build_schema()), indent=2).decode() + "\n"
 
 
 if __name__ == "__main__":
-    print(text(), end="")
+    print(format_schema(), end="")

@@ -1,4 +1,4 @@
-"""From bytes that nobody vouches for to plain data: a small, safe subset of YAML within fixed limits.
+"""Read a small, safe subset of YAML within fixed limits, from untrusted bytes.
 
 Scalars follow YAML 1.2's core schema (`yes`, `1_000` and `2026-11-22` are text). Anchors, aliases, tags, repeated keys,
 several documents, numbers that are not finite, text that cannot be printed and anything beyond the limits below are
@@ -13,13 +13,13 @@ from typing import Any, Final
 
 import yaml
 
-from moesort_tune.tables.errors import RefusedError, Step, place_of, shortened
+from moesort_tune.tables.errors import RefusedError, Step, format_place, shorten
 
 MAX_BYTES: Final = 1 << 20
 """Size of a table; one of 100 rows has 20 kB."""
 
 MAX_EVENTS: Final = 100_000
-"""Parser events, of which a row makes about 35: what a file costs goes by these rather than by its size."""
+"""Parser events, of which a row makes about 35: the time that a file takes depends on these rather than on its size."""
 
 MAX_DEPTH: Final = 10
 """Lists and mappings inside one another; a table has 7. libyaml's time grows with the square of the depth."""
@@ -41,37 +41,37 @@ Scalar = str | int | float | bool | None
 
 
 def parse(data: bytes) -> object:
-    """Dicts, lists, strings, numbers, booleans and None of one YAML document.
+    """Return the dicts, lists, strings, numbers, booleans and None of one YAML document.
 
-    Raises RefusedError naming the place and what is not accepted there.
+    Raise RefusedError naming the place and what is not accepted there.
     """
     if len(data) > MAX_BYTES:
         raise RefusedError("", f"larger than the {MAX_BYTES} bytes that a table may have")
     text = _decode(data)
     if not text.strip():
         raise RefusedError("", "the file is empty")
-    return _Builder(yaml.parse(text, Loader=_LOADER)).document()
+    return _Builder(yaml.parse(text, Loader=_LOADER)).build_document()
 
 
 def resolve(text: str) -> Scalar:
-    """Value of a plain scalar. Raises ValueError for numbers that are not finite or too long."""
+    """Return the value of a plain scalar. Raise ValueError for numbers that are not finite or too long."""
     if text in _WORDS:
         return _WORDS[text]  # type: ignore[return-value]
     if _INTEGER.fullmatch(text):
         if len(text) > MAX_DIGITS:
-            raise ValueError(f"expected a number of at most {MAX_DIGITS} digits, got {shortened(text)}")
+            raise ValueError(f"expected a number of at most {MAX_DIGITS} digits, got {shorten(text)}")
         return int(text)
     if _NOT_FINITE.fullmatch(text):
         raise ValueError(f"expected a finite number, got {text}")
     if _FLOAT.fullmatch(text):
-        return _finite(text)
+        return _parse_finite(text)
     return text
 
 
-def _finite(text: str) -> float:
+def _parse_finite(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
-        raise ValueError(f"expected a finite number, got {shortened(text)}")
+        raise ValueError(f"expected a finite number, got {shorten(text)}")
     return value
 
 
@@ -82,97 +82,100 @@ def _decode(data: bytes) -> str:
         raise RefusedError("", f"not a text file in UTF-8 (byte {error.start})") from error
 
 
-def _sentence(error: Exception) -> str:
+def _format_error(error: Exception) -> str:
     mark = getattr(error, "problem_mark", None)
     problem = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error) or "unreadable text"
     where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-    return f"not valid YAML{where}: {shortened(str(problem), 200)}"
+    return f"not valid YAML{where}: {shorten(str(problem), 200)}"
 
 
 class _Builder:
-    """Builds the data of one document from parser events, keeping the place for error messages."""
+    """Build the data of one document from parser events, keeping the place for error messages."""
 
     def __init__(self, events: Iterator[yaml.Event]) -> None:
         self._events = events
         self._left = MAX_EVENTS
         self._steps: list[Step] = []
 
-    def document(self) -> object:
-        self._next(yaml.StreamStartEvent)
-        self._next(yaml.DocumentStartEvent)
-        data = self._node(self._next())
-        self._next(yaml.DocumentEndEvent)
-        if type(self._next()) is not yaml.StreamEndEvent:
+    def build_document(self) -> object:
+        self._take_event(yaml.StreamStartEvent)
+        self._take_event(yaml.DocumentStartEvent)
+        data = self._build_node(self._take_event())
+        self._take_event(yaml.DocumentEndEvent)
+        if type(self._take_event()) is not yaml.StreamEndEvent:
             raise RefusedError("", "expected one YAML document, got several")
         return data
 
-    def _next(self, kind: type[yaml.Event] | None = None) -> Any:
+    def _take_event(self, kind: type[yaml.Event] | None = None) -> Any:
         self._left -= 1
         if self._left < 0:
-            raise self._refused(f"more than the {MAX_EVENTS} values and brackets that a table may have")
+            raise self._make_refusal(f"more than the {MAX_EVENTS} values and brackets that a table may have")
         event = self._parse_event()
         if kind is not None and type(event) is not kind:
             raise RefusedError("", "expected a YAML document with schema, arch and tables")
         return event
 
     def _parse_event(self) -> yaml.Event:
-        """The parser's next event. PyYAML without libyaml fails with more than YAMLError, all of it for the text."""
+        """Return the parser's next event.
+
+        PyYAML without libyaml raises more than YAMLError, always because of the text.
+        """
         try:
             return next(self._events)
         except MemoryError:
             raise
         except yaml.YAMLError as error:
-            raise RefusedError("", _sentence(error)) from error
+            raise RefusedError("", _format_error(error)) from error
         except Exception as error:
-            raise self._refused(_sentence(error)) from error
+            raise self._make_refusal(_format_error(error)) from error
 
-    def _node(self, event: Any) -> object:
+    def _build_node(self, event: Any) -> object:
         kind = type(event)
         if kind is yaml.AliasEvent or getattr(event, "anchor", None):
-            raise self._refused("anchors and aliases (& and *) are not accepted in a table")
+            raise self._make_refusal("anchors and aliases (& and *) are not accepted in a table")
         if getattr(event, "tag", None) is not None:
-            raise self._refused(f"tags are not accepted in a table, got {shortened(repr(event.tag))}")
+            raise self._make_refusal(f"tags are not accepted in a table, got {shorten(repr(event.tag))}")
         if kind is yaml.ScalarEvent:
-            return self._scalar(event)
+            return self._build_scalar(event)
         if len(self._steps) >= MAX_DEPTH:
-            raise self._refused(f"more than {MAX_DEPTH} lists and mappings inside one another")
-        return self._mapping() if kind is yaml.MappingStartEvent else self._list()
+            raise self._make_refusal(f"more than {MAX_DEPTH} lists and mappings inside one another")
+        return self._build_mapping() if kind is yaml.MappingStartEvent else self._build_list()
 
-    def _scalar(self, event: yaml.ScalarEvent) -> Scalar:
+    def _build_scalar(self, event: yaml.ScalarEvent) -> Scalar:
         text = str(event.value)
         if not text.isprintable():  # controls of terminals and of writing direction, invisible and unpaired characters
-            raise self._refused(f"expected text that can be printed, got {shortened(repr(text))}")
+            raise self._make_refusal(f"expected text that can be printed, got {shorten(repr(text))}")
         if not event.implicit[0]:  # quoted, or a block of text
             return text
         try:
             return resolve(text)
         except ValueError as error:
-            raise self._refused(str(error)) from error
+            raise self._make_refusal(str(error)) from error
 
-    def _list(self) -> list[object]:
+    def _build_list(self) -> list[object]:
         items: list[object] = []
-        while type(event := self._next()) is not yaml.SequenceEndEvent:
+        while type(event := self._take_event()) is not yaml.SequenceEndEvent:
             self._steps.append(len(items))
-            items.append(self._node(event))
+            items.append(self._build_node(event))
             self._steps.pop()
         return items
 
-    def _mapping(self) -> dict[str, object]:
+    def _build_mapping(self) -> dict[str, object]:
         items: dict[str, object] = {}
-        while type(event := self._next()) is not yaml.MappingEndEvent:
-            key = self._key(event)
+        while type(event := self._take_event()) is not yaml.MappingEndEvent:
+            key = self._build_key(event)
             if key in items:
-                raise self._refused(f"key {shortened(repr(key))} appears twice")
+                raise self._make_refusal(f"key {shorten(repr(key))} appears twice")
             self._steps.append(key)
-            items[key] = self._node(self._next())
+            items[key] = self._build_node(self._take_event())
             self._steps.pop()
         return items
 
-    def _key(self, event: yaml.Event) -> str:
-        key = self._node(event) if type(event) is yaml.ScalarEvent else event
+    def _build_key(self, event: yaml.Event) -> str:
+        key = self._build_node(event) if type(event) is yaml.ScalarEvent else event
         if not isinstance(key, str):
-            raise self._refused("expected a plain word as key")
+            raise self._make_refusal("expected a plain word as key")
         return key
 
-    def _refused(self, reason: str) -> RefusedError:
-        return RefusedError(place_of(self._steps), reason)
+    def _make_refusal(self, reason: str) -> RefusedError:
+        return RefusedError(format_place(self._steps), reason)

@@ -1,115 +1,133 @@
-"""The table of one architecture, as data: what docs/tables.md describes, field by field."""
+"""The table of one architecture, as data; docs/tables.md describes each field."""
 
 import datetime
 from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Final, Literal, NamedTuple
 
 import msgspec
 
-from moesort_tune.domain.vocabulary import KernelName, Timing
+from moesort_tune.domain.candidates import choose_legal
+from moesort_tune.domain.vocabulary import MAX_TOKENS, NAME_PATTERN, OPERATION, KernelName, Timing
 
-SCHEMA: Final = 1
-"""Version of the format that this package reads and writes."""
+SCHEMA: Final = 2
+"""Version of the format that this package writes. It reads 1 as well: see schema_1.py."""
 
 
-Provider = Literal["builtin", "aiter"]
+Kind = Literal["measured", "published", "modelled", "learned"]
+"""Origin of figures: measured by a sweep, published by others, computed by a model, learned by a serving process."""
 
-_Count = Annotated[int, msgspec.Meta(ge=1)]
-_Limit = Annotated[int, msgspec.Meta(ge=0)]
-_Number = Annotated[float, msgspec.Meta(ge=0)]
-_Ratio = Annotated[float, msgspec.Meta(ge=1)]
+Count = Annotated[int, msgspec.Meta(ge=1)]
+TokenLimit = Annotated[int, msgspec.Meta(ge=0)]
+Number = Annotated[float, msgspec.Meta(ge=0)]
+Ratio = Annotated[float, msgspec.Meta(ge=1)]
 # Controls of terminals and of writing direction, spaces but the plain one, invisible and unpaired characters: what
 # the reader refuses, as far as a regular expression can say it.
 _PRINTABLE = (
     r"^[^\x00-\x1f\x7f-\xa0\xad\u061c\u180e\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ud800-\udfff"
     r"\ufeff\ufff9-\ufffb]*\Z"
 )
-_Text = Annotated[str, msgspec.Meta(max_length=400, pattern=_PRINTABLE)]
-_Part = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=_PRINTABLE)]
-_Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]{0,31}\Z")]
+Text = Annotated[str, msgspec.Meta(max_length=400, pattern=_PRINTABLE)]
+Part = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=_PRINTABLE)]
+_WORD = rf"^{NAME_PATTERN}\Z"
+Word = Annotated[str, msgspec.Meta(pattern=_WORD, examples=["gfx942"])]
+_KernelName = Annotated[str, msgspec.Meta(pattern=_WORD, examples=["oneshot"])]
+_ProviderName = Annotated[str, msgspec.Meta(pattern=_WORD, examples=["builtin"])]
 
-Software = dict[_Part, _Text]
+Software = dict[Part, Text]
 """Version of each part that was measured with, by its name."""
 
-Step = tuple[_Count, KernelName]
+Step = tuple[Count, _KernelName]
 """A kernel and the token count from which it is chosen."""
 
-Range = tuple[_Count, _Count]
+Range = tuple[Count, Count]
 """First and last token count."""
 
+Tie = tuple[Count, Count, Annotated[tuple[_KernelName, ...], msgspec.Meta(min_length=2)]]
+"""First and last token count, and the kernels of which none won there, in the candidates' order."""
 
-class _Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Fields by name; nothing is added silently."""
 
 
-class Device(_Record, frozen=True):
-    """The GPU that was measured; lds_bytes: on-chip memory that one workgroup may use."""
+class Device(Record, frozen=True):
+    """The GPU that was measured.
 
-    name: _Text
-    compute_units: _Count
+    lds_bytes: on-chip memory that one workgroup may use.
+    id: tells products of one architecture apart ('0x74a1'), where it is known.
+    """
+
+    name: Text
+    compute_units: Count
     wavefront_size: Literal[32, 64]
-    lds_bytes: _Count
+    lds_bytes: Count
+    id: Part | None = None
 
 
-class Kernels(_Record, frozen=True):
+class Kernels(Record, frozen=True):
     """Whose kernels were measured; revision names their code and is None for published figures alone."""
 
-    provider: Provider
-    revision: _Text | None = None
+    provider: _ProviderName
+    revision: Text | None = None
 
 
-class Sweep(_Record, frozen=True, omit_defaults=True):
+class Sweep(Record, frozen=True, omit_defaults=True):
     """When and under what settings the rows were measured.
 
     graph: timed as a replayed graph, as serving runs it; eager: launched one by one.
     ep: ranks that the experts are spread over, one of which is measured.
     cold: the last-level cache was flushed before each launch.
+    moe_buf: the kernels zeroed a moe_buf of model_dim columns. masked: they were given a local_expert_mask.
     """
 
     date: datetime.date
     timing: Timing
-    unit_size: _Count
-    model_dim: _Count
-    dtype: _Text
-    routing: _Text
+    unit_size: Count
+    model_dim: Count
+    dtype: Text
+    routing: Text
     seed: int
-    ep: _Count = 1
+    ep: Count = 1
     cold: bool = False
+    moe_buf: bool = True
+    masked: bool = False
 
 
-class Evidence(_Record, frozen=True):
-    """What a row rests on.
+class Evidence(Record, frozen=True):
+    """The measurements that a row rests on.
 
     points: token counts measured; noise: relative deviation of one comparison.
-    rule_loss: worst time of AITER's own rule over the better kernel on those points.
+    rule_loss: worst time of AITER's own rule over the best kernel on those points.
     tokens: first and last token count that was measured.
-    since: day of the oldest point, where not all are of the day of the sweep.
-    learned: made by a serving process on its own traffic (`on_miss="measure"`) instead of a sweep.
+    since: day of the oldest point, if it is older than the sweep.
+    kind: only where it is not that of the entry.
     source: who published the figures, where they were not measured by this program.
     """
 
-    points: _Limit | None = None
-    noise: _Number | None = None
-    rule_loss: _Ratio | None = None
+    points: TokenLimit | None = None
+    noise: Number | None = None
+    rule_loss: Ratio | None = None
     tokens: Range | None = None
     since: datetime.date | None = None
-    learned: bool = False
-    source: _Text | None = None
+    kind: Kind | None = None
+    source: Text | None = None
 
 
-class Row(_Record, frozen=True):
+class Row(Record, frozen=True):
     """The choice for one (num_experts, topk) at every token count.
 
+    limits: largest token count of each kernel that has one.
     policy: [first token count, kernel], ascending from 1, the kernels taking turns.
-    tie: token ranges in which neither kernel won by more than the noise.
+    tie: token ranges in which several kernels were as fast: none of them won by more than the noise.
     sweep, software, device: only where they are not those of the entry, because rows of another sweep were merged in.
     """
 
-    num_experts: _Count
-    topk: _Count
-    oneshot_max_tokens: _Limit
+    num_experts: Count
+    topk: Count
     policy: Annotated[tuple[Step, ...], msgspec.Meta(min_length=1)]
-    tie: tuple[Range, ...] = ()
+    limits: dict[_KernelName, TokenLimit] = {}
+    tie: tuple[Tie, ...] = ()
     evidence: Evidence = Evidence()
     sweep: Sweep | None = None
     software: Software | None = None
@@ -117,68 +135,90 @@ class Row(_Record, frozen=True):
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(num_experts, topk): what a row is known by inside its entry."""
+        """Return (num_experts, topk), which identifies the row inside its entry."""
         return self.num_experts, self.topk
 
-    def kernel_at(self, tokens: int) -> KernelName:
-        """The choice for `tokens` >= 0; oneshot never past oneshot_max_tokens."""
-        kernel = self.policy[max(0, bisect_right(self.policy, tokens, key=_first) - 1)][1]
-        return "multiphase" if tokens > self.oneshot_max_tokens else kernel
+    def get_limit(self, kernel: KernelName) -> int:
+        """Return the largest token count for which the row allows `kernel`."""
+        return self.limits.get(kernel, MAX_TOKENS)
 
-    def in_tie(self, tokens: int) -> bool:
-        """Whether neither kernel won at `tokens`."""
-        return any(first <= tokens <= last for first, last in self.tie)
+    def list_kernels(self) -> Iterator[KernelName]:
+        """Yield every kernel that the row names, some of them more than once."""
+        yield from self.limits
+        yield from (kernel for _, kernel in self.policy)
+        for _, _, tied in self.tie:
+            yield from tied
+
+    def choose_kernel(self, tokens: int, candidates: Sequence[KernelName]) -> KernelName:
+        """Return the choice for `tokens` >= 0; never a kernel past its limit, but the next of `candidates`."""
+        kernel = self.policy[max(0, bisect_right(self.policy, tokens, key=_get_first) - 1)][1]
+        return choose_legal(kernel, tokens, {name: self.get_limit(name) for name in candidates})
+
+    def list_ties(self, *kernels: KernelName) -> Iterator[Range]:
+        """Yield the token ranges in which none of `kernels` won."""
+        yield from ((first, last) for first, last, tied in self.tie if set(kernels) <= set(tied))
+
+    def list_tied(self, tokens: int) -> tuple[KernelName, ...]:
+        """Return the kernels of which none won at `tokens`, in order; empty where one won."""
+        return next((tied for first, last, tied in self.tie if first <= tokens <= last), ())
 
 
-def _first(step: tuple[int, KernelName]) -> int:
+def _get_first(step: tuple[int, KernelName]) -> int:
     return step[0]
 
 
 class EntryKey(NamedTuple):
-    """What an entry is known by inside its table; revision and timing are None for published figures."""
+    """Identifies an entry inside its table; revision and timing are None for published figures."""
 
     compute_units: int
-    provider: Provider
+    provider: str
     revision: str | None
     timing: Timing | None
 
     def __str__(self) -> str:
-        told = (f"{self.compute_units} compute units", self.provider, self.revision, self.timing)
-        return ", ".join(part for part in told if part)
+        parts = (f"{self.compute_units} compute units", self.provider, self.revision, self.timing)
+        return ", ".join(part for part in parts if part)
 
 
-class Entry(_Record, frozen=True):
+class Entry(Record, frozen=True):
     """The rows of one device, one set of kernels and one way of timing.
 
-    evidence: 'published' marks figures that others published: they have no sweep and no revision.
+    operation: the computation that the kernels do.
+    evidence: origin of the figures; those that others published have no sweep and no revision.
     """
 
     device: Device
     kernels: Kernels
     rows: Annotated[tuple[Row, ...], msgspec.Meta(min_length=1)]
+    operation: Literal["moe_sorting"] = OPERATION
     software: Software = {}
     sweep: Sweep | None = None
-    evidence: Literal["published"] | None = None
+    evidence: Kind = "measured"
 
     @property
     def key(self) -> EntryKey:
-        """What tells this entry from the others of its table."""
+        """Return what tells this entry from the others of its table."""
         timing = self.sweep.timing if self.sweep else None
         return EntryKey(self.device.compute_units, self.kernels.provider, self.kernels.revision, timing)
 
+    def get_kind(self, row: Row) -> Kind:
+        """Return the origin of the figures of one of its rows."""
+        return row.evidence.kind or self.evidence
+
     def complete(self, row: Row) -> Row:
-        """Return a row of this entry with the sweep, the software and the device that it was measured with."""
+        """Return a row of this entry with the sweep, software, device and kind that it shares with the entry."""
         return msgspec.structs.replace(
             row,
             sweep=row.sweep or self.sweep,
             software=row.software or self.software,
             device=row.device or self.device,
+            evidence=msgspec.structs.replace(row.evidence, kind=self.get_kind(row)),
         )
 
 
-class Table(_Record, frozen=True):
-    """All that is known of one architecture."""
+class Table(Record, frozen=True):
+    """Every entry of one architecture."""
 
     schema: int
-    arch: _Name
+    arch: Word
     tables: Annotated[tuple[Entry, ...], msgspec.Meta(min_length=1)]

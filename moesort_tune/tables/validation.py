@@ -1,142 +1,211 @@
-"""From plain data to a Table, or the place and the reason why it is none."""
+"""Turns plain data into a Table, or refuses it with the place and the reason."""
 
-from collections.abc import Hashable, Iterable, Iterator
-from typing import Final, TypeVar
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 
 from moesort_tune import __version__
-from moesort_tune.domain.vocabulary import MAX_EXPERTS, MAX_TOKENS, MAX_TOPK
+from moesort_tune.domain.vocabulary import MAX_EXPERTS, MAX_TOKENS, MAX_TOPK, KernelName
+from moesort_tune.tables.candidates import list_registered_names
 from moesort_tune.tables.errors import RefusedError
-from moesort_tune.tables.schema import SCHEMA, Entry, Row, Table
+from moesort_tune.tables.schema import SCHEMA, Entry, Row, Sweep, Table
 
 _MOST_OF_A_DEVICE: Final = 1 << 24
 """More compute units, or bytes of LDS, than any device has; the exported header counts in 32 bits."""
 
 
 def to_table(data: object) -> Table:
-    """The table that `data` (dicts, lists, scalars) describes. Raises RefusedError."""
-    _check_schema(data)
-    try:
-        table = msgspec.convert(data, Table)
-    except msgspec.ValidationError as error:
-        from moesort_tune.tables.wording import refusal  # only needed for a table that is refused
+    """Return the table that `data` (dicts, lists, scalars) describes, upgraded if need be. Raise RefusedError."""
+    if _read_version(data) < SCHEMA:
+        from moesort_tune.tables import schema_1  # few files are that old
 
-        raise refusal(error, data) from error
-    check(table)
+        table = _convert(data, schema_1.Table).upgrade()
+        check(table, limit_field=lambda _: schema_1.LIMIT_FIELD)
+    else:
+        table = _convert(data, Table)
+        check(table)
     return table
 
 
-def check(table: Table) -> None:
-    """Everything that types cannot say. Raises RefusedError for the first thing that does not hold."""
+def _format_limit_field(kernel: KernelName) -> str:
+    return f"limits.{kernel}"
+
+
+def check(table: Table, *, limit_field: Callable[[KernelName], str] = _format_limit_field) -> None:
+    """Check everything that types cannot say. Raise RefusedError for the first thing that does not hold.
+
+    limit_field: where a row of the file holds a kernel's limit.
+    """
     for index, entry in enumerate(table.tables):
-        for place, reason in _faults_of_entry(entry):
+        terms = _Terms(list_registered_names(entry.kernels.provider), limit_field)
+        for place, reason in _find_entry_faults(entry, terms):
             raise RefusedError(f"tables[{index}]{place}", reason)
-    for index, key in _repeated(entry.key for entry in table.tables):
+    for index, key in _find_repeats(entry.key for entry in table.tables):
         raise RefusedError(f"tables[{index}]", f"a second entry for {key}; keep one of them")
 
 
-def _check_schema(data: object) -> None:
+def _read_version(data: object) -> int:
+    """Return the version of the format of `data`, which this package reads. Raise RefusedError."""
     if not isinstance(data, dict) or "schema" not in data:
         raise RefusedError("", "not a table: expected a mapping with schema, arch and tables")
-    schema = data["schema"]
-    if type(schema) is not int or schema < 1:
-        raise RefusedError("schema", f"expected int >= 1, got {schema!r:.60}")
-    if schema > SCHEMA:
+    version = data["schema"]
+    if type(version) is not int or version < 1:
+        raise RefusedError("schema", f"expected int >= 1, got {version!r:.60}")
+    if version > SCHEMA:
         raise RefusedError(
-            "schema", f"{schema} is newer than moesort-tune {__version__} reads ({SCHEMA}); upgrade moesort-tune"
+            "schema", f"{version} is newer than moesort-tune {__version__} reads ({SCHEMA}); upgrade moesort-tune"
         )
+    return version
+
+
+_Record = TypeVar("_Record", bound=msgspec.Struct)
+
+
+def _convert(data: object, kind: type[_Record]) -> _Record:
+    """Return `data` as a record of `kind`. Raise RefusedError."""
+    try:
+        return msgspec.convert(data, kind)
+    except msgspec.ValidationError as error:
+        from moesort_tune.tables.wording import make_refusal  # only needed for a table that is refused
+
+        raise make_refusal(error, data, kind) from error
 
 
 Fault = tuple[str, str]
 """Place below the one at hand, and the reason."""
 
 
-def _faults_of_entry(entry: Entry) -> Iterator[Fault]:
+class _Terms(NamedTuple):
+    """Names that the rows of an entry may use, None where any will do, and where a row of the file has a limit."""
+
+    candidates: tuple[KernelName, ...] | None
+    limit_field: Callable[[KernelName], str]
+
+
+def _find_entry_faults(entry: Entry, terms: _Terms) -> Iterator[Fault]:
     if entry.evidence == "published":
-        yield from _faults_of_published(entry)
+        yield from _find_published_faults(entry)
     else:
-        yield from _faults_of_measured(entry)
+        yield from _find_measured_faults(entry)
+    yield from _find_sweep_faults(entry.sweep)
     for name in ("compute_units", "lds_bytes"):
         value = getattr(entry.device, name)
         if value > _MOST_OF_A_DEVICE:
             yield f".device.{name}", f"expected at most {_MOST_OF_A_DEVICE}, got {value}"
     for index, row in enumerate(entry.rows):
-        for place, reason in _faults_of_row(row):
+        for place, reason in _find_row_faults(row, terms):
             yield f".rows[{index}]{place}", reason
-    for index, (num_experts, topk) in _repeated(row.shape for row in entry.rows):
+    for index, (num_experts, topk) in _find_repeats(row.shape for row in entry.rows):
         yield f".rows[{index}]", f"a second row for {num_experts} experts, topk {topk}; keep one of them"
 
 
-def _faults_of_published(entry: Entry) -> Iterator[Fault]:
+def _find_published_faults(entry: Entry) -> Iterator[Fault]:
     if entry.sweep is not None:
         yield ".sweep", "published figures have no sweep; leave out evidence: published for measured rows"
     if entry.kernels.revision is not None:
         yield ".kernels.revision", "published figures have no revision; leave it out"
     for index, row in enumerate(entry.rows):
+        if entry.get_kind(row) != "published":
+            yield f".rows[{index}].evidence.kind", f"expected published as in the entry, got {row.evidence.kind}"
         if not row.evidence.source:
             yield f".rows[{index}].evidence.source", "published figures must name their source"
 
 
-def _faults_of_measured(entry: Entry) -> Iterator[Fault]:
+def _find_measured_faults(entry: Entry) -> Iterator[Fault]:
     if entry.sweep is None:
         yield ".sweep", "missing; only an entry with evidence: published has none"
     if not entry.kernels.revision:
         yield ".kernels.revision", "missing; only an entry with evidence: published has none"
     for index, row in enumerate(entry.rows):
+        if entry.get_kind(row) == "published":
+            yield (
+                f".rows[{index}].evidence.kind",
+                f"published figures stand in an entry of their own, not in {entry.key}",
+            )
         if row.sweep is not None and entry.sweep is not None and row.sweep.timing != entry.sweep.timing:
             yield f".rows[{index}].sweep.timing", f"expected {entry.sweep.timing!r} as in the entry"
         if row.device is not None and row.device.compute_units != entry.device.compute_units:
             yield f".rows[{index}].device.compute_units", f"expected {entry.device.compute_units} as in the entry"
 
 
-def _faults_of_row(row: Row) -> Iterator[Fault]:
+def _find_sweep_faults(sweep: Sweep | None) -> Iterator[Fault]:
+    if sweep is not None and sweep.ep > 1 and not sweep.masked:
+        yield ".sweep.masked", f"expected true where ep is {sweep.ep}: each rank masks the experts of the others"
+
+
+def _find_row_faults(row: Row, terms: _Terms) -> Iterator[Fault]:
     if row.num_experts > MAX_EXPERTS:
         yield ".num_experts", f"expected at most {MAX_EXPERTS}, got {row.num_experts}"
     if row.topk > min(row.num_experts, MAX_TOPK):
         yield ".topk", f"expected at most {min(row.num_experts, MAX_TOPK)}, got {row.topk}"
-    if row.oneshot_max_tokens > MAX_TOKENS:
-        yield ".oneshot_max_tokens", f"expected at most {MAX_TOKENS}, got {row.oneshot_max_tokens}"
-    yield from _faults_of_policy(row)
-    yield from _faults_of_tie(row)
+    for kernel, limit in row.limits.items():
+        if limit > MAX_TOKENS:
+            yield f".{terms.limit_field(kernel)}", f"expected at most {MAX_TOKENS}, got {limit}"
+    yield from _find_name_faults(row, terms)
+    yield from _find_policy_faults(row, terms)
+    yield from _find_tie_faults(row, terms)
+    yield from _find_sweep_faults(row.sweep)
     if row.evidence.tokens and row.evidence.tokens[0] > row.evidence.tokens[1]:
         yield ".evidence.tokens", f"expected [first, last], got {list(row.evidence.tokens)}"
 
 
-def _faults_of_policy(row: Row) -> Iterator[Fault]:
+def _find_name_faults(row: Row, terms: _Terms) -> Iterator[Fault]:
+    if terms.candidates is None:
+        return
+    for place, kernel in _list_named_kernels(row):
+        if kernel not in terms.candidates:
+            yield place, f"expected {' or '.join(terms.candidates)}, got {kernel!r}"
+
+
+def _list_named_kernels(row: Row) -> Iterator[tuple[str, KernelName]]:
+    """Yield every kernel that the row names, with its place."""
+    for kernel in row.limits:
+        yield f".limits.{kernel}", kernel
+    for index, (_, kernel) in enumerate(row.policy):
+        yield f".policy[{index}][1]", kernel
+    for index, (_, _, tied) in enumerate(row.tie):
+        yield from ((f".tie[{index}][2][{place}]", kernel) for place, kernel in enumerate(tied))
+
+
+def _find_policy_faults(row: Row, terms: _Terms) -> Iterator[Fault]:
     if row.policy[0][0] != 1:
         yield ".policy[0]", f"expected the first token count to be 1, got {row.policy[0][0]}"
     if row.policy[-1][0] > MAX_TOKENS + 1:
         yield f".policy[{len(row.policy) - 1}]", f"expected at most {MAX_TOKENS + 1} tokens, got {row.policy[-1][0]}"
     for index in range(1, len(row.policy)):
-        yield from _faults_of_step(row, index)
+        yield from _find_step_faults(row, index, terms)
     last, kernel = row.policy[-1]
-    if kernel == "oneshot" and last > row.oneshot_max_tokens:
-        yield f".policy[{len(row.policy) - 1}]", _past_limit(row, last)
+    if last > row.get_limit(kernel):
+        yield f".policy[{len(row.policy) - 1}]", _format_passed_limit(row, kernel, last, terms)
 
 
-def _faults_of_step(row: Row, index: int) -> Iterator[Fault]:
+def _find_step_faults(row: Row, index: int, terms: _Terms) -> Iterator[Fault]:
     (before, kernel_before), (first, kernel) = row.policy[index - 1 : index + 1]
     if first <= before:
         yield f".policy[{index}]", f"expected ascending token counts, got {first} after {before}"
     elif kernel == kernel_before:
         yield f".policy[{index}]", f"expected another kernel than in the step before, got {kernel} again"
-    elif kernel_before == "oneshot" and first - 1 > row.oneshot_max_tokens:
-        yield f".policy[{index - 1}]", _past_limit(row, first - 1)
+    elif first - 1 > row.get_limit(kernel_before):
+        yield f".policy[{index - 1}]", _format_passed_limit(row, kernel_before, first - 1, terms)
 
 
-def _past_limit(row: Row, tokens: int) -> str:
-    return f"oneshot is chosen for {tokens} tokens, past oneshot_max_tokens {row.oneshot_max_tokens}"
+def _format_passed_limit(row: Row, kernel: KernelName, tokens: int, terms: _Terms) -> str:
+    return f"{kernel} is chosen for {tokens} tokens, past {terms.limit_field(kernel)} {row.get_limit(kernel)}"
 
 
-def _faults_of_tie(row: Row) -> Iterator[Fault]:
+def _find_tie_faults(row: Row, terms: _Terms) -> Iterator[Fault]:
     end = 0
-    for index, (first, last) in enumerate(row.tie):
+    for index, (first, last, tied) in enumerate(row.tie):
         if last < first:
             yield f".tie[{index}]", f"expected [first, last], got [{first}, {last}]"
         if first <= end:
             yield f".tie[{index}]", f"expected ranges that ascend and do not overlap, got {first} after {end}"
         end = last
+        for _, kernel in _find_repeats(tied):
+            yield f".tie[{index}][2]", f"expected different kernels, got {kernel} twice"
+        if terms.candidates is not None and list(tied) != sorted(tied, key=terms.candidates.index):
+            yield f".tie[{index}][2]", f"expected the order {', '.join(terms.candidates)}, got {', '.join(tied)}"
     if end > MAX_TOKENS:
         yield f".tie[{len(row.tie) - 1}]", f"expected at most {MAX_TOKENS} tokens, got {end}"
 
@@ -144,7 +213,7 @@ def _faults_of_tie(row: Row) -> Iterator[Fault]:
 _Key = TypeVar("_Key", bound=Hashable)
 
 
-def _repeated(keys: Iterable[_Key]) -> Iterator[tuple[int, _Key]]:
+def _find_repeats(keys: Iterable[_Key]) -> Iterator[tuple[int, _Key]]:
     seen: set[_Key] = set()
     for index, key in enumerate(keys):
         if key in seen:

@@ -1,4 +1,4 @@
-"""A whole verification, from the table's file to the reports: what the command line runs."""
+"""Run a whole verification, from the table's file to the reports, for the command line."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -7,20 +7,21 @@ from typing import Final
 
 from moesort_tune import runtime
 from moesort_tune.domain.shape import Shape
-from moesort_tune.domain.vocabulary import KernelName, Timing
+from moesort_tune.domain.vocabulary import Timing
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.measure.stopping import StoppingRule
-from moesort_tune.measure.verdict import MULTIPHASE, ONESHOT
 from moesort_tune.numerals import check_within
-from moesort_tune.sweep.records import samples_behind
-from moesort_tune.sweep.rows import rungs_of
-from moesort_tune.sweep.samples import read_samples, samples_path
+from moesort_tune.providers.facts import registry
+from moesort_tune.sweep.records import select_samples
+from moesort_tune.sweep.rows import list_rungs
+from moesort_tune.sweep.samples import get_samples_path, read_samples
 from moesort_tune.sweep.search import TokenRange
 from moesort_tune.sweep.worker.devices import open_worker
 from moesort_tune.sweep.worker.messages import DeviceFacts, Worker
 from moesort_tune.tables import store
-from moesort_tune.tables.keeping import swept
-from moesort_tune.tables.schema import Entry, Provider, Range, Row
+from moesort_tune.tables.keeping import get_swept_range
+from moesort_tune.tables.schema import Entry, Range, Row
+from moesort_tune.verify.policies import by_table
 from moesort_tune.verify.verification import (
     AS_SWEPT,
     Listener,
@@ -28,7 +29,7 @@ from moesort_tune.verify.verification import (
     SettingReport,
     Verification,
     choose_questions,
-    under,
+    select_for_setting,
 )
 
 OTHER_SHAPES: Final = "shapes without a row"
@@ -39,16 +40,16 @@ HOST_POINTS: Final = 4
 """Token counts a shape; every setting but the swept ones asks half of them."""
 
 POINT_SECONDS: Final = 1.0
-"""A ratio that is not settled after so long is close enough to 1 to cost nothing."""
+"""Seconds of a point: a ratio that is not settled by then is close enough to 1 to cost nothing."""
 
 
 @dataclass(frozen=True)
 class VerifyJob:
-    """What a person asked for. points: token counts a shape, None for a default that depends on the device."""
+    """The options of a verification. points: token counts a shape, None for a default that depends on the device."""
 
     table: Path
     ordinal: int
-    provider: Provider
+    provider: str
     timing: Timing
     settings: tuple[str, ...]
     seed: int
@@ -74,7 +75,7 @@ class VerifyResult:
     reports: list[SettingReport]
     failed: dict[Shape, str]
 
-    def fault(self, limit: float) -> str | None:
+    def find_fault(self, limit: float) -> str | None:
         """Return what exceeds `limit`: the worst settled regret of shapes with a row, or the mean of those without.
 
         Raise ValueError for a limit that is not finite or below 1.
@@ -90,33 +91,35 @@ class VerifyResult:
 
 
 def run_verification(job: VerifyJob, listener: Listener) -> VerifyResult:
-    """Measures and compares. Raises MoesortTuneError where the table has no entry for the attached device."""
+    """Measure and compare. Raise MoesortTuneError where the table has no entry for the attached device."""
     arch = store.load(job.table).arch
     with open_worker(arch=arch, ordinal=job.ordinal, provider=job.provider, limit_s=job.point_limit_s) as worker:
-        dispatcher, entry = _dispatcher(job, worker.facts)
-        questions = _questions(job, worker, entry)
+        dispatcher, entry = _load_dispatcher(job, worker.facts)
+        questions = _draw_questions(job, worker, entry)
         verification = Verification(
             worker,
-            choose=lambda shape, tokens: _chosen(dispatcher, shape, tokens),
+            table=by_table(dispatcher.policy, registry.get_facts(job.provider)),
             rule=StoppingRule(margin=job.margin, max_seconds=POINT_SECONDS),
             listener=listener,
         )
-        reports = _reports(verification, job.settings, questions)
+        reports = _measure_reports(verification, job.settings, questions)
         return VerifyResult(worker.facts, entry.rows, reports, verification.failed)
 
 
-def _reports(verification: Verification, settings: Sequence[str], questions: list[Question]) -> list[SettingReport]:
+def _measure_reports(
+    verification: Verification, settings: Sequence[str], questions: list[Question]
+) -> list[SettingReport]:
     own = [question for question in questions if question.swept]
     unknown = [question for question in questions if not question.swept]
     asked = [(AS_SWEPT, own)]
     asked += [(OTHER_SHAPES, unknown)] if unknown else []
-    asked += [(name, there) for name in settings if (there := under(name, own[::2]))]
+    asked += [(name, there) for name in settings if (there := select_for_setting(name, own[::2]))]
     reports = [verification.report(*one) for one in asked]
     return [report for report in reports if report is not None]
 
 
-def _dispatcher(job: VerifyJob, facts: DeviceFacts) -> tuple[runtime.Dispatcher, Entry]:
-    """The dispatcher that a deployment on this device would get, with the entry that decides."""
+def _load_dispatcher(job: VerifyJob, facts: DeviceFacts) -> tuple[runtime.Dispatcher, Entry]:
+    """Return the dispatcher that a deployment on this device would get, with the entry that decides."""
     dispatcher = runtime.Dispatcher.load(
         job.table,
         arch=facts.arch,
@@ -133,28 +136,28 @@ def _dispatcher(job: VerifyJob, facts: DeviceFacts) -> tuple[runtime.Dispatcher,
     return dispatcher, dispatcher.entry
 
 
-def _questions(job: VerifyJob, worker: Worker, entry: Entry) -> list[Question]:
+def _draw_questions(job: VerifyJob, worker: Worker, entry: Entry) -> list[Question]:
     default = HOST_POINTS if worker.facts.runtime == "host" else DEFAULT_POINTS
     questions = choose_questions(
         [entry.complete(row) for row in entry.rows],
-        limit_of=worker.oneshot_max_tokens,
-        measured=_measured(job, worker, entry),
+        limits_of=worker.limits,
+        measured=_list_measured(job, worker, entry),
         per_shape=job.points or default,
         seed=job.seed,
     )
     if not any(question.swept for question in questions):
         raise MoesortTuneError(
-            f"{job.table} leaves no token count to verify: it was swept at {', '.join(told_swept(entry.rows))}, and"
-            f" nothing is left of that where both kernels are legal; `moesort-tune sweep --tokens` adds other counts"
+            f"{job.table} leaves no token count to verify: it was swept at {', '.join(format_swept(entry.rows))}, and"
+            f" nothing is left of that where several kernels are legal; `moesort-tune sweep --tokens` adds other counts"
         )
     return questions
 
 
-def told_swept(rows: Iterable[Row]) -> Iterator[str]:
-    """Tell what rows rest on, like '1 to 64 tokens (14 measured): 128/4', the shapes of one range together."""
+def format_swept(rows: Iterable[Row]) -> Iterator[str]:
+    """Yield the points that rows rest on, '1 to 64 tokens (14 measured): 128/4', the shapes of one range together."""
     of_range: dict[Range, list[Row]] = {}
     for row in rows:
-        of_range.setdefault(swept(row), []).append(row)
+        of_range.setdefault(get_swept_range(row), []).append(row)
     for (first, last), alike in of_range.items():
         points = sorted({row.evidence.points or 0 for row in alike})
         counts = f"{points[0]}" if len(points) == 1 else f"{points[0]} to {points[-1]}"
@@ -163,18 +166,14 @@ def told_swept(rows: Iterable[Row]) -> Iterator[str]:
         yield f"{tokens} tokens ({counts} measured): {shapes}"
 
 
-def _measured(job: VerifyJob, worker: Worker, entry: Entry) -> dict[Shape, set[int]]:
-    """Token counts behind each row: those of the samples file, and what every sweep of the row measures."""
-    samples = read_samples(samples_path(job.table))
+def _list_measured(job: VerifyJob, worker: Worker, entry: Entry) -> dict[Shape, set[int]]:
+    """Return the token counts behind each row: those of the samples, and those that every sweep of the row measures."""
+    samples = read_samples(get_samples_path(job.table))
     measured: dict[Shape, set[int]] = {}
     for row in entry.rows:
         shape = Shape(row.num_experts, row.topk)
-        rungs = rungs_of(shape, TokenRange(*swept(row)), worker.oneshot_max_tokens(shape), worker.facts.builtin_on)
-        behind = samples_behind(row, arch=worker.facts.arch, entry=entry, samples=samples)
+        facts, tokens = worker.facts, TokenRange(*get_swept_range(row))
+        rungs = list_rungs(shape, tokens, worker.limits(shape), provider=facts.provider, device=facts.limits)
+        behind = select_samples(row, arch=worker.facts.arch, entry=entry, samples=samples)
         measured[shape] = {*rungs, *(sample.tokens for sample in behind)}
     return measured
-
-
-def _chosen(dispatcher: runtime.Dispatcher, shape: Shape, tokens: int) -> KernelName:
-    policy = dispatcher.policy(tokens=tokens, num_experts=shape.num_experts, topk=shape.topk)
-    return ONESHOT if policy == 1 else MULTIPHASE

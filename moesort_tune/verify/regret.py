@@ -1,91 +1,55 @@
-"""What a choice costs: its time over the time of the better kernel, for a table and for what it competes with."""
+"""Compute regret, the time of a choice over the time of the fastest kernel, for a table and for other policies."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Final
 
-from moesort_tune.domain.shape import Shape
 from moesort_tune.domain.vocabulary import KernelName
-from moesort_tune.measure.verdict import KERNEL_OF, MULTIPHASE, ONESHOT, Verdict
-from moesort_tune.sweep.rows import aiter_rule
-from moesort_tune.sweep.switch_points import loss
+from moesort_tune.verify.policies import Case, Policy, best_constant, by_constant
 
 AS_GOOD: Final = 0.002
 """A mean regret within this of another is as good."""
 
 
 @dataclass(frozen=True)
-class MeasuredChoice:
-    """Both kernels at one point: median times, and one time each from before any warm-up."""
-
-    shape: Shape
-    tokens: int
-    times_us: dict[KernelName, float]
-    first_us: dict[KernelName, float]
-    verdict: Verdict
-
-    def __str__(self) -> str:
-        return f"{self.shape} at {self.tokens} tokens"
-
-
-Choose = Callable[[MeasuredChoice], KernelName]
-
-
-@dataclass(frozen=True)
 class Regret:
-    """Regret of one way to choose over all points. worst_at: where it is worst.
+    """Regret of one policy over all cases. worst_at: where it is worst.
 
-    worst_settled: the worst where the other kernel won by more than the noise, 1.0 where it never did.
+    worst_settled: the worst where another kernel won by more than the noise, 1.0 where none ever did.
     """
 
     mean: float
     worst: float
-    worst_at: MeasuredChoice
+    worst_at: Case
     worst_settled: float
 
 
-def regret_of(points: Sequence[MeasuredChoice], choose: Choose) -> Regret:
-    """Regret of `choose` over `points`, of which there is at least one."""
-    losses = [loss(point.times_us, choose(point)) for point in points]
-    worst, where = max(zip(losses, points, strict=True), key=lambda pair: pair[0])
+def compute_regret(cases: Sequence[Case], policy: Policy) -> Regret:
+    """Return the regret of `policy` over `cases`, of which there must be at least one."""
+    losses = [case.loss(policy.choose(case)) for case in cases]
+    worst, where = max(zip(losses, cases, strict=True), key=lambda pair: pair[0])
     against = [
-        lost
-        for lost, point in zip(losses, points, strict=True)
-        if point.verdict is not Verdict.TIE and KERNEL_OF[point.verdict] != choose(point)
+        lost for lost, case in zip(losses, cases, strict=True) if case.run(policy.choose(case)) not in case.verdict.best
     ]
     return Regret(fmean(losses), worst, where, max(against, default=1.0))
 
 
-def by_constant(constant: int) -> Choose:
-    """multiphase where tokens * num_experts exceeds `constant`."""
-    return lambda point: MULTIPHASE if _work(point) > constant else ONESHOT
+def find_best_mean_constant(cases: Sequence[Case]) -> int:
+    """Return the constant with the least mean regret over these cases, by hindsight."""
+
+    def cost(case: Case, choice: KernelName) -> float:
+        return case.loss(choice)
+
+    return best_constant(cases, cost)
 
 
-def best_constant(points: Sequence[MeasuredChoice]) -> int:
-    """The constant with the least mean regret over these very points: the competitor at its best, by hindsight."""
-    candidates = sorted({0, *map(_work, points)})
-    return min(candidates, key=lambda constant: regret_of(points, by_constant(constant)).mean)
+def compare_policies(cases: Sequence[Case], policies: Sequence[Policy]) -> dict[str, Regret]:
+    """Return the regret of each policy by its name, in their order."""
+    return {policy.name: compute_regret(cases, policy) for policy in policies}
 
 
-def contenders(points: Sequence[MeasuredChoice], table: Choose, constant: int) -> dict[str, Regret]:
-    """Regret of the table and of everything it competes with, the table first."""
-    ways: dict[str, Choose] = {
-        "table": table,
-        "AITER's rule": lambda point: aiter_rule(point.shape, point.tokens),
-        f"tokens * experts > {constant}": by_constant(constant),
-        "first encounter": lambda point: min(point.first_us, key=lambda kernel: point.first_us[kernel]),
-        "always oneshot": lambda _: ONESHOT,
-        "always multiphase": lambda _: MULTIPHASE,
-    }
-    return {name: regret_of(points, choose) for name, choose in ways.items()}
-
-
-def constant_does_as_well(points: Sequence[MeasuredChoice], table: Choose) -> bool:
-    """Whether the best constant's mean regret is no worse than the table's."""
-    constant = regret_of(points, by_constant(best_constant(points)))
-    return constant.mean <= regret_of(points, table).mean + AS_GOOD
-
-
-def _work(point: MeasuredChoice) -> int:
-    return point.tokens * point.shape.num_experts
+def is_constant_as_good(cases: Sequence[Case], table: Policy) -> bool:
+    """Return whether the mean regret of the best constant is no worse than the table's."""
+    constant = compute_regret(cases, by_constant(find_best_mean_constant(cases), "best constant"))
+    return constant.mean <= compute_regret(cases, table).mean + AS_GOOD

@@ -1,4 +1,4 @@
-"""Measures what a sweep did not measure, to say what a table's choices cost and what other choices would."""
+"""Measure token counts that no sweep measured, and compare the table's choices with those of other policies."""
 
 import math
 import random
@@ -7,18 +7,19 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Final, Protocol
 
+from moesort_tune.domain.candidates import Limits, list_legal_kernels
 from moesort_tune.domain.settings import Settings
 from moesort_tune.domain.shape import Shape
-from moesort_tune.domain.vocabulary import KernelName
 from moesort_tune.measure.stopping import StoppingRule
-from moesort_tune.sorting.problem import KERNELS
-from moesort_tune.sweep.records import settings_of
+from moesort_tune.providers.facts import registry
+from moesort_tune.sweep.records import build_settings
 from moesort_tune.sweep.search import TokenRange
-from moesort_tune.sweep.worker.client import WorkerLostError
+from moesort_tune.sweep.worker.errors import WorkerLostError
 from moesort_tune.sweep.worker.messages import MeasureRequest, Worker
 from moesort_tune.tables import keeping
 from moesort_tune.tables.schema import Row
-from moesort_tune.verify.regret import MeasuredChoice, Regret, best_constant, constant_does_as_well, contenders
+from moesort_tune.verify.policies import Case, Policy, always, by_constant, by_first_encounter, by_rule
+from moesort_tune.verify.regret import Regret, compare_policies, find_best_mean_constant, is_constant_as_good
 
 EP_RANKS: Final = 4
 """Ranks of the expert-parallel setting; every preset has more experts."""
@@ -53,65 +54,70 @@ class SettingReport:
     """Regrets under one setting. constant: the best single constant; as_good: it does as well as the table."""
 
     setting: str
-    points: list[MeasuredChoice]
+    points: list[Case]
     regrets: dict[str, Regret]
     constant: int
     as_good: bool
 
 
 class Listener(Protocol):
-    """What a person sees while points are measured."""
+    """Progress of a verification, for a person."""
 
-    def setting(self, name: str, points: int) -> None:
-        """A setting begins."""
+    def announce_setting(self, name: str, points: int) -> None:
+        """Announce a setting."""
 
-    def at(self, question: Question) -> None:
-        """A point begins."""
+    def announce_point(self, question: Question) -> None:
+        """Announce a point."""
 
-    def failed(self, shape: Shape, reason: str) -> None:
-        """A shape is left out from here on."""
+    def report_failure(self, shape: Shape, reason: str) -> None:
+        """Report a shape that is left out from here on."""
 
 
-def under(setting: str, questions: Sequence[Question]) -> list[Question]:
+def select_for_setting(setting: str, questions: Sequence[Question]) -> list[Question]:
     """Return the questions under one of OTHER_SETTINGS, without those that the table was measured for like this."""
     changed = [replace(q, settings=replace(q.settings, **OTHER_SETTINGS[setting])) for q in questions]  # type: ignore[arg-type]
     return [new for new, old in zip(changed, questions, strict=True) if new != old]
 
 
-def shapes_between(shapes: Iterable[Shape]) -> list[Shape]:
-    """Shapes that nobody swept, each between two neighbouring rows: their experts' geometric mean."""
+def find_shapes_between(shapes: Iterable[Shape]) -> list[Shape]:
+    """Return unswept shapes, each between two neighbouring rows: their experts' geometric mean."""
     ordered = sorted(shapes)
     between = [Shape(math.isqrt(a.num_experts * b.num_experts), a.topk) for a, b in pairwise(ordered)]
     return [shape for shape in dict.fromkeys(between) if shape not in ordered and shape.topk <= shape.num_experts]
 
 
+def find_contested_tokens(limits: Limits) -> int:
+    """Return the largest token count at which at least two candidates are legal; there is nothing to choose past it."""
+    return max(0, sorted(limits.values())[-2]) if len(limits) > 1 else 0
+
+
 def choose_questions(
     rows: Sequence[Row],
     *,
-    limit_of: Callable[[Shape], int],
+    limits_of: Callable[[Shape], Limits],
     measured: Mapping[Shape, set[int]],
     per_shape: int,
     seed: int,
 ) -> list[Question]:
-    """Token counts drawn log-uniformly where both kernels are legal, none of which the sweep measured.
+    """Draw token counts log-uniformly where several kernels are legal, none of which the sweep measured.
 
     rows: complete ones; a shape between two of them is measured with the settings of the lower one.
     """
     swept = {Shape(row.num_experts, row.topk): row for row in rows}
-    last = max(_swept_range(row).last for row in rows)
+    last = max(_get_swept_range(row).last for row in rows)
     questions = []
-    for shape in [*swept, *shapes_between(swept)]:
-        tokens = _swept_range(swept[shape]) if shape in swept else TokenRange(1, last)
-        reach = TokenRange(tokens.first, min(tokens.last, limit_of(shape)))
+    for shape in [*swept, *find_shapes_between(swept)]:
+        tokens = _get_swept_range(swept[shape]) if shape in swept else TokenRange(1, last)
+        reach = TokenRange(tokens.first, min(tokens.last, find_contested_tokens(limits_of(shape))))
         random_ = random.Random(f"{seed} {shape}")
         drawn = draw_tokens(reach, measured.get(shape, set()), per_shape, random_)
-        settings = _settings(swept[max((one for one in swept if one <= shape), default=min(swept))], seed)
+        settings = _build_settings(swept[max((one for one in swept if one <= shape), default=min(swept))], seed)
         questions += [Question(shape, count, shape in swept, settings) for count in drawn]
     return questions
 
 
 def draw_tokens(reach: TokenRange, excluded: set[int], count: int, random_: random.Random) -> list[int]:
-    """Up to `count` distinct token counts of `reach`, log-uniform, without the excluded ones, ascending."""
+    """Return up to `count` distinct token counts of `reach`, log-uniform, without the excluded ones, ascending."""
     if reach.last < reach.first:
         return []
     drawn: set[int] = set()
@@ -124,69 +130,71 @@ def draw_tokens(reach: TokenRange, excluded: set[int], count: int, random_: rand
     return sorted(drawn)
 
 
-def _swept_range(row: Row) -> TokenRange:
-    return TokenRange(*keeping.swept(row))
+def _get_swept_range(row: Row) -> TokenRange:
+    return TokenRange(*keeping.get_swept_range(row))
 
 
-def _settings(row: Row, seed: int) -> Settings:
-    """Those that a complete, measured row was measured with, with other inputs."""
+def _build_settings(row: Row, seed: int) -> Settings:
+    """Return the settings that a complete, measured row was measured with, and the inputs of `seed`."""
     if row.sweep is None:
         raise ValueError(f"expected a measured row, got {row.shape} without a sweep")
-    return settings_of(row.sweep, seed=seed)
+    return build_settings(row.sweep, seed=seed)
 
 
 class Verification:
-    """Measures the questions under each setting and compares the ways to choose.
+    """Measure questions under each setting, and compare the table with other policies.
 
     failed: shapes whose kernels crashed or never ended, with the reason; none of their points is measured any more.
     """
 
-    def __init__(
-        self,
-        worker: Worker,
-        *,
-        choose: Callable[[Shape, int], KernelName],
-        rule: StoppingRule,
-        listener: Listener,
-    ) -> None:
+    def __init__(self, worker: Worker, *, table: Policy, rule: StoppingRule, listener: Listener) -> None:
         self._worker = worker
-        self._choose = choose
+        self._table = table
         self._rule = rule
         self._listener = listener
         self.failed: dict[Shape, str] = {}
 
     def report(self, setting: str, questions: Sequence[Question]) -> SettingReport | None:
-        """None where no point is left to measure. Raises WorkerRefusedError for a wrong kernel."""
+        """Return None where no point is left to measure. Raise WorkerRefusedError for a wrong kernel."""
         usable = [question for question in questions if question.settings.ep <= question.shape.num_experts]
-        self._listener.setting(setting, len(usable))
-        points = [point for question in usable if (point := self._measured_if_possible(question))]
-        if not points:
+        self._listener.announce_setting(setting, len(usable))
+        cases = [case for question in usable if (case := self._measure_if_possible(question))]
+        if not cases:
             return None
-        constant = best_constant(points)
+        constant = find_best_mean_constant(cases)
         return SettingReport(
             setting=setting,
-            points=points,
-            regrets=contenders(points, self._by_table, constant),
+            points=cases,
+            regrets=compare_policies(cases, self._list_contenders(constant)),
             constant=constant,
-            as_good=constant_does_as_well(points, self._by_table),
+            as_good=is_constant_as_good(cases, self._table),
         )
 
-    def _by_table(self, point: MeasuredChoice) -> KernelName:
-        return self._choose(point.shape, point.tokens)
+    def _list_contenders(self, constant: int) -> list[Policy]:
+        """Return the table and the policies that it competes with, the table first."""
+        facts, device = registry.get_facts(self._worker.facts.provider), self._worker.facts.limits
+        return [
+            self._table,
+            by_rule(facts, device),
+            by_constant(constant, f"tokens * experts > {constant}"),
+            by_first_encounter(),
+            *always(facts),
+        ]
 
-    def _measured_if_possible(self, question: Question) -> MeasuredChoice | None:
+    def _measure_if_possible(self, question: Question) -> Case | None:
         if question.shape in self.failed:
             return None
         try:
-            return self._measured(question)
+            return self._measure(question)
         except WorkerLostError as error:
             self.failed[question.shape] = str(error)
-            self._listener.failed(question.shape, str(error))
+            self._listener.report_failure(question.shape, str(error))
             return None
 
-    def _measured(self, question: Question) -> MeasuredChoice:
-        self._listener.at(question)
-        request = MeasureRequest(question.shape, question.tokens, question.settings, KERNELS, self._rule)
+    def _measure(self, question: Question) -> Case:
+        self._listener.announce_point(question)
+        kernels = list_legal_kernels(question.tokens, self._worker.limits(question.shape))
+        request = MeasureRequest(question.shape, question.tokens, question.settings, kernels, self._rule)
         answer = self._worker.measure(request)
-        times_us = {kernel: interval.median for kernel, interval in answer.measurement.times_us.items()}
-        return MeasuredChoice(question.shape, question.tokens, times_us, answer.first_us, answer.measurement.verdict)
+        medians = {kernel: answer.measurement.times_us[kernel].median for kernel in kernels}
+        return Case(question.shape, question.tokens, medians, answer.first_us, answer.measurement.verdict)

@@ -9,7 +9,7 @@ from tests.cli.swept import CROSSING, HostMachine
 
 @pytest.fixture
 def host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> HostMachine:
-    """The host runtime with kernels that cross at 40 tokens; without the checking mode, which other tests are for."""
+    """Return the host runtime with kernels that cross at 40 tokens, without the checking mode of other tests."""
     monkeypatch.setenv("MOESORT_HOST_CHECK", "0")
     monkeypatch.delenv("MOESORT_TUNE_RUNTIME", raising=False)
     machine = HostMachine(monkeypatch, tmp_path)

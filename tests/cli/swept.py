@@ -1,4 +1,4 @@
-"""Runs `sweep` and `verify` on the host runtime under a virtual clock, whose formulas say where the kernels cross."""
+"""Run `sweep` and `verify` on the host runtime under a virtual clock, whose formulas say where the kernels cross."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +13,12 @@ SMALL = ("--arch", "host", "--tokens", "1:128", "--model-dim", "32", "--time-bud
 """A grid whose kernels really run in milliseconds, and time enough to end it on a machine that is busy otherwise."""
 
 
-def clock(oneshot: str, multiphase: str = "700") -> str:
-    """Formulas in us, in tokens, experts and topk. Multiphase's two launches share its time; the sentinel is steady."""
+def build_clock(oneshot: str, multiphase: str = "700") -> str:
+    """Return formulas in us of tokens, experts and topk. Multiphase's launches share its time."""
     return f"moe_sorting_oneshot*={oneshot};moe_sorting_*=({multiphase})/2;*=500"
 
 
-CROSSING = clock("300+10*tokens")
+CROSSING = build_clock("300+10*tokens")
 """Both take 700 us at 40 tokens, and are within 2 % of each other from 39 to 41."""
 
 
@@ -40,10 +40,10 @@ class HostMachine:
             self.monkeypatch.setenv(f"MOESORT_HOST_{name}", value)
 
     def sweep(self, *options: str) -> int:
-        """Exit status of `moesort-tune sweep`."""
+        """Return the exit status of `moesort-tune sweep`."""
         return run(["sweep", *SMALL, "--out", str(self.table), *options])
 
     def rows(self) -> dict[tuple[int, int], Row]:
-        """Rows of the table by (num_experts, topk)."""
+        """Return the rows of the table by (num_experts, topk)."""
         (entry,) = store.load(self.table).tables
         return {row.shape: row for row in entry.rows}

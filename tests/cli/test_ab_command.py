@@ -13,8 +13,8 @@ from click.testing import CliRunner
 
 from moesort_tune.cli.ab import ab
 from moesort_tune.errors import MoesortTuneError
-from moesort_tune.replay.job import memory_at_stake
-from moesort_tune.sorting.revision import revision
+from moesort_tune.replay.job import shorten_memory_errors
+from moesort_tune.sorting.revision import compute_kernels_revision
 from moesort_tune.tables import store
 from moesort_tune.tables.schema import Kernels
 from tests.cli.swept import CROSSING
@@ -42,8 +42,8 @@ def test_bad_values_are_bad_usage_and_quoted(arguments: list[str], words: str) -
     assert words in result.output
 
 
-def started(folder: Path, *options: str, runtime: str = "host") -> "subprocess.CompletedProcess[str]":
-    """`ab` in a process of its own, on the host runtime whose kernels both take 700 us at 40 tokens."""
+def run_ab(folder: Path, *options: str, runtime: str = "host") -> "subprocess.CompletedProcess[str]":
+    """Run `ab` in a process of its own, on the host runtime whose kernels both take 700 us at 40 tokens."""
     environment = os.environ | {
         "MOESORT_TUNE_RUNTIME": runtime,
         "MOESORT_HOST_CHECK": "0",
@@ -56,17 +56,19 @@ def started(folder: Path, *options: str, runtime: str = "host") -> "subprocess.C
 
 
 def replay(folder: Path, *options: str) -> Any:
-    """What `ab --json` prints."""
-    answer = started(folder, "--json", *options)
+    """Return what `ab --json` prints."""
+    answer = run_ab(folder, "--json", *options)
     assert answer.returncode == 0, answer.stderr
     return json.loads(answer.stdout)
 
 
-def table_in(folder: Path, switch: int) -> Path:
-    """A table of these kernels on two cores."""
+def write_table(folder: Path, switch: int) -> Path:
+    """Return a table of these kernels on two cores."""
     row = examples.row(128, 4, switch=switch)
     entry = examples.entry(
-        [row], device=examples.device(compute_units=2), kernels=Kernels(provider="builtin", revision=revision("host"))
+        [row],
+        device=examples.device(compute_units=2),
+        kernels=Kernels(provider="builtin", revision=compute_kernels_revision("host")),
     )
     path = folder / "host.yaml"
     store.save(path, examples.table(entry, arch="host"))
@@ -76,7 +78,7 @@ def table_in(folder: Path, switch: int) -> Path:
 def test_replay_says_what_each_way_costs(tmp_path: Path) -> None:
     """Steps of 48, 48 and 16 tokens: AITER's rule takes oneshot for all, 780 + 780 + 460 us; the best is 1860 us."""
     (tmp_path / "steps.txt").write_text("48\n48\n16\n")
-    table = table_in(tmp_path, switch=41)
+    table = write_table(tmp_path, switch=41)
     result = replay(tmp_path, "--trace", "steps.txt", "--table", str(table), "--repeats", "3")
     (run,) = result["runs"]
     per_step = {way["name"]: round(way["us_per_step"]["median"], 1) for way in run["results"]}
@@ -103,7 +105,7 @@ def test_every_layer_sorts_once_a_step(tmp_path: Path) -> None:
 def test_table_is_asked_for_each_size(tmp_path: Path) -> None:
     """Protects the comparison from a table that is wrong: its cost shows."""
     (tmp_path / "steps.txt").write_text("48\n")
-    table = table_in(tmp_path, switch=100)
+    table = write_table(tmp_path, switch=100)
     (run,) = replay(tmp_path, "--trace", "steps.txt", "--table", str(table), "--repeats", "1")["runs"]
     costs = {way["name"]: round(way["us_per_step"]["median"]) for way in run["results"]}
     assert (costs["table"], costs["oracle"]) == (780, 700)
@@ -124,7 +126,7 @@ def test_result_as_json_says_what_was_replayed(tmp_path: Path) -> None:
 def test_brackets_say_what_they_are(tmp_path: Path, repeats: str, words: str) -> None:
     """Protects the reader: five repeats give a range, and one gives nothing."""
     (tmp_path / "steps.txt").write_text("16\n")
-    answer = started(tmp_path, "--trace", "steps.txt", "--repeats", repeats)
+    answer = run_ab(tmp_path, "--trace", "steps.txt", "--repeats", repeats)
     assert words in answer.stdout
     assert ("[460.00" in answer.stdout) == (repeats == "5")
 
@@ -143,12 +145,12 @@ def test_device_or_table_that_cannot_be_used_is_an_error(
     """Protects results from another device's, or another table's, name."""
     store.save(tmp_path / "gfx942.yaml", examples.table())
     (tmp_path / "steps.txt").write_text("16\n")
-    answer = started(tmp_path, "--trace", "steps.txt", *options, runtime=runtime)
+    answer = run_ab(tmp_path, "--trace", "steps.txt", *options, runtime=runtime)
     assert answer.returncode == 1
     assert words in answer.stderr
 
 
 def test_lack_of_memory_is_told_in_a_sentence() -> None:
     """Protects from torch's many: the step that was too large is named."""
-    with pytest.raises(MoesortTuneError, match="not enough memory for steps of 99 tokens"), memory_at_stake(99):
+    with pytest.raises(MoesortTuneError, match="not enough memory for steps of 99 tokens"), shorten_memory_errors(99):
         torch.empty(1 << 60, dtype=torch.uint8)

@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 from moesort_tune.cli.build import build
 from moesort_tune.device.ahead_of_time import OffloadCompilerError
 from moesort_tune.device.code_objects import ResourceError
-from tests.offload import code_object, fake_compiler, real_compiler
+from tests.offload import find_real_compiler, make_code_object, write_fake_compiler
 
 RESOURCES_PAGE = Path(__file__).parents[2] / "docs" / "resources.md"
 
@@ -18,22 +18,22 @@ def invoke(*arguments: str) -> Result:
     return CliRunner().invoke(build, arguments)
 
 
-def compiler_for(folder: Path, **changed: int) -> str:
-    code = code_object("gfx950", "kernel", **changed)
-    return str(fake_compiler(folder, "clang++", version="clang version 22.0", output=code))
+def make_compiler(folder: Path, **changed: int) -> str:
+    code = make_code_object("gfx950", "kernel", **changed)
+    return str(write_fake_compiler(folder, "clang++", version="clang version 22.0", output=code))
 
 
 def test_build_writes_object_and_manifest(tmp_path: Path) -> None:
     """Protects the files that deployments copy: gfx950.co and gfx950.json."""
-    result = invoke("--arch", "gfx950", "--out", str(tmp_path / "out"), "--compiler", compiler_for(tmp_path))
+    result = invoke("--arch", "gfx950", "--out", str(tmp_path / "out"), "--compiler", make_compiler(tmp_path))
     assert result.exit_code == 0, result.output
-    assert (tmp_path / "out/gfx950.co").read_bytes() == code_object("gfx950", "kernel")
+    assert (tmp_path / "out/gfx950.co").read_bytes() == make_code_object("gfx950", "kernel")
     assert json.loads((tmp_path / "out/gfx950.json").read_text())["arch"] == "gfx950"
 
 
 def test_build_prints_manifests_as_json(tmp_path: Path) -> None:
     """Protects scripts: --json is the manifest of every target."""
-    result = invoke("--arch", "gfx950", "--json", "--compiler", compiler_for(tmp_path))
+    result = invoke("--arch", "gfx950", "--json", "--compiler", make_compiler(tmp_path))
     (manifest,) = json.loads(result.stdout)
     assert manifest["kernels"][0]["vgprs"] == 20
 
@@ -47,13 +47,13 @@ def test_build_refuses_an_unknown_architecture() -> None:
 
 def test_build_refuses_two_formats(tmp_path: Path) -> None:
     """Protects against printing one format and calling it the other."""
-    result = invoke("--arch", "gfx950", "--json", "--markdown", "--compiler", compiler_for(tmp_path))
+    result = invoke("--arch", "gfx950", "--json", "--markdown", "--compiler", make_compiler(tmp_path))
     assert result.exit_code == 2
 
 
 def test_check_fails_and_writes_nothing(tmp_path: Path) -> None:
     """Protects --check: a kernel that spills is named with the number, and no object of it is left behind."""
-    spilling = compiler_for(tmp_path, vgpr_spill_count=7)
+    spilling = make_compiler(tmp_path, vgpr_spill_count=7)
     result = invoke("--arch", "gfx950", "--out", str(tmp_path / "out"), "--check", "--compiler", spilling)
     assert isinstance(result.exception, ResourceError)
     assert "kernel on gfx950 spills 7 VGPRs" in str(result.exception)
@@ -69,7 +69,7 @@ def test_missing_compiler_is_one_sentence(tmp_path: Path) -> None:
 @pytest.mark.offload_clang
 def test_page_of_resources_is_current() -> None:
     """Protects docs/resources.md: `make resources` must be run when the kernels change."""
-    compiler = real_compiler()
+    compiler = find_real_compiler()
     if f"Compiler: {compiler.version}." not in RESOURCES_PAGE.read_text():
         pytest.skip(f"docs/resources.md was made by another compiler than {compiler.version}")
     assert invoke("--arch", "all", "--check", "--markdown").stdout == RESOURCES_PAGE.read_text()

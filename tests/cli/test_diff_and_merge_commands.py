@@ -9,19 +9,19 @@ import pytest
 from moesort_tune.cli.main import run
 from moesort_tune.tables import store
 from moesort_tune.tables.schema import Evidence, Kernels, Table
-from tests.tables.examples import device, entry, published, row, sweep, table
+from tests.tables.examples import BOTH, device, entry, make_published_entry, row, sweep, table
 
 LATER = sweep(date=datetime.date(2026, 12, 1), seed=1)
 
 
 @pytest.fixture(autouse=True)
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty current folder."""
+    """Change into an empty folder."""
     monkeypatch.chdir(tmp_path)
 
 
-def differences(capsys: pytest.CaptureFixture[str], before: Table, after: Table, *arguments: str) -> str:
-    """What `moesort-tune diff` prints."""
+def run_diff(capsys: pytest.CaptureFixture[str], before: Table, after: Table, *arguments: str) -> str:
+    """Return what `moesort-tune diff` prints."""
     store.save(Path("a.yaml"), before)
     store.save(Path("b.yaml"), after)
     assert run(["diff", "a.yaml", "b.yaml", *arguments]) == 0
@@ -30,10 +30,10 @@ def differences(capsys: pytest.CaptureFixture[str], before: Table, after: Table,
 
 def test_diff_tells_token_ranges_and_whether_they_lie_in_ties(capsys: pytest.CaptureFixture[str]) -> None:
     """A switch that moved inside a tie is no change worth a thought; one that moved out of it is."""
-    before = [row(8, 2, 900), row(64, 6, 41), row(128, 4, 25, tie=((19, 24),)), row(256, 8, 13)]
-    after = [row(64, 6, 41), row(128, 4, 20, tie=((18, 19),)), row(256, 8, 30), row(512, 10, 9)]
-    told = differences(capsys, table(entry(before)), table(entry(after, sweep=LATER)))
-    assert told.splitlines() == [
+    before = [row(8, 2, 900), row(64, 6, 41), row(128, 4, 25, tie=((19, 24, BOTH),)), row(256, 8, 13)]
+    after = [row(64, 6, 41), row(128, 4, 20, tie=((18, 19, BOTH),)), row(256, 8, 30), row(512, 10, 9)]
+    reported = run_diff(capsys, table(entry(before)), table(entry(after, sweep=LATER)))
+    assert reported.splitlines() == [
         "304 compute units, builtin, 5c1e0f, graph:",
         "  8/2: removed, was oneshot to 899, multiphase from 900",
         "  128/4: 20-24 tokens multiphase instead of oneshot (a tie: either will do)",
@@ -46,7 +46,7 @@ def test_diff_tells_token_ranges_and_whether_they_lie_in_ties(capsys: pytest.Cap
 def test_diff_of_changed_kernels_compares_their_rows(capsys: pytest.CaptureFixture[str]) -> None:
     """After a change of the kernels the revision differs, and that is when one wants to compare."""
     new = entry([row(switch=40)], kernels=Kernels(provider="builtin", revision="77"))
-    assert differences(capsys, table(entry()), table(new)).splitlines() == [
+    assert run_diff(capsys, table(entry()), table(new)).splitlines() == [
         "304 compute units, builtin, 77, graph (was revision 5c1e0f):",
         "  128/4: 25-39 tokens oneshot instead of multiphase",
     ]
@@ -55,35 +55,35 @@ def test_diff_of_changed_kernels_compares_their_rows(capsys: pytest.CaptureFixtu
 def test_diff_tells_entries_that_only_one_table_has(capsys: pytest.CaptureFixture[str]) -> None:
     """Two old revisions and a new one: it is not guessed which of them became it."""
     old = [entry(kernels=Kernels(provider="builtin", revision=revision)) for revision in ("1", "2")]
-    told = differences(capsys, table(*old), table(old[0], published()))
-    assert told.splitlines()[:3] == [
+    reported = run_diff(capsys, table(*old), table(old[0], make_published_entry()))
+    assert reported.splitlines()[:3] == [
         "304 compute units, builtin, 1, graph:",
         "  1 row chooses as before",
         "304 compute units, builtin, 2, graph: removed",
     ]
-    assert "304 compute units, aiter: added" in told
+    assert "304 compute units, aiter: added" in reported
 
 
 def test_diff_goes_on_to_the_end_of_the_tokens(capsys: pytest.CaptureFixture[str]) -> None:
     """Past the limit of oneshot both are multiphase, whatever the policy says."""
-    before, after = row(switch=None, oneshot_max_tokens=100), row(policy=((1, "multiphase"),))
-    assert "1-100 tokens multiphase instead of oneshot" in differences(
+    before, after = row(switch=None, limits={"oneshot": 100}), row(policy=((1, "multiphase"),))
+    assert "1-100 tokens multiphase instead of oneshot" in run_diff(
         capsys, table(entry([before])), table(entry([after]))
     )
-    endless = row(switch=None, oneshot_max_tokens=(1 << 24) - 1)
-    assert "from 25 tokens oneshot instead of multiphase" in differences(capsys, table(), table(entry([endless])))
+    endless = row(switch=None, limits={"oneshot": (1 << 24) - 1})
+    assert "from 25 tokens oneshot instead of multiphase" in run_diff(capsys, table(), table(entry([endless])))
 
 
 def test_diff_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     """For scripts: ranges as numbers."""
-    told = json.loads(differences(capsys, table(), table(entry([row(switch=30)])), "--json"))
-    assert told[0]["rows"][0]["differences"] == [
+    reported = json.loads(run_diff(capsys, table(), table(entry([row(switch=30)])), "--json"))
+    assert reported[0]["rows"][0]["differences"] == [
         {"first": 25, "last": 29, "before": "multiphase", "after": "oneshot", "in_ties": False}
     ]
 
 
-def merged(capsys: pytest.CaptureFixture[str], first: Table, second: Table, *options: str) -> tuple[Table, str]:
-    """The merged table, and what was said of it on stderr."""
+def run_merge(capsys: pytest.CaptureFixture[str], first: Table, second: Table, *options: str) -> tuple[Table, str]:
+    """Return the merged table, and what was printed to stderr."""
     store.save(Path("a.yaml"), first)
     store.save(Path("b.yaml"), second)
     assert run(["merge", "a.yaml", "b.yaml", "-o", "c.yaml", *options]) == 0
@@ -93,7 +93,7 @@ def merged(capsys: pytest.CaptureFixture[str], first: Table, second: Table, *opt
 def test_merge_puts_devices_together(capsys: pytest.CaptureFixture[str]) -> None:
     """Two machines of one architecture, one file, nothing to be said."""
     small = entry(device=device(compute_units=80))
-    assert merged(capsys, table(entry()), table(small)) == (table(entry(), small), "")
+    assert run_merge(capsys, table(entry()), table(small)) == (table(entry(), small), "")
 
 
 @pytest.mark.parametrize("swapped", [False, True])
@@ -101,12 +101,12 @@ def test_merge_keeps_the_row_of_the_newer_sweep_and_says_so(capsys: pytest.Captu
     """Whichever file comes first; every row keeps the settings that it was measured under."""
     old = table(entry([row(8, 2), row(switch=25)]))
     new = table(entry([row(switch=40), row(256, 8)], sweep=LATER))
-    result, told = merged(capsys, *((new, old) if swapped else (old, new)))
+    result, reported = run_merge(capsys, *((new, old) if swapped else (old, new)))
     both = result.tables[0]
     assert [(kept.shape, kept.policy[1][0]) for kept in both.rows] == [((8, 2), 25), ((128, 4), 40), ((256, 8), 25)]
     assert (both.sweep, [kept.sweep for kept in both.rows]) == (LATER, [sweep(), None, None])
     kept, dropped = ("a", "b") if swapped else ("b", "a")
-    assert told == (
+    assert reported == (
         "128/4 of 304 compute units, builtin, 5c1e0f, graph: kept oneshot to 39, multiphase from 40"
         f" ({kept}.yaml, 2026-12-01), not oneshot to 24, multiphase from 25 ({dropped}.yaml, 2026-11-22)\n"
     )
@@ -116,15 +116,15 @@ def test_merge_goes_by_the_date_of_each_row(capsys: pytest.CaptureFixture[str]) 
     """A row that was itself merged in is as old as its own sweep."""
     mixed = table(entry([row(8, 2, sweep=sweep()), row(switch=40)], sweep=LATER))
     between = table(entry([row(8, 2, 99), row(switch=50)], sweep=sweep(date=datetime.date(2026, 11, 25))))
-    result, _ = merged(capsys, mixed, between)
+    result, _ = run_merge(capsys, mixed, between)
     assert [kept.policy[1][0] for kept in result.tables[0].rows] == [99, 40]
 
 
 def test_merge_of_the_same_day_keeps_the_second(capsys: pytest.CaptureFixture[str]) -> None:
     """The one rule left when dates do not tell."""
-    result, told = merged(capsys, table(), table(entry([row(switch=40)])))
+    result, reported = run_merge(capsys, table(), table(entry([row(switch=40)])))
     assert result == table(entry([row(switch=40)]))
-    assert "kept oneshot to 39, multiphase from 40 (b.yaml, 2026-11-22)" in told
+    assert "kept oneshot to 39, multiphase from 40 (b.yaml, 2026-11-22)" in reported
 
 
 NARROW = row(switch=64, evidence=Evidence(points=1, tokens=(64, 64)))
@@ -132,38 +132,41 @@ NARROW = row(switch=64, evidence=Evidence(points=1, tokens=(64, 64)))
 
 @pytest.mark.parametrize("swapped", [False, True])
 def test_merge_keeps_the_row_that_tells_more(capsys: pytest.CaptureFixture[str], swapped: bool) -> None:
-    """A later row of one token count does not replace one of many, whichever file comes first, unless it is told to."""
+    """A later row of one token count does not replace one of many, in any order of files, except with --replace."""
     tables = (table(), table(entry([NARROW], sweep=LATER)))
-    result, told = merged(capsys, *(tables[::-1] if swapped else tables))
+    result, reported = run_merge(capsys, *(tables[::-1] if swapped else tables))
     both = result.tables[0]
     assert both.complete(both.rows[0]) == entry().complete(row())
-    assert "kept oneshot to 24, multiphase from 25" in told
+    assert "kept oneshot to 24, multiphase from 25" in reported
     if not swapped:
-        result, _ = merged(capsys, *tables, "--replace")
+        result, _ = run_merge(capsys, *tables, "--replace")
         assert result.tables[0].rows == (NARROW,)
 
 
 def test_merge_keeps_what_was_swept_before_what_was_learned(capsys: pytest.CaptureFixture[str]) -> None:
     """A few samples of a serving process give way to a sweep, be they newer; their routing is no setting."""
-    learned = row(switch=9, evidence=Evidence(points=2, tokens=(1, 20000), learned=True))
+    learned = row(switch=9, evidence=Evidence(points=2, tokens=(1, 20000), kind="learned"))
     serving = entry([learned], sweep=sweep(date=LATER.date, routing="served"))
     for tables in ((table(), table(serving)), (table(serving), table())):
-        both = merged(capsys, *tables)[0].tables[0]
+        both = run_merge(capsys, *tables)[0].tables[0]
         assert both.complete(both.rows[0]) == entry().complete(row())
 
 
 @pytest.mark.parametrize(
-    ("setting", "told"), [({"ep": 4}, ("ep=1", "ep=4")), ({"unit_size": 64}, ("unit_size=32", "unit_size=64"))]
+    ("setting", "reported"), [({"ep": 4}, ("ep=1", "ep=4")), ({"unit_size": 64}, ("unit_size=32", "unit_size=64"))]
 )
 def test_merge_refuses_rows_of_different_settings(
-    capsys: pytest.CaptureFixture[str], setting: dict[str, int], told: tuple[str, str]
+    capsys: pytest.CaptureFixture[str], setting: dict[str, int], reported: tuple[str, str]
 ) -> None:
     """Neither is worth more than the other, so nobody but the user can say which one a deployment needs."""
     store.save(Path("a.yaml"), table())
     store.save(Path("b.yaml"), table(entry([row(switch=40)], sweep=sweep(**setting))))
     assert run(["merge", "a.yaml", "b.yaml", "-o", "c.yaml"]) == 1
     error = capsys.readouterr().err
-    assert f"was measured with {told[0]} in the first table and with {told[1]} in the second; use --replace" in error
+    assert (
+        f"was measured with {reported[0]} in the first table and with {reported[1]} in the second; use --replace"
+        in error
+    )
     assert not Path("c.yaml").exists()
     assert run(["merge", "a.yaml", "b.yaml", "-o", "c.yaml", "--replace"]) == 0
     assert store.load(Path("c.yaml")) == store.load(Path("b.yaml"))
@@ -173,17 +176,17 @@ def test_merge_keeps_every_device_and_software_and_warns(capsys: pytest.CaptureF
     """MI300X and MI325X have as many compute units: each row says which it was measured on, and with what."""
     mi325x = device(name="AMD Instinct MI325X")
     second = entry([row(8, 2)], device=mi325x, software={"hip": "7.3"}, sweep=LATER)
-    result, told = merged(capsys, table(), table(second))
+    result, reported = run_merge(capsys, table(), table(second))
     (both,) = result.tables
     assert [both.complete(kept).device for kept in both.rows] == [mi325x, device()]
     assert [both.complete(kept).software for kept in both.rows] == [{"hip": "7.3"}, entry().software]
-    assert told.splitlines() == [
+    assert reported.splitlines() == [
         "warning: 304 compute units, builtin, 5c1e0f, graph: rows of a.yaml were measured with device AMD Instinct"
         " MI300X, rows of b.yaml with AMD Instinct MI325X; each keeps its own",
         "warning: 304 compute units, builtin, 5c1e0f, graph: rows of a.yaml were measured with software hip 7.2.53211,"
         " moesort_tune 0.1.0, rows of b.yaml with hip 7.3; each keeps its own",
     ]
-    again, _ = merged(capsys, result, table(entry([row(16, 2)])))
+    again, _ = run_merge(capsys, result, table(entry([row(16, 2)])))
     assert {both.complete(kept).device.name for both in again.tables for kept in both.rows} == {  # type: ignore[union-attr]
         "AMD Instinct MI300X",
         "AMD Instinct MI325X",

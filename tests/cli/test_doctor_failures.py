@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from moesort_tune.device.remedies import REMEDIES, Symptom
-from tests.processes import MARK, processes_with
+from tests.processes import MARK, find_processes
 
 SWEEP = ("sweep", "--arch", "host", "--experts", "8", "--topk", "2", "--tokens", "1:4")
 
@@ -53,8 +53,8 @@ except hip.HipError as error:
     assert answer.stdout.strip().endswith(REMEDIES["code for another GPU"])
 
 
-def program(*arguments: str, folder: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
-    """moesort-tune, ended, started in `folder`."""
+def run_program(*arguments: str, folder: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """Run moesort-tune in `folder` to its end."""
     return subprocess.run(
         [sys.executable, "-m", "moesort_tune.cli.main", *arguments],
         env={**os.environ, **environment},
@@ -65,8 +65,8 @@ def program(*arguments: str, folder: Path, **environment: str) -> "subprocess.Co
     )
 
 
-def compiler(path: Path, script: str) -> str:
-    """A compiler that runs `script`."""
+def write_compiler(path: Path, script: str) -> str:
+    """Write a compiler that runs `script`."""
     path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(0o755)
     return str(path)
@@ -81,26 +81,24 @@ def compiler(path: Path, script: str) -> str:
     ],
     ids=["no command", "no text", "writes nothing"],
 )
-def test_broken_compiler_is_reported_by_doctor_and_told_by_sweep(
-    tmp_path: Path, script: str | None, reason: str
-) -> None:
+def test_broken_compiler_is_reported_by_doctor_and_sweep(tmp_path: Path, script: str | None, reason: str) -> None:
     """Protects both ends: the report is made, exit status 0, and a sweep ends in one sentence, exit status 1."""
-    command = compiler(tmp_path / "broken", script) if script else 'g++ "'
+    command = write_compiler(tmp_path / "broken", script) if script else 'g++ "'
     variables = {"CXX": command, "MOESORT_TUNE_CACHE": str(tmp_path / "cache")}
-    report = program("doctor", folder=tmp_path, **variables)
+    report = run_program("doctor", folder=tmp_path, **variables)
     assert report.returncode == 0, report.stderr
     assert any(line.startswith("  host runtime: ") and reason in line for line in report.stdout.splitlines())
-    told = program(*SWEEP, "--out", "host.yaml", folder=tmp_path, **variables)
-    assert told.returncode == 1
-    assert reason in told.stderr.splitlines()[-1]
-    assert "Traceback" not in told.stderr + report.stderr
+    swept = run_program(*SWEEP, "--out", "host.yaml", folder=tmp_path, **variables)
+    assert swept.returncode == 1
+    assert reason in swept.stderr.splitlines()[-1]
+    assert "Traceback" not in swept.stderr + report.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGINT])
 def test_killed_doctor_leaves_no_process(tmp_path: Path, number: signal.Signals) -> None:
     """Protects the machine: neither the process that asks a runtime nor the compiler that it waits for lives on."""
     script = f'[ "$1" = --version ] && echo 1 && exit; echo $PPID > {tmp_path}/worker; sleep {MARK}'
-    command = compiler(tmp_path / "hangs", script)
+    command = write_compiler(tmp_path / "hangs", script)
     environment = {**os.environ, "CXX": command, "MOESORT_TUNE_CACHE": str(tmp_path / "cache")}
     with subprocess.Popen(
         [sys.executable, "-m", "moesort_tune.cli.main", "doctor"],
@@ -114,27 +112,27 @@ def test_killed_doctor_leaves_no_process(tmp_path: Path, number: signal.Signals)
         worker = Path("/proc") / (tmp_path / "worker").read_text().strip()
         assert "device_worker" in (worker / "cmdline").read_text()
         doctor.send_signal(number)
-    assert not processes_with(MARK)
-    assert not processes_with(command)
+    assert not find_processes(MARK)
+    assert not find_processes(command)
     # The compiler was ended after it. Where nobody waits for orphans, its number stays.
     assert not worker.exists() or not (worker / "cmdline").read_text()
 
 
 def test_cached_runtime_needs_no_compiler(tmp_path: Path) -> None:
-    """Protects images without a compiler: what was compiled before is used, and doctor says so."""
-    assert program(*SWEEP, "--out", "first.yaml", folder=tmp_path).returncode == 0
+    """Protects images without a compiler: cached code is used, and doctor reports it."""
+    assert run_program(*SWEEP, "--out", "first.yaml", folder=tmp_path).returncode == 0
     bare = {"PATH": str(tmp_path), "CXX": ""}
-    again = program(*SWEEP, "--out", "again.yaml", folder=tmp_path, **bare)
+    again = run_program(*SWEEP, "--out", "again.yaml", folder=tmp_path, **bare)
     assert again.returncode == 0, again.stderr
-    report = program("doctor", folder=tmp_path, **bare)
+    report = run_program("doctor", folder=tmp_path, **bare)
     assert report.returncode == 0, report.stderr
     assert "no compiler was found (tried c++, g++, clang++); what was built before is used" in report.stdout
-    assert "To be put right" not in report.stdout
+    assert "To fix" not in report.stdout
 
 
 def test_doctor_knows_that_everything_was_compiled(tmp_path: Path) -> None:
     """Protects read-only images from a report that something must be written."""
-    assert program(*SWEEP, "--out", "first.yaml", folder=tmp_path).returncode == 0
-    assert '"is_compiled": true' in program("doctor", "--json", folder=tmp_path).stdout
-    fresh = program("doctor", "--json", folder=tmp_path, MOESORT_TUNE_CACHE="empty").stdout
+    assert run_program(*SWEEP, "--out", "first.yaml", folder=tmp_path).returncode == 0
+    assert '"is_compiled": true' in run_program("doctor", "--json", folder=tmp_path).stdout
+    fresh = run_program("doctor", "--json", folder=tmp_path, MOESORT_TUNE_CACHE="empty").stdout
     assert '"is_compiled": true' not in fresh

@@ -15,18 +15,18 @@ from moesort_tune.device.amd_libraries import Candidate
 from moesort_tune.device.remedies import REMEDIES
 from moesort_tune.doctor import probing
 from moesort_tune.doctor.diagnosis import Failure, RuntimeState, State, TableState
-from moesort_tune.doctor.found_tables import found_tables
-from moesort_tune.sorting.revision import revision
+from moesort_tune.doctor.found_tables import find_tables
+from moesort_tune.sorting.revision import compute_kernels_revision
 from tests.doctor import states
 from tests.tables import examples
 
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Runs doctor on a recorded state."""
+    """Return a function that runs doctor on a recorded state."""
 
     def on(state: State, *options: str) -> Result:
-        monkeypatch.setattr(probing, "look", lambda **_: state)
+        monkeypatch.setattr(probing, "probe", lambda **_: state)
         result = CliRunner().invoke(doctor, options)
         assert result.exit_code == 0, result.output
         return result
@@ -37,7 +37,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_report_without_a_gpu_reads_as_help(run: Any) -> None:
     """Protects newcomers: what to do next, and nothing that sounds broken."""
     text = run(states.BARE).stdout
-    assert "To be put right" not in text
+    assert "To fix" not in text
     assert "GPU: none is attached (there is no /dev/kfd)" in text
     assert "nothing is wrong" in text
     assert text.endswith("`moesort-tune sweep` would measure on moesort-tune host (host, host runtime).\n")
@@ -46,7 +46,7 @@ def test_report_without_a_gpu_reads_as_help(run: Any) -> None:
 
 
 def test_report_of_a_fitting_container_names_what_would_be_used(run: Any) -> None:
-    """Protects the page that somebody with an MI300X sends back."""
+    """Protects the page that the owner of an MI300X sends back."""
     text = run(states.CONTAINER).stdout
     assert "AMD Instinct MI300X: gfx942:sramecc+:xnack-, 304 compute units, waves of 64, 64 KiB of LDS" in text
     assert "7.2.2.562.43 (fits ROCm 7.2)" in text
@@ -58,15 +58,15 @@ def test_report_of_a_misfit_prints_the_pip_command(run: Any) -> None:
     """Protects the one command that puts it right."""
     rocm = (Candidate("/opt/rocm/lib/libamdhip64.so", "/opt/rocm", "6.4.1"),)
     text = run(replace(states.CONTAINER, rocm=rocm)).stdout
-    assert "To be put right" in text
+    assert "To fix" in text
     assert "pip install 'hip-python~=6.4.0'" in text
 
 
 def test_report_is_made_when_a_driver_crashes(run: Any) -> None:
     """Protects the exit status: doctor succeeds whenever it could report."""
-    dead = RuntimeState("amd", failure=Failure("asked for its devices, its process ended with SIGSEGV"))
+    dead = RuntimeState("amd", failure=Failure("the process that lists its devices ended with SIGSEGV"))
     text = run(states.with_amd(dead)).stdout
-    assert "amd runtime: asked for its devices, its process ended with SIGSEGV" in text
+    assert "amd runtime: the process that lists its devices ended with SIGSEGV" in text
     assert REMEDIES["runtime died"] in text
 
 
@@ -107,7 +107,7 @@ def test_doctor_reports_on_this_machine(tmp_path: Path) -> None:
     command = [sys.executable, "-c", "from moesort_tune.cli.doctor import doctor; doctor()", "--json"]
     answer = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
     report = json.loads(answer.stdout)
-    assert report["revisions"]["gfx950"] == revision("gfx950")
+    assert report["revisions"]["gfx950"] == compute_kernels_revision("gfx950")
     archs = [device["arch"] for device in report["devices"] if device["runtime"] == "host"]
     assert archs == ["host"], report["problems"]
     assert report["hip_python"]["version"]
@@ -119,14 +119,14 @@ def test_tables_are_found_in_their_order_and_once(tmp_path: Path, monkeypatch: p
     (tmp_path / "tables" / "gfx942.yaml").write_text(examples.EXAMPLE)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MOESORT_TUNE_TABLE", str(tmp_path / "tables"))
-    (table,) = [table for table in found_tables() if table.origin != "shipped"]
+    (table,) = [table for table in find_tables() if table.origin != "shipped"]
     assert (table.origin, table.arch, table.refused) == ("MOESORT_TUNE_TABLE", "gfx942", "")
 
 
 def test_place_that_may_not_be_looked_at_is_found_with_its_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Protects the report: a table in somebody else's folder is refused like any other that cannot be read."""
+    """Protects the report: a table in another user's folder is refused like any other unreadable one."""
     monkeypatch.setenv("MOESORT_TUNE_TABLE", str(tmp_path / "locked"))
 
     is_dir = Path.is_dir
@@ -137,7 +137,7 @@ def test_place_that_may_not_be_looked_at_is_found_with_its_reason(
         return is_dir(path)
 
     monkeypatch.setattr(Path, "is_dir", refuse)
-    found = {table.path: table for table in found_tables()}
+    found = {table.path: table for table in find_tables()}
     assert str(tmp_path / "locked") in found[str(tmp_path / "locked")].refused
 
 
@@ -145,9 +145,9 @@ def test_place_that_may_not_be_looked_at_is_found_with_its_reason(
 def test_table_that_cannot_be_used_is_found_with_its_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, content: str | None
 ) -> None:
-    """Protects against a table that is named and not used, and nobody noticing."""
+    """Protects against a named table that is silently not used."""
     if content is not None:
         (tmp_path / name).write_text(content)
     monkeypatch.setenv("MOESORT_TUNE_TABLE", str(tmp_path / name))
-    table = found_tables()[0]
+    table = find_tables()[0]
     assert str(tmp_path / name) in table.refused

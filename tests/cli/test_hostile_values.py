@@ -17,8 +17,8 @@ NOT_DECIMAL = ("", " ", "x", "1_0", "0x10", "\uff11\uff12", "٣", "1,5", "9" * 5
 OUT_OF_RANGE = ("-1", "1" + "0" * 30, "-1" + "0" * 30)
 
 
-def options() -> Iterator[tuple[str, click.Parameter]]:
-    """Every option and argument that takes a value, with its command."""
+def list_options() -> Iterator[tuple[str, click.Parameter]]:
+    """Yield every option and argument that takes a value, with its command."""
     context = click.Context(cli)
     for name in COMMANDS:
         command = cli.get_command(context, name)
@@ -26,7 +26,7 @@ def options() -> Iterator[tuple[str, click.Parameter]]:
         yield from ((name, one) for one in command.params if not isinstance(one.type, click.types.BoolParamType))
 
 
-OPTIONS = {f"{command} {one.name}": (command, one) for command, one in options()}
+OPTIONS = {f"{command} {one.name}": (command, one) for command, one in list_options()}
 NUMBERS = {name: option for name, option in OPTIONS.items() if isinstance(option[1].type, IntRange | FloatRange)}
 PATHS = {name: option for name, option in OPTIONS.items() if isinstance(option[1].type, FilePath)}
 

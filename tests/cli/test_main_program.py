@@ -16,14 +16,14 @@ from moesort_tune.errors import MoesortTuneError
 from tests.tables.examples import EXAMPLE
 
 BROKEN_PIPE = (
-    "the other end of a pipe is gone (Broken pipe), most likely a process that this command had started; run it again"
+    "the other end of a pipe is gone (Broken pipe), most likely a process that this command started; run it again"
 )
 
 COMMAND = [sys.executable, "-m", "moesort_tune.cli.main"]
 
 
-def fails_with(error: BaseException) -> Callable[[], None]:
-    """A command that raises this."""
+def make_failing(error: BaseException) -> Callable[[], None]:
+    """Return a command that raises `error`."""
 
     def callback() -> None:
         raise error
@@ -33,10 +33,10 @@ def fails_with(error: BaseException) -> Callable[[], None]:
 
 @pytest.fixture
 def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
-    """Makes `moesort-tune doctor` a command that raises what it is told."""
+    """Return a function that makes `moesort-tune doctor` raise the error given to it."""
 
     def make(error: BaseException) -> None:
-        command = click.Command("doctor", callback=fails_with(error))
+        command = click.Command("doctor", callback=make_failing(error))
         monkeypatch.setattr(program, "_failing", command, raising=False)
         monkeypatch.setitem(COMMANDS, "doctor", LazyCommand("moesort_tune.cli.main:_failing", "Fails."))
 
@@ -72,12 +72,13 @@ def test_failure_is_one_sentence_and_a_status(
 def test_fault_of_the_program_says_so(
     failing: Callable[[BaseException], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A bug is not dressed up as the user's mistake; its traceback is one flag away."""
+    """A bug is not reported as the user's mistake; its traceback is one flag away."""
     failing(KeyError("rows"))
     assert run(["doctor"]) == 1
-    told = capsys.readouterr().err
-    assert told == (
-        "Error: KeyError: 'rows'; this is a fault of moesort-tune, please report it with `moesort-tune --debug`\n"
+    printed = capsys.readouterr().err
+    assert printed == (
+        "Error: KeyError: 'rows'; this is a bug in moesort-tune, please report it with the output of "
+        "`moesort-tune --debug`\n"
     )
     assert run(["--debug", "doctor"]) == 1
     assert "Traceback" in capsys.readouterr().err
@@ -103,21 +104,21 @@ def test_version_and_help_end_with_0(capsys: pytest.CaptureFixture[str]) -> None
     assert run(["--version"]) == 0
     assert capsys.readouterr().out == f"moesort-tune, version {__version__}\n"
     assert run(["--help"]) == 0
-    told = capsys.readouterr().out
+    printed = capsys.readouterr().out
     for name, command in COMMANDS.items():
-        assert f"  {name} " in told
-        assert command.help in told
+        assert f"  {name} " in printed
+        assert command.help in printed
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_help_with_an_example(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """What the list promises exists, and its help can be copied from."""
+    """Each listed command exists, and its help has an example to copy."""
     assert run([name, "--help"]) == 0
-    told = capsys.readouterr().out
-    assert f"Usage: moesort-tune {name}" in told
+    printed = capsys.readouterr().out
+    assert f"Usage: moesort-tune {name}" in printed
     assert (
-        f"\n  moesort-tune {name}" in told.replace("    moesort", "  moesort")
-        or f"Example: moesort-tune {name}" in told
+        f"\n  moesort-tune {name}" in printed.replace("    moesort", "  moesort")
+        or f"Example: moesort-tune {name}" in printed
     )
 
 

@@ -9,35 +9,35 @@ from typing import Any
 import pytest
 
 from moesort_tune import shipped
-from moesort_tune.cli import tables_at_hand
+from moesort_tune.cli import default_table
 from moesort_tune.cli.main import run
-from moesort_tune.cli.plot import panels_of
+from moesort_tune.cli.plot import build_panels
 from moesort_tune.domain.settings import Settings
-from moesort_tune.sorting.sizes import oneshot_max_tokens
-from moesort_tune.sweep.samples import Sample, append_samples, samples_path
+from moesort_tune.sorting.geometry import compute_oneshot_max_tokens
+from moesort_tune.sweep.samples import Sample, append_samples, get_samples_path
 from moesort_tune.tables import store
 from moesort_tune.tables.schema import Evidence, Kernels
-from tests.tables.examples import EXAMPLE, device, entry, published, row, sweep, table
+from tests.tables.examples import EXAMPLE, device, entry, make_published_entry, row, sweep, table
 
 
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty current folder, and no shipped tables."""
+    """Return an empty current folder, and no shipped tables."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "shipped").mkdir()
-    monkeypatch.setattr(tables_at_hand, "tables_folder", lambda: Path("shipped"))
-    assert shipped.tables_folder().name == "tables"
+    monkeypatch.setattr(default_table, "get_tables_folder", lambda: Path("shipped"))
+    assert shipped.get_tables_folder().name == "tables"
     return tmp_path
 
 
-def shown(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """What `moesort-tune show` prints."""
+def run_show(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """Return what `moesort-tune show` prints."""
     assert run(["show", *arguments]) == 0
     return capsys.readouterr().out
 
 
-def refused(capsys: pytest.CaptureFixture[str], *arguments: str, status: int) -> str:
-    """What `moesort-tune show` says when it fails."""
+def fail_show(capsys: pytest.CaptureFixture[str], *arguments: str, status: int) -> str:
+    """Return the error of `moesort-tune show`."""
     assert run(["show", *arguments]) == status
     return capsys.readouterr().err
 
@@ -45,7 +45,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str, status: int) ->
 def test_show_tells_where_and_how_each_entry_was_measured(capsys: pytest.CaptureFixture[str]) -> None:
     """Device, kernels, settings and software, then a line a row."""
     Path("gfx942.yaml").write_text(EXAMPLE)
-    lines = [line.rstrip() for line in shown(capsys, "gfx942.yaml").splitlines()]
+    lines = [line.rstrip() for line in run_show(capsys, "gfx942.yaml").splitlines()]
     assert lines[:6] == [
         "gfx942.yaml: gfx942, 1 entry",
         "",
@@ -54,27 +54,27 @@ def test_show_tells_where_and_how_each_entry_was_measured(capsys: pytest.Capture
         "measured 2026-11-22 as replayed graphs, unit_size 32, model_dim 4096 bfloat16, uniform routing, seed 0",
         "with hip 7.2.53211, driver 6.16.6, compiler hiprtc 7.2, moesort_tune 0.1.0",
     ]
-    told = next(line for line in lines if line.strip().startswith("128"))
+    reported = next(line for line in lines if line.strip().startswith("128"))
     words = "128 4 oneshot to 24, multiphase from 25 19-24 1024 oneshot to 56 31% 14 0.6%"
-    assert " ".join(told.split()) == words
+    assert " ".join(reported.split()) == words
 
 
 def test_show_tells_up_to_where_oneshot_is_really_taken(capsys: pytest.CaptureFixture[str]) -> None:
     """Whatever a row or its device's LDS say, the column holds what a dispatcher keeps to."""
-    rows = [row(64, 4, None, oneshot_max_tokens=1 << 20), row(1024, 4, None, oneshot_max_tokens=7)]
+    rows = [row(64, 4, None, limits={"oneshot": 1 << 20}), row(1024, 4, None, limits={"oneshot": 7})]
     aiters = entry(rows, kernels=Kernels(provider="aiter", revision="1"))
     store.save(Path("gfx942.yaml"), table(entry(rows, device=device(lds_bytes=1 << 24)), aiters))
-    lines = [line.split() for line in shown(capsys, "gfx942.yaml").splitlines() if "oneshot always" in line]
-    assert [line[5] for line in lines] == [str(oneshot_max_tokens(64, 4, 65536)), "7", str(1 << 20), "0"]
+    lines = [line.split() for line in run_show(capsys, "gfx942.yaml").splitlines() if "oneshot always" in line]
+    assert [line[5] for line in lines] == [str(compute_oneshot_max_tokens(64, 4, 65536)), "7", str(1 << 20), "0"]
 
 
 def test_show_tells_what_is_special_about_rows(capsys: pytest.CaptureFixture[str]) -> None:
     """Learned by a serving process, published by others, of another sweep, always one kernel."""
-    learned = row(8, 2, None, evidence=Evidence(points=2, learned=True))
+    learned = row(8, 2, None, evidence=Evidence(points=2, kind="learned"))
     other = row(512, 10, policy=((1, "multiphase"),), sweep=sweep(seed=7, ep=4), software={"hip": "6.4"})
-    source = row(evidence=Evidence(source="AITER pull request 3521"), oneshot_max_tokens=(1 << 24) - 1)
-    store.save(Path("gfx942.yaml"), table(entry([learned, other]), published([source])))
-    told = shown(capsys, "gfx942.yaml")
+    source = row(evidence=Evidence(source="AITER pull request 3521"), limits={})
+    store.save(Path("gfx942.yaml"), table(entry([learned, other]), make_published_entry([source])))
+    reported = run_show(capsys, "gfx942.yaml")
     for words in (
         "oneshot always",
         "learned by a serving process",
@@ -84,76 +84,76 @@ def test_show_tells_what_is_special_about_rows(capsys: pytest.CaptureFixture[str
         "aiter kernels, figures published by others: used only where this file is named",
         "source: AITER pull request 3521",
     ):
-        assert words in told
+        assert words in reported
 
 
 def test_lookup_prints_the_decision_and_why(capsys: pytest.CaptureFixture[str]) -> None:
     """The same sentence that a serving process would log."""
     Path("gfx942.yaml").write_text(EXAMPLE)
-    assert shown(capsys, "gfx942.yaml", "--lookup", "32,128,4") == (
+    assert run_show(capsys, "gfx942.yaml", "--lookup", "32,128,4") == (
         "multiphase (policy 2) for 32 tokens, 128 experts, topk 4: exact row (row 128/4);"
         " table gfx942.yaml, entry of 304 compute units, builtin, 5c1e0f, graph\n"
     )
-    told = json.loads(shown(capsys, "gfx942.yaml", "--lookup", "20,100,8", "--json"))
-    assert (told["policy"], told["kernel"], told["reason"]) == (1, "oneshot", "nearest topk")
-    assert told["entry"] == {"compute_units": 304, "provider": "builtin", "revision": "5c1e0f", "timing": "graph"}
+    reported = json.loads(run_show(capsys, "gfx942.yaml", "--lookup", "20,100,8", "--json"))
+    assert (reported["policy"], reported["kernel"], reported["reason"]) == (1, "oneshot", "nearest topk")
+    assert reported["entry"] == {"compute_units": 304, "provider": "builtin", "revision": "5c1e0f", "timing": "graph"}
 
 
 def test_lookup_asks_the_entry_that_the_options_name(capsys: pytest.CaptureFixture[str]) -> None:
     """By compute units; a table of other kernels alone is asked about those."""
     store.save(Path("gfx942.yaml"), table(entry(), entry([row(switch=99)], device=device(compute_units=80))))
-    assert shown(capsys, "gfx942.yaml", "--lookup", "50,128,4", "--compute-units", "80").startswith("oneshot")
-    assert shown(capsys, "gfx942.yaml", "--lookup", "50,128,4", "--compute-units", "304").startswith("multiphase")
-    store.save(Path("gfx950.yaml"), table(published(), arch="gfx950"))
-    assert "exact row" in shown(capsys, "gfx950.yaml", "--lookup", "50,128,4")
+    assert run_show(capsys, "gfx942.yaml", "--lookup", "50,128,4", "--compute-units", "80").startswith("oneshot")
+    assert run_show(capsys, "gfx942.yaml", "--lookup", "50,128,4", "--compute-units", "304").startswith("multiphase")
+    store.save(Path("gfx950.yaml"), table(make_published_entry(), arch="gfx950"))
+    assert "exact row" in run_show(capsys, "gfx950.yaml", "--lookup", "50,128,4")
 
 
 def test_lookup_refuses_what_is_no_call(capsys: pytest.CaptureFixture[str]) -> None:
     """Bad values are bad usage."""
     Path("gfx942.yaml").write_text(EXAMPLE)
     for text in ("32", "32,128", "a,b,c", "-1,128,4", "1,0,4", "1,128,0"):
-        assert f"got '{text}'" in refused(capsys, "gfx942.yaml", f"--lookup={text}", status=2)
+        assert f"got '{text}'" in fail_show(capsys, "gfx942.yaml", f"--lookup={text}", status=2)
 
 
 def test_json_holds_the_table(capsys: pytest.CaptureFixture[str]) -> None:
     """For scripts: the same fields as in the file."""
     Path("gfx942.yaml").write_text(EXAMPLE)
-    told = json.loads(shown(capsys, "gfx942.yaml", "--json"))
-    assert told["path"] == "gfx942.yaml"
-    assert told["tables"][0]["rows"][0]["policy"] == [[1, "oneshot"], [25, "multiphase"]]
+    reported = json.loads(run_show(capsys, "gfx942.yaml", "--json"))
+    assert reported["path"] == "gfx942.yaml"
+    assert reported["tables"][0]["rows"][0]["policy"] == [[1, "oneshot"], [25, "multiphase"]]
 
 
 def test_file_whose_name_is_no_text_is_shown_all_the_same(capsys: pytest.CaptureFixture[str]) -> None:
     """In words, as a decision and as JSON; nothing of the name acts on the terminal."""
     name = os.fsdecode(b"\xff\x1b[31m.yaml")
     Path(name).write_text(EXAMPLE)
-    assert shown(capsys, name).startswith(r"\udcff\x1b[31m.yaml: gfx942")
-    assert r"table \udcff\x1b[31m.yaml" in shown(capsys, name, "--lookup", "5,128,4")
-    assert json.loads(shown(capsys, name, "--json"))["path"] == "\\udcff\x1b[31m.yaml"
-    assert json.loads(shown(capsys, name, "--lookup", "5,128,4", "--json"))["policy"] == 1
+    assert run_show(capsys, name).startswith(r"\udcff\x1b[31m.yaml: gfx942")
+    assert r"table \udcff\x1b[31m.yaml" in run_show(capsys, name, "--lookup", "5,128,4")
+    assert json.loads(run_show(capsys, name, "--json"))["path"] == "\\udcff\x1b[31m.yaml"
+    assert json.loads(run_show(capsys, name, "--lookup", "5,128,4", "--json"))["policy"] == 1
 
 
 def test_table_that_goes_without_saying(capsys: pytest.CaptureFixture[str]) -> None:
-    """The only one in ./tables, else the only one shipped; several are listed, none is told."""
-    assert "there is no table in ./tables" in refused(capsys, status=1)
+    """The only one in ./tables, else the only one shipped; several are listed, none is an error."""
+    assert "there is no table in ./tables" in fail_show(capsys, status=1)
     Path("shipped/gfx950.yaml").write_text(EXAMPLE)
-    assert shown(capsys).startswith("shipped/gfx950.yaml")
+    assert run_show(capsys).startswith("shipped/gfx950.yaml")
     Path("tables").mkdir()
     Path("tables/gfx942.yaml").write_text(EXAMPLE)
-    assert shown(capsys).startswith("tables/gfx942.yaml")
+    assert run_show(capsys).startswith("tables/gfx942.yaml")
     Path("tables/host.yaml").write_text(EXAMPLE)
-    assert "name one of them: tables/gfx942.yaml, tables/host.yaml" in refused(capsys, status=2)
+    assert "name one of them: tables/gfx942.yaml, tables/host.yaml" in fail_show(capsys, status=2)
 
 
-def test_missing_table_is_told_with_the_next_step(capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_table_is_reported_with_the_next_step(capsys: pytest.CaptureFixture[str]) -> None:
     """One sentence, status 1."""
-    assert refused(capsys, "none.yaml", status=1) == (
+    assert fail_show(capsys, "none.yaml", status=1) == (
         "Error: none.yaml does not exist; `moesort-tune sweep --out none.yaml` makes it\n"
     )
 
 
-def sample(tokens: int, kernel: str, median_us: float, **changes: Any) -> Sample:
-    """A sample of the example's row."""
+def make_sample(tokens: int, kernel: str, median_us: float, **changes: Any) -> Sample:
+    """Return a sample of the example's row."""
     values: dict[str, Any] = {
         "date": "2026-11-22",
         "arch": "gfx942",
@@ -170,7 +170,7 @@ def sample(tokens: int, kernel: str, median_us: float, **changes: Any) -> Sample
         "high_us": median_us + 0.1,
         "samples": 8,
         "note": "",
-        "settings": Settings().signature() + ";margin=0.02",
+        "settings": Settings().format_signature() + ";margin=0.02",
         "verdict": kernel,
         "noise": 0.006,
     }
@@ -181,30 +181,32 @@ def test_plot_draws_the_samples_of_the_table(capsys: pytest.CaptureFixture[str])
     """A picture is written, from the samples of just these kernels and settings, the latest of each point."""
     Path("gfx942.yaml").write_text(EXAMPLE)
     append_samples(
-        samples_path(Path("gfx942.yaml")),
+        get_samples_path(Path("gfx942.yaml")),
         [
-            sample(1, "oneshot", 9.0),
-            sample(1, "oneshot", 3.0),
-            sample(32, "oneshot", 9.0),
-            sample(1, "multiphase", 5.0),
-            sample(8, "oneshot", 1.0, revision="old"),
-            sample(8, "oneshot", 1.0, settings=Settings(unit_size=64).signature()),
+            make_sample(1, "oneshot", 9.0),
+            make_sample(1, "oneshot", 3.0),
+            make_sample(32, "oneshot", 9.0),
+            make_sample(1, "multiphase", 5.0),
+            make_sample(8, "oneshot", 1.0, revision="old"),
+            make_sample(8, "oneshot", 1.0, settings=Settings(unit_size=64).format_signature()),
         ],
     )
-    panel = panels_of(Path("gfx942.yaml"), store.load(Path("gfx942.yaml")))[0]
+    panel = build_panels(Path("gfx942.yaml"), store.load(Path("gfx942.yaml")))[0]
     assert panel.times_us == {"oneshot": [(1, 3.0, 2.9, 3.1), (32, 9.0, 8.9, 9.1)], "multiphase": [(1, 5.0, 4.9, 5.1)]}
     pytest.importorskip("matplotlib")
-    shown(capsys, "gfx942.yaml", "--plot", "picture.png")
+    run_show(capsys, "gfx942.yaml", "--plot", "picture.png")
     assert Path("picture.png").read_bytes().startswith(b"\x89PNG")
-    assert "cannot draw into none/picture.png" in refused(capsys, "gfx942.yaml", "--plot", "none/picture.png", status=1)
+    assert "cannot draw into none/picture.png" in fail_show(
+        capsys, "gfx942.yaml", "--plot", "none/picture.png", status=1
+    )
 
 
 def test_plot_without_samples_says_what_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
-    """A deployment need not carry the samples; who wants the picture is told."""
+    """A deployment need not carry the samples; --plot then fails with the reason."""
     Path("gfx942.yaml").write_text(EXAMPLE)
-    assert "gfx942.samples.csv does not exist" in refused(capsys, "gfx942.yaml", "--plot", "p.png", status=1)
-    append_samples(samples_path(Path("gfx942.yaml")), [sample(8, "oneshot", 1.0, revision="old")])
-    assert "holds no samples of the rows" in refused(capsys, "gfx942.yaml", "--plot", "p.png", status=1)
+    assert "gfx942.samples.csv does not exist" in fail_show(capsys, "gfx942.yaml", "--plot", "p.png", status=1)
+    append_samples(get_samples_path(Path("gfx942.yaml")), [make_sample(8, "oneshot", 1.0, revision="old")])
+    assert "holds no samples of the rows" in fail_show(capsys, "gfx942.yaml", "--plot", "p.png", status=1)
 
 
 def test_plot_without_matplotlib_says_how_to_get_it(
@@ -212,7 +214,7 @@ def test_plot_without_matplotlib_says_how_to_get_it(
 ) -> None:
     """It is an extra, so that a GPU machine need not have it."""
     Path("gfx942.yaml").write_text(EXAMPLE)
-    append_samples(samples_path(Path("gfx942.yaml")), [sample(1, "oneshot", 3.0)])
+    append_samples(get_samples_path(Path("gfx942.yaml")), [make_sample(1, "oneshot", 3.0)])
     real = builtins.__import__
 
     def missing(name: str, *arguments: Any, **keywords: Any) -> Any:
@@ -221,5 +223,5 @@ def test_plot_without_matplotlib_says_how_to_get_it(
         return real(name, *arguments, **keywords)
 
     monkeypatch.setattr(builtins, "__import__", missing)
-    told = refused(capsys, "gfx942.yaml", "--plot", "p.png", status=1)
-    assert told == "Error: --plot needs matplotlib; pip install matplotlib\n"
+    reported = fail_show(capsys, "gfx942.yaml", "--plot", "p.png", status=1)
+    assert reported == "Error: --plot needs matplotlib; pip install matplotlib\n"

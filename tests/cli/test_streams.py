@@ -28,16 +28,16 @@ COMMANDS = {
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder with two tables, one of a device whose name no ASCII stream can show."""
+    """Return a folder with two tables, one of a device whose name no ASCII stream can show."""
     (tmp_path / "gfx942.yaml").write_text(EXAMPLE.replace("AMD Instinct", "AMD Größe 中"), encoding="utf-8")
     (tmp_path / "other.yaml").write_text(EXAMPLE.replace("[25, multiphase]", "[30, multiphase]"))
     return tmp_path
 
 
-def redirected(
+def run_redirected(
     folder: Path, arguments: list[str] | tuple[str, ...], redirections: str, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """`moesort-tune` under a shell's redirections, its outputs read as UTF-8."""
+    """Run `moesort-tune` under a shell's redirections and read its outputs as UTF-8."""
     script = f'exec "$0" -m moesort_tune "$@" {redirections}'
     return subprocess.run(
         ["sh", "-c", script, sys.executable, *arguments],
@@ -51,42 +51,42 @@ def redirected(
 
 def test_examples_of_streams_print_what_ascii_lacks(folder: Path) -> None:
     """Protects the tests below from tables that any stream can show."""
-    assert "Größe 中" in redirected(folder, COMMANDS["show"], "").stdout
+    assert "Größe 中" in run_redirected(folder, COMMANDS["show"], "").stdout
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_closed_stdout_is_one_sentence_and_status_1(folder: Path, name: str) -> None:
-    """A result that was never printed is a failure, as with any Unix tool, and nothing else is told."""
-    done = redirected(folder, COMMANDS[name], ">&-")
+    """A result that was never printed is a failure, as with any Unix tool, and nothing else is printed."""
+    done = run_redirected(folder, COMMANDS[name], ">&-")
     assert (done.returncode, done.stderr) == (1, CLOSED)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_full_disk_under_stdout_is_one_sentence_and_status_1(folder: Path, name: str) -> None:
     """No second error when the program ends and what is buffered is written once more."""
-    done = redirected(folder, COMMANDS[name], ">/dev/full")
+    done = run_redirected(folder, COMMANDS[name], ">/dev/full")
     assert (done.returncode, done.stderr) == (1, FULL)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_closed_stderr_and_stdin_change_no_result(folder: Path, name: str) -> None:
-    """Remarks that nobody can read are lost, and no file or child takes the place of a closed descriptor."""
-    plain = redirected(folder, COMMANDS[name], "")
+    """Remarks without a reader are lost, and no file or child takes the place of a closed descriptor."""
+    plain = run_redirected(folder, COMMANDS[name], "")
     for redirections in ("<&- 2>&-", "2>/dev/full"):
-        done = redirected(folder, COMMANDS[name], redirections)
+        done = run_redirected(folder, COMMANDS[name], redirections)
         assert (done.returncode, done.stdout) == (plain.returncode, plain.stdout) == (0, plain.stdout)
 
 
 @pytest.mark.parametrize("redirections", [">&- 2>&-", "<&- >&- 2>&-", ">/dev/full 2>/dev/full"])
 def test_status_alone_tells_a_failure_where_nothing_can_be_printed(folder: Path, redirections: str) -> None:
     """Scripts go by the status, which no stream can take away."""
-    assert redirected(folder, COMMANDS["show"], redirections).returncode == 1
-    assert redirected(folder, ["show", "--colour"], redirections).returncode == 2
+    assert run_redirected(folder, COMMANDS["show"], redirections).returncode == 1
+    assert run_redirected(folder, ["show", "--colour"], redirections).returncode == 2
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_reader_that_goes_away_ends_the_command_quietly(folder: Path, name: str) -> None:
-    """`moesort-tune show | head -1` says nothing on stderr, and the status is that of any program in such a pipe."""
+    """`moesort-tune show | head -1` prints nothing on stderr, and the status is that of any program in such a pipe."""
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "w") as gone:
@@ -105,7 +105,7 @@ def test_reader_that_goes_away_ends_the_command_quietly(folder: Path, name: str)
 @pytest.mark.parametrize("name", COMMANDS)
 def test_ascii_streams_replace_what_they_lack(folder: Path, name: str, environment: dict[str, str]) -> None:
     """A device's name or a frame of a table never ends a command, half printed or not."""
-    done = redirected(folder, COMMANDS[name], "", PYTHONCOERCECLOCALE="0", **environment)
+    done = run_redirected(folder, COMMANDS[name], "", PYTHONCOERCECLOCALE="0", **environment)
     assert done.returncode == 0
     assert (done.stdout + done.stderr).isascii()
     if "JSON" in name:
@@ -114,8 +114,8 @@ def test_ascii_streams_replace_what_they_lack(folder: Path, name: str, environme
 
 @pytest.mark.parametrize("arguments", [["show", "Größe.yaml"], ["sweep", "--model", "Größe"], ["Größe"]])
 def test_ascii_stderr_still_has_the_sentence(folder: Path, arguments: list[str]) -> None:
-    """What the error quotes is escaped, not what ends the program."""
-    done = redirected(folder, arguments, "", PYTHONIOENCODING="ascii")
+    """The error's quotation is escaped and does not end the program."""
+    done = run_redirected(folder, arguments, "", PYTHONIOENCODING="ascii")
     assert done.returncode == (1 if arguments[0] == "show" else 2)
     assert r"Gr\xf6\xdfe" in done.stderr.splitlines()[-1]
 
@@ -124,9 +124,9 @@ def test_file_name_that_is_no_text_is_shown(folder: Path) -> None:
     """A name of bytes that no encoding has, as Linux allows it."""
     name = os.fsdecode(b"b\xff.yaml")
     (folder / name).write_text(EXAMPLE)
-    assert redirected(folder, ["show", name], "").stdout.startswith("b\\udcff.yaml: gfx942")
-    assert json.loads(redirected(folder, ["show", name, "--json"], "").stdout)["path"].startswith("b")
-    assert "none\\udcff does not exist" in redirected(folder, ["show", os.fsdecode(b"none\xff")], "").stderr
+    assert run_redirected(folder, ["show", name], "").stdout.startswith("b\\udcff.yaml: gfx942")
+    assert json.loads(run_redirected(folder, ["show", name, "--json"], "").stdout)["path"].startswith("b")
+    assert "none\\udcff does not exist" in run_redirected(folder, ["show", os.fsdecode(b"none\xff")], "").stderr
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_file_name_that_is_no_text_is_shown(folder: Path) -> None:
 def test_sweep_saves_what_it_measured_whatever_takes_its_outputs(
     folder: Path, redirections: str, status: int, last: str
 ) -> None:
-    """Hours of measuring are not lost to a stream, and the status tells whether the result was printed."""
+    """Hours of measuring are not lost to a stream, and the status shows whether the result was printed."""
     done = subprocess.run(
         ["bash", "-c", f'"$0" -m moesort_tune "$@" {redirections}', sys.executable, *SWEEP],
         cwd=folder,
@@ -161,7 +161,7 @@ def test_sweep_saves_what_it_measured_whatever_takes_its_outputs(
 
 
 def test_broken_pipe_to_a_worker_is_not_taken_for_a_closed_stdout(folder: Path) -> None:
-    """A lost process is told, also where the results go into a pipe whose reader is there."""
+    """A lost process is reported, also where the results go into an open pipe."""
     code = (
         "import click\nfrom moesort_tune.cli import main\n"
         "def lose():\n    raise BrokenPipeError(32, 'Broken pipe')\n"

@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 
 from moesort_tune.cli.main import run
-from moesort_tune.measure.verdict import MULTIPHASE, ONESHOT
 from moesort_tune.sweep import job as jobs
-from moesort_tune.sweep.samples import COLUMNS, OLD_COLUMNS, read_samples, samples_path
+from moesort_tune.sweep.older_samples import OLDER_COLUMNS
+from moesort_tune.sweep.samples import COLUMNS, get_samples_path, read_samples
 from moesort_tune.sweep.worker import devices
 from moesort_tune.sweep.worker.client import ProcessWorker
 from moesort_tune.sweep.worker.messages import WorkerSpec
-from tests.cli.swept import SMALL, HostMachine, clock
+from tests.cli.swept import SMALL, HostMachine, build_clock
+from tests.sweep.kernels import KERNELS, MULTIPHASE, ONESHOT
 from tests.sweep.serving import ANSWERED_POINTS, serve
 
 
@@ -27,7 +28,7 @@ def test_table_has_exactly_the_known_switch_and_tie(host: HostMachine) -> None:
     assert host.sweep("--experts", "8,128", "--topk", "2,4") == 0
     for row in host.rows().values():
         assert row.policy[:2] == ((1, ONESHOT), (42, MULTIPHASE))
-        assert row.tie == ((39, 41),)
+        assert row.tie == ((39, 41, KERNELS),)
         assert row.evidence.noise == 0.0
         assert row.evidence.tokens == (1, 128)
     # AITER's rule takes oneshot to 56 tokens with 128 experts, and to the last of these with 8
@@ -38,39 +39,39 @@ def test_table_has_exactly_the_known_switch_and_tie(host: HostMachine) -> None:
 @pytest.mark.parametrize("timing", ["graph", "eager"])
 def test_samples_are_the_times_of_the_clock(host: HostMachine, timing: str) -> None:
     """Replays and launches one by one both recover a known time, gaps and repetitions taken out."""
-    host.set(CLOCK=clock("3+0.5*tokens", multiphase="7"))
+    host.set(CLOCK=build_clock("3+0.5*tokens", multiphase="7"))
     assert host.sweep("--experts", "8", "--topk", "2", "--tokens", "1:16", "--timing", timing) == 0
-    for sample in read_samples(samples_path(host.table)):
+    for sample in read_samples(get_samples_path(host.table)):
         known = 3 + 0.5 * sample.tokens if sample.kernel == ONESHOT else 7.0
         assert sample.median_us == pytest.approx(known, rel=1e-3)
 
 
 def test_switch_moves_when_the_formula_moves(host: HostMachine) -> None:
     """The table follows the clock: twice the cost of a token, half the tokens to the switch."""
-    host.set(CLOCK=clock("300+20*tokens"))
+    host.set(CLOCK=build_clock("300+20*tokens"))
     assert host.sweep("--experts", "128", "--topk", "4") == 0
     assert host.rows()[128, 4].policy[:2] == ((1, ONESHOT), (21, MULTIPHASE))
-    assert host.rows()[128, 4].tie == ((20, 20),)
+    assert host.rows()[128, 4].tie == ((20, 20, KERNELS),)
 
 
 def test_switch_depends_on_the_shape(host: HostMachine) -> None:
     """Each row is searched for itself: 0.5 us a token with 8 experts never cross, 8 us with 128 do at 50 tokens."""
-    host.set(CLOCK=clock("300+tokens*experts/16"))
+    host.set(CLOCK=build_clock("300+tokens*experts/16"))
     assert host.sweep("--experts", "8,128", "--topk", "2,4") == 0
     rows = host.rows()
-    assert rows[8, 2].kernel_at(128) == ONESHOT
-    assert rows[128, 4].kernel_at(48) == ONESHOT
-    assert rows[128, 4].kernel_at(52) == MULTIPHASE
+    assert rows[8, 2].choose_kernel(128, KERNELS) == ONESHOT
+    assert rows[128, 4].choose_kernel(48, KERNELS) == ONESHOT
+    assert rows[128, 4].choose_kernel(52, KERNELS) == MULTIPHASE
 
 
 def test_choice_that_changes_three_times_is_found(host: HostMachine) -> None:
     """oneshot too slow at first, better from 4 to 38 tokens, worse from 42, better again from 90."""
-    host.set(CLOCK=clock("min(max(1000-100*tokens,300+10*tokens),100+54000/tokens)"))
+    host.set(CLOCK=build_clock("min(max(1000-100*tokens,300+10*tokens),100+54000/tokens)"))
     assert host.sweep("--experts", "128", "--topk", "4") == 0
     row = host.rows()[128, 4]
     expected = ((1, MULTIPHASE), (4, ONESHOT), (42, MULTIPHASE), (93, ONESHOT))
     assert row.policy[:4] == expected
-    assert row.tie == ((3, 3), (39, 41), (88, 92))
+    assert row.tie == ((3, 3, KERNELS), (39, 41, KERNELS), (88, 92, KERNELS))
 
 
 def test_second_seed_gives_the_same_table_outside_the_ties(host: HostMachine) -> None:
@@ -81,16 +82,18 @@ def test_second_seed_gives_the_same_table_outside_the_ties(host: HostMachine) ->
         assert host.sweep("--experts", "128", "--topk", "4", "--seed", seed) == 0
         tables.append(host.rows()[128, 4])
     one, other = tables
-    sure = [tokens for tokens in range(1, 129) if not one.in_tie(tokens) and not other.in_tie(tokens)]
+    sure = [tokens for tokens in range(1, 129) if not one.list_tied(tokens) and not other.list_tied(tokens)]
     assert len(sure) > 100
-    assert [one.kernel_at(tokens) for tokens in sure] == [other.kernel_at(tokens) for tokens in sure]
+    assert [one.choose_kernel(tokens, KERNELS) for tokens in sure] == [
+        other.choose_kernel(tokens, KERNELS) for tokens in sure
+    ]
 
 
 def test_resumed_sweep_measures_nothing_twice(host: HostMachine) -> None:
     """The samples of a sweep that was cut short are taken over, and the table is that of a whole sweep."""
     grid = ("--experts", "128", "--topk", "4")
     assert host.sweep(*grid) == 0
-    whole, samples = host.rows(), samples_path(host.table)
+    whole, samples = host.rows(), get_samples_path(host.table)
     measured = read_samples(samples)
     lines = samples.read_text().splitlines(keepends=True)
     samples.write_text("".join(lines[:21]) + lines[21][:30])
@@ -104,18 +107,18 @@ def test_resume_takes_no_samples_of_other_settings(host: HostMachine) -> None:
     grid = ("--experts", "128", "--topk", "4", "--tokens", "1:4")
     assert host.sweep(*grid) == 0
     assert host.sweep(*grid, "--resume", "--unit-size", "64", "--replace") == 0
-    assert len(read_samples(samples_path(host.table))) == 2 * 2 * 4
+    assert len(read_samples(get_samples_path(host.table))) == 2 * 2 * 4
 
 
 def test_rows_of_earlier_sweeps_are_kept(host: HostMachine) -> None:
     """A sweep adds to the table and replaces what it measured again."""
     assert host.sweep("--experts", "8", "--topk", "2", "--tokens", "1:8") == 0
     assert host.sweep("--experts", "128", "--topk", "4", "--tokens", "1:8") == 0
-    host.set(CLOCK=clock("900"))
+    host.set(CLOCK=build_clock("900"))
     assert host.sweep("--experts", "8", "--topk", "2", "--tokens", "1:8") == 0
     rows = host.rows()
-    assert rows[8, 2].kernel_at(1) == MULTIPHASE
-    assert rows[128, 4].kernel_at(1) == ONESHOT
+    assert rows[8, 2].choose_kernel(1, KERNELS) == MULTIPHASE
+    assert rows[128, 4].choose_kernel(1, KERNELS) == ONESHOT
 
 
 def test_narrower_sweep_adds_to_its_row(host: HostMachine) -> None:
@@ -125,7 +128,7 @@ def test_narrower_sweep_adds_to_its_row(host: HostMachine) -> None:
     whole = host.rows()[128, 4]
     assert host.sweep(*grid, "--tokens", "64") == 0
     assert host.rows()[128, 4] == whole
-    samples_path(host.table).unlink()
+    get_samples_path(host.table).unlink()
     assert host.sweep(*grid, "--tokens", "64") == 1
     assert host.rows()[128, 4] == whole
     assert host.sweep(*grid, "--tokens", "64", "--replace") == 0
@@ -135,9 +138,9 @@ def test_narrower_sweep_adds_to_its_row(host: HostMachine) -> None:
 def test_other_settings_are_refused_before_anything_is_timed(
     host: HostMachine, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Setting, both values and the ways out are told; shapes that have no row do not matter."""
+    """Setting, both values and the ways out are named; shapes that have no row do not matter."""
     assert host.sweep("--experts", "8,128", "--topk", "2,4", "--tokens", "1:4") == 0
-    table, samples = host.table.read_text(), samples_path(host.table).read_text()
+    table, samples = host.table.read_text(), get_samples_path(host.table).read_text()
     capsys.readouterr()
     assert host.sweep("--experts", "64,8,128", "--topk", "2,2,4", "--tokens", "1:4", "--ep", "4") == 1
     error = capsys.readouterr().err
@@ -145,7 +148,7 @@ def test_other_settings_are_refused_before_anything_is_timed(
     assert "the row of 8/2 was measured with ep=1, and the new one with ep=4" in error
     assert "--replace to put the new one in its place, or name another file with --out (and 1 more rows)" in error
     assert "checking" not in error
-    assert (host.table.read_text(), samples_path(host.table).read_text()) == (table, samples)
+    assert (host.table.read_text(), get_samples_path(host.table).read_text()) == (table, samples)
     assert host.sweep("--experts", "64", "--topk", "2", "--tokens", "1:4", "--ep", "4") == 0
 
 
@@ -153,41 +156,41 @@ def test_dry_run_tells_what_becomes_of_the_rows(host: HostMachine, capsys: pytes
     """What a sweep would replace, add to or refuse is known before it is run."""
     assert host.sweep("--experts", "8", "--topk", "2", "--tokens", "1:16") == 0
 
-    def told(*options: str) -> list[str | None]:
+    def list_fates(*options: str) -> list[str | None]:
         capsys.readouterr()
         assert host.sweep("--experts", "8,128", "--topk", "2,4", "--dry-run", "--json", *options) == 0
         return [row["in_table"] for row in json.loads(capsys.readouterr().out)["rows"]]
 
     row = "the row of 1 to 16 tokens of "
-    assert all(one is None for one in (told()[1], told("--timing", "eager")[0]))
+    assert all(one is None for one in (list_fates()[1], list_fates("--timing", "eager")[0]))
     for options, fate in (
         (("--tokens", "1:32"), " is measured again"),
         (("--tokens", "8"), " keeps its other token counts"),
         (("--ep", "2", "--replace"), " is replaced"),
     ):
-        sentence = told(*options)[0] or ""
+        sentence = list_fates(*options)[0] or ""
         assert sentence.startswith(row)
         assert sentence.endswith(fate)
-    assert (told("--ep", "2")[0] or "").startswith("refused: the row of 8/2 was measured with ep=1")
-    samples_path(host.table).unlink()
-    assert (told("--tokens", "8")[0] or "").startswith("refused: the row of 8/2 rests on")
+    assert (list_fates("--ep", "2")[0] or "").startswith("refused: the row of 8/2 was measured with ep=1")
+    get_samples_path(host.table).unlink()
+    assert (list_fates("--tokens", "8")[0] or "").startswith("refused: the row of 8/2 rests on")
 
 
-@pytest.mark.parametrize("columns", [COLUMNS, OLD_COLUMNS], ids=["edited", "old"])
+@pytest.mark.parametrize("columns", [COLUMNS, *OLDER_COLUMNS], ids=["edited", "oldest", "old"])
 def test_dry_run_and_sweep_agree_on_samples_that_do_not_count(
     host: HostMachine, capsys: pytest.CaptureFixture[str], columns: tuple[str, ...]
 ) -> None:
     """Neither lines of an older format, which know no software, nor edited ones are part of a new row."""
     options = ("--experts", "8", "--topk", "2", "--tokens")
     assert host.sweep(*options, "1:16") == 0
-    samples = samples_path(host.table)
-    header, *lines = csv.reader(samples.read_text().splitlines())
-    if columns == COLUMNS:
-        lines = [
-            [*line[: COLUMNS.index("ratio")], "77", "77", "77", *line[COLUMNS.index("settled") :]] for line in lines
-        ]
+    samples = get_samples_path(host.table)
+    lines = list(csv.DictReader(samples.read_text().splitlines()))
+    of_no_software = {"verdict": "oneshot", "software": ""}
+    edited = {"ratio": "77", "ratio_low": "77", "ratio_high": "77"} if columns == COLUMNS else of_no_software
     with samples.open("w") as file:
-        csv.writer(file).writerows(line[: len(columns)] for line in (header, *lines))
+        writer = csv.DictWriter(file, columns, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(line | edited for line in lines)
     capsys.readouterr()
     assert host.sweep(*options, "8", "--dry-run") == 0
     assert "refused: the row of 8/2 rests on" in capsys.readouterr().out
@@ -200,11 +203,11 @@ def test_json_result_holds_the_rows(host: HostMachine, capsys: pytest.CaptureFix
     assert host.sweep("--experts", "8", "--topk", "2", "--tokens", "1:4", "--json") == 0
     (result,) = json.loads(capsys.readouterr().out)
     assert result["table"] == str(host.table)
-    assert result["rows"][0]["policy"] == [[1, "oneshot"], [host.rows()[8, 2].oneshot_max_tokens + 1, "multiphase"]]
+    assert result["rows"][0]["policy"] == [[1, "oneshot"], [host.rows()[8, 2].limits[ONESHOT] + 1, "multiphase"]]
     assert result["failed"] == {}
 
 
-def test_other_device_than_promised_is_told(host: HostMachine, capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_device_than_promised_is_reported(host: HostMachine, capsys: pytest.CaptureFixture[str]) -> None:
     """--arch is a promise: the sweep stops, says what is attached, and writes nothing."""
     assert run(["sweep", "--arch", "gfx950", "--out", str(host.table)]) == 1
     assert "gfx950 was asked for, but what is attached is host" in capsys.readouterr().err
@@ -244,7 +247,7 @@ def test_failed_call_is_named_and_leaves_no_table(
 
 def test_times_of_zero_are_an_error(host: HostMachine, capsys: pytest.CaptureFixture[str]) -> None:
     """A kernel that seems to take no time has not been timed."""
-    host.set(CLOCK=clock("0"))
+    host.set(CLOCK=build_clock("0"))
     assert host.sweep("--experts", "8", "--topk", "2") == 1
     assert "oneshot took 0 us, which cannot be" in capsys.readouterr().err
     assert not host.table.exists()
@@ -255,17 +258,17 @@ def test_kernel_that_never_ends_costs_its_row(
 ) -> None:
     """The shape is named, the other rows are measured and written, and the status says that something is missing."""
 
-    def misbehaving(**_: object) -> ProcessWorker:
+    def open_misbehaving(**_: object) -> ProcessWorker:
         return ProcessWorker(WorkerSpec(None, None, 0, "builtin"), limit_s=60.0, serve=serve)
 
-    monkeypatch.setattr(jobs, "open_worker", misbehaving)
+    monkeypatch.setattr(jobs, "open_worker", open_misbehaving)
     assert host.sweep("--experts", "8,128", "--topk", "2,4") == 1
     error = capsys.readouterr().err
     assert "no row was written for 8/2: the process that runs the kernels died with SIGSEGV" in error
     assert list(host.rows()) == [(128, 4)]
 
 
-def test_budget_for_nothing_is_told(host: HostMachine, capsys: pytest.CaptureFixture[str]) -> None:
+def test_budget_for_nothing_is_reported(host: HostMachine, capsys: pytest.CaptureFixture[str]) -> None:
     """A sweep without a single row is a failure, with what to do about it."""
     assert host.sweep("--experts", "8", "--topk", "2", "--time-budget", "0.001") == 1
     assert "the time budget was too short for a single row" in capsys.readouterr().err
@@ -275,6 +278,7 @@ UNENDING_SWEEP = """
 import functools, sys
 from moesort_tune.cli.main import run
 from moesort_tune.sweep.worker import devices
+from tests.sweep.kernels import KERNELS, MULTIPHASE, ONESHOT
 from tests.sweep.serving import serve_two_points
 devices.ProcessWorker = functools.partial(devices.ProcessWorker, serve=serve_two_points)
 sys.exit(run(sys.argv[1:]))
@@ -287,11 +291,11 @@ def test_interrupted_sweep_keeps_its_samples(host: HostMachine) -> None:
     host.set(CLOCK="", SEED="")
     host.monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
     command = [sys.executable, "-c", UNENDING_SWEEP, "sweep", *SMALL, "--experts", "8", "--topk", "2"]
-    samples, expected = samples_path(host.table), 2 * ANSWERED_POINTS
+    samples, expected = get_samples_path(host.table), 2 * ANSWERED_POINTS
     with subprocess.Popen([*command, "--point-limit", "86400", "--out", str(host.table)]) as process:
         while process.poll() is None and len(read_samples(samples)) < expected:
             time.sleep(0.01)
-        children = children_of(process.pid)
+        children = list_children(process.pid)
         process.send_signal(signal.SIGINT)
         assert process.wait() == 130
     assert len(read_samples(samples)) == expected
@@ -300,13 +304,13 @@ def test_interrupted_sweep_keeps_its_samples(host: HostMachine) -> None:
     assert not [pid for pid in children if is_alive(pid)]
 
 
-def children_of(pid: int) -> list[int]:
-    """Processes that this one started."""
+def list_children(pid: int) -> list[int]:
+    """Return the processes that this one started."""
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process runs, once one that was killed had time to go, on a busy machine as well."""
+    """Return whether a process runs; wait for a killed one to end, on a busy machine as well."""
     for _ in range(3000):
         try:
             os.kill(pid, 0)
@@ -333,4 +337,4 @@ def test_runtime_is_the_promised_one_where_it_may_be_there(
 ) -> None:
     """Where the promised GPU cannot be, what is attached is opened instead and says its name."""
     monkeypatch.delenv("MOESORT_TUNE_RUNTIME", raising=False)
-    assert devices.runtime_for(arch, attached) == runtime  # type: ignore[arg-type]
+    assert devices.choose_runtime(arch, attached) == runtime  # type: ignore[arg-type]

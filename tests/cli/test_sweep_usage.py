@@ -11,7 +11,7 @@ from moesort_tune.domain.presets import MODELS
 
 
 def run(*arguments: str) -> Result:
-    """`moesort-tune sweep` with these arguments, in this process."""
+    """Run `moesort-tune sweep` with these arguments, in this process."""
     return CliRunner().invoke(sweep, arguments)
 
 
@@ -45,7 +45,7 @@ def test_bad_values_are_bad_usage_and_quoted(arguments: list[str], words: str) -
     assert words in result.output
 
 
-def test_missing_misses_file_is_told(tmp_path: Path) -> None:
+def test_missing_misses_file_is_reported(tmp_path: Path) -> None:
     """A file that is not there is a failure, not a sweep of something else."""
     result = run("--from-misses", str(tmp_path / "none.csv"))
     assert "cannot read misses from" in str(result.exception)
@@ -74,7 +74,7 @@ def test_dry_run_has_each_provider_s_own_limit() -> None:
     """AITER's oneshot takes any number of tokens, and none from 819 experts on, whatever LDS a device has."""
     shapes = ("--experts", "8,819", "--topk", "2")
     plan = json.loads(run("--dry-run", "--json", "--arch", "gfx942", "--kernels", "aiter", *shapes).stdout)
-    assert [(row["kernels"], row["oneshot_max_tokens"]) for row in plan["rows"]] == [("aiter", 2**24 - 1), ("aiter", 0)]
+    assert [(row["kernels"], row["limits"]) for row in plan["rows"]] == [("aiter", {}), ("aiter", {"oneshot": 0})]
 
 
 def test_dry_run_takes_the_shapes_of_misses(tmp_path: Path) -> None:

@@ -6,19 +6,19 @@ import json
 import pytest
 
 from moesort_tune.cli.main import run
-from moesort_tune.sweep.samples import append_samples, read_samples, samples_path
-from tests.cli.swept import HostMachine, clock
+from moesort_tune.sweep.samples import append_samples, get_samples_path, read_samples
+from tests.cli.swept import HostMachine, build_clock
 
 
 @pytest.fixture
 def swept(host: HostMachine) -> HostMachine:
-    """A table of two rows that cross at 40 tokens."""
+    """Return a table of two rows that cross at 40 tokens."""
     assert host.sweep("--experts", "8,128", "--topk", "2,4") == 0
     return host
 
 
 def verify(host: HostMachine, *options: str) -> int:
-    """Exit status of `moesort-tune verify` under the sweep's own settings."""
+    """Return the exit status of `moesort-tune verify` under the sweep's own settings."""
     return run(["verify", str(host.table), "--settings", "none", *options])
 
 
@@ -33,7 +33,7 @@ def test_right_table_passes(swept: HostMachine, capsys: pytest.CaptureFixture[st
 
 def test_table_of_a_device_that_changed_fails(swept: HostMachine, capsys: pytest.CaptureFixture[str]) -> None:
     """Where the crossing has moved to 10 tokens, the check says how bad the table has become and where."""
-    swept.set(CLOCK=clock("300+40*tokens"))
+    swept.set(CLOCK=build_clock("300+40*tokens"))
     assert verify(swept, "--fail-above", "1.05", "--points", "8") == 1
     error = capsys.readouterr().err
     assert "the table's regret reaches" in error
@@ -42,7 +42,7 @@ def test_table_of_a_device_that_changed_fails(swept: HostMachine, capsys: pytest
 
 def test_constant_that_does_as_well_is_admitted(host: HostMachine, capsys: pytest.CaptureFixture[str]) -> None:
     """Where tokens times experts decide, a single constant is as good as a table, and verify says so."""
-    host.set(CLOCK=clock("300+tokens*experts/16"))
+    host.set(CLOCK=build_clock("300+tokens*experts/16"))
     assert host.sweep("--experts", "64,128", "--topk", "6,4") == 0
     capsys.readouterr()
     assert verify(host, "--json") == 0
@@ -83,11 +83,11 @@ def test_other_settings_are_measured_on_request(swept: HostMachine, capsys: pyte
 def test_verify_measures_no_point_of_the_sweep(host: HostMachine, capsys: pytest.CaptureFixture[str]) -> None:
     """A table is not verified by the points that made it, and samples of other settings are not among them."""
     assert host.sweep("--experts", "8", "--topk", "2", "--tokens", "36:46") == 0
-    measured = {sample.tokens for sample in read_samples(samples_path(host.table))}
+    measured = {sample.tokens for sample in read_samples(get_samples_path(host.table))}
     assert 2 < len(measured) < 11
-    others = [dataclasses.replace(s, settings="unit_size=64") for s in read_samples(samples_path(host.table))]
+    others = [dataclasses.replace(s, settings="unit_size=64") for s in read_samples(get_samples_path(host.table))]
     for tokens in range(36, 47):
-        append_samples(samples_path(host.table), [dataclasses.replace(others[0], tokens=tokens)])
+        append_samples(get_samples_path(host.table), [dataclasses.replace(others[0], tokens=tokens)])
     capsys.readouterr()
     assert verify(host, "--json", "--points", "11") == 0
     assert json.loads(capsys.readouterr().out)["reports"][0]["points"] == 11 - len(measured)
@@ -99,9 +99,9 @@ def test_verify_tells_what_was_swept(swept: HostMachine, capsys: pytest.CaptureF
     rows = swept.rows()
     assert verify(swept, "--points", "1") == 0
     points = sorted({rows[shape].evidence.points or 0 for shape in ((8, 2), (128, 4))})
-    told = capsys.readouterr().out
-    assert f"swept: 1 to 128 tokens ({' to '.join(map(str, points))} measured): 8/2, 128/4\n" in told
-    assert f"swept: 32 to 64 tokens ({rows[64, 6].evidence.points} measured): 64/6\n" in told
+    reported = capsys.readouterr().out
+    assert f"swept: 1 to 128 tokens ({' to '.join(map(str, points))} measured): 8/2, 128/4\n" in reported
+    assert f"swept: 32 to 64 tokens ({rows[64, 6].evidence.points} measured): 64/6\n" in reported
     assert verify(swept, "--points", "1", "--json") == 0
     assert json.loads(capsys.readouterr().out)["swept"][1] == {
         "num_experts": 64,
@@ -122,12 +122,12 @@ def test_table_that_leaves_nothing_to_verify_claims_no_more_than_it_swept(
     assert "every legal token count" not in error
 
 
-def test_table_without_an_entry_for_these_kernels_is_told(
+def test_table_without_an_entry_for_these_kernels_is_reported(
     swept: HostMachine, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A stale table is refused with the reason instead of being compared with other kernels."""
     text = swept.table.read_text()
-    revision = read_samples(samples_path(swept.table))[0].revision
+    revision = read_samples(get_samples_path(swept.table))[0].revision
     swept.table.write_text(text.replace(revision, "0123456789abcdef"))
     assert verify(swept) == 1
     error = capsys.readouterr().err

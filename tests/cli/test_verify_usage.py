@@ -9,7 +9,7 @@ from moesort_tune.cli.verify import verify
 
 
 def run(*arguments: str) -> Result:
-    """`moesort-tune verify` with these arguments, in this process."""
+    """Run `moesort-tune verify` with these arguments, in this process."""
     return CliRunner().invoke(verify, arguments)
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 CPU = {"cpu_cores_count": 96, "simd_count": 0, "wave_front_size": 0, "gfx_target_version": 0, "vendor_id": 0}
 
 
-def gpu(version: int, compute_units: int, device_id: int, *, xcc: int = 1, lds_kb: int = 64) -> dict[str, int]:
-    """Properties of one GPU node."""
+def make_gpu(version: int, compute_units: int, device_id: int, *, xcc: int = 1, lds_kb: int = 64) -> dict[str, int]:
+    """Return properties of one GPU node."""
     return {
         "cpu_cores_count": 0,
         "simd_count": 4 * compute_units,
@@ -23,16 +23,16 @@ def gpu(version: int, compute_units: int, device_id: int, *, xcc: int = 1, lds_k
     }
 
 
-MI210 = gpu(90010, 104, 0x740F)
-MI300X = gpu(90402, 304, 0x74A1, xcc=8)
-MI300X_CPX = gpu(90402, 38, 0x74A1, xcc=1)
-MI308X = gpu(90402, 80, 0x74A2, xcc=4)
-MI355X = gpu(90500, 256, 0x75A3, xcc=8, lds_kb=160)
-PHOENIX_APU = {**gpu(110003, 12, 0x15BF), "simd_per_cu": 2, "simd_count": 24, "cpu_cores_count": 16}
+MI210 = make_gpu(90010, 104, 0x740F)
+MI300X = make_gpu(90402, 304, 0x74A1, xcc=8)
+MI300X_CPX = make_gpu(90402, 38, 0x74A1, xcc=1)
+MI308X = make_gpu(90402, 80, 0x74A2, xcc=4)
+MI355X = make_gpu(90500, 256, 0x75A3, xcc=8, lds_kb=160)
+PHOENIX_APU = {**make_gpu(110003, 12, 0x15BF), "simd_per_cu": 2, "simd_count": 24, "cpu_cores_count": 16}
 
 
 def write(folder: Path, *nodes: dict[str, int] | None) -> Path:
-    """A topology of these nodes; None for one that this container may not read."""
+    """Write a topology of these nodes; None for one that this container may not read."""
     for number, values in enumerate(nodes):
         node = folder / "nodes" / str(number)
         node.mkdir(parents=True)

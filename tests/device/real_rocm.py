@@ -5,23 +5,23 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.opt_in import not_here
+from tests.opt_in import skip_or_fail
 
 FOLDER_VARIABLE = "MOESORT_TEST_ROCM"
 REPOSITORY = Path(__file__).parents[2]
 
 
-def folder(suite: str = "real_rocm") -> Path:
-    """The folder that scripts/fetch-rocm-5.2 made; skips the calling test of `suite` where there is none."""
+def find_folder(suite: str = "real_rocm") -> Path:
+    """Return the folder that scripts/fetch-rocm-5.2 made; skip the calling test of `suite` where there is none."""
     named = os.environ.get(FOLDER_VARIABLE)
     if not named or not list(Path(named).glob("lib/libamdhip64.so.5*")):
-        not_here(suite, f"{FOLDER_VARIABLE} does not name a folder that scripts/fetch-rocm-5.2 made")
+        skip_or_fail(suite, f"{FOLDER_VARIABLE} does not name a folder that scripts/fetch-rocm-5.2 made")
     return Path(named).resolve()
 
 
 def run_python(program: str, *arguments: str, suite: str = "real_rocm") -> "subprocess.CompletedProcess[str]":
-    """Runs `program` in a process whose HIP runtime is the real one."""
-    root = folder(suite)
+    """Run `program` in a process whose HIP runtime is the real one."""
+    root = find_folder(suite)
     environment = {
         **os.environ,
         "ROCM_PATH": str(root),
@@ -48,6 +48,6 @@ except MoesortTuneError as error:
 
 
 def compile_file(file: str, target: str, output: Path, *, suite: str = "real_rocm") -> str:
-    """Compiles one kernel file by the real hiprtc into `output`; returns '' or the error's sentence."""
+    """Compile one kernel file by the real hiprtc into `output`; return '' or the error's sentence."""
     answer = run_python(_COMPILE, file, target, str(output), suite=suite)
     return "" if answer.returncode == 0 else answer.stderr.strip()

@@ -57,10 +57,10 @@ def test_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path, monkeypatch:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("MOESORT_TUNE_CACHE", str(tmp_path / "file" / "cache"))
     with pytest.raises(CacheError) as raised:
-        cache.cache_folder()
+        cache.open_folder()
     folder = tmp_path / "file" / "cache"
     assert str(raised.value) == (
-        f"the cache folder {folder} cannot be made (Not a directory); {REMEDIES['cache not writable']}"
+        f"the cache folder {folder} cannot be created (Not a directory); {REMEDIES['cache not writable']}"
     )
 
 
@@ -71,12 +71,12 @@ def test_entry_that_cannot_be_written_is_one_sentence(tmp_path: Path, monkeypatc
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "replace", full)
-    with pytest.raises(CacheError, match=r"cannot write .*entry \(No space left on device\); make room there"):
+    with pytest.raises(CacheError, match=r"cannot write .*entry \(No space left on device\); free space there"):
         cache.write(tmp_path / "entry", b"code")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_key_tells_apart_what_is_joined_differently() -> None:
     """Protects against two different sources with one key."""
-    assert cache.cache_key("ab", "c") != cache.cache_key("a", "bc")
-    assert cache.cache_key("ab", b"c") == cache.cache_key(b"ab", "c")
+    assert cache.make_key("ab", "c") != cache.make_key("a", "bc")
+    assert cache.make_key("ab", b"c") == cache.make_key(b"ab", "c")

@@ -1,4 +1,4 @@
-"""Who may have written what is run: a cache in which somebody else can put a library is refused."""
+"""Trust in executed files: a cache into which another user can put a library is refused."""
 
 import os
 import subprocess
@@ -11,15 +11,15 @@ from moesort_tune.device import cache, code_objects, trust
 from moesort_tune.device.cache import CacheError
 from moesort_tune.device.remedies import REMEDIES
 from moesort_tune.device.trust import UntrustedError
-from tests.offload import code_object
+from tests.offload import make_code_object
 
 ANOTHER = 54321
-"""A user who is neither root nor whoever runs the tests."""
+"""A user who is neither root nor the one who runs the tests."""
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache folder that is not there yet, two levels below one that is."""
+    """Return a cache folder that does not exist yet, two levels below one that does."""
     path = tmp_path / "made" / "cache"
     monkeypatch.setenv("MOESORT_TUNE_CACHE", str(path))
     return path
@@ -40,15 +40,15 @@ def give_away(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fstat", lambda descriptor: another(fstat(descriptor)))
 
 
-def stored() -> Path:
-    """An entry in the cache."""
-    path = cache.cache_folder() / "code" / "entry"
+def store_entry() -> Path:
+    """Return a new entry in the cache."""
+    path = cache.open_folder() / "code" / "entry"
     cache.write(path, b"code")
     return path
 
 
-def refusal(*, path: Path) -> str:
-    """The sentence with which the entry at `path` is refused."""
+def catch_refusal(*, path: Path) -> str:
+    """Return the error with which the entry at `path` is refused."""
     with pytest.raises(UntrustedError) as raised:
         cache.get(path, lambda: pytest.fail("it was made again"))
     return str(raised.value)
@@ -58,7 +58,7 @@ def test_folders_are_made_for_their_user_alone(folder: Path) -> None:
     """Protects what will be stored, whatever the umask is; folders that were there keep their mode."""
     before = os.umask(0)
     try:
-        path = stored()
+        path = store_entry()
     finally:
         os.umask(before)
     for made in (folder.parent, folder, path.parent):
@@ -68,55 +68,55 @@ def test_folders_are_made_for_their_user_alone(folder: Path) -> None:
 
 @pytest.mark.parametrize("mode", [0o777, 0o775, 0o702, 0o1777])
 def test_folder_that_others_may_write_is_refused(folder: Path, mode: int) -> None:
-    """Protects root from a library that somebody put into a shared folder; a sticky one can be added to as well."""
+    """Protects root from a library that another user put into a shared folder, sticky or not."""
     folder.mkdir(parents=True)
     folder.chmod(mode)
     with pytest.raises(UntrustedError) as raised:
-        cache.cache_folder()
+        cache.open_folder()
     assert str(raised.value) == f"{folder} can be written by others (mode {mode:04o}); {REMEDIES['not trusted']}"
 
 
 @pytest.mark.parametrize("level", ["folder", "parent", "below"])
 def test_folder_of_another_user_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch, level: str) -> None:
-    """Protects against whoever made the folder first, and against whoever can replace it."""
-    path = stored()
+    """Protects against a user who created the folder first or can replace it."""
+    path = store_entry()
     owned = {"folder": folder, "parent": folder.parent, "below": path.parent}[level]
     give_away(owned, monkeypatch)
-    assert refusal(path=path).startswith(f"{owned} belongs to another user (")
+    assert catch_refusal(path=path).startswith(f"{owned} belongs to another user (")
 
 
 @pytest.mark.parametrize(("mode", "is_fine"), [(0o777, False), (0o775, False), (0o1777, True), (0o755, True)])
 def test_folder_above_may_be_shared_only_where_it_is_sticky(folder: Path, mode: int, is_fine: bool) -> None:
     """Protects the usual cache below /tmp, and refuses one whose folder others can rename."""
-    path = stored()
+    path = store_entry()
     folder.parent.chmod(mode)
     if is_fine:
         assert cache.read(path) == b"code"
     else:
-        assert refusal(path=path).startswith(f"{folder.parent} can be written by others")
+        assert catch_refusal(path=path).startswith(f"{folder.parent} can be written by others")
 
 
 def test_entry_of_another_user_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Protects against what was planted while the folder was open to others; its digest is right."""
-    path = stored()
+    path = store_entry()
     give_away(path, monkeypatch)
     assert folder in path.parents
-    assert refusal(path=path).startswith(f"{path} belongs to another user (")
+    assert catch_refusal(path=path).startswith(f"{path} belongs to another user (")
 
 
 @pytest.mark.parametrize("mode", [0o666, 0o620])
 def test_entry_that_others_may_write_is_refused(folder: Path, mode: int) -> None:
     """Protects against a change between the check and the use."""
-    path = stored()
+    path = store_entry()
     path.chmod(mode)
     assert folder in path.parents
-    assert refusal(path=path).startswith(f"{path} can be written by others (mode {mode:04o})")
+    assert catch_refusal(path=path).startswith(f"{path} can be written by others (mode {mode:04o})")
 
 
 @pytest.mark.parametrize("kind", ["fifo", "link", "dangling link"])
 def test_entry_that_is_no_file_is_made_again(folder: Path, kind: str) -> None:
     """Protects against a pipe, which would be read for ever, and a link to what was not checked."""
-    path = stored()
+    path = store_entry()
     other = folder / "other"
     path.rename(other)
     if kind == "fifo":
@@ -130,7 +130,7 @@ def test_entry_that_is_no_file_is_made_again(folder: Path, kind: str) -> None:
 
 def test_folder_in_an_entrys_place_is_one_sentence(folder: Path) -> None:
     """Protects against a traceback about what cannot be replaced."""
-    path = cache.cache_folder() / "entry"
+    path = cache.open_folder() / "entry"
     path.mkdir()
     assert folder in path.parents
     with pytest.raises(CacheError, match=r"cannot write .*entry \(Is a directory\)"):
@@ -142,17 +142,17 @@ def test_own_link_to_a_folder_is_followed_once(folder: Path, tmp_path: Path, mon
     (tmp_path / "disk").mkdir(0o700)
     (tmp_path / "link").symlink_to(tmp_path / "disk")
     monkeypatch.setenv("MOESORT_TUNE_CACHE", str(tmp_path / "link" / "cache"))
-    assert cache.cache_folder() == (tmp_path / "disk" / "cache").resolve()
+    assert cache.open_folder() == (tmp_path / "disk" / "cache").resolve()
     assert not folder.exists()
 
 
 def test_link_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Protects a name in /tmp that somebody else made into a link, wherever it leads."""
+    """Protects a name in /tmp that another user turned into a link, wherever it leads."""
     (tmp_path / "link").symlink_to(tmp_path / "target")
     give_away(tmp_path / "link", monkeypatch)
     monkeypatch.setenv("MOESORT_TUNE_CACHE", str(tmp_path / "link" / "cache"))
     with pytest.raises(UntrustedError, match="link belongs to another user"):
-        cache.cache_folder()
+        cache.open_folder()
     assert not (tmp_path / "target").exists()
 
 
@@ -160,41 +160,41 @@ def test_links_in_a_circle_are_one_sentence(tmp_path: Path, monkeypatch: pytest.
     """Protects against a traceback, or a wait, where a link leads to itself."""
     (tmp_path / "link").symlink_to(tmp_path / "link")
     monkeypatch.setenv("MOESORT_TUNE_CACHE", str(tmp_path / "link" / "cache"))
-    with pytest.raises(CacheError, match="cannot be made"):
-        cache.cache_folder()
+    with pytest.raises(CacheError, match="cannot be created"):
+        cache.open_folder()
 
 
 def test_entries_of_root_and_of_the_owner_of_the_root_folder_are_taken(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Protects a cache that an image brings and its user reads."""
-    path = stored()
+    path = store_entry()
     monkeypatch.setattr(os, "geteuid", lambda: 12345)
     if folder.stat().st_uid in {0, Path("/").stat().st_uid}:
         assert cache.read(path) == b"code"
     else:
-        assert "belongs to another user" in refusal(path=path)
+        assert "belongs to another user" in catch_refusal(path=path)
 
 
 def test_read_only_cache_is_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Protects read-only images: what is there is used, and nothing is written or locked."""
-    path = stored()
+    path = store_entry()
 
     def refuse(*_: object, **__: object) -> None:
         raise OSError(30, "Read-only file system")
 
     monkeypatch.setattr(os, "mkdir", refuse)
     monkeypatch.setattr(cache, "FileLock", refuse)
-    assert cache.cache_folder() == folder
+    assert cache.open_folder() == folder
     assert cache.get(path, lambda: pytest.fail("it was made again")) == b"code"
 
 
 def test_lock_that_nobody_gives_back_is_one_sentence(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Protects a start from waiting for ever for a process that was stopped."""
     monkeypatch.setattr(cache, "LOCK_SECONDS", 0.1)
-    path = cache.cache_folder() / "entry"
+    path = cache.open_folder() / "entry"
     assert folder in path.parents
-    with cache._locked(path), pytest.raises(CacheError, match=r"another process has held .*entry\.lock for 0\.1 s"):
+    with cache._lock(path), pytest.raises(CacheError, match=r"another process has held .*entry\.lock for 0\.1 s"):
         cache.get(path, lambda: b"code")
 
 
@@ -229,8 +229,8 @@ def test_prebuilt_code_that_others_may_write_is_refused_aloud(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, fault: str
 ) -> None:
     """Protects the GPU from code of another user in the folder that MOESORT_TUNE_CODE_OBJECTS names."""
-    code = code_object()
-    manifest = code_objects.Manifest("gfx942", "r", "clang", (), code_objects.digest(code), ())
+    code = make_code_object()
+    manifest = code_objects.Manifest("gfx942", "r", "clang", (), code_objects.compute_digest(code), ())
     code_objects.write(tmp_path / "codes", manifest, code)
     monkeypatch.setenv("MOESORT_TUNE_CODE_OBJECTS", str(tmp_path / "codes"))
     assert code_objects.find_prebuilt("gfx942", "r") == code
@@ -248,7 +248,7 @@ def test_prebuilt_code_that_others_may_write_is_refused_aloud(
     assert "is not used" in caplog.text
 
 
-def test_unreadable_path_is_told_by_its_own_error(tmp_path: Path) -> None:
+def test_unreadable_path_is_reported_by_its_own_error(tmp_path: Path) -> None:
     """Protects the reader of trust.read_path: what is not there is not called untrusted."""
     with pytest.raises(FileNotFoundError):
         trust.read_path(tmp_path / "missing")

@@ -8,8 +8,8 @@ from moesort_tune.device import ahead_of_time, code_objects, installed
 from moesort_tune.device.ahead_of_time import OffloadCompilerError
 from moesort_tune.device.architectures import AMD_ARCHITECTURES
 from moesort_tune.sorting.launches import MULTIPHASE_KERNELS, ONESHOT_KERNELS
-from moesort_tune.sorting.revision import KERNEL_FILES, revision
-from tests.offload import code_object, fake_compiler, real_compiler
+from moesort_tune.sorting.revision import KERNEL_FILES, compute_kernels_revision
+from tests.offload import find_real_compiler, make_code_object, write_fake_compiler
 
 UPSTREAM = "Debian clang version {}.1.0"
 ROCM = "AMD clang version 19.0.0git (https://github.com/RadeonOpenCompute/llvm-project roc-6.4.0)"
@@ -17,7 +17,7 @@ ROCM = "AMD clang version 19.0.0git (https://github.com/RadeonOpenCompute/llvm-p
 
 @pytest.fixture
 def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A machine without any compiler; its PATH is this folder."""
+    """Return a machine without any compiler; its PATH is this folder."""
     monkeypatch.delenv("MOESORT_TUNE_CLANG", raising=False)
     monkeypatch.setenv("ROCM_PATH", str(tmp_path / "rocm"))
     monkeypatch.setattr(installed, "OPT_ROCM", tmp_path / "opt-rocm")
@@ -27,14 +27,14 @@ def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_named_compiler_is_the_only_one_asked(bare: Path) -> None:
     """Protects --compiler: a better one elsewhere does not matter."""
-    fake_compiler(bare / "rocm/bin", "amdclang++", version=ROCM)
-    named = fake_compiler(bare, "own-clang++", version=UPSTREAM.format(18))
+    write_fake_compiler(bare / "rocm/bin", "amdclang++", version=ROCM)
+    named = write_fake_compiler(bare, "own-clang++", version=UPSTREAM.format(18))
     assert ahead_of_time.find_compiler(str(named)).path == str(named)
 
 
 def test_variable_names_the_compiler(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Protects MOESORT_TUNE_CLANG."""
-    named = fake_compiler(bare, "own-clang++", version=UPSTREAM.format(21))
+    named = write_fake_compiler(bare, "own-clang++", version=UPSTREAM.format(21))
     monkeypatch.setenv("MOESORT_TUNE_CLANG", str(named))
     assert ahead_of_time.find_compiler().path == str(named)
 
@@ -48,12 +48,12 @@ def test_named_compiler_that_does_not_run_is_an_error(bare: Path) -> None:
 @pytest.mark.parametrize(
     ("script", "reason"),
     [
-        ("while :; do :; done", "asked for its version it did not end in 0.5 s"),
-        ("printf '\\351'", "it does not say that it is one"),
-        ("kill -SEGV $$", "asked for its version it died with SIGSEGV"),
+        ("while :; do :; done", "--version did not end in 0.5 s"),
+        ("printf '\\351'", "--version does not name clang"),
+        ("kill -SEGV $$", "--version died with SIGSEGV"),
     ],
 )
-def test_named_compiler_that_is_broken_is_told_by_what_it_does(
+def test_named_compiler_that_is_broken_is_reported_by_what_it_does(
     bare: Path, monkeypatch: pytest.MonkeyPatch, script: str, reason: str
 ) -> None:
     """Protects doctor from a compiler that hangs or prints what is no text."""
@@ -73,7 +73,7 @@ def test_named_compiler_that_is_broken_is_told_by_what_it_does(
         ("printf 'caf\\351' >&2; exit 1", "ended with exit status 1: caf\ufffd"),
     ],
 )
-def test_compiler_that_fails_later_is_told_by_what_it_does(
+def test_compiler_that_fails_later_is_reported_by_what_it_does(
     bare: Path, monkeypatch: pytest.MonkeyPatch, script: str, reason: str
 ) -> None:
     """Protects `build` from a traceback, and from waiting for ever."""
@@ -87,29 +87,29 @@ def test_compiler_that_fails_later_is_told_by_what_it_does(
 
 def test_rocm_comes_before_upstream(bare: Path) -> None:
     """Protects machines with ROCm: its own compiler makes the code that its runtime knows."""
-    fake_compiler(bare / "bin", "clang++-22", version=UPSTREAM.format(22))
-    rocm = fake_compiler(bare / "rocm/bin", "amdclang++", version=ROCM)
+    write_fake_compiler(bare / "bin", "clang++-22", version=UPSTREAM.format(22))
+    rocm = write_fake_compiler(bare / "rocm/bin", "amdclang++", version=ROCM)
     assert ahead_of_time.find_compiler().path == str(rocm)
 
 
 def test_newest_upstream_clang_is_taken(bare: Path) -> None:
     """Protects the order of releases: 22 is newer than 9."""
     for release in (9, 20, 22, 21):
-        fake_compiler(bare / "bin", f"clang++-{release}", version=UPSTREAM.format(release))
+        write_fake_compiler(bare / "bin", f"clang++-{release}", version=UPSTREAM.format(release))
     assert ahead_of_time.find_compiler().release == 22
 
 
 def test_old_clang_is_not_enough(bare: Path) -> None:
     """Protects against a clang that does not know gfx950: the error says what to install."""
-    fake_compiler(bare / "bin", "clang++-19", version=UPSTREAM.format(19))
-    fake_compiler(bare / "bin", "clang++", version=UPSTREAM.format(14))
+    write_fake_compiler(bare / "bin", "clang++-19", version=UPSTREAM.format(19))
+    write_fake_compiler(bare / "bin", "clang++", version=UPSTREAM.format(14))
     with pytest.raises(OffloadCompilerError, match="install ROCm, or clang 20 or newer with lld"):
         ahead_of_time.find_compiler()
 
 
 def test_clang_without_linker_is_not_enough(bare: Path) -> None:
     """Protects against a clang whose ld.lld is not installed: it would fail at the end of the build."""
-    compiler = fake_compiler(bare / "bin", "clang++-22", version=UPSTREAM.format(22))
+    compiler = write_fake_compiler(bare / "bin", "clang++-22", version=UPSTREAM.format(22))
     compiler.write_text(compiler.read_text().replace("echo /bin/sh", "echo ld.lld"))
     with pytest.raises(OffloadCompilerError, match="no compiler for AMD GPUs was found"):
         ahead_of_time.find_compiler()
@@ -117,7 +117,7 @@ def test_clang_without_linker_is_not_enough(bare: Path) -> None:
 
 def test_failing_compiler_is_quoted(bare: Path) -> None:
     """Protects against guessing: the error holds the command and the compiler's own words."""
-    path = fake_compiler(bare, "broken-clang++", version=UPSTREAM.format(22))
+    path = write_fake_compiler(bare, "broken-clang++", version=UPSTREAM.format(22))
     compiler = ahead_of_time.find_compiler(str(path))
     with pytest.raises(
         OffloadCompilerError, match=r"--offload-arch=gfx942 .* ended with exit status 1: error: no such target"
@@ -127,23 +127,25 @@ def test_failing_compiler_is_quoted(bare: Path) -> None:
 
 def test_manifest_says_what_was_built(bare: Path) -> None:
     """Protects prebuilt objects: revision, compiler, options and content are recorded."""
-    code = code_object("gfx90a")
+    code = make_code_object("gfx90a")
     compiler = ahead_of_time.find_compiler(
-        str(fake_compiler(bare, "clang++", version=UPSTREAM.format(22), output=code))
+        str(write_fake_compiler(bare, "clang++", version=UPSTREAM.format(22), output=code))
     )
     built = ahead_of_time.build("gfx90a", KERNEL_FILES, revision="abc", compiler=compiler)
     manifest = built.manifest
     assert (built.code, manifest.arch, manifest.revision) == (code, "gfx90a", "abc")
     assert manifest.compiler == UPSTREAM.format(22)
     assert "--offload-arch=gfx90a" in manifest.options
-    assert manifest.sha256 == code_objects.digest(code)
+    assert manifest.sha256 == code_objects.compute_digest(code)
 
 
 @pytest.mark.offload_clang
 @pytest.mark.parametrize("arch", AMD_ARCHITECTURES)
 def test_kernels_build_within_their_limits(arch: str) -> None:
     """Protects the product's targets: no spills, no scratch, every kernel that launches name in one object."""
-    built = ahead_of_time.build(arch, KERNEL_FILES, revision=revision(arch), compiler=real_compiler())
+    built = ahead_of_time.build(
+        arch, KERNEL_FILES, revision=compute_kernels_revision(arch), compiler=find_real_compiler()
+    )
     code_objects.check_resources([built.manifest])
     names = {kernel.name for kernel in built.manifest.kernels}
     assert names == {*ONESHOT_KERNELS, *MULTIPHASE_KERNELS}
@@ -153,6 +155,6 @@ def test_kernels_build_within_their_limits(arch: str) -> None:
 def test_build_is_reproducible() -> None:
     """Protects comparisons of objects: the same sources and compiler give the same bytes."""
     builds = [
-        ahead_of_time.build("gfx942", KERNEL_FILES, revision="r", compiler=real_compiler()).code for _ in range(2)
+        ahead_of_time.build("gfx942", KERNEL_FILES, revision="r", compiler=find_real_compiler()).code for _ in range(2)
     ]
     assert builds[0] == builds[1]

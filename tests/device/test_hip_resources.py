@@ -1,4 +1,4 @@
-"""What is made through hip is given back: at the end of a `with`, once, and after a failure half way."""
+"""Resources made through hip are released: at the end of a `with`, once, and after a partial failure."""
 
 from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
@@ -7,70 +7,70 @@ import pytest
 
 from moesort_tune.device import compiler, hip
 from moesort_tune.device.hip import HipError
-from tests.live_objects import KINDS, live_objects
+from tests.live_objects import KINDS, count_live_objects
 
 MAKERS: dict[str, Callable[[hip.Device], hip.Resource]] = {
-    "stream": lambda device: device.stream(),
-    "event": lambda device: device.event(),
+    "stream": lambda device: device.create_stream(),
+    "event": lambda device: device.create_event(),
     "memory": lambda device: device.allocate(100),
     "module": lambda device: device.load(sentinel(device)),
 }
 
 
 def sentinel(device: hip.Device) -> bytes:
-    """Code of a kernel."""
-    return compiler.code_for(compiler.Unit("sentinel.hip", device.properties.arch))
+    """Return the code of a kernel."""
+    return compiler.get_code(compiler.Unit("sentinel.hip", device.properties.arch))
 
 
-def nothing(_stream: hip.Stream) -> None:
-    """Gives nothing to the stream."""
+def do_nothing(_stream: hip.Stream) -> None:
+    """Enqueue nothing."""
 
 
 def refuse(_stream: hip.Stream) -> None:
-    """Fails as work may that is captured."""
+    """Fail, as captured work may."""
     raise ValueError("this work cannot be captured")
 
 
 def test_counts_know_every_kind(device: hip.Device) -> None:
     """Protects these tests from counting what the runtime does not know."""
     del device
-    assert min(live_objects().values()) >= 0
-    assert set(live_objects()) == set(KINDS)
+    assert min(count_live_objects().values()) >= 0
+    assert set(count_live_objects()) == set(KINDS)
 
 
 @pytest.mark.parametrize("kind", MAKERS)
-def test_resource_is_given_back_once_at_the_end_of_with(device: hip.Device, kind: str) -> None:
-    """A device of a sweep of hours has room for what each point makes, if each point gives it back."""
-    before = live_objects()
+def test_resource_is_released_once_at_the_end_of_with(device: hip.Device, kind: str) -> None:
+    """A device of a sweep of hours has room for each point's resources, if each point releases them."""
+    before = count_live_objects()
     with MAKERS[kind](device) as resource:
-        assert live_objects()[kind] == before[kind] + 1
-    assert live_objects() == before
+        assert count_live_objects()[kind] == before[kind] + 1
+    assert count_live_objects() == before
     resource.destroy()  # HIP would refuse the handle, or take it for another object's
 
 
 def test_graph_leaves_neither_graph_nor_executable(device: hip.Device) -> None:
     """A graph is two objects to HIP: what was captured, and what is replayed."""
-    with device.stream() as stream:
-        before = live_objects()
-        with device.capture(stream, nothing) as graph:
+    with device.create_stream() as stream:
+        before = count_live_objects()
+        with device.capture(stream, do_nothing) as graph:
             graph.launch(stream)
-            assert live_objects() - before == {"graph_exec": 1}
-        assert live_objects() == before
+            assert count_live_objects() - before == {"graph_exec": 1}
+        assert count_live_objects() == before
 
 
 def test_work_that_fails_in_a_capture_leaves_nothing(device: hip.Device) -> None:
     """The capture ends, its graph is gone, the error is the work's own, and the stream can be used again."""
-    with device.stream() as stream:
-        before = live_objects()
+    with device.create_stream() as stream:
+        before = count_live_objects()
         with pytest.raises(ValueError, match="this work cannot be captured"):
             device.capture(stream, refuse)
-        assert live_objects() == before
-        device.capture(stream, nothing).destroy()
+        assert count_live_objects() == before
+        device.capture(stream, do_nothing).destroy()
 
 
 def test_borrowed_stream_stays_its_owner_s(device: hip.Device) -> None:
     """torch's streams are torch's to destroy."""
-    with device.stream() as stream:
+    with device.create_stream() as stream:
         with hip.BorrowedStream(int(stream.handle)) as borrowed:
             borrowed.synchronize()
         stream.synchronize()
@@ -98,9 +98,9 @@ def _fail_inside(resources: ExitStack) -> None:
 @pytest.mark.parametrize("source", [b'extern "C" __global__ void kernel(int* out) { *out = 1; }', b"no code"])
 def test_compiling_leaves_no_program(device: hip.Device, source: bytes) -> None:
     """Also where the source does not compile, and the error still has the compiler's log."""
-    before = live_objects()
+    before = count_live_objects()
     options = [f"--offload-arch={device.properties.arch}"]
     expected = pytest.raises(HipError, match=r"source\.hip") if source == b"no code" else nullcontext()
     with expected:
         hip.compile_source(name="source.hip", source=source, headers={}, options=options)
-    assert live_objects() == before
+    assert count_live_objects() == before

@@ -19,17 +19,17 @@ from tests.device import kfd_trees as trees
         (trees.MI355X, "gfx950", 256),
     ],
 )
-def test_gpu_is_told_by_arch_and_compute_units(
+def test_gpu_is_reported_by_arch_and_compute_units(
     tmp_path: Path, node: dict[str, int], arch: str, compute_units: int
 ) -> None:
     """Protects the table's key: one gfx name covers parts and partitions of very different size."""
-    found = kfd.gpus(trees.write(tmp_path, trees.CPU, trees.CPU, node))
+    found = kfd.list_gpus(trees.write(tmp_path, trees.CPU, trees.CPU, node))
     assert found == (kfd.KfdGpu(2, arch, compute_units, ARCHITECTURES[arch].lds_bytes),)
 
 
 def test_every_partition_is_a_gpu_in_the_order_of_nodes(tmp_path: Path) -> None:
     """Protects a partitioned MI300X, and nodes past 9, which sort otherwise as text."""
-    found = kfd.gpus(trees.write(tmp_path, trees.CPU, *[trees.MI300X_CPX] * 8, trees.CPU, trees.MI210))
+    found = kfd.list_gpus(trees.write(tmp_path, trees.CPU, *[trees.MI300X_CPX] * 8, trees.CPU, trees.MI210))
     assert found is not None
     assert [gpu.node for gpu in found] == [1, 2, 3, 4, 5, 6, 7, 8, 10]
     assert [gpu.arch for gpu in found] == ["gfx942"] * 8 + ["gfx90a"]
@@ -37,14 +37,14 @@ def test_every_partition_is_a_gpu_in_the_order_of_nodes(tmp_path: Path) -> None:
 
 def test_processor_with_graphics_is_listed_beside_the_gpu(tmp_path: Path) -> None:
     """Protects machines with an APU: what counts as a target is for the caller to say."""
-    found = kfd.gpus(trees.write(tmp_path, trees.PHOENIX_APU, trees.MI210))
+    found = kfd.list_gpus(trees.write(tmp_path, trees.PHOENIX_APU, trees.MI210))
     assert found is not None
     assert [(gpu.arch, gpu.compute_units) for gpu in found] == [("gfx1103", 12), ("gfx90a", 104)]
 
 
 def test_gpus_that_a_container_was_not_given_are_left_out(tmp_path: Path) -> None:
     """Protects containers with one GPU of eight: the others' nodes are there but cannot be read."""
-    found = kfd.gpus(trees.write(tmp_path, trees.CPU, None, trees.MI355X, None))
+    found = kfd.list_gpus(trees.write(tmp_path, trees.CPU, None, trees.MI355X, None))
     assert found is not None
     assert [gpu.node for gpu in found] == [2]
 
@@ -52,14 +52,25 @@ def test_gpus_that_a_container_was_not_given_are_left_out(tmp_path: Path) -> Non
 @pytest.mark.parametrize("nodes", [[trees.CPU, None], [None]])
 def test_unreadable_list_is_unknown_rather_than_empty(tmp_path: Path, nodes: list[dict[str, int] | None]) -> None:
     """Protects against taking 'may not be read' for 'there is no GPU'."""
-    assert kfd.gpus(trees.write(tmp_path, *nodes)) is None
+    assert kfd.list_gpus(trees.write(tmp_path, *nodes)) is None
 
 
 def test_missing_sysfs_is_unknown(tmp_path: Path) -> None:
     """Protects containers without /sys/class/kfd."""
-    assert kfd.gpus(tmp_path / "nodes") is None
+    assert kfd.list_gpus(tmp_path / "nodes") is None
 
 
 def test_machine_without_a_gpu_has_none(tmp_path: Path) -> None:
     """Protects servers where the driver is loaded for nothing: known to be none."""
-    assert kfd.gpus(trees.write(tmp_path, trees.CPU, trees.CPU)) == ()
+    assert kfd.list_gpus(trees.write(tmp_path, trees.CPU, trees.CPU)) == ()
+
+
+def test_device_id_is_that_of_the_gpu_at_the_address(tmp_path: Path) -> None:
+    """Protects products of one architecture and size from being taken for each other: MI300X and MI325X."""
+    first = {**trees.MI300X, "domain": 0, "location_id": 0x0C << 8}
+    second = {**trees.MI300X, "domain": 1, "location_id": 0x22 << 8 | 1 << 3, "device_id": 0x74A5}
+    topology = trees.write(tmp_path, trees.CPU, first, None, second)
+    assert kfd.find_device_id("0000:0c:00", topology) == "0x74a1"
+    assert kfd.find_device_id("0001:22:01", topology) == "0x74a5"
+    assert kfd.find_device_id("0000:22:01", topology) == ""
+    assert kfd.find_device_id("0000:0c:00", tmp_path / "none") == ""

@@ -1,4 +1,4 @@
-"""Which HIP runtime a machine gets when nobody says."""
+"""The default HIP runtime of a machine."""
 
 import pytest
 
@@ -48,7 +48,7 @@ LAPTOP = KfdGpu(1, "gfx1103", 12, 65536)
 )
 def test_attached_gpu_decides_the_runtime(machine: Machine, runtime: str) -> None:
     """Protects `make demo` on laptops, and an AMD GPU that cannot be used from being passed over in silence."""
-    assert libraries.attached_runtime(machine) == runtime
+    assert libraries.detect_runtime(machine) == runtime
 
 
 def test_unknown_runtime_is_an_error_with_the_known_ones() -> None:

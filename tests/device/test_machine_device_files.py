@@ -12,7 +12,7 @@ from tests.device import kfd_trees as trees
 
 
 class DeviceFiles:
-    """A machine with /dev/kfd and two render nodes below a folder; `errors` says which cannot be opened, and why."""
+    """A machine with /dev/kfd and two render nodes below a folder; `errors`: those that cannot be opened, and why."""
 
     def __init__(self, folder: Path) -> None:
         self.kfd, self.nodes = folder / "kfd", [folder / "dri" / f"renderD{n}" for n in (128, 129)]
@@ -22,7 +22,7 @@ class DeviceFiles:
         self.errors: dict[Path, int] = {}
 
     def open(self, path: Any, flags: int, *arguments: Any, **options: Any) -> int:
-        """os.open, refused for the files in `errors`."""
+        """Return os.open, refused for the files in `errors`."""
         if path in self.errors:
             raise OSError(self.errors[path], os.strerror(self.errors[path]), str(path))
         return _open(path, flags, *arguments, **options)
@@ -33,19 +33,19 @@ _open = os.open
 
 @pytest.fixture
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DeviceFiles:
-    """Stands for this machine's device files; no sysfs, no NVIDIA."""
+    """Stand for this machine's device files; no sysfs, no NVIDIA."""
     made = DeviceFiles(tmp_path)
     monkeypatch.setattr(machine, "KFD", made.kfd)
     monkeypatch.setattr(machine, "RENDER_NODES", tmp_path / "dri")
     monkeypatch.setattr(machine, "NVIDIA", tmp_path / "nvidiactl")
-    monkeypatch.setattr(machine, "gpus", lambda: kfd.gpus(tmp_path / "nodes"))
+    monkeypatch.setattr(machine, "list_gpus", lambda: kfd.list_gpus(tmp_path / "nodes"))
     monkeypatch.setattr(os, "open", made.open)
     return made
 
 
 def test_machine_that_may_open_its_files_has_nothing_to_tell(files: DeviceFiles) -> None:
     """Protects machines that are as they should be."""
-    found = machine.this_machine()
+    found = machine.inspect_machine()
     assert found.kfd
     assert (found.forbidden, found.broken) == ((), {})
     assert files.kfd.exists()
@@ -55,22 +55,22 @@ def test_machine_that_may_open_its_files_has_nothing_to_tell(files: DeviceFiles)
 def test_files_that_may_not_be_opened_are_found(files: DeviceFiles, number: int) -> None:
     """Protects the difference between 'no GPU' and 'no permission', in a container even for root."""
     files.errors = dict.fromkeys((files.kfd, *files.nodes), number)
-    assert machine.this_machine().forbidden == tuple(map(str, (files.kfd, *files.nodes)))
+    assert machine.inspect_machine().forbidden == tuple(map(str, (files.kfd, *files.nodes)))
 
 
-def test_forbidden_node_beside_one_of_our_own_is_not_told(files: DeviceFiles) -> None:
-    """Protects containers that were given one GPU of eight."""
+def test_forbidden_node_beside_one_of_our_own_is_not_reported(files: DeviceFiles) -> None:
+    """Protects containers with access to one GPU of eight."""
     files.errors = {files.nodes[0]: errno.EPERM}
-    assert machine.this_machine().forbidden == ()
+    assert machine.inspect_machine().forbidden == ()
 
 
 @pytest.mark.parametrize("name", ["EINVAL", "ENODEV", "ENXIO", "EBUSY", "EIO", "EAGAIN", "ENOTTY"])
 @pytest.mark.parametrize("broken", ["kfd", "node"])
-def test_files_that_cannot_be_opened_are_told_with_their_error(files: DeviceFiles, name: str, broken: str) -> None:
-    """Protects against taking a broken driver for none, or for one that works."""
+def test_files_that_cannot_be_opened_are_reported_with_their_error(files: DeviceFiles, name: str, broken: str) -> None:
+    """Protects against reporting a broken driver as absent or working."""
     path = files.kfd if broken == "kfd" else files.nodes[1]
     files.errors = {path: getattr(errno, name)}
-    found = machine.this_machine()
+    found = machine.inspect_machine()
     assert found.kfd
     assert (found.forbidden, found.broken) == ((), {str(path): name})
 
@@ -79,7 +79,7 @@ def test_machine_without_the_driver_has_no_kfd(files: DeviceFiles) -> None:
     """Protects machines whose render nodes are another vendor's: without AMD's driver they are not looked at."""
     files.kfd.unlink()
     files.errors = dict.fromkeys(files.nodes, errno.ENODEV)
-    found = machine.this_machine()
+    found = machine.inspect_machine()
     assert (found.kfd, found.forbidden, found.broken, found.kfd_gpus) == (False, (), {}, None)
 
 
@@ -99,7 +99,7 @@ def test_file_that_may_not_be_looked_at_counts_if_the_driver_lists_a_gpu(
         return stat(path, **options)
 
     monkeypatch.setattr(Path, "stat", refuse)
-    found = machine.this_machine()
+    found = machine.inspect_machine()
     assert found.forbidden == (str(files.kfd),)
     assert (found.kfd, found.amd_gpu) == (bool(nodes), bool(nodes))
 
@@ -108,5 +108,5 @@ def test_override_of_one_device_is_reported() -> None:
     """Protects the variables that doctor prints: the one for a single GPU belongs to them, others do not."""
     variables = {"HSA_OVERRIDE_GFX_VERSION_1": "9.4.2", "HSA_OVERRIDE_GFX_VERSION": "9.0.10", "HSA_OVERRIDE_GFX": "1"}
     names = ["HSA_OVERRIDE_GFX_VERSION", "HSA_OVERRIDE_GFX_VERSION_1"]
-    assert list(machine.relevant_variables(variables)) == names
+    assert list(machine.select_variables(variables)) == names
     assert list(machine.Machine(environment=variables).overrides) == names[::-1]

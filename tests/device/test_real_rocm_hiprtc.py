@@ -18,11 +18,11 @@ def test_real_hiprtc_compiles_the_kernels(file: str, tmp_path: Path) -> None:
     assert real_rocm.compile_file(file, "gfx90a", tmp_path / "code") == ""
     code = CodeObject((tmp_path / "code").read_bytes())
     assert code.arch == "gfx90a"
-    assert code_objects.complaints("gfx90a", code_objects.resources(code)) == []
+    assert code_objects.find_complaints("gfx90a", code_objects.read_resources(code)) == []
 
 
 def test_target_that_aborts_hiprtc_is_one_sentence(tmp_path: Path) -> None:
-    """Protects the process: this hiprtc aborts when asked for gfx942, which only its child may notice."""
+    """Protects the process: this hiprtc aborts on gfx942, which must end only the child."""
     words = real_rocm.compile_file("oneshot.hip", "gfx942", tmp_path / "code")
     assert "compiling oneshot.hip for gfx942, died with SIGABRT" in words
     assert "moesort-tune build --arch" in words

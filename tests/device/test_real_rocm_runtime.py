@@ -19,7 +19,7 @@ _PROPERTIES = """
 from moesort_tune.device import hip
 from moesort_tune.errors import MoesortTuneError
 try:
-    hip._properties("amd", 0)
+    hip._read_properties("amd", 0)
 except MoesortTuneError as error:
     print(error)
 """
@@ -40,11 +40,11 @@ def test_call_that_this_rocm_lacks_is_named() -> None:
     """Protects against a bare dlsym failure: the error names the library and what to install."""
     answer = real_rocm.run_python(_PROPERTIES)
     assert "hipGetDevicePropertiesR0600" in answer.stdout, answer.stderr
-    assert str(real_rocm.folder()) in answer.stdout
+    assert str(real_rocm.find_folder()) in answer.stdout
 
 
 def test_doctor_says_that_this_rocm_is_too_old() -> None:
-    """Protects doctor on a real runtime: it describes it, does not fail, and says what to install."""
+    """Protects doctor on a real runtime: it describes the runtime, does not fail, and names what to install."""
     answer = real_rocm.run_python(_DOCTOR)
     assert answer.returncode == 0, answer.stderr
     assert "HIP 5.2." in answer.stdout

@@ -23,7 +23,7 @@ REPOSITORY: Final = Path(__file__).resolve().parents[2]
 
 SHELL: Final = frozenset({"console", "sh", "bash"})
 RUN: Final = SHELL | {"python"}
-SHOWN: Final = frozenset({"cpp", "csv", "json", "text", "yaml"})
+SHOWN: Final = frozenset({"cpp", "csv", "json", "text", "toml", "yaml"})
 """Languages that are only to be read."""
 
 LIMIT_SECONDS: Final = 120
@@ -72,35 +72,35 @@ class Command:
     output: str
 
 
-def pages() -> list[Path]:
-    """The Markdown pages whose blocks are run."""
+def list_pages() -> list[Path]:
+    """Return the Markdown pages whose blocks are run."""
     return [
         *(REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "moesort_tune/data/tables/README.md")),
         *sorted((REPOSITORY / "docs").glob("*.md")),
     ]
 
 
-def snippets_of(page: Path) -> list[Snippet]:
-    """The blocks of a page."""
+def read_snippets(page: Path) -> list[Snippet]:
+    """Return the blocks of a page."""
     return list(parse(page.read_text(encoding="utf-8"), str(page.relative_to(REPOSITORY))))
 
 
 def parse(text: str, page: str) -> Iterator[Snippet]:
-    """Blocks of Markdown, in their order."""
+    """Yield the blocks of Markdown, in their order."""
     directives: dict[str, str] = {}
     lines = enumerate(text.splitlines(), start=1)
     for number, line in lines:
         if directive := _DIRECTIVE.match(line):
             directives[directive["name"]] = directive["value"].lstrip(":").strip()
         elif fence := _FENCE.match(line):
-            body = _body(lines, f"{page}:{number}")
+            body = _read_body(lines, f"{page}:{number}")
             yield Snippet(page, number, fence["language"], body, directives)
             directives = {}
         elif line.strip():
             directives = {}
 
 
-def _body(lines: Iterator[tuple[int, str]], where: str) -> str:
+def _read_body(lines: Iterator[tuple[int, str]], where: str) -> str:
     body: list[str] = []
     for _, line in lines:
         if line.strip() == "```":
@@ -109,8 +109,8 @@ def _body(lines: Iterator[tuple[int, str]], where: str) -> str:
     raise SnippetError(f"{where} is not closed")
 
 
-def commands_of(snippet: Snippet) -> list[Command]:
-    """Commands of a console block (a backslash at the end of a line goes on in the next), or of a sh block."""
+def read_commands(snippet: Snippet) -> list[Command]:
+    """Return the commands of a console block (a backslash continues a line), or of a sh block."""
     if snippet.language != "console":
         return [Command(snippet.text, "...")]
     commands: list[Command] = []
@@ -128,7 +128,7 @@ def commands_of(snippet: Snippet) -> list[Command]:
 
 
 class Story:
-    """Runs the blocks of one page in `folder`. environment: what they begin with, beside this process's."""
+    """Run the blocks of one page in `folder`. environment: what they begin with, beside this process's."""
 
     def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
         self._folder = folder / "here"
@@ -138,12 +138,12 @@ class Story:
         self._environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
     def tell(self, snippets: Iterable[Snippet]) -> None:
-        """Runs blocks, up to the first that does not do what it shows. Raises SnippetError."""
+        """Run blocks, up to the first that does not do what it shows. Raise SnippetError."""
         for snippet in snippets:
             self._tell(snippet)
 
     def _tell(self, snippet: Snippet) -> None:
-        """Runs a block and compares what it prints, or writes its file."""
+        """Run a block and compare what it prints, or writes its file."""
         if snippet.not_run is not None:
             return
         if file := snippet.directives.get("file"):
@@ -154,13 +154,13 @@ class Story:
             (self._folder.parent / "snippet.py").write_text(snippet.text, encoding="utf-8")
             self._run(snippet, [f"{sys.executable} ../snippet.py"])
         elif snippet.language in SHELL:
-            commands = commands_of(snippet)
+            commands = read_commands(snippet)
             outputs = self._run(snippet, [command.text for command in commands])
             for command, output in zip(commands, outputs, strict=True):
                 compare(snippet, command, output)
 
     def _run(self, snippet: Snippet, commands: list[str]) -> list[str]:
-        """What each command prints."""
+        """Return what each command prints."""
         before = f'[ ! -e "{self._state}" ] || . "{self._state}"'
         between = f"\nprintf '{_MARK}'\n"
         after = f'export -p > "{self._state}"'
@@ -186,16 +186,16 @@ class Story:
 
 
 def compare(snippet: Snippet, command: Command, output: str) -> None:
-    """Raises SnippetError where a command printed something else. `...` stands for anything; no output for any."""
+    """Raise SnippetError where a command printed something else. `...` stands for anything; no output for any."""
     if not command.output.strip():
         return
-    pattern = re.escape(comparable(command.output)).replace(re.escape("..."), ".*?")
-    if not re.fullmatch(pattern, comparable(output), re.DOTALL):
+    pattern = re.escape(strip_varying(command.output)).replace(re.escape("..."), ".*?")
+    if not re.fullmatch(pattern, strip_varying(output), re.DOTALL):
         raise SnippetError(f"{snippet}: `{command.text}` printed\n{output}\ninstead of\n{command.output}")
 
 
-def comparable(output: str) -> str:
-    """Output without what differs from day to day: dates, revisions of the kernels, spacing and rules of tables."""
+def strip_varying(output: str) -> str:
+    """Return output without what varies: dates, revisions of the kernels, spacing and rules of tables."""
     output = re.sub(r"\b\d{4}-\d{2}-\d{2}\b", "DATE", output)
     output = re.sub(r"\b[0-9a-f]{16}\b", "REVISION", output)
     output = re.sub(r"[\u2500-\u257f]+", " ", output)

@@ -13,16 +13,16 @@ from tests.docs.snippets import REPOSITORY
 GROUP = click.Context(cli, info_name="moesort-tune")
 
 
-def command(name: str) -> click.Command:
-    """A command by its name."""
+def find_command(name: str) -> click.Command:
+    """Return a command by its name."""
     found = cli.get_command(GROUP, name)
     assert found is not None
     return found
 
 
-def examples(name: str) -> list[str]:
-    """The command lines in a command's help."""
-    text = f"{command(name).help}\n{command(name).epilog}"
+def list_examples(name: str) -> list[str]:
+    """Return the command lines in a command's help."""
+    text = f"{find_command(name).help}\n{find_command(name).epilog}"
     lines = (line.strip().removeprefix("Example: ") for line in text.splitlines())
     return [line for line in lines if line.startswith(f"moesort-tune {name} ") or line == f"moesort-tune {name}"]
 
@@ -37,8 +37,8 @@ def test_reference_is_current() -> None:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_examples_of_a_command_are_valid(name: str) -> None:
     """Every command shows an example, and each one parses: its options exist and take such values."""
-    lines = examples(name)
+    lines = list_examples(name)
     assert lines
     for line in lines:
         _, _, *arguments = shlex.split(line.partition(" > ")[0])
-        command(name).make_context(name, arguments, parent=GROUP)
+        find_command(name).make_context(name, arguments, parent=GROUP)

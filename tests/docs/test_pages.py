@@ -19,36 +19,36 @@ LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 RECORDS = (schema.Table, schema.Entry, schema.Device, schema.Kernels, schema.Sweep, schema.Row, schema.Evidence)
 
 
-def markdown_files() -> list[Path]:
-    """The repository's Markdown."""
+def list_markdown_files() -> list[Path]:
+    """Return the repository's Markdown."""
     folders = ("docs", "hip_kernels", "moesort_tune")
     return sorted([*REPOSITORY.glob("*.md"), *(path for name in folders for path in (REPOSITORY / name).rglob("*.md"))])
 
 
-def prose(page: Path) -> str:
-    """A page without its code blocks and inline code."""
+def read_prose(page: Path) -> str:
+    """Return a page without its code blocks and inline code."""
     text = page.read_text(encoding="utf-8")
     for snippet in parse(text, page.name):
         text = text.replace(snippet.text, "")
     return re.sub(r"`[^`\n]*`", "code", text)
 
 
-def anchors(page: Path) -> set[str]:
-    """What a link may name behind `#`, by GitHub's rule."""
+def list_anchors(page: Path) -> set[str]:
+    """Return what a link may name behind `#`, by GitHub's rule."""
     headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-def links() -> Iterator[tuple[Path, str]]:
-    """(page, target) of every link into the repository."""
-    for page in markdown_files():
-        for target in LINK.findall(prose(page)):
+def list_links() -> Iterator[tuple[Path, str]]:
+    """Yield (page, target) of every link into the repository."""
+    for page in list_markdown_files():
+        for target in LINK.findall(read_prose(page)):
             if "://" not in target:
                 yield page, target
 
 
-def sources() -> str:
-    """All that reads environment variables: the package, the kernels' runtimes, and the tests' switches."""
+def read_sources() -> str:
+    """Return all code that reads environment variables: the package, the kernels' runtimes, the tests' switches."""
     files = [
         path
         for room in ("moesort_tune", "hip_kernels", "tests", "scripts")
@@ -65,10 +65,10 @@ def sources() -> str:
 def test_links_lead_somewhere() -> None:
     """A reader who follows a link finds the page and the heading."""
     broken = []
-    for page, target in links():
+    for page, target in list_links():
         path, _, anchor = target.partition("#")
         file = page.parent / path if path else page
-        if not file.exists() or (anchor and anchor not in anchors(file)):
+        if not file.exists() or (anchor and anchor not in list_anchors(file)):
             broken.append(f"{page.relative_to(REPOSITORY)}: {target}")
     assert not broken
 
@@ -94,7 +94,9 @@ def test_field_of_a_table_is_explained(record: type[msgspec.Struct]) -> None:
 
 def test_tables_on_the_pages_are_tables() -> None:
     """Whoever copies a table from a page has a valid one."""
-    shown = [snippet for page in markdown_files() for snippet in parse(page.read_text(encoding="utf-8"), page.name)]
+    shown = [
+        snippet for page in list_markdown_files() for snippet in parse(page.read_text(encoding="utf-8"), page.name)
+    ]
     tables = [snippet for snippet in shown if snippet.language == "yaml" and snippet.text.startswith("schema:")]
     assert tables
     for snippet in tables:
@@ -103,8 +105,8 @@ def test_tables_on_the_pages_are_tables() -> None:
 
 def test_environment_variables_of_the_pages_exist() -> None:
     """Nobody sets a variable that a page made up or that is gone."""
-    known = set(VARIABLE.findall(sources()))
-    named = {name for page in markdown_files() for name in VARIABLE.findall(page.read_text(encoding="utf-8"))}
+    known = set(VARIABLE.findall(read_sources()))
+    named = {name for page in list_markdown_files() for name in VARIABLE.findall(page.read_text(encoding="utf-8"))}
     assert named <= known
 
 
@@ -118,7 +120,7 @@ def test_environment_variables_of_the_program_are_explained() -> None:
 
 def test_nobody_is_told_to_take_the_package_from_an_index() -> None:
     """Protects readers and users from whoever may own the name there: the package is installed from a clone."""
-    texts = [sources(), *(page.read_text(encoding="utf-8") for page in markdown_files())]
+    texts = [read_sources(), *(page.read_text(encoding="utf-8") for page in list_markdown_files())]
     assert not [line for text in texts for line in re.findall(r"pip install\b[^`\n]*\bmoesort.tune\b.*", text)]
 
 

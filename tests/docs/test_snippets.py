@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.snippets import REPOSITORY, RUN, SHOWN, Snippet, SnippetError, Story, pages, parse, snippets_of
+from tests.docs.snippets import REPOSITORY, RUN, SHOWN, Snippet, SnippetError, Story, list_pages, parse, read_snippets
 
 CLOCK = "moe_sorting_oneshot*=2+tokens*experts/2000; moe_sorting_count*=2; moe_sorting_scatter*=2; sentinel=10"
 """Times in microseconds for every page that names none itself: the kernels cross where tokens * experts is 4000."""
@@ -22,14 +22,14 @@ ENVIRONMENT = {
     "NO_COLOR": "1",
 }
 
-SNIPPETS = [snippet for page in pages() for snippet in snippets_of(page)]
+SNIPPETS = [snippet for page in list_pages() for snippet in read_snippets(page)]
 MARKED = [snippet for snippet in SNIPPETS if "not run" in snippet.directives]
 
 
-@pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(REPOSITORY)))
+@pytest.mark.parametrize("page", list_pages(), ids=lambda page: str(page.relative_to(REPOSITORY)))
 def test_page_does_what_it_shows(page: Path, tmp_path: Path) -> None:
     """Whoever types in a page from top to bottom sees what the page promises."""
-    Story(tmp_path, ENVIRONMENT).tell(snippets_of(page))
+    Story(tmp_path, ENVIRONMENT).tell(read_snippets(page))
 
 
 @pytest.mark.parametrize("snippet", MARKED, ids=str)
@@ -84,7 +84,7 @@ def test_wrong_page_is_noticed(text: str, words: str, tmp_path: Path) -> None:
         "<!-- file: b/a.txt -->\n```text\none\n```\n```console\n$ cat b/a.txt\none\n```\n",
         "```console\n$ echo 2026-11-22 0123456789abcdef 'a   b'\n2027-01-01 fedcba9876543210 a b\n```\n",
         "```console\n$ echo one \\\n  two; echo three\none ...\nthree\n```\n",
-        "<!-- exits 1 -->\n```console\n$ true\n$ echo told >&2; false\ntold\n```\n",
+        "<!-- exits 1 -->\n```console\n$ true\n$ echo reported >&2; false\nreported\n```\n",
     ],
 )
 def test_right_page_passes(text: str, tmp_path: Path) -> None:

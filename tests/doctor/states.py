@@ -13,8 +13,8 @@ HOST_DEVICE = DeviceState(0, "moesort-tune host", "host", "host", 4, 64, 65536, 
 MI300X_DEVICE = DeviceState(0, "AMD Instinct MI300X", "gfx942", "gfx942:sramecc+:xnack-", 304, 64, 65536, 192 << 30)
 MI300X = KfdGpu(2, "gfx942", 304, 65536)
 
-ABSENT_AMD = RuntimeState("amd", failure=Failure("not here: no /dev/kfd and no ROCm", REMEDIES["no kfd"]))
-ABSENT_CUDA = RuntimeState("cuda", failure=Failure("not here: no NVIDIA driver", REMEDIES["no NVIDIA device"]))
+ABSENT_AMD = RuntimeState("amd", failure=Failure("not present: no /dev/kfd and no ROCm", REMEDIES["no kfd"]))
+ABSENT_CUDA = RuntimeState("cuda", failure=Failure("not present: no NVIDIA driver", REMEDIES["no NVIDIA device"]))
 HOST = RuntimeState("host", "/cache/libamdhip64.so", "7.0.0", "7.0.0", "hiprtc 7.0", (HOST_DEVICE,))
 AMD = RuntimeState("amd", "/opt/rocm/lib/libamdhip64.so", "7.2.53211", "6.16.6", "hiprtc 7.2", (MI300X_DEVICE,))
 
@@ -48,5 +48,5 @@ CONTAINER = replace(
 
 
 def with_amd(runtime: RuntimeState, machine: Machine = CONTAINER.machine) -> State:
-    """CONTAINER with another answer of the amd runtime."""
+    """Return CONTAINER with another answer of the amd runtime."""
     return replace(CONTAINER, machine=machine, runtimes=(runtime, *CONTAINER.runtimes[1:]))

@@ -36,7 +36,7 @@ def test_release_is_the_first_two_numbers(text: str, release: Release | None) ->
 )
 def test_command_installs_the_hip_python_of_the_release(rocm: Release, command: str | None) -> None:
     """Protects the exact command: releases between 7.2 and 10.0 have no hip-python of their own."""
-    assert releases.pip_command(rocm) == command
+    assert releases.format_pip_command(rocm) == command
 
 
 @pytest.mark.parametrize(
@@ -55,4 +55,4 @@ def test_command_installs_the_hip_python_of_the_release(rocm: Release, command: 
 )
 def test_fit_follows_the_release(hip_python: Release, rocm: Release, fit: str) -> None:
     """Protects the difference between a neighbour, which is let pass, and a stranger, which is a problem."""
-    assert releases.fit(hip_python, rocm) == fit
+    assert releases.rate_fit(hip_python, rocm) == fit

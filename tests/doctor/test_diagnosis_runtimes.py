@@ -1,4 +1,4 @@
-"""How doctor asks a HIP runtime: in a process of its own, which may die, hang or talk."""
+"""Inspection of a HIP runtime by doctor in a process of its own, which may die, hang or print."""
 
 import signal
 import sys
@@ -16,22 +16,22 @@ from tests.device import stand_ins
 
 @pytest.fixture
 def ask(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Asks the amd runtime of a machine with these variables."""
+    """Ask the amd runtime of a machine with these variables."""
     for name in stand_ins.HIDDEN:
         monkeypatch.delenv(name, raising=False)
 
-    def asked(**environment: str) -> RuntimeState:
+    def ask_amd(**environment: str) -> RuntimeState:
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
         return probing.ask([sys.executable, "-m", "moesort_tune.doctor.device_worker", "amd"], "amd")
 
-    return asked
+    return ask_amd
 
 
 @pytest.fixture
 def rocm(tmp_path: Path) -> str:
-    """A stand-in for ROCm 7.2."""
-    stand_ins.rocm_installation(tmp_path, "7.2.0", "7.2.53211")
+    """Return a stand-in for ROCm 7.2."""
+    stand_ins.make_rocm_installation(tmp_path, "7.2.0", "7.2.53211")
     return str(tmp_path)
 
 
@@ -59,24 +59,24 @@ def test_runtime_without_a_device_says_so(ask: Any, rocm: str) -> None:
 
 def test_missing_compiler_leaves_the_devices(ask: Any, tmp_path: Path) -> None:
     """Protects a machine that only lacks hiprtc from looking like one without a GPU."""
-    stand_ins.library(tmp_path / "lib" / "libamdhip64.so", "7.2.53211")
+    stand_ins.build_library(tmp_path / "lib" / "libamdhip64.so", "7.2.53211")
     state = ask(ROCM_PATH=str(tmp_path))
     assert len(state.devices) == 1
     assert state.compiler_failure.remedy == REMEDIES["no hiprtc"]
 
 
-def test_old_runtime_is_told_by_its_missing_calls(ask: Any, tmp_path: Path) -> None:
+def test_old_runtime_is_reported_by_its_missing_calls(ask: Any, tmp_path: Path) -> None:
     """Protects HIP 5: it has devices, but no way to ask for their properties."""
-    stand_ins.library(tmp_path / "lib" / "libamdhip64.so", "5.2.21153", "-DWITHOUT_R0600", "-DWITH_HIPRTC")
+    stand_ins.build_library(tmp_path / "lib" / "libamdhip64.so", "5.2.21153", "-DWITHOUT_R0600", "-DWITH_HIPRTC")
     state = ask(ROCM_PATH=str(tmp_path))
     assert state.missing_calls == ("hipGetDevicePropertiesR0600",)
     assert (state.hip_version, state.compiler) == ("5.2.21153", "hiprtc 5.2")
 
 
 def test_crashing_driver_is_a_failure_of_its_runtime_alone(ask: Any, rocm: str) -> None:
-    """Protects doctor: the process that asked dies, the one that reports does not."""
+    """Protects doctor: the process that queries the runtime dies, the one that reports does not."""
     state = ask(ROCM_PATH=rocm, STAND_IN_CRASH=str(int(signal.SIGSEGV)))
-    assert state.failure.what == "asked for its devices, its process died with SIGSEGV"
+    assert state.failure.what == "the process that lists its devices died with SIGSEGV"
     assert state.failure.remedy == REMEDIES["runtime died"]
 
 
@@ -88,11 +88,11 @@ def test_hanging_driver_is_given_up() -> None:
     assert state.failure.what.endswith("did not end in 0.2 s")
 
 
-def test_failing_process_is_told_by_its_last_words() -> None:
+def test_failing_process_is_reported_by_its_last_words() -> None:
     """Protects the cause of an exit that is not a signal."""
     state = probing.ask([sys.executable, "-c", "raise SystemExit('first line\\nno such thing')"], "cuda")
     assert state.failure is not None
-    assert state.failure.what == "asked for its devices, its process ended with exit status 1: no such thing"
+    assert state.failure.what == "the process that lists its devices ended with exit status 1: no such thing"
 
 
 @pytest.mark.parametrize("program", ["raise SystemExit", "print('no answer')", "import os; os._exit(0)"])
@@ -100,20 +100,20 @@ def test_process_that_ends_well_without_an_answer_is_a_failure(program: str) -> 
     """Protects doctor from a driver that calls exit."""
     state = probing.ask([sys.executable, "-c", program], "amd")
     assert state.failure is not None
-    assert state.failure.what == "asked for its devices, its process ended without an answer"
+    assert state.failure.what == "the process that lists its devices ended without an answer"
 
 
-def test_signal_without_a_name_is_told_by_its_number() -> None:
+def test_signal_without_a_name_is_reported_by_its_number() -> None:
     """Protects doctor from the signals that Python has no name for."""
     state = probing.ask([sys.executable, "-c", "import os; os.kill(os.getpid(), 42)"], "amd")
     assert state.failure is not None
-    assert state.failure.what == "asked for its devices, its process died with signal 42"
+    assert state.failure.what == "the process that lists its devices died with signal 42"
 
 
 def test_variables_that_matter_are_reported_and_no_others() -> None:
-    """Protects the report from becoming a dump of somebody's environment."""
+    """Protects the report from becoming a dump of the user's environment."""
     environment = {"HIP_VISIBLE_DEVICES": "0", "MOESORT_TUNE_TABLE": "t", "MOESORT_HOST_SEED": "1", "HOME": "/root"}
-    assert list(machine.relevant_variables(environment)) == [
+    assert list(machine.select_variables(environment)) == [
         "HIP_VISIBLE_DEVICES",
         "MOESORT_HOST_SEED",
         "MOESORT_TUNE_TABLE",
@@ -122,4 +122,4 @@ def test_variables_that_matter_are_reported_and_no_others() -> None:
 
 def test_variables_are_fit_to_be_printed() -> None:
     """Protects the report from a path in another encoding, and the terminal from what it would obey."""
-    assert machine.relevant_variables({"CXX": "caf\udce9 \033[31m"}) == {"CXX": "caf\ufffd \ufffd[31m"}
+    assert machine.select_variables({"CXX": "caf\udce9 \033[31m"}) == {"CXX": "caf\ufffd \ufffd[31m"}

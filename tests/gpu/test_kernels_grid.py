@@ -8,11 +8,12 @@ import pytest
 
 from moesort_tune.domain.vocabulary import KernelName
 from moesort_tune.sorting.check import check_outputs
+from moesort_tune.sorting.geometry import compute_oneshot_max_tokens
 from moesort_tune.sorting.inputs import make_inputs, make_mask
 from moesort_tune.sorting.kernels import SortingKernels
-from moesort_tune.sorting.problem import KERNELS, Problem
+from moesort_tune.sorting.launches import KERNELS
+from moesort_tune.sorting.problem import Problem
 from moesort_tune.sorting.reference import moe_sorting
-from moesort_tune.sorting.sizes import oneshot_max_tokens
 from tests.opt_in import needs_gpu
 from tests.sorting import cases
 
@@ -27,9 +28,9 @@ def _only_on_a_gpu(kernels: SortingKernels) -> None:
     needs_gpu(kernels.limits.arch != "host")
 
 
-def legal_kernels(kernels: SortingKernels, rows: int, num_experts: int, topk: int) -> list[KernelName]:
-    """Both kernels, or multiphase alone past what oneshot's LDS holds."""
-    limit = oneshot_max_tokens(num_experts, topk, kernels.limits.lds_bytes)
+def list_kernels(kernels: SortingKernels, rows: int, num_experts: int, topk: int) -> list[KernelName]:
+    """Return both kernels, or multiphase alone past what oneshot's LDS holds."""
+    limit = compute_oneshot_max_tokens(num_experts, topk, kernels.limits.lds_bytes)
     return [kernel for kernel in KERNELS if kernel == "multiphase" or rows <= limit]
 
 
@@ -38,11 +39,11 @@ def legal_kernels(kernels: SortingKernels, rows: int, num_experts: int, topk: in
 def test_sort_is_exact_on_the_grid(kernels: SortingKernels, tokens: int, num_experts: int, topk: int) -> None:
     """Protects both kernels with and without a mask, and with 1000 rows that are not read."""
     for padded in (0, 1000):
-        case = cases.uniform(tokens + padded, topk, num_experts, moe_buf_bytes=(tokens + padded) * 64 + 3)
-        case = cases.with_tokens(case, tokens) if padded else case
-        for variant in (case, cases.with_mask(case, rank=1, ranks=2)):
+        case = cases.make_uniform(tokens + padded, topk, num_experts, moe_buf_bytes=(tokens + padded) * 64 + 3)
+        case = cases.set_tokens(case, tokens) if padded else case
+        for variant in (case, cases.set_mask(case, rank=1, ranks=2)):
             expected = variant.expected
-            for kernel in legal_kernels(kernels, tokens + padded, num_experts, topk):
+            for kernel in list_kernels(kernels, tokens + padded, num_experts, topk):
                 shape = f"{tokens} of {tokens + padded} rows, {num_experts} experts, topk {topk}"
                 check_outputs(variant.run(kernels, kernel), expected, kernel=kernel, shape=shape)
 
@@ -50,7 +51,7 @@ def test_sort_is_exact_on_the_grid(kernels: SortingKernels, tokens: int, num_exp
 def test_million_tokens_and_a_buffer_beyond_2_31_bytes(kernels: SortingKernels) -> None:
     """Protects offsets that do not fit into 32 bits, of rows and of moe_buf."""
     rows, topk, num_experts = 1 << 20, 8, 256
-    case = cases.uniform(1 << 14, topk, num_experts)
+    case = cases.make_uniform(1 << 14, topk, num_experts)
     ids = np.tile(case.inputs.topk_ids, (rows >> 14, 1))
     weights = np.random.default_rng(0).random((rows, topk), dtype=np.float32)
     inputs = make_inputs(rows=0, topk=topk, num_experts=num_experts, seed=0)
@@ -67,10 +68,10 @@ def test_captured_sort_serves_every_token_count(
     kernels: SortingKernels, kernel: KernelName, num_experts: int, topk: int
 ) -> None:
     """Protects serving at full size: one graph of 512 rows replayed for fewer and fewer real ones."""
-    case = cases.with_tokens(cases.uniform(512, topk, num_experts, moe_buf_bytes=512 * 8192), 512)
-    stream = kernels.device.stream()
+    case = cases.set_tokens(cases.make_uniform(512, topk, num_experts, moe_buf_bytes=512 * 8192), 512)
+    stream = kernels.device.create_stream()
     with kernels.prepare(case.problem, case.inputs, case.optional_outputs) as prepared:
-        prepared.launches(kernel)
+        prepared.prepare_launches(kernel)
         graph = kernels.device.capture(stream, lambda stream: prepared.launch(kernel, stream))
         for tokens in (512, 511, 129, 32, 1, 0):
             prepared.set_num_local_tokens(tokens)
@@ -78,7 +79,7 @@ def test_captured_sort_serves_every_token_count(
             graph.launch(stream)
             stream.synchronize()
             check_outputs(
-                prepared.outputs(), cases.with_tokens(case, tokens).expected, kernel=kernel, shape=f"{tokens}"
+                prepared.read_outputs(), cases.set_tokens(case, tokens).expected, kernel=kernel, shape=f"{tokens}"
             )
-            assert prepared.moe_buf_is_zero()
+            assert prepared.is_moe_buf_zero()
         graph.destroy()

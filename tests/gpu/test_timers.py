@@ -1,22 +1,18 @@
 """Both timers on a real GPU recover the length of a kernel that waits for a known time."""
 
 import ctypes
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from moesort_tune.device import compiler, hip, sources
-from moesort_tune.domain.vocabulary import KernelName
 from moesort_tune.measure.sentinel import Sentinel
-from moesort_tune.measure.timers import EagerTimer, GraphTimer, Stopwatch, Work, flush_buffer
-from moesort_tune.measure.verdict import MULTIPHASE, ONESHOT
-from moesort_tune.sorting.problem import KERNELS
+from moesort_tune.measure.timers import EagerTimer, GraphTimer, Stopwatch, Work, Works, allocate_flush_buffer
 from tests.opt_in import needs_gpu
 
 pytestmark = pytest.mark.gpu
 
-SPIN_US: dict[KernelName, int] = {ONESHOT: 2, MULTIPHASE: 60}
+SPIN_US = {"short": 2, "long": 60}
 """One far below what a launch costs the host (5 to 9 us in Python), one far above."""
 
 OVERHEAD_US = {"graph": 2.0, "eager": 2.5, "cold": 4.0}
@@ -36,44 +32,52 @@ class SpinArguments(ctypes.Structure):
 
 
 @pytest.fixture
-def works(device: hip.Device) -> dict[tuple[KernelName, int], Work]:
-    """Under the names of the kernels, waits of SPIN_US."""
+def works(device: hip.Device) -> Works:
+    """Waits of SPIN_US."""
     arch = device.properties.arch
     needs_gpu(arch != "host")
     code = hip.compile_source(
         name="spin.hip",
         source=(Path(__file__).parent / "spin.hip").read_bytes(),
-        headers=sources.headers(arch),
+        headers=sources.read_headers(arch),
         options=compiler.Unit("spin.hip", arch).options,
     )
-    kernel = device.load(code).kernel("spin")
-    return {(name, 0): _launcher(kernel, SPIN_US[name]) for name in KERNELS}
+    kernel = device.load(code).get_kernel("spin")
+    return {(name, 0): _launcher(kernel, spin_us) for name, spin_us in SPIN_US.items()}
 
 
-def _launcher(kernel: hip.Kernel, microseconds: int) -> Callable[[hip.Stream], None]:
+def _launcher(kernel: hip.Kernel, microseconds: int) -> Work:
     arguments = SpinArguments(1000 * microseconds)
     return kernel.prepare(grid=1, block=1, lds_bytes=0, arguments=arguments).launch
 
 
 @pytest.mark.parametrize("mode", ["graph", "eager", "cold"])
-def test_timer_recovers_a_known_length(
-    device: hip.Device, works: dict[tuple[KernelName, int], Work], mode: str
-) -> None:
+def test_timer_recovers_a_known_length(device: hip.Device, works: Works, mode: str) -> None:
     """Times are the device's own: what lasts 2 or 60 us is measured as that, whatever the host needs to launch it."""
-    stopwatch, sentinel = Stopwatch(device, device.stream()), Sentinel(device)
+    stopwatch, sentinel = Stopwatch(device, device.create_stream()), Sentinel(device)
     if mode == "graph":
         timer: GraphTimer | EagerTimer = GraphTimer(stopwatch, works, sentinel.launch)
     else:
-        flush = flush_buffer(device) if mode == "cold" else None
+        flush = allocate_flush_buffer(device) if mode == "cold" else None
         timer = EagerTimer(stopwatch, works, sentinel.launch, flush)
-    for name in KERNELS:
+    for name, spin_us in SPIN_US.items():
         samples = sorted(timer.sample(name, 0) for _ in range(15))
-        assert SPIN_US[name] - TICK_US <= samples[7] <= RELATIVE * SPIN_US[name] + OVERHEAD_US[mode]
+        assert spin_us - TICK_US <= samples[7] <= RELATIVE * spin_us + OVERHEAD_US[mode]
     timer.close()
 
 
-def test_sentinel_takes_microseconds(device: hip.Device, works: dict[tuple[KernelName, int], Work]) -> None:
+def test_sentinel_takes_microseconds(device: hip.Device, works: Works) -> None:
     """The sentinel is long enough to tell a clock by and short enough to cost nothing."""
-    timer = GraphTimer(Stopwatch(device, device.stream()), works, Sentinel(device).launch)
-    assert 1.0 < sorted(timer.sentinel() for _ in range(15))[7] < 50.0
+    timer = GraphTimer(Stopwatch(device, device.create_stream()), works, Sentinel(device).launch)
+    assert 1.0 < sorted(timer.sample_sentinel() or 0.0 for _ in range(15))[7] < 50.0
+    timer.close()
+
+
+def test_graph_is_captured_on_a_stream_of_its_own(device: hip.Device, works: Works) -> None:
+    """Protects callers on the default stream, which cannot be captured but replays what another one captured."""
+    default = hip.BorrowedStream(0)
+    timer = GraphTimer(Stopwatch(device, default, capturing=device.create_stream()), works)
+    timer.prepare("long", 0)
+    assert SPIN_US["long"] - TICK_US <= sorted(timer.sample("long", 0) for _ in range(15))[7]
+    assert timer.sample_sentinel() is None
     timer.close()

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from moesort_tune.integrations import aiter as integration
-from moesort_tune.operator.sorting_device import reset, sorting_device
+from moesort_tune.operator.sorting_device import get_sorting_device, reset
 from moesort_tune.providers.work import aiter_package
 from moesort_tune.tables import store
 from moesort_tune.tables.schema import Kernels, Row
@@ -48,19 +48,19 @@ class StandIn:
         return runs
 
     def modules(self) -> dict[str, ModuleType]:
-        """Those of it that are imported."""
+        """Return its imported modules."""
         return {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "aiter"}
 
 
 @pytest.fixture
 def generation() -> str:
-    """Which AITER the stand-in plays; a test that parametrizes this name has another."""
+    """Return the generation of AITER that the stand-in plays; a test may parametrize this name."""
     return "e4048607"
 
 
 @pytest.fixture
 def stand_in(monkeypatch: pytest.MonkeyPatch, checked_tensors: None, generation: str) -> Iterator[StandIn]:
-    """An installed AITER that nobody has imported yet, and no table but those that a test names."""
+    """Yield an installed AITER that nobody has imported yet, and no table but those that a test names."""
     del checked_tensors
     monkeypatch.setenv("AITER_STAND_IN", generation)
     monkeypatch.syspath_prepend(str(STAND_IN))
@@ -90,13 +90,13 @@ MakeTable = Callable[..., Path]
 
 @pytest.fixture
 def make_table(torch_device: torch.device, tmp_path: Path) -> MakeTable:
-    """Writes a table for the device's kernels: by default AITER's, of the installed revision."""
-    limits = sorting_device(torch_device).kernels.limits
+    """Write a table for the device's kernels: by default AITER's, of the installed revision."""
+    limits = get_sorting_device(torch_device).kernels.limits
 
     def make(*rows: Row, provider: Any = "aiter", revision: str | None = None) -> Path:
         package = aiter_package.find()
         of_aiter = package.revision if package else "none"
-        own = sorting_device(torch_device).kernels.revision
+        own = get_sorting_device(torch_device).kernels.revision
         entry = examples.entry(
             rows,
             device=examples.device(compute_units=limits.compute_units, lds_bytes=limits.lds_bytes),

@@ -11,25 +11,25 @@ from moesort_tune.operator.torch_operator import SortedTokens
 from moesort_tune.sorting.inputs import make_mask
 from tests.integrations.conftest import MakeTable, StandIn
 from tests.operator.operator_tables import Launches
-from tests.operator.torch_cases import arguments_of, check
+from tests.operator.torch_cases import check, make_arguments
 from tests.sorting import cases
 from tests.tables import examples
 
 pytestmark = pytest.mark.gpu
 
-CASE = cases.with_bad_ids(cases.uniform(30, 4, 64))
+CASE = cases.make_bad_ids(cases.make_uniform(30, 4, 64))
 
 
 @pytest.fixture
 def launches(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> Launches:
-    """What was launched, by whomever."""
+    """Return the recorded launches."""
     del stand_in
     return Launches(monkeypatch)
 
 
 def sort(stand_in: StandIn, device: torch.device, case: cases.Case = CASE, **options: Any) -> tuple[torch.Tensor, ...]:
-    """A call in AITER's form, with a moe_buf of 24 columns."""
-    arguments = arguments_of(case, device)
+    """Call moe_sorting in AITER's form, with a moe_buf of 24 columns."""
+    arguments = make_arguments(case, device)
     given = {
         "expert_mask": arguments["local_expert_mask"],
         "num_local_tokens": arguments["num_local_tokens"],
@@ -48,8 +48,8 @@ def sort(stand_in: StandIn, device: torch.device, case: cases.Case = CASE, **opt
         (CASE, {"accumulate": False}),
         (CASE, {"dispatch_policy": 1}),
         (CASE, {"dispatch_policy": 2, "return_local_topk_ids": True}),
-        (cases.with_mask(CASE), {"accumulate": False, "return_local_topk_ids": True}),
-        (cases.with_tokens(CASE, 17), {"block_size": 64}),
+        (cases.set_mask(CASE), {"accumulate": False, "return_local_topk_ids": True}),
+        (cases.set_tokens(CASE, 17), {"block_size": 64}),
     ],
 )
 def test_builtin_sort_returns_what_aiter_returns(
@@ -63,11 +63,11 @@ def test_builtin_sort_returns_what_aiter_returns(
     assert len(stand_in.runs) == runs
     assert [(t.shape, t.dtype, t.device) for t in ours] == [(t.shape, t.dtype, t.device) for t in theirs]
     if options.get("block_size") is None:
-        check(_named(ours), case)
+        check(_name_outputs(ours), case)
     assert torch.equal(ours[3], theirs[3])
 
 
-def _named(result: tuple[torch.Tensor, ...]) -> SortedTokens:
+def _name_outputs(result: tuple[torch.Tensor, ...]) -> SortedTokens:
     return SortedTokens(*result)  # a sixth is local_topk_ids in both
 
 
@@ -100,13 +100,13 @@ def test_calls_of_other_sorts_are_left_to_aiter(
 def test_unsupported_tensors_are_left_to_aiter(stand_in: StandIn, torch_device: torch.device) -> None:
     """Protects callers with tensors that AITER takes and our kernels do not, such as flat weights."""
     integration.install(kernels="builtin")
-    case = cases.uniform(30, 1, 64)
-    arguments = arguments_of(case, torch_device)
+    case = cases.make_uniform(30, 1, 64)
+    arguments = make_arguments(case, torch_device)
     result = stand_in.fused_moe.moe_sorting(
         arguments["topk_ids"], arguments["topk_weights"].reshape(-1), 64, 24, torch.float16
     )
     assert len(stand_in.runs) == 1
-    check(_named(result), case)
+    check(_name_outputs(result), case)
     assert integration.counts() == {"left alone: not supported by the builtin kernels": 1}
 
 
@@ -117,19 +117,19 @@ def test_arguments_of_other_types_are_left_to_aiter(
     stand_in: StandIn, torch_device: torch.device, options: dict[str, Any]
 ) -> None:
     """Protects callers that AITER serves: what the builtin kernels do not take is AITER's, counted, and no error."""
-    arguments = arguments_of(CASE, torch_device)
+    arguments = make_arguments(CASE, torch_device)
     options = dict(options)
     args = (arguments["topk_ids"], arguments["topk_weights"], 64, 24, options.pop("dtype", torch.float16))
     seen: list[tuple[Any, ...]] = []
-    stand_in.fused_moe.moe_sorting = recorded(stand_in.fused_moe.moe_sorting, seen)
+    stand_in.fused_moe.moe_sorting = record_calls(stand_in.fused_moe.moe_sorting, seen)
     integration.install(kernels="builtin")
     stand_in.fused_moe.moe_sorting(*args, **options)
     assert seen == [args]
     assert integration.counts() == {"left alone: not supported by the builtin kernels": 1}
 
 
-def recorded(function: Any, seen: list[tuple[Any, ...]]) -> Any:
-    """A function of the same signature that does nothing but note its positional arguments."""
+def record_calls(function: Any, seen: list[tuple[Any, ...]]) -> Any:
+    """Return a function of the same signature that does nothing but note its positional arguments."""
 
     @functools.wraps(function)
     def moe_sorting(*args: Any, **_: Any) -> None:
@@ -159,7 +159,7 @@ def test_unknown_arguments_are_left_to_aiter(
     moe_sorting.__module__ = "aiter.fused_moe"
     monkeypatch.setattr(stand_in.fused_moe, "moe_sorting", moe_sorting)
     integration.install(kernels="builtin")
-    ids = arguments_of(CASE, torch_device)["topk_ids"]
+    ids = make_arguments(CASE, torch_device)["topk_ids"]
     stand_in.fused_moe.moe_sorting(ids, 64, scatter="map")
     assert seen == [(30, 64, 0, "map")]
     assert integration.counts() == {"left alone: unknown argument scatter": 1}
@@ -168,7 +168,7 @@ def test_unknown_arguments_are_left_to_aiter(
 def test_masked_calls_are_sorted_by_the_builtin_kernels(stand_in: StandIn, torch_device: torch.device) -> None:
     """Protects expert parallelism: our kernels drop ids of -1, whatever AITER's version does with them."""
     integration.install(kernels="builtin")
-    arguments = arguments_of(CASE, torch_device)
+    arguments = make_arguments(CASE, torch_device)
     mask = torch.from_numpy(make_mask(64, rank=1, ranks=2)).to(torch_device)
     stand_in.fused_moe.fused_moe(arguments["topk_ids"], arguments["topk_weights"], 64, expert_mask=mask)
     assert stand_in.runs == []

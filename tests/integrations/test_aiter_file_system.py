@@ -11,7 +11,7 @@ import torch
 from moesort_tune.integrations import aiter as integration
 from moesort_tune.tables.errors import TableError
 from tests.integrations.conftest import StandIn
-from tests.operator.torch_cases import arguments_of
+from tests.operator.torch_cases import make_arguments
 from tests.sorting import cases
 
 pytestmark = pytest.mark.gpu
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.gpu
 
 def call(stand_in: StandIn, device: torch.device) -> None:
     """One call as serving makes it."""
-    arguments = arguments_of(cases.uniform(8, 4, 128), device)
+    arguments = make_arguments(cases.make_uniform(8, 4, 128), device)
     stand_in.fused_moe.fused_moe(arguments["topk_ids"], arguments["topk_weights"], 128)
 
 
@@ -27,7 +27,7 @@ def call(stand_in: StandIn, device: torch.device) -> None:
 def test_table_that_cannot_be_had_is_refused_when_it_is_named_and_passed_over_when_it_is_found(
     stand_in: StandIn, torch_device: torch.device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """Naming it in the program is a TableError before anything is served; by the environment nobody is stopped."""
+    """Naming it in the program raises TableError before anything is served; by the environment it is passed over."""
     (tmp_path / "file").touch()
     (tmp_path / "loop").symlink_to("loop")
     with pytest.raises(TableError):
@@ -45,12 +45,12 @@ def test_folder_that_goes_away_leaves_the_calls_to_aiter(
     integration.install(tmp_path)
     original = os.stat
 
-    def stale(path: Any, *args: Any, **kwargs: Any) -> os.stat_result:
+    def raise_stale(path: Any, *args: Any, **kwargs: Any) -> os.stat_result:
         if not isinstance(path, int) and str(tmp_path) in os.fsdecode(path):
             raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), path)
         return original(path, *args, **kwargs)
 
-    monkeypatch.setattr(os, "stat", stale)
+    monkeypatch.setattr(os, "stat", raise_stale)
     call(stand_in, torch_device)
     assert stand_in.runs[-1].policy == 0
     assert integration.counts() == {"left alone: no usable table": 1}

@@ -13,7 +13,7 @@ from moesort_tune.integrations import aiter as integration
 from moesort_tune.integrations.aiter_steering import UNEXPECTED, Steering
 from moesort_tune.runtime import Dispatcher
 from tests.integrations.conftest import MakeTable, StandIn
-from tests.operator.torch_cases import arguments_of
+from tests.operator.torch_cases import make_arguments
 from tests.sorting import cases
 from tests.tables import examples
 
@@ -25,14 +25,14 @@ Sort = Callable[..., Any]
 
 @pytest.fixture(params=KERNELS)
 def kernels(request: pytest.FixtureRequest) -> Any:
-    """Whose kernels sort."""
+    """Return the name of the kernels that sort."""
     return request.param
 
 
 @pytest.fixture
 def sort(stand_in: StandIn, make_table: MakeTable, torch_device: torch.device, kernels: Any) -> Sort:
     """Call the steered moe_sorting with 30 tokens, 128 experts, topk 4, and arguments of the test's own."""
-    arguments = arguments_of(cases.uniform(30, 4, 128), torch_device)
+    arguments = make_arguments(cases.make_uniform(30, 4, 128), torch_device)
     integration.install(make_table(examples.row(128, 4, switch=21), provider=kernels), kernels=kernels)
 
     def call(**changes: Any) -> Any:
@@ -48,13 +48,13 @@ def sort(stand_in: StandIn, make_table: MakeTable, torch_device: torch.device, k
     return call
 
 
-def broken(error: BaseException) -> Callable[..., Any]:
+def make_broken(error: BaseException) -> Callable[..., Any]:
     """Return a function that raises."""
 
-    def fails(*_: Any, **__: Any) -> Any:
+    def fail(*_: Any, **__: Any) -> Any:
         raise error
 
-    return fails
+    return fail
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_any_error_of_ours_leaves_the_call_to_aiter(
     """Protects a forward pass from this package: AITER decides, the count says so, and the log says why, once."""
     for owner in (Dispatcher, Steering, *Steering.__subclasses__()):
         if hasattr(owner, place):
-            monkeypatch.setattr(owner, place, broken(error))
+            monkeypatch.setattr(owner, place, make_broken(error))
     with caplog.at_level(logging.WARNING, logger="moesort_tune"):
         assert [len(sort()) for _ in range(3)] == [5, 5, 5]
     assert [run.policy for run in stand_in.runs] == [0, 0, 0]
@@ -88,7 +88,7 @@ def test_counts_that_fail_leave_the_call_to_aiter(
     stand_in: StandIn, sort: Sort, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Protects the calls after which the log is written, the first and the thousandth."""
-    monkeypatch.setattr(Steering, "counts", broken(RuntimeError("dictionary changed size during iteration")))
+    monkeypatch.setattr(Steering, "counts", make_broken(RuntimeError("dictionary changed size during iteration")))
     assert len(sort()) == 5
     assert [run.policy for run in stand_in.runs] == [0]
 
@@ -98,7 +98,7 @@ def test_what_is_no_error_passes(
     stand_in: StandIn, sort: Sort, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
 ) -> None:
     """Protects ctrl-C and the end of a process: they are nobody's error, and AITER is not called."""
-    monkeypatch.setattr(Dispatcher, "policy", broken(error()))
+    monkeypatch.setattr(Dispatcher, "policy", make_broken(error()))
     with pytest.raises(error):
         sort()
     assert stand_in.runs == []
@@ -111,12 +111,12 @@ def test_aiters_own_error_is_neither_swallowed_nor_repeated(
     """Protects AITER's error handling: one call, its own error, with nothing of ours as its context."""
     calls: list[Any] = []
 
-    def fails(*args: Any, **kwargs: Any) -> Any:
+    def fail(*args: Any, **kwargs: Any) -> Any:
         calls.append((args, kwargs))
         raise ValueError("of AITER")
 
-    monkeypatch.setattr(stand_in.opus, "moe_sorting_opus_fwd", fails)
-    monkeypatch.setattr("aiter.moe_sorting_opus_fwd", fails)
+    monkeypatch.setattr(stand_in.opus, "moe_sorting_opus_fwd", fail)
+    monkeypatch.setattr("aiter.moe_sorting_opus_fwd", fail)
     with pytest.raises(ValueError, match="of AITER") as caught:
         sort()
     assert len(calls) == 1
@@ -158,12 +158,12 @@ def test_wrong_calls_end_as_they_do_without_this_package(
     """Protects whoever debugs a wrong call: AITER's own result or error, with the very arguments of the caller."""
     seen: list[dict[str, Any]] = []
 
-    def recorded(**kwargs: Any) -> Any:
+    def record(**kwargs: Any) -> Any:
         seen.append(kwargs)
         raise LookupError("of AITER")
 
     assert callable(stand_in.fused_moe.moe_sorting)
-    integration._installation.steering.original = recorded  # type: ignore[union-attr]
+    integration._installation.steering.original = record  # type: ignore[union-attr]
     with pytest.raises(LookupError, match="of AITER"):
         sort(**changes)
     (kwargs,) = seen
@@ -185,7 +185,7 @@ def test_both_generations_are_steered(
 ) -> None:
     """Protects newer versions of AITER: an argument that is passed at its default says nothing new."""
     del sort
-    arguments = arguments_of(cases.uniform(30, 4, 128), torch_device)
+    arguments = make_arguments(cases.make_uniform(30, 4, 128), torch_device)
     stand_in.fused_moe.fused_moe(arguments["topk_ids"], arguments["topk_weights"], 128, **options)
     assert [run.policy for run in stand_in.runs] == ([2] if kernels == "aiter" else [])
     assert integration.counts() == {"exact row": 1}
@@ -236,7 +236,7 @@ def test_argument_at_its_default_is_known_by_value(
     moe_sorting.__signature__ = inspect.Signature([*known, scatter])  # type: ignore[attr-defined]
     monkeypatch.setattr(stand_in.fused_moe, "moe_sorting", moe_sorting)
     integration.install(kernels="builtin")
-    arguments = arguments_of(cases.uniform(30, 4, 128), torch_device)
+    arguments = make_arguments(cases.make_uniform(30, 4, 128), torch_device)
     args = (arguments["topk_ids"], arguments["topk_weights"], 128, 8, torch.bfloat16)
     stand_in.fused_moe.moe_sorting(*args, scatter=value)
     assert seen == ([value] if is_left else [])

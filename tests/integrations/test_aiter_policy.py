@@ -10,14 +10,14 @@ import pytest
 import torch
 
 from moesort_tune.integrations import aiter as integration
-from moesort_tune.operator.sorting_device import sorting_device
+from moesort_tune.operator.sorting_device import get_sorting_device
 from moesort_tune.providers.work import aiter_package
 from moesort_tune.sorting.inputs import make_mask
 from moesort_tune.tables import store
 from moesort_tune.tables.errors import TableError
 from moesort_tune.tables.schema import Evidence
 from tests.integrations.conftest import MakeTable, StandIn
-from tests.operator.torch_cases import arguments_of
+from tests.operator.torch_cases import make_arguments
 from tests.sorting import cases
 from tests.tables import examples
 
@@ -28,10 +28,10 @@ ROW = examples.row(128, 4, switch=21)
 
 @pytest.fixture
 def call(stand_in: StandIn, torch_device: torch.device) -> Callable[..., Any]:
-    """Calls fused_moe as serving does, with 128 experts and topk 4."""
+    """Call fused_moe as serving does, with 128 experts and topk 4."""
 
     def fused_moe(tokens: int, **options: Any) -> Any:
-        arguments = arguments_of(cases.uniform(tokens, 4, 128), torch_device)
+        arguments = make_arguments(cases.make_uniform(tokens, 4, 128), torch_device)
         return stand_in.fused_moe.fused_moe(arguments["topk_ids"], arguments["topk_weights"], 128, **options)
 
     return fused_moe
@@ -97,7 +97,7 @@ def test_flat_and_aux_calls_are_left_alone(
     """Protects kernels that sort by themselves or by another sort of AITER's: a policy means nothing or harm there."""
     integration.install(make_table(ROW))
     call(30, flat=True)
-    arguments = arguments_of(cases.uniform(30, 4, 128), torch_device)
+    arguments = make_arguments(cases.make_uniform(30, 4, 128), torch_device)
     result = stand_in.fused_moe.fused_moe_with_aux(arguments["topk_ids"], arguments["topk_weights"], 128)
     assert len(result) == 7
     assert [run.policy for run in stand_in.runs] == [0]
@@ -156,7 +156,7 @@ def test_unknown_arguments_are_passed_through(
     monkeypatch.setattr(stand_in.fused_moe, "moe_sorting", moe_sorting)
     moe_sorting.__module__ = "aiter.fused_moe"
     integration.install(make_table(ROW))
-    ids = arguments_of(cases.uniform(30, 4, 128), torch_device)["topk_ids"]
+    ids = make_arguments(cases.make_uniform(30, 4, 128), torch_device)["topk_ids"]
     stand_in.fused_moe.moe_sorting(2, ids, 128, 0, scatter="map")
     stand_in.fused_moe.moe_sorting(2, num_experts=128, topk_ids=ids)
     assert seen == [{"stage": 2, "scatter": "map", "policy": 2}, {"stage": 2, "scatter": None, "policy": 2}]
@@ -221,7 +221,7 @@ def test_calls_that_aiter_refuses_end_in_its_own_words(
     kwargs: dict[str, Any],
 ) -> None:
     """Protects whoever debugs a wrong call: the wrap neither hides AITER's error nor has one of its own."""
-    arguments = arguments_of(cases.uniform(30, 2, 8), torch_device)
+    arguments = make_arguments(cases.make_uniform(30, 2, 8), torch_device)
     args = change((arguments["topk_ids"], arguments["topk_weights"], 8, 16, torch.bfloat16))
     with pytest.raises(Exception) as theirs:  # noqa: PT011 - whatever it is
         stand_in.fused_moe.moe_sorting(*args, **kwargs)
@@ -247,7 +247,7 @@ def test_held_wrap_goes_by_the_installation_of_the_day(
     stand_in: StandIn, make_table: MakeTable, torch_device: torch.device
 ) -> None:
     """Protects modules that took moe_sorting by name while it was wrapped: a second install steers them, too."""
-    arguments = arguments_of(cases.uniform(30, 4, 128), torch_device)
+    arguments = make_arguments(cases.make_uniform(30, 4, 128), torch_device)
     args = (arguments["topk_ids"], arguments["topk_weights"], 128, 16, torch.bfloat16)
     integration.install(make_table(examples.row(128, 4, switch=None)))
     held = stand_in.fused_moe.moe_sorting
@@ -273,14 +273,14 @@ def test_published_figures_steer_their_own_shapes_alone(
     stand_in: StandIn, torch_device: torch.device, call: Callable[..., Any], tmp_path: Path
 ) -> None:
     """Protects other models from a file of two rows: AITER's own rule knows more than a row of another model."""
-    limits = sorting_device(torch_device).kernels.limits
+    limits = get_sorting_device(torch_device).kernels.limits
     row = examples.row(128, 4, switch=21, evidence=Evidence(source="a pull request"))
-    entry = examples.published([row], device=examples.device(compute_units=limits.compute_units))
+    entry = examples.make_published_entry([row], device=examples.device(compute_units=limits.compute_units))
     path = tmp_path / "published.yaml"
     store.save(path, examples.table(entry, arch=limits.arch))
     integration.install(path)
     call(30)
-    arguments = arguments_of(cases.uniform(30, 2, 8), torch_device)
+    arguments = make_arguments(cases.make_uniform(30, 2, 8), torch_device)
     stand_in.fused_moe.fused_moe(arguments["topk_ids"], arguments["topk_weights"], 8)
     assert [run.policy for run in stand_in.runs] == [2, 0]
     assert integration.counts() == {"exact row": 1, "left alone: not among the published figures": 1}
@@ -347,7 +347,7 @@ def test_unknown_kernels_are_an_error(stand_in: StandIn) -> None:
     """Protects against a misspelt option."""
     del stand_in
     with pytest.raises(ValueError, match="kernels must be aiter or builtin, got 'ck'"):
-        integration.install(kernels="ck")  # type: ignore[arg-type]
+        integration.install(kernels="ck")
 
 
 def test_counts_are_told_in_the_log(

@@ -17,13 +17,13 @@ from moesort_tune.domain.shape import Shape
 from moesort_tune.domain.vocabulary import KernelName
 from moesort_tune.integrations import aiter as integration
 from moesort_tune.providers.work import aiter_package
-from moesort_tune.providers.work.base import Point, ProviderError, available_providers, open_provider
-from moesort_tune.shipped import tables_folder
+from moesort_tune.providers.work.base import Point, ProviderError, available, open_kernels
+from moesort_tune.shipped import get_tables_folder
 from moesort_tune.sorting.check import WrongOutputError
-from moesort_tune.sorting.problem import KERNELS
+from moesort_tune.sorting.launches import KERNELS
 from moesort_tune.tables import store
 from tests.integrations.conftest import STAND_IN, StandIn
-from tests.operator.torch_cases import arguments_of
+from tests.operator.torch_cases import make_arguments
 from tests.sorting import cases
 
 POINT = Point(Shape(32, 4), 40, Settings(model_dim=36, dtype="float32"), variants=2)
@@ -37,11 +37,11 @@ CLOCK = "moe_sorting_oneshot*=1+tokens; moe_sorting_*=6; sentinel=10"
 @pytest.mark.parametrize("settings", [POINT.settings, Settings(ep=2, unit_size=16)])
 def test_right_outputs_pass_the_check(device: hip.Device, kernel: KernelName, settings: Settings) -> None:
     """Protects a sweep of AITER: both paths are run over junk and compared, with and without a mask."""
-    provider = open_provider("aiter", device)
+    provider = open_kernels("aiter", device)
     point = Point(POINT.shape, POINT.tokens, settings, POINT.variants)
     with provider.prepare(point) as prepared:
         for variant in range(point.variants):
-            prepared.check(kernel, variant, device.stream())
+            prepared.check(kernel, variant, device.create_stream())
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_right_outputs_pass_the_check(device: hip.Device, kernel: KernelName, se
 def test_wrong_output_is_never_timed(
     device: hip.Device, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch, output: str, words: str
 ) -> None:
-    """Protects the table from an AITER that is broken on this machine: it is told, and no row is written."""
+    """Protects the table from an AITER that is broken on this machine: it is reported, and no row is written."""
     plain = stand_in.opus.moe_sorting_opus_fwd
 
     def wrong(topk_ids: torch.Tensor, topk_weights: torch.Tensor, *rest: Any) -> None:
@@ -60,64 +60,64 @@ def test_wrong_output_is_never_timed(
         tensors[output].view(-1)[0] += 1
 
     monkeypatch.setattr(sys.modules["aiter"], "moe_sorting_opus_fwd", wrong)
-    provider = open_provider("aiter", device)
+    provider = open_kernels("aiter", device)
     with provider.prepare(POINT) as prepared, pytest.raises(WrongOutputError, match=f"AITER's oneshot .*{words}"):
-        prepared.check("oneshot", 0, device.stream())
+        prepared.check("oneshot", 0, device.create_stream())
 
 
 @pytest.mark.usefixtures("stand_in")
 def test_tail_that_aiter_leaves_is_no_error(device: hip.Device) -> None:
     """Protects AITER's meaning: it zeroes whole pieces of 16 bytes, and nobody reads behind them."""
-    provider = open_provider("aiter", device)
+    provider = open_kernels("aiter", device)
     point = Point(Shape(8, 2), 3, Settings(model_dim=3, dtype="bfloat16"), variants=1)
     with provider.prepare(point) as prepared:
         tensors = prepared._tensors[0]  # type: ignore[attr-defined]
         whole = provider._aiter.moe_sorting_opus_fwd  # type: ignore[attr-defined]
 
-        def leaving_the_tail(*arguments: Any) -> None:
+        def leave_the_tail(*arguments: Any) -> None:
             whole(*arguments)
             tensors.moe_buf.view(-1)[8:] = 1
 
-        prepared._aiter = type("Aiter", (), {"moe_sorting_opus_fwd": staticmethod(leaving_the_tail)})  # type: ignore[attr-defined]
-        prepared.check("oneshot", 0, device.stream())
+        prepared._aiter = type("Aiter", (), {"moe_sorting_opus_fwd": staticmethod(leave_the_tail)})  # type: ignore[attr-defined]
+        prepared.check("oneshot", 0, device.create_stream())
 
 
 @pytest.mark.usefixtures("stand_in")
 @pytest.mark.parametrize(("num_experts", "limit"), [(8, 2**24 - 1), (818, 2**24 - 1), (819, 0), (1024, 0)])
 def test_oneshot_is_measured_where_aiter_may_run_it(device: hip.Device, num_experts: int, limit: int) -> None:
     """Protects the sweep from a kernel that never ends, and from our own kernels' limit, which is not AITER's."""
-    assert open_provider("aiter", device).oneshot_max_tokens(Shape(num_experts, 2)) == limit
+    assert open_kernels("aiter", device).limits(Shape(num_experts, 2)) == {"oneshot": limit, "multiphase": 2**24 - 1}
 
 
 @pytest.mark.usefixtures("no_aiter")
 def test_aiter_is_a_provider_only_where_it_is_installed(device: hip.Device) -> None:
     """Protects `--kernels all`: it means AITER too where there is one, and the error says what there is where not."""
-    assert available_providers() == ["builtin"]
+    assert available() == ["builtin"]
     with pytest.raises(ProviderError, match=r"there is no package aiter\); use --kernels builtin"):
-        open_provider("aiter", device)
+        open_kernels("aiter", device)
 
 
 def test_opening_aiter_has_it_compile(device: hip.Device, stand_in: StandIn) -> None:
     """Protects the first point: AITER compiles for minutes at its first call, which would count as a kernel's time."""
-    open_provider("aiter", device)
+    open_kernels("aiter", device)
     assert [run.policy for run in stand_in.runs] == [1, 2]
 
 
-def test_aiter_that_does_not_compile_is_told(
+def test_aiter_that_does_not_compile_is_reported(
     device: hip.Device, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Protects whoever reads why: an error of AITER's own build is AITER's, before anything is timed."""
 
-    def fails(*_: Any, **__: Any) -> None:
+    def fail(*_: Any, **__: Any) -> None:
         raise RuntimeError("[aiter] build [module_moe_sorting_opus] failed")
 
     assert stand_in.runs == []
-    monkeypatch.setattr(sys.modules["aiter"], "moe_sorting_opus_fwd", fails)
+    monkeypatch.setattr(sys.modules["aiter"], "moe_sorting_opus_fwd", fail)
     with pytest.raises(ProviderError, match=r"0\.1\.19 does not run \(RuntimeError: \[aiter\] build .* failed\)"):
-        open_provider("aiter", device)
+        open_kernels("aiter", device)
 
 
-def old_aiter(folder: Path) -> Path:
+def make_old_aiter(folder: Path) -> Path:
     """Make an AITER as of v0.1.13, whose sort takes no workspace."""
     ops = folder / "aiter" / "ops"
     ops.mkdir(parents=True)
@@ -133,7 +133,7 @@ def test_aiter_that_cannot_be_measured_is_told_before_anything_is_swept(
     """Protects the hours of a sweep: the builtin kernels are swept without it, and alone it is refused."""
     (tmp_path / "folder" / "aiter").mkdir(parents=True)
     monkeypatch.setenv("AITER_TRITON_ONLY", str(int(case == "Triton only")))
-    path = {"too old": old_aiter(tmp_path / "old"), "Triton only": STAND_IN, "a folder": tmp_path / "folder"}[case]
+    path = {"too old": make_old_aiter(tmp_path / "old"), "Triton only": STAND_IN, "a folder": tmp_path / "folder"}[case]
     words = {
         "too old": "lacks moe_sorting_opus_get_workspace_size: install AITER v0.1.14 or newer",
         "Triton only": "was imported without moe_sorting_opus_get_workspace_size: unset AITER_TRITON_ONLY",
@@ -160,11 +160,11 @@ def test_sweep_writes_rows_that_steer_aiter(stand_in: StandIn, tmp_path: Path) -
     assert package is not None
     assert (entry.kernels.provider, entry.kernels.revision) == ("aiter", package.revision)
     (row,) = entry.rows
-    assert row.oneshot_max_tokens == 2**24 - 1
+    assert row.get_limit("oneshot") == 2**24 - 1
     switch = row.policy[1][0]
     integration.install(table)
     for tokens in (switch - 1, switch):
-        arguments = arguments_of(cases.uniform(tokens, 2, 8), torch.device("cpu"))
+        arguments = make_arguments(cases.make_uniform(tokens, 2, 8), torch.device("cpu"))
         stand_in.fused_moe.fused_moe(arguments["topk_ids"], arguments["topk_weights"], 8)
     assert [run.policy for run in stand_in.runs] == [1, 2]
     assert runtime.Dispatcher.load(table, kernels="builtin").entry is None
@@ -199,7 +199,7 @@ def test_published_figures_steer_aiter_where_they_are_named(
     tokens: int, num_experts: int, topk: int, policy: int
 ) -> None:
     """Protects those who cannot sweep yet: what was published for MI355X decides, whatever AITER's revision."""
-    table = tables_folder() / "published" / "gfx950-aiter.yaml"
+    table = get_tables_folder() / "published" / "gfx950-aiter.yaml"
     dispatcher = runtime.Dispatcher.load(
         table, arch="gfx950", compute_units=256, kernels="aiter", revision="0.1.19-0123456789abcdef"
     )

@@ -19,7 +19,7 @@ GROUPS = {"vllm.general_plugins": vllm.register, "sglang.srt.plugins": sglang.re
 
 @pytest.fixture
 def framework_logger() -> Iterator[list[str]]:
-    """vLLM's way of logging: by a handler of its own logger alone. Yields the lines that arrive there."""
+    """Log as vLLM does, by a handler of its own logger alone. Yield the lines that arrive there."""
     lines: list[str] = []
     handler = logging.Handler(logging.INFO)
     handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]

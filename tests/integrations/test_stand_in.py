@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.integrations.conftest import StandIn
-from tests.operator.torch_cases import arguments_of
+from tests.operator.torch_cases import make_arguments
 from tests.sorting import cases
 
 SIGNATURES = {
@@ -40,8 +40,8 @@ def test_stand_in_has_aiters_signatures(name: str, generation: str) -> None:
     """Protects every test against the stand-in: AITER takes the same arguments in the same order."""
     module, _, attribute = name.partition(":")
     parameters = inspect.signature(getattr(importlib.import_module(module), attribute)).parameters.values()
-    told = ", ".join(str(parameter.replace(annotation=inspect.Parameter.empty)) for parameter in parameters)
-    assert told == (NEWER if generation == "newer" else {}).get(name, SIGNATURES[name])
+    reported = ", ".join(str(parameter.replace(annotation=inspect.Parameter.empty)) for parameter in parameters)
+    assert reported == (NEWER if generation == "newer" else {}).get(name, SIGNATURES[name])
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_stand_in_returns_what_aiter_returns(
     stand_in: StandIn, torch_device: torch.device, options: dict[str, Any], shapes: list[tuple[int, ...]]
 ) -> None:
     """Protects callers that unpack by number: 5 tensors, 6 with local ids, 7 with aux, [0, 0] if not summed."""
-    arguments = arguments_of(cases.uniform(ROWS, TOPK, EXPERTS), torch_device)
+    arguments = make_arguments(cases.make_uniform(ROWS, TOPK, EXPERTS), torch_device)
     result = stand_in.fused_moe.moe_sorting(
         arguments["topk_ids"], arguments["topk_weights"], EXPERTS, MODEL_DIM, torch.bfloat16, **options
     )
@@ -68,6 +68,6 @@ def test_stand_in_returns_what_aiter_returns(
 def test_stand_in_by_itself_goes_by_aiters_rule(stand_in: StandIn, torch_device: torch.device) -> None:
     """Protects the comparison: what is not steered takes oneshot up to AITER's own limit, 56 tokens at 128 experts."""
     for tokens in (56, 57):
-        arguments = arguments_of(cases.uniform(tokens, TOPK, 128), torch_device)
+        arguments = make_arguments(cases.make_uniform(tokens, TOPK, 128), torch_device)
         stand_in.fused_moe.fused_moe(arguments["topk_ids"], arguments["topk_weights"], 128)
     assert [(run.policy, run.kernel) for run in stand_in.runs] == [(0, "oneshot"), (0, "multiphase")]

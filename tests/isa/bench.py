@@ -13,12 +13,11 @@ from moesort_tune.device.ahead_of_time import Build, OffloadCompiler
 from moesort_tune.device.architectures import AMD_ARCHITECTURES
 from moesort_tune.domain.vocabulary import KernelName
 from moesort_tune.sorting.check import check_outputs
-from moesort_tune.sorting.launches import OneshotTooLargeError
-from moesort_tune.sorting.problem import KERNELS
-from moesort_tune.sorting.revision import KERNEL_FILES, revision
+from moesort_tune.sorting.launches import KERNELS, OneshotTooLargeError
+from moesort_tune.sorting.revision import KERNEL_FILES, compute_kernels_revision
 from tests.isa import tinygrad_emulator, where
-from tests.isa.counts import LaunchCost, launch_cost
-from tests.isa.device import EmulatedDevice, emulated_kernels
+from tests.isa.counts import LaunchCost, compute_launch_cost
+from tests.isa.device import EmulatedDevice, load_emulated_kernels
 from tests.isa.program import EmulatedLaunch
 from tests.sorting import cases
 
@@ -61,42 +60,42 @@ class Cost:
     cycles: int
 
 
-def rows_of(name: str) -> list[dict[str, str]]:
-    """Rows of one of AITER's csv files, comments left out."""
+def read_rows(name: str) -> list[dict[str, str]]:
+    """Return the rows of one of AITER's csv files, comments left out."""
     lines = (FOLDER / name).read_text().splitlines()
     return list(csv.DictReader(line for line in lines if not line.startswith("#")))
 
 
 @functools.cache
-def aiter_costs() -> dict[tuple[str, int, int, int], Cost]:
-    """AITER's costs by (kernel, num_experts, topk, tokens)."""
+def read_aiter_costs() -> dict[tuple[str, int, int, int], Cost]:
+    """Return AITER's costs by (kernel, num_experts, topk, tokens)."""
     return {
         (row["kernel"], int(row["num_experts"]), int(row["topk"]), int(row["tokens"])): Cost(
             int(row["instructions"]), int(row["cycles"])
         )
-        for row in rows_of("aiter_instructions.csv")
+        for row in read_rows("aiter_instructions.csv")
     }
 
 
 def run(point: Point, code: bytes) -> list[EmulatedLaunch]:
-    """The launches of one sort, run and checked. Raises OneshotTooLargeError, WrongOutputError."""
+    """Run and check one sort; return its launches. Raise OneshotTooLargeError, WrongOutputError."""
     device = EmulatedDevice(point.arch, compute_units=COMPUTE_UNITS)
-    case = cases.uniform(point.tokens, point.topk, point.num_experts, unit_size=UNIT_SIZE)
+    case = cases.make_uniform(point.tokens, point.topk, point.num_experts, unit_size=UNIT_SIZE)
     case = cases.Case(case.problem, case.inputs, optional_outputs=())
-    outputs = case.run(emulated_kernels(device, code), point.kernel)
+    outputs = case.run(load_emulated_kernels(device, code), point.kernel)
     check_outputs(outputs, case.expected, kernel=point.kernel, shape=str(case.problem))
     return device.launches
 
 
-def total(costs: list[LaunchCost]) -> Cost:
-    """What one sort costs."""
+def sum_costs(costs: list[LaunchCost]) -> Cost:
+    """Return the cost of one sort."""
     return Cost(sum(cost.instructions for cost in costs), sum(cost.cycles for cost in costs))
 
 
-def points(
+def list_points(
     archs: tuple[str, ...], kernels: tuple[KernelName, ...], shapes: tuple[str, ...], tokens: tuple[int, ...]
 ) -> Iterator[Point]:
-    """The grid; oneshot only as far as AITER's figures go."""
+    """Yield the points of the grid; oneshot only as far as AITER's figures go."""
     for arch in archs:
         for kernel in kernels:
             for shape in shapes:
@@ -117,7 +116,7 @@ def print_resources(build: Build) -> None:
             kernel.vgpr_spills + kernel.sgpr_spills,
             kernel.code_bytes,
         )
-    for row in rows_of("aiter_resources.csv"):
+    for row in read_rows("aiter_resources.csv"):
         if row["arch"] == build.manifest.arch:
             numbers = tuple(int(row[name]) for name in ("vgprs", "agprs", "sgprs", "lds_bytes", "scratch_bytes"))
             spills = int(row["vgpr_spills"]) + int(row["sgpr_spills"])
@@ -130,13 +129,13 @@ def print_resource_line(name: str, numbers: tuple[int, ...], spills: int, code_b
     click.echo(f"{name:28} {vgprs:4} {agprs:4} {sgprs:4} {lds_bytes:5} {scratch:7} {spills:6} {code_bytes:5}")
 
 
-def line_of(point: Point, launches: list[LaunchCost]) -> str:
-    """One point's line: ours, AITER's, the ratio and the goal."""
-    ours = total(launches)
+def format_line(point: Point, launches: list[LaunchCost]) -> str:
+    """Return one point's line: ours, AITER's, the ratio and the goal."""
+    ours = sum_costs(launches)
     parts = "+".join(str(cost.instructions) for cost in launches)
     head = f"{point.num_experts:4}/{point.topk:<3} {point.tokens:5}  {point.kernel:10} {ours.instructions:6}"
     key = (point.kernel, point.num_experts, point.topk, point.tokens)
-    theirs = aiter_costs().get(key)
+    theirs = read_aiter_costs().get(key)
     if theirs is None:
         return f"{head}      -      -     -        {ours.cycles:6}      -  {parts}"
     ratio = ours.instructions / theirs.instructions
@@ -148,14 +147,18 @@ def line_of(point: Point, launches: list[LaunchCost]) -> str:
 
 
 def parse_list(text: str, known: tuple[str, ...]) -> tuple[str, ...]:
-    """Comma-separated values; 'all' stands for all known ones."""
+    """Return comma-separated values; 'all' stands for all known ones."""
     return known if text == "all" else tuple(text.split(","))
 
 
 def build_for(arch: str, compiler: OffloadCompiler, options: tuple[str, ...]) -> Build:
-    """The kernels of this checkout, with line tables, which change no instruction."""
+    """Return the kernels of this checkout, with line tables, which change no instruction."""
     return ahead_of_time.build(
-        arch, KERNEL_FILES, revision=revision(arch), compiler=compiler, extra_options=("-gline-tables-only", *options)
+        arch,
+        KERNEL_FILES,
+        revision=compute_kernels_revision(arch),
+        compiler=compiler,
+        extra_options=("-gline-tables-only", *options),
     )
 
 
@@ -193,13 +196,13 @@ def main(
     for name, build in builds.items():
         print_resources(build)
         click.echo("\n   shape tokens kernel       ours  AITER  ratio  goal        cycles  AITER  launches")
-        for point in points((name,), kernels, parse_list(shape, SHAPES), tuple(map(int, tokens.split(",")))):
+        for point in list_points((name,), kernels, parse_list(shape, SHAPES), tuple(map(int, tokens.split(",")))):
             try:
                 launches = run(point, build.code)
             except OneshotTooLargeError:
                 continue
-            costs = [launch_cost(launch) for launch in launches]
-            click.echo(line_of(point, costs))
+            costs = [compute_launch_cost(launch) for launch in launches]
+            click.echo(format_line(point, costs))
             for launch, cost in zip(launches, costs, strict=True):
                 if show_where:
                     click.echo(where.report(launch, cost, build.code))

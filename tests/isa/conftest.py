@@ -6,10 +6,10 @@ import pytest
 
 from moesort_tune.device import ahead_of_time
 from moesort_tune.device.architectures import AMD_ARCHITECTURES
-from moesort_tune.sorting.revision import KERNEL_FILES, revision
+from moesort_tune.sorting.revision import KERNEL_FILES, compute_kernels_revision
 from tests.isa import tinygrad_emulator
-from tests.offload import real_compiler
-from tests.opt_in import not_here
+from tests.offload import find_real_compiler
+from tests.opt_in import skip_or_fail
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -21,20 +21,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(params=AMD_ARCHITECTURES)
 def arch(request: pytest.FixtureRequest) -> str:
-    """Each AMD target; skips where there is no emulator."""
+    """Return each AMD target; skip where there is no emulator."""
     reason = tinygrad_emulator.missing()
     if reason is not None:
-        not_here("emulator", reason)
+        skip_or_fail("emulator", reason)
     return str(request.param)
 
 
 @functools.cache
 def _code(arch: str) -> bytes:
-    compiler = real_compiler("emulator")
-    return ahead_of_time.build(arch, KERNEL_FILES, revision=revision(arch), compiler=compiler).code
+    compiler = find_real_compiler("emulator")
+    return ahead_of_time.build(arch, KERNEL_FILES, revision=compute_kernels_revision(arch), compiler=compiler).code
 
 
 @pytest.fixture
 def code(arch: str) -> bytes:
-    """The code object of the kernels for `arch`."""
+    """Return the code object of the kernels for `arch`."""
     return _code(arch)

@@ -46,7 +46,7 @@ class LaunchCost:
 
 @functools.cache
 def classify(name: str) -> str:
-    """Class of an instruction by its name in lower case. Raises ValueError for one without."""
+    """Return the class of an instruction by its name in lower case. Raise ValueError for one without."""
     if name.startswith("ds_"):
         return "lds"
     if name.startswith(("global_", "flat_", "scratch_", "buffer_load", "buffer_store", "buffer_atomic")):
@@ -64,13 +64,13 @@ def classify(name: str) -> str:
     raise ValueError(f"instruction {name} has no class")
 
 
-def launch_cost(launch: EmulatedLaunch) -> LaunchCost:
-    """The cost of a launch, over all workgroups that were run."""
+def compute_launch_cost(launch: EmulatedLaunch) -> LaunchCost:
+    """Return the cost of a launch, over all workgroups that were run."""
     known: dict[tuple[Executed, ...], WaveCost] = {}
     slowest, busiest = 0, (0, (0, 0, 0), 0)
     for workgroup, traces in launch.trace.waves.items():
-        costs = [_known_cost(launch, trace, known) for trace in traces]
-        phases = [max(cost.phases[i] for cost in costs if i < len(cost.phases)) for i in range(_most_phases(costs))]
+        costs = [_get_cost(launch, trace, known) for trace in traces]
+        phases = [max(cost.phases[i] for cost in costs if i < len(cost.phases)) for i in range(_count_phases(costs))]
         slowest = max(slowest, sum(phases) + BARRIER_RELEASE_CYCLES * (len(phases) - 1))
         busiest = max(busiest, *((len(trace), workgroup, wave) for wave, trace in enumerate(traces)))
     _, workgroup, wave = busiest
@@ -78,20 +78,20 @@ def launch_cost(launch: EmulatedLaunch) -> LaunchCost:
     return LaunchCost(workgroup, wave, classes, slowest, sum(map(len, launch.trace.waves.values())))
 
 
-def _most_phases(costs: Sequence[WaveCost]) -> int:
+def _count_phases(costs: Sequence[WaveCost]) -> int:
     return max(len(cost.phases) for cost in costs)
 
 
-def _known_cost(launch: EmulatedLaunch, trace: list[Executed], known: dict[tuple[Executed, ...], WaveCost]) -> WaveCost:
-    """Most waves of a launch execute the same instructions; the model runs once for each sequence."""
+def _get_cost(launch: EmulatedLaunch, trace: list[Executed], known: dict[tuple[Executed, ...], WaveCost]) -> WaveCost:
+    """Return the cost of a trace; the model runs once for each sequence, since most waves execute the same."""
     key = tuple(trace)
     if key not in known:
-        known[key] = wave_cost(trace, launch.trace.code)
+        known[key] = compute_wave_cost(trace, launch.trace.code)
     return known[key]
 
 
-def wave_cost(trace: Sequence[Executed], code: dict[int, Step]) -> WaveCost:
-    """Instructions by class, and the modelled cycles of one wave that is alone."""
+def compute_wave_cost(trace: Sequence[Executed], code: dict[int, Step]) -> WaveCost:
+    """Return instructions by class, and the modelled cycles of one wave that is alone."""
     classes: Counter[str] = Counter()
     phases, now = [], 0
     vector: deque[int] = deque()  # when each operation in flight is ready, oldest first
@@ -109,7 +109,7 @@ def wave_cost(trace: Sequence[Executed], code: dict[int, Step]) -> WaveCost:
         elif kind in {"load", "store", "atomic"}:
             vector.append(now + (L1_HIT_CYCLES if executed.l1_hit else RESULT_CYCLES[kind]))
         elif kind == "wait":
-            vector_left, local_left = _left_in_flight(step.instruction.simm16)
+            vector_left, local_left = _decode_waitcnt(step.instruction.simm16)
             now = max(now, _wait(vector, vector_left), _wait(local, local_left))
         elif kind == "barrier":
             phases.append(now)
@@ -119,13 +119,13 @@ def wave_cost(trace: Sequence[Executed], code: dict[int, Step]) -> WaveCost:
     return WaveCost(classes, (*phases, now))
 
 
-def _left_in_flight(operand: int) -> tuple[int, int]:
-    """(vmcnt, lgkmcnt) of a s_waitcnt of gfx9."""
+def _decode_waitcnt(operand: int) -> tuple[int, int]:
+    """Return (vmcnt, lgkmcnt) of a s_waitcnt of gfx9."""
     return operand & 0xF | operand >> 10 & 0x30, operand >> 8 & 0xF
 
 
 def _wait(queue: deque[int], left: int) -> int:
-    """Takes operations off until `left` are in flight; returns when the last of them is ready."""
+    """Take operations off until `left` are in flight; return when the last of them is ready."""
     ready = 0
     while len(queue) > left:
         ready = max(ready, queue.popleft())

@@ -23,7 +23,7 @@ class EmulatedDevice(hip.Device):
 
     def __init__(self, arch: str, *, compute_units: int, order: Order = "forward") -> None:
         facts = ARCHITECTURES[arch]
-        super().__init__(0, _properties(arch, compute_units, facts.wavefront_size, facts.lds_bytes))
+        super().__init__(0, _make_properties(arch, compute_units, facts.wavefront_size, facts.lds_bytes))
         self.memory = GlobalMemory()
         self.order = order
         self.launches: list[EmulatedLaunch] = []
@@ -31,7 +31,7 @@ class EmulatedDevice(hip.Device):
     def allocate(self, nbytes: int) -> "EmulatedBuffer":
         return EmulatedBuffer(self.memory, nbytes)
 
-    def stream(self) -> "EmulatedStream":
+    def create_stream(self) -> "EmulatedStream":
         return EmulatedStream()
 
     def load(self, code: bytes) -> "EmulatedModule":
@@ -41,13 +41,13 @@ class EmulatedDevice(hip.Device):
         """Nothing is ever pending."""
 
 
-def emulated_kernels(device: EmulatedDevice, code: bytes) -> SortingKernels:
-    """The builtin kernels on an emulated device, from one code object that holds all of them."""
-    with mock.patch.object(compiler, "code_for", return_value=code):
+def load_emulated_kernels(device: EmulatedDevice, code: bytes) -> SortingKernels:
+    """Return the builtin kernels on an emulated device, from one code object that holds all of them."""
+    with mock.patch.object(compiler, "get_code", return_value=code):
         return SortingKernels(device)
 
 
-def _properties(arch: str, compute_units: int, lanes: int, lds_bytes: int) -> hip.DeviceProperties:
+def _make_properties(arch: str, compute_units: int, lanes: int, lds_bytes: int) -> hip.DeviceProperties:
     return hip.DeviceProperties(
         name=f"emulated {arch}",
         arch=arch,
@@ -110,7 +110,7 @@ class EmulatedModule(hip.Module):
         if self.program.object.arch != device.properties.arch:
             raise ValueError(f"code for {self.program.object.arch} was given to an emulated {device.properties.arch}")
 
-    def kernel(self, name: str) -> "EmulatedKernel":
+    def get_kernel(self, name: str) -> "EmulatedKernel":
         return EmulatedKernel(self, name)
 
 

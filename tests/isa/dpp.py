@@ -11,26 +11,26 @@ Lanes = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 
 
-def lanes_of(mask: int) -> Flags:
-    """A 64-bit mask as 64 booleans."""
+def unpack_mask(mask: int) -> Flags:
+    """Return a 64-bit mask as 64 booleans."""
     return np.unpackbits(np.array([mask], "<u8").view(np.uint8), bitorder="little").astype(bool)
 
 
-def mask_of(lanes: Flags) -> int:
-    """64 booleans as a 64-bit mask."""
+def pack_lanes(lanes: Flags) -> int:
+    """Return 64 booleans as a 64-bit mask."""
     return int(np.packbits(lanes, bitorder="little").view("<u8")[0])
 
 
 @functools.cache
 def route(control: int, row_mask: int, bank_mask: int) -> tuple[Lanes, Flags, Flags]:
-    """For one DPP control word: each lane's source, whether that lane exists, whether the masks enable the lane."""
+    """Return each lane's source under a DPP control word, whether it exists, and whether the masks enable the lane."""
     lane = np.arange(WAVE_LANES)
-    source, exists = _source(control, lane)
+    source, exists = _find_source(control, lane)
     enabled = (row_mask >> lane // 16 & bank_mask >> lane % 16 // 4 & 1).astype(bool)
     return np.where(exists, source, 0), exists, enabled
 
 
-def _source(control: int, lane: Lanes) -> tuple[Lanes, Flags]:
+def _find_source(control: int, lane: Lanes) -> tuple[Lanes, Flags]:
     row, place = lane - lane % 16, lane % 16
     everywhere = np.ones(WAVE_LANES, bool)
     amount = control & 0xF

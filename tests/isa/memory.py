@@ -23,7 +23,7 @@ class GlobalMemory:
         self._ends = np.empty(0, np.int64)
 
     def allocate(self, nbytes: int) -> int:
-        """Address of `nbytes` new bytes."""
+        """Return the address of `nbytes` new bytes."""
         owner = np.empty(nbytes + 2 * _ALIGNMENT, np.uint8)
         aligned = -(-owner.ctypes.data // _ALIGNMENT) * _ALIGNMENT
         address = aligned + (4 if nbytes % 2 == 0 else 1)
@@ -32,19 +32,19 @@ class GlobalMemory:
         return address
 
     def view(self, address: int, nbytes: int) -> npt.NDArray[np.uint8]:
-        """The first `nbytes` bytes of an allocation."""
+        """Return the first `nbytes` bytes of an allocation."""
         owner = self._owners[address]
         begin = address - owner.ctypes.data
         return owner[begin : begin + nbytes]
 
     def free(self, address: int) -> None:
-        """Forgets an allocation."""
+        """Forget an allocation."""
         del self._owners[address]
         kept = self._begins != address
         self._note(self._begins[kept], self._ends[kept])
 
     def check(self, addresses: npt.NDArray[np.int64], nbytes: int, what: str) -> None:
-        """Raises MemoryFaultError unless every access of `nbytes` bytes lies inside one allocation and is aligned.
+        """Raise MemoryFaultError unless every access of `nbytes` bytes lies inside one allocation and is aligned.
 
         Words must lie on a multiple of 4: the emulator drops the lowest bits of their addresses.
         """

@@ -53,7 +53,7 @@ class Program:
         order: Order = "forward",
         only: Sequence[Workgroup] | None = None,
     ) -> EmulatedLaunch:
-        """Runs a kernel whose explicit arguments are `arguments`, packed; lds_bytes: dynamic LDS.
+        """Run a kernel whose explicit arguments are `arguments`, packed; lds_bytes: dynamic LDS.
 
         Raises ValueError where the launch asks for more than the architecture has, as a GPU would refuse it.
         """
@@ -83,7 +83,7 @@ class Program:
 
 
 def _kernarg(metadata: dict[str, Any], arguments: bytes, *, grid: int, block: int, lds_bytes: int) -> bytes:
-    """The kernel argument segment: the explicit arguments, and the hidden ones that the compiler asked for."""
+    """Return the kernel argument segment: the explicit arguments, and the hidden ones that the compiler asked for."""
     segment = bytearray(metadata[".kernarg_segment_size"])
     hidden = {"hidden_grid_dims": 1, "hidden_dynamic_lds_size": lds_bytes}
     for axis, groups, threads in zip("xyz", (grid, 1, 1), (block, 1, 1), strict=True):
@@ -102,7 +102,7 @@ def _kernarg(metadata: dict[str, Any], arguments: bytes, *, grid: int, block: in
 
 
 def _initial_state(descriptor: int, packet: int, kernarg: "ctypes.Array[ctypes.c_char]") -> tuple[int, int, list[int]]:
-    """(address of the first instruction, descriptor word rsrc2, initial scalar registers) of a kernel descriptor."""
+    """Return a kernel descriptor's (address of the first instruction, word rsrc2, initial scalar registers)."""
     raw = ctypes.string_at(descriptor, _DESCRIPTOR_BYTES)
     scratch_bytes, (entry,) = struct.unpack_from("<I", raw, 4)[0], struct.unpack_from("<q", raw, 16)
     rsrc2, properties, preload = struct.unpack_from("<IHH", raw, 52)

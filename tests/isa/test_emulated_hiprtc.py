@@ -7,13 +7,13 @@ import pytest
 
 from moesort_tune.device import compiler
 from moesort_tune.sorting.kernels import SortingKernels
-from moesort_tune.sorting.problem import KERNELS
+from moesort_tune.sorting.launches import KERNELS
 from moesort_tune.sorting.revision import KERNEL_FILES
 from tests.device import real_rocm
 from tests.isa import tinygrad_emulator
 from tests.isa.device import EmulatedDevice
 from tests.isa.test_emulated_kernels import check_case, everything_at_once
-from tests.opt_in import not_here
+from tests.opt_in import skip_or_fail
 
 ARCH = "gfx90a"
 """The one of our targets that ROCm 5.2.3 knows."""
@@ -21,13 +21,13 @@ ARCH = "gfx90a"
 
 @pytest.fixture
 def kernels(tmp_path: Path) -> SortingKernels:
-    """The kernels as hiprtc compiled them, on an emulated gfx90a."""
+    """Return the kernels as hiprtc compiled them, on an emulated gfx90a."""
     reason = tinygrad_emulator.missing()
     if reason is not None:
-        not_here("emulator", reason)
+        skip_or_fail("emulator", reason)
     for file in KERNEL_FILES:
         assert real_rocm.compile_file(file, ARCH, tmp_path / file) == ""
-    with mock.patch.object(compiler, "code_for", side_effect=lambda unit: (tmp_path / unit.file).read_bytes()):
+    with mock.patch.object(compiler, "get_code", side_effect=lambda unit: (tmp_path / unit.file).read_bytes()):
         return SortingKernels(EmulatedDevice(ARCH, compute_units=4))
 
 

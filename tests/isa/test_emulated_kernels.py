@@ -10,10 +10,10 @@ import pytest
 
 from moesort_tune.domain.vocabulary import KernelName
 from moesort_tune.sorting.check import check_outputs
+from moesort_tune.sorting.geometry import compute_oneshot_max_tokens
 from moesort_tune.sorting.kernels import SortingKernels
-from moesort_tune.sorting.problem import KERNELS
-from moesort_tune.sorting.sizes import oneshot_max_tokens
-from tests.isa.device import EmulatedDevice, emulated_kernels
+from moesort_tune.sorting.launches import KERNELS
+from tests.isa.device import EmulatedDevice, load_emulated_kernels
 from tests.isa.waves import ORDERS, Order
 from tests.sorting import cases
 from tests.sorting.cases import Case
@@ -39,14 +39,14 @@ def sort_and_check(
     compute_units: int = COMPUTE_UNITS,
 ) -> EmulatedDevice:
     device = EmulatedDevice(arch, compute_units=compute_units, order=order)
-    check_case(emulated_kernels(device, code), kernel, case)
+    check_case(load_emulated_kernels(device, code), kernel, case)
     return device
 
 
 def everything_at_once(rows: int) -> Case:
-    """Every optional input and output, bad ids, masked experts, and a moe_buf that is not aligned at all."""
-    case = cases.with_mask(cases.uniform(rows, 5, 67, unit_size=24, moe_buf_bytes=4099), rank=1, ranks=3)
-    return cases.with_bad_ids(cases.with_tokens(case, rows - 3))
+    """Return a case with every optional input and output, bad ids, masked experts, and an unaligned moe_buf."""
+    case = cases.set_mask(cases.make_uniform(rows, 5, 67, unit_size=24, moe_buf_bytes=4099), rank=1, ranks=3)
+    return cases.make_bad_ids(cases.set_tokens(case, rows - 3))
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -63,14 +63,14 @@ def test_sizes_around_words_and_waves_are_exact(
 ) -> None:
     """Protects the edges: no rows, one row, a word of tokens and a wave of experts, one more and one less."""
     num_experts, topk = experts
-    sort_and_check(arch, code, kernel, cases.uniform(tokens, topk, num_experts, unit_size=16))
+    sort_and_check(arch, code, kernel, cases.make_uniform(tokens, topk, num_experts, unit_size=16))
 
 
 @pytest.mark.parametrize("shape", [(128, 4, 32), (256, 8, 32), (255, 255, 1), (1024, 9, 2)])
 def test_many_experts_are_exact(arch: str, code: bytes, kernel: KernelName, shape: tuple[int, int, int]) -> None:
     """Protects the scan over experts across waves, up to the largest expert count and topk."""
     num_experts, topk, unit_size = shape
-    sort_and_check(arch, code, kernel, cases.uniform(9, topk, num_experts, unit_size=unit_size))
+    sort_and_check(arch, code, kernel, cases.make_uniform(9, topk, num_experts, unit_size=unit_size))
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -82,7 +82,7 @@ def test_every_division_of_the_rows_is_exact(
 
     70 experts are more than a wave, so that waves depend on each other at every barrier.
     """
-    case = cases.with_mask(cases.uniform(650, 2, 70))
+    case = cases.set_mask(cases.make_uniform(650, 2, 70))
     sort_and_check(arch, code, kernel, case, order=order, compute_units=compute_units)
 
 
@@ -96,15 +96,15 @@ def test_two_batches_of_words_are_exact(arch: str, code: bytes, kernel: KernelNa
 @pytest.mark.parametrize("expert", [0, 66])
 def test_one_hot_expert_is_exact(arch: str, code: bytes, kernel: KernelName, expert: int) -> None:
     """Protects ranks where all tokens meet in one expert, and 66 experts without a tile."""
-    sort_and_check(arch, code, kernel, cases.one_hot_expert(130, 67, expert))
+    sort_and_check(arch, code, kernel, cases.make_one_hot_expert(130, 67, expert))
 
 
 def test_masked_expert_may_repeat_in_a_row(arch: str, code: bytes, kernel: KernelName) -> None:
     """Protects masks with a sentinel expert that is always off and stands in a row any number of times."""
-    case = cases.with_mask(cases.uniform(40, 4, 33), rank=0, ranks=2)
+    case = cases.set_mask(cases.make_uniform(40, 4, 33), rank=0, ranks=2)
     ids = case.inputs.topk_ids.copy()
     ids[:, 1:] = 32
-    sort_and_check(arch, code, kernel, cases.with_ids(case, ids))
+    sort_and_check(arch, code, kernel, cases.set_ids(case, ids))
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -114,13 +114,13 @@ def test_every_pair_of_a_repeated_expert_gets_its_row(
 ) -> None:
     """Protects the counting by ids of every variant, and its barriers, at (rows, compute units)."""
     rows, compute_units = size
-    case = cases.with_mask(cases.with_repeats(cases.uniform(rows, 5, 70, unit_size=16)), rank=0, ranks=2)
+    case = cases.set_mask(cases.make_repeats(cases.make_uniform(rows, 5, 70, unit_size=16)), rank=0, ranks=2)
     sort_and_check(arch, code, kernel, case, order=order, compute_units=compute_units)
 
 
 def test_nothing_enabled_leaves_nothing(arch: str, code: bytes, kernel: KernelName) -> None:
     """Protects a rank that owns no expert."""
-    case = cases.uniform(20, 2, 8)
+    case = cases.make_uniform(20, 2, 8)
     case = replace(case, inputs=replace(case.inputs, local_expert_mask=np.zeros(8, np.int32)))
     sort_and_check(arch, code, kernel, case)
 
@@ -128,13 +128,13 @@ def test_nothing_enabled_leaves_nothing(arch: str, code: bytes, kernel: KernelNa
 @pytest.mark.parametrize("tokens", [-1, 0, 20, 1000])
 def test_local_tokens_are_clamped(arch: str, code: bytes, kernel: KernelName, tokens: int) -> None:
     """Protects the count on the device: below 0 and above the rows it means none and all."""
-    sort_and_check(arch, code, kernel, cases.with_tokens(cases.uniform(40, 3, 16), tokens))
+    sort_and_check(arch, code, kernel, cases.set_tokens(cases.make_uniform(40, 3, 16), tokens))
 
 
 @pytest.mark.parametrize("moe_buf_bytes", [1, 15, 16, 4096, 65537])
 def test_moe_buf_of_any_alignment_is_zeroed(arch: str, code: bytes, kernel: KernelName, moe_buf_bytes: int) -> None:
     """Protects the ends of moe_buf: odd sizes lie at odd addresses, the others 4 bytes past an aligned one."""
-    sort_and_check(arch, code, kernel, cases.uniform(2, 2, 8, moe_buf_bytes=moe_buf_bytes))
+    sort_and_check(arch, code, kernel, cases.make_uniform(2, 2, 8, moe_buf_bytes=moe_buf_bytes))
 
 
 @pytest.mark.parametrize("optional_outputs", [(), ("local_topk_ids",), ("m_indices",), ("reverse_sorted",)])
@@ -142,14 +142,14 @@ def test_optional_outputs_are_independent(
     arch: str, code: bytes, kernel: KernelName, optional_outputs: tuple[str, ...]
 ) -> None:
     """Protects callers that want some outputs only."""
-    case = replace(cases.with_mask(cases.uniform(34, 4, 32)), optional_outputs=optional_outputs)
+    case = replace(cases.set_mask(cases.make_uniform(34, 4, 32)), optional_outputs=optional_outputs)
     sort_and_check(arch, code, kernel, case)
 
 
 def test_largest_oneshot_fits_into_the_targets_lds(arch: str, code: bytes, kernel: KernelName) -> None:
     """Protects oneshot_max_tokens: the largest legal problem runs in the LDS of each target, 160 KiB on gfx950."""
     device = EmulatedDevice(arch, compute_units=COMPUTE_UNITS)
-    tokens = oneshot_max_tokens(1024, 1, device.properties.lds_bytes)
-    launches = sort_and_check(arch, code, kernel, cases.uniform(tokens, 1, 1024, unit_size=1)).launches
+    tokens = compute_oneshot_max_tokens(1024, 1, device.properties.lds_bytes)
+    launches = sort_and_check(arch, code, kernel, cases.make_uniform(tokens, 1, 1024, unit_size=1)).launches
     if kernel == "oneshot":
         assert launches[0].lds_bytes > device.properties.lds_bytes * 0.9

@@ -8,11 +8,11 @@ import pytest
 
 from moesort_tune.device import ahead_of_time
 from moesort_tune.device.architectures import ARCHITECTURES
-from tests.isa.counts import launch_cost
+from tests.isa.counts import compute_launch_cost
 from tests.isa.memory import GlobalMemory, MemoryFaultError
 from tests.isa.program import EmulatedLaunch, Program
 from tests.isa.waves import ORDERS, Order
-from tests.offload import real_compiler
+from tests.offload import find_real_compiler
 
 Words = npt.NDArray[np.int32]
 
@@ -63,8 +63,8 @@ KERNEL(256) without_barrier(int* out) {
 
 
 @functools.cache
-def compiled(arch: str) -> bytes:
-    return ahead_of_time.compile_unit(SOURCE, ahead_of_time.target_options(arch), real_compiler("emulator"))
+def compile_programs(arch: str) -> bytes:
+    return ahead_of_time.compile_unit(SOURCE, ahead_of_time.list_target_options(arch), find_real_compiler("emulator"))
 
 
 class Bench:
@@ -72,10 +72,10 @@ class Bench:
 
     def __init__(self, arch: str) -> None:
         self.memory = GlobalMemory()
-        self.program = Program(compiled(arch), self.memory)
+        self.program = Program(compile_programs(arch), self.memory)
 
     def array(self, values: Words) -> tuple[int, Words]:
-        """(address, view) of a copy of `values` in global memory."""
+        """Return (address, view) of a copy of `values` in global memory."""
         address = self.memory.allocate(values.nbytes)
         view = self.memory.view(address, values.nbytes).view(np.int32)
         view[:] = values
@@ -98,7 +98,7 @@ class Bench:
 
 @pytest.fixture
 def bench(arch: str) -> Bench:
-    """The programs above, for each target."""
+    """Return the programs above, compiled for each target."""
     return Bench(arch)
 
 
@@ -137,7 +137,7 @@ def test_all_of_lds_can_be_used(bench: Bench, arch: str) -> None:
     size = ARCHITECTURES[arch].lds_bytes
     launch, value, out = through_lds(bench, lds_bytes=size, words=size // 4)
     np.testing.assert_array_equal(out, value[:256] + value[255::-1] + value[600:856])
-    cost = launch_cost(launch)
+    cost = compute_launch_cost(launch)
     assert cost.classes["barrier"] == 1
     assert cost.instructions == len(launch.trace.waves[0, 0, 0][cost.wave])
     assert sum(executed.l1_hit for executed in launch.trace.waves[0, 0, 0][0]) == 1

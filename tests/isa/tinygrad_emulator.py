@@ -30,7 +30,7 @@ class EmulatorMissingError(Exception):
 
 @functools.cache
 def load() -> Any:
-    """The emulator's module, corrected. Raises EmulatorMissingError saying what is missing."""
+    """Return the emulator's module, corrected. Raise EmulatorMissingError naming what is missing."""
     emulator = _import(_repository())
     _use_a_compiler_that_is_there()
     _correct_lane_wrap(emulator)
@@ -41,7 +41,7 @@ def load() -> Any:
 
 
 def missing() -> str | None:
-    """Why the emulator cannot be used, or None."""
+    """Return why the emulator cannot be used, or None."""
     try:
         _repository()
         _clang()
@@ -61,7 +61,7 @@ def _repository() -> Path:
 
 
 def _import(repository: Path) -> Any:
-    """The emulator's package is called `test`, as is one of Python's own: the checkout must come first."""
+    """Import from the checkout first: the emulator's package is called `test`, as is one of Python's own."""
     if str(repository) not in sys.path:
         sys.path.insert(0, str(repository))
     loaded = getattr(sys.modules.get("test"), "__file__", None)
@@ -143,9 +143,9 @@ def _correct_flat(emulator: Any) -> None:
             return None
         return optional_field(context, instruction, name)
 
-    def signed(context: Any, field: Any) -> Any:
+    def convert_to_signed(context: Any, field: Any) -> Any:
         if field is emulator.irc.FLAT.offset:
             return context.inst_field(field).cast(emulator.dtypes.int)
         return signed_field(context, field)
 
-    emulator._Ctx.optional_field, emulator._Ctx.inst_field_signed = optional, signed
+    emulator._Ctx.optional_field, emulator._Ctx.inst_field_signed = optional, convert_to_signed

@@ -68,7 +68,7 @@ class LaunchTrace:
 
 @dataclass(frozen=True)
 class Geometry:
-    """A launch as the hardware is told of it. user_sgprs: initial scalar registers; scratch_bytes: of a lane."""
+    """A launch as the hardware receives it. user_sgprs: initial scalar registers; scratch_bytes: of a lane."""
 
     entry: int
     grid: Workgroup
@@ -111,7 +111,7 @@ def _kind(emulator: Any, instruction: Any) -> Kind:
 
 @functools.cache
 def _access_bytes(name: str) -> int:
-    """Bytes at one address of a lane: 16 for GLOBAL_STORE_DWORDX4, 8 for GLOBAL_ATOMIC_ADD_X2, 4 for DS_READ2_B32."""
+    """Return the bytes at a lane's address: 16 for GLOBAL_STORE_DWORDX4, 8 for GLOBAL_ATOMIC_ADD_X2, 4 for DS_READ2."""
     bits = re.search(r"_[BUIF](\d+)", name)
     if name.startswith("DS_") and bits:
         return int(bits[1]) // 8
@@ -176,18 +176,18 @@ class Wave:
         instruction = step.instruction
         source, exists, enabled = dpp.route(instruction.dpp, instruction.row_mask, instruction.bank_mask)
         active = self._pair(self._exec)
-        readable = exists & dpp.lanes_of(active)[source]
+        readable = exists & dpp.unpack_mask(active)[source]
         saved = self.agpr[STAGING_REGISTER].copy()
         operand = self.vgpr[instruction.vsrc0.offset % FIRST_VGPR]
         self.agpr[STAGING_REGISTER] = np.where(readable, operand[source], 0)
-        self._set_exec(active & dpp.mask_of(enabled if instruction.bc else enabled & readable))
+        self._set_exec(active & dpp.pack_lanes(enabled if instruction.bc else enabled & readable))
         step.function(*arguments)
         self._set_exec(active)
         self.agpr[STAGING_REGISTER] = saved
 
     def _run_lds(self, step: Step, arguments: list[ctypes.c_uint64]) -> None:
-        """Checks the addresses; those of inactive lanes may be anything, and the emulator would read there."""
-        active = dpp.lanes_of(self._pair(self._exec))
+        """Check the addresses; those of inactive lanes may be anything, and the emulator would read there."""
+        active = dpp.unpack_mask(self._pair(self._exec))
         addresses = self.vgpr[step.instruction.addr.offset - FIRST_VGPR]
         for offset in _lds_offsets(step):
             ends = addresses[active].astype(np.int64) + offset + step.access_bytes
@@ -199,8 +199,8 @@ class Wave:
         addresses[~active] = inactive
 
     def _note_access(self, step: Step, memory: GlobalMemory, lines: set[int]) -> bool:
-        """Checks the addresses of a global access; for a load, whether it finds every line that it touches."""
-        active = dpp.lanes_of(self._pair(self._exec))
+        """Check the addresses of a global access; for a load, whether it finds every line that it touches."""
+        active = dpp.unpack_mask(self._pair(self._exec))
         if not active.any():
             return False
         addresses = self._addresses(step.instruction)[active]
@@ -228,7 +228,7 @@ class Wave:
 
 
 def _lds_offsets(step: Step) -> tuple[int, ...]:
-    """Byte offsets that a LDS access adds to its address: two for DS_READ2 and DS_WRITE2, else one of 16 bits."""
+    """Return the byte offsets of a LDS access: two for DS_READ2 and DS_WRITE2, else one of 16 bits."""
     first, second = int(step.instruction.offset0), int(step.instruction.offset1)
     if not step.name.startswith(("ds_read2", "ds_write2")):
         return (first | second << 8,)
@@ -243,7 +243,7 @@ def run(
     order: Order = "forward",
     only: Sequence[Workgroup] | None = None,
 ) -> LaunchTrace:
-    """Runs the workgroups of a launch (all, or `only` these).
+    """Run the workgroups of a launch (all, or `only` these).
 
     order: in which workgroups run, and waves between barriers; results must not depend on it.
     """

@@ -15,18 +15,18 @@ LINES_SHOWN = 15
 
 
 def report(launch: EmulatedLaunch, cost: LaunchCost, code: bytes) -> str:
-    """Instructions of the busiest wave by function that the kernel calls, and by source line.
+    """Return the instructions of the busiest wave by function that the kernel calls, and by source line.
 
     code: the code object, built with line tables.
     """
     trace = launch.trace.waves[cost.workgroup][cost.wave]
-    frames = _frames(code, sorted({executed.address - launch.base for executed in trace}))
+    frames = _list_frames(code, sorted({executed.address - launch.base for executed in trace}))
     by_function: dict[str, Counter[str]] = defaultdict(Counter)
     by_line: Counter[tuple[str, str]] = Counter()
     for executed in trace:
         chain = frames[executed.address - launch.base]
         # The two outermost functions below the kernel: a template's body, and the step inside it.
-        function = " > ".join(_readable(name) for name, _ in chain[-2:-4:-1]) or launch.kernel
+        function = " > ".join(_demangle(name) for name, _ in chain[-2:-4:-1]) or launch.kernel
         by_function[function][classify(launch.trace.code[executed.address].name)] += 1
         by_line[chain[0][1], function] += 1
     lines = [f"  {launch.kernel}: {cost.instructions} in wave {cost.wave} of workgroup {cost.workgroup[0]}"]
@@ -37,12 +37,12 @@ def report(launch: EmulatedLaunch, cost: LaunchCost, code: bytes) -> str:
     return "\n".join(lines)
 
 
-def _frames(code: bytes, offsets: list[int]) -> dict[int, list[tuple[str, str]]]:
-    """(function, file:line) of each offset, innermost inlined function first."""
+def _list_frames(code: bytes, offsets: list[int]) -> dict[int, list[tuple[str, str]]]:
+    """Return (function, file:line) of each offset, innermost inlined function first."""
     with tempfile.NamedTemporaryFile(suffix=".co") as file:
         file.write(code)
         file.flush()
-        command = [_symbolizer(), f"--obj={file.name}", "--output-style=JSON", "--no-demangle", *map(hex, offsets)]
+        command = [_find_symbolizer(), f"--obj={file.name}", "--output-style=JSON", "--no-demangle", *map(hex, offsets)]
         text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     answers = json.loads(text)
     return {
@@ -53,7 +53,7 @@ def _frames(code: bytes, offsets: list[int]) -> dict[int, list[tuple[str, str]]]
     }
 
 
-def _symbolizer() -> str:
+def _find_symbolizer() -> str:
     names = ("llvm-symbolizer", *(f"llvm-symbolizer-{release}" for release in range(30, 14, -1)))
     found = next(filter(None, map(shutil.which, names)), None)
     if found is None:
@@ -61,8 +61,8 @@ def _symbolizer() -> str:
     return found
 
 
-def _readable(symbol: str) -> str:
-    """The names in a mangled C++ symbol: 'Share::first' for _ZNK5Share5firstEv."""
+def _demangle(symbol: str) -> str:
+    """Return the names in a mangled C++ symbol: 'Share::first' for _ZNK5Share5firstEv."""
     rest, names = re.sub(r"^_ZL?(NK?)?", "", symbol), []
     while match := re.match(r"\d+", rest):
         length = int(match[0])

@@ -10,7 +10,18 @@ import pytest
 from moesort_tune.device import hip
 from moesort_tune.measure import timers
 from moesort_tune.measure.engine import TimingError
-from moesort_tune.measure.timers import MAX_BACKLOG, MAX_LAUNCHES, Backlog, Stopwatch, next_launches, nothing
+from moesort_tune.measure.timers import (
+    ADAPTED,
+    ADAPTING_ROUNDS,
+    MAX_BACKLOG,
+    MAX_LAUNCHES,
+    Backlog,
+    Launches,
+    Stopwatch,
+    adapt_launches,
+    choose_next_launches,
+    do_nothing,
+)
 
 FILLER_US = 200.0
 WORK_US = 50.0
@@ -24,14 +35,14 @@ class Machine:
 
     def __init__(self, *launching_us: float) -> None:
         self.stream = cast(hip.Stream, object())
-        self.given_at = 0.0
+        self.enqueued_at = 0.0
         self.queued: list[str] = []
         self.backlog = Backlog(self.queuing("filler"), FILLER_US, lambda: self._host_us / 1e6)
         self._host_us = 0.0
         self._launching_us = iter(launching_us)
 
     def queuing(self, what: str) -> Any:
-        """Work that is seen in `queued`."""
+        """Return work that is seen in `queued`."""
 
         def queue(stream: object) -> None:
             assert stream is self.stream
@@ -39,19 +50,19 @@ class Machine:
 
         return queue
 
-    def elapsed_us(self, work: Any) -> float:
-        """Device time, in which the device waits for the host where that is still launching."""
+    def measure_us(self, work: Any) -> float:
+        """Return the device time, in which the device waits for the host where that is still launching."""
         work(self.stream)
         launching_us = next(self._launching_us)
         self._host_us += launching_us
-        self.given_at = self._host_us / 1e6
+        self.enqueued_at = self._host_us / 1e6
         waited_us = max(0.0, launching_us - FILLER_US * self.queued.count("filler"))
         self.last_queued, self.queued = self.queued, []
         return WORK_US + waited_us
 
-    def sample(self, before: Any = nothing) -> tuple[float, list[str]]:
-        """A sample behind the backlog, and what was queued before the work of it."""
-        return self.backlog.elapsed_us(cast(Stopwatch, self), nothing, before), self.last_queued
+    def sample(self, before: Any = do_nothing) -> tuple[float, list[str]]:
+        """Return a sample behind the backlog, and what was queued before the work of it."""
+        return self.backlog.measure_us(cast(Stopwatch, self), do_nothing, before), self.last_queued
 
 
 def test_sample_of_a_quick_host_waits_behind_one_filler() -> None:
@@ -111,7 +122,42 @@ def test_host_that_never_keeps_up_is_an_error() -> None:
 )
 def test_launches_grow_until_a_sample_outweighs_its_events(launches: int, lasting_us: float, wanted: int) -> None:
     """Protects the times of short kernels: a sample of less than 200 us is repeated with a reserve of a fifth."""
-    assert next_launches(launches, lasting_us) == wanted
+    assert choose_next_launches(launches, lasting_us) == wanted
+
+
+@pytest.mark.parametrize(
+    ("allowed", "one_us", "tried"),
+    [
+        (ADAPTED, 300.0, [1]),
+        (ADAPTED, 50.0, [1, 5]),
+        (ADAPTED, 0.1, [1, MAX_LAUNCHES]),
+        (Launches(most=32), 0.1, [1, 32]),
+        (Launches(10, 10), 0.1, [10]),
+        (Launches(10, 10), 9000.0, [10]),
+    ],
+)
+def test_number_of_launches_stays_within_what_is_allowed(allowed: Launches, one_us: float, tried: list[int]) -> None:
+    """Protects a first call from long samples, and benchmarks that name their number; the last one tried is taken."""
+    seen: list[int] = []
+
+    def measure_settled_us(launches: int) -> float:
+        seen.append(launches)
+        return one_us * launches
+
+    assert adapt_launches(measure_settled_us, allowed) == tried[-1]
+    assert seen == tried
+
+
+def test_number_of_launches_that_never_lasts_is_tried_before_it_is_used() -> None:
+    """Protects the first sample of a graph: it was replayed before, even where adapting gives up."""
+    seen: list[int] = []
+
+    def measure_settled_us(launches: int) -> float:
+        seen.append(launches)
+        return 190.0
+
+    assert adapt_launches(measure_settled_us, ADAPTED) == seen[-1]
+    assert len(seen) == ADAPTING_ROUNDS + 1
 
 
 class Event:
@@ -127,13 +173,13 @@ class Event:
         self.at_us = self._device_us[0]
 
     def synchronize(self) -> None:
-        """Waits for nothing."""
+        """Wait for nothing."""
 
     def __enter__(self) -> "Event":
         return self
 
     def __exit__(self, *_error: object) -> None:
-        """Gives nothing back."""
+        """Give nothing back."""
 
 
 STREAM = cast(hip.Stream, object())
@@ -154,7 +200,7 @@ def test_first_sample_counts_only_where_it_is_long(
     """Protects sample lengths: a first launch pays for uploads; device or wall time counts, whichever is longer."""
     host_us, device_us = [0.0], [0.0]
     monkeypatch.setattr(timers, "time", SimpleNamespace(perf_counter=lambda: host_us[0] / 1e6))
-    monkeypatch.setattr(hip, "elapsed_us", lambda start, stop: stop.at_us - start.at_us)
+    monkeypatch.setattr(hip, "get_elapsed_us", lambda start, stop: stop.at_us - start.at_us)
     coming = list(samples)
 
     def work(stream: object) -> None:
@@ -163,7 +209,7 @@ def test_first_sample_counts_only_where_it_is_long(
         device_us[0] += on_device
         host_us[0] += on_host
 
-    stopwatch = Stopwatch(cast(hip.Device, SimpleNamespace(event=lambda: Event(device_us))), STREAM)
-    assert stopwatch.settled_us(work) == pytest.approx(settled_us)
+    stopwatch = Stopwatch(cast(hip.Device, SimpleNamespace(create_event=lambda: Event(device_us))), STREAM)
+    assert stopwatch.measure_settled_us(work) == pytest.approx(settled_us)
     assert len(coming) == (1 if settled_us > 2000.0 else 0)
-    assert stopwatch.given_at == pytest.approx(host_us[0] / 1e6)
+    assert stopwatch.enqueued_at == pytest.approx(host_us[0] / 1e6)

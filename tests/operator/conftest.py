@@ -16,13 +16,13 @@ from moesort_tune.operator.sorting_device import reset
 
 @pytest.fixture(scope="session")
 def torch_device(device: hip.Device) -> torch.device:
-    """Where the operator's tensors are: on the attached GPU, or on the CPU where the runtime is host."""
+    """Return the device of the operator's tensors: on the attached GPU, or on the CPU where the runtime is host."""
     return torch.device("cpu") if device.properties.runtime == "host" else torch.device("cuda", device.ordinal)
 
 
 @pytest.fixture
 def checked_tensors(torch_device: torch.device, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Makes torch's memory known to the host runtime, so that its checks cover the operator's tensors.
+    """Make torch's memory known to the host runtime, so that its checks cover the operator's tensors.
 
     They are kept until the test ends, so that no other tensor takes their place and graphs can be replayed.
     """
@@ -32,7 +32,7 @@ def checked_tensors(torch_device: torch.device, monkeypatch: pytest.MonkeyPatch)
     def launch(planned: PlannedSort, kernel: Any, stream: hip.Stream, **tensors: Any) -> None:
         for tensor in (*tensors["request"], *tensors["outputs"], tensors["workspace"]):
             if isinstance(tensor, torch.Tensor) and tensor.numel() and tensor.data_ptr() not in known:
-                hip.checked("hipHostRegister", tensor.data_ptr(), tensor.nbytes, 0)
+                hip.call("hipHostRegister", tensor.data_ptr(), tensor.nbytes, 0)
                 known[tensor.data_ptr()] = tensor
         plain(planned, kernel, stream, **tensors)
 
@@ -40,15 +40,15 @@ def checked_tensors(torch_device: torch.device, monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setattr(PlannedSort, "launch", launch)
     yield
     for pointer in known:
-        hip.checked("hipHostUnregister", pointer)
+        hip.call("hipHostUnregister", pointer)
 
 
 @pytest.fixture
 def no_table(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No table but those that a test names, whatever ships for the attached device."""
+    """Yield no table but those that a test names, whatever ships for the attached device."""
     folder: Path = tmp_path_factory.mktemp("shipped")
     monkeypatch.delenv("MOESORT_TUNE_TABLE", raising=False)
-    monkeypatch.setattr(shipped, "tables_folder", lambda: folder)
+    monkeypatch.setattr(shipped, "get_tables_folder", lambda: folder)
     reset()
     yield
     reset()

@@ -13,8 +13,8 @@ from moesort_tune.tables.schema import Entry, Kernels, Row
 from tests.tables import examples
 
 
-def entry_for(kernels: SortingKernels, *rows: Row, revision: str | None = None) -> Entry:
-    """An entry of the device and of the kernels loaded on it, or of another revision of them."""
+def make_entry(kernels: SortingKernels, *rows: Row, revision: str | None = None) -> Entry:
+    """Return an entry of the device and of the kernels loaded on it, or of another revision of them."""
     limits = kernels.limits
     device = examples.device(
         compute_units=limits.compute_units, lds_bytes=limits.lds_bytes, wavefront_size=limits.wavefront_size
@@ -23,10 +23,10 @@ def entry_for(kernels: SortingKernels, *rows: Row, revision: str | None = None) 
     return examples.entry(rows, device=device, kernels=of_kernels)
 
 
-def table_for(folder: Path, kernels: SortingKernels, *rows: Row, revision: str | None = None) -> Path:
-    """A table of one entry for the device, in `folder`."""
+def write_table(folder: Path, kernels: SortingKernels, *rows: Row, revision: str | None = None) -> Path:
+    """Return a table of one entry for the device, in `folder`."""
     path = folder / f"{kernels.limits.arch}.yaml"
-    store.save(path, examples.table(entry_for(kernels, *rows, revision=revision), arch=kernels.limits.arch))
+    store.save(path, examples.table(make_entry(kernels, *rows, revision=revision), arch=kernels.limits.arch))
     return path
 
 

@@ -12,7 +12,7 @@ from moesort_tune.operator.torch_operator import moe_sorting
 from moesort_tune.sorting.launches import OneshotTooLargeError
 from moesort_tune.sorting.problem import ProblemError
 from moesort_tune.tables.errors import TableError
-from tests.operator.torch_cases import arguments_of
+from tests.operator.torch_cases import make_arguments
 from tests.sorting import cases
 
 Change = Callable[[torch.Tensor], object]
@@ -20,12 +20,12 @@ Change = Callable[[torch.Tensor], object]
 
 @pytest.fixture
 def arguments(torch_device: torch.device) -> dict[str, Any]:
-    """A valid call: 6 rows, topk 2, 8 experts."""
-    return arguments_of(cases.with_tokens(cases.with_mask(cases.uniform(6, 2, 8)), 6), torch_device)
+    """Return a valid call: 6 rows, topk 2, 8 experts."""
+    return make_arguments(cases.set_tokens(cases.set_mask(cases.make_uniform(6, 2, 8)), 6), torch_device)
 
 
 def request(arguments: dict[str, Any]) -> Request:
-    """The call as the operator sees it; what is not given is None."""
+    """Return the call as the operator sees it; what is not given is None."""
     return Request._make(arguments.get(field) for field in Request._fields)
 
 
@@ -147,9 +147,9 @@ def test_wrong_option_is_named(arguments: dict[str, Any], changes: dict[str, Any
 
 def test_forced_oneshot_past_its_limit_is_an_error(torch_device: torch.device) -> None:
     """Protects the outputs: a policy that cannot be followed is not silently replaced by the other one."""
-    case = cases.uniform(2000, 2, 1024)
+    case = cases.make_uniform(2000, 2, 1024)
     with pytest.raises(OneshotTooLargeError, match=r"with 1024 experts .*\(got 2000\); use dispatch_policy=2 or 0"):
-        moe_sorting(**arguments_of(case, torch_device), dispatch_policy=1)
+        moe_sorting(**make_arguments(case, torch_device), dispatch_policy=1)
 
 
 def test_missing_table_is_an_error(arguments: dict[str, Any]) -> None:

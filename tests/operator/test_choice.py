@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from moesort_tune.operator.sorting_device import NotReadyError, refuse_under_capture, sorting_device
+from moesort_tune.operator.sorting_device import NotReadyError, get_sorting_device, refuse_under_capture
 from moesort_tune.operator.torch_operator import moe_sorting
 from moesort_tune.sorting.kernels import SortingKernels
-from tests.operator.operator_tables import Launches, table_for
-from tests.operator.torch_cases import arguments_of
+from tests.operator.operator_tables import Launches, write_table
+from tests.operator.torch_cases import make_arguments
 from tests.sorting import cases
 from tests.tables import examples
 
@@ -18,14 +18,14 @@ pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("checked_tensors")]
 
 @pytest.fixture
 def launches(checked_tensors: None, monkeypatch: pytest.MonkeyPatch) -> Launches:
-    """What the operator launches."""
+    """Return the operator's recorded launches."""
     del checked_tensors  # comes first, so that memory is known whatever is recorded
     return Launches(monkeypatch)
 
 
 def sort(tokens: int, device: torch.device, **options: object) -> None:
     """One sort with 128 experts and topk 4."""
-    moe_sorting(**arguments_of(cases.uniform(tokens, 4, 128), device), **options)  # type: ignore[arg-type]
+    moe_sorting(**make_arguments(cases.make_uniform(tokens, 4, 128), device), **options)  # type: ignore[arg-type]
 
 
 @pytest.mark.usefixtures("no_table")
@@ -37,19 +37,19 @@ def test_table_of_the_environment_decides(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Protects the product's point: the kernel changes where the table says, for the tensor's own device."""
-    table = table_for(tmp_path, kernels, examples.row(128, 4, switch=9))
+    table = write_table(tmp_path, kernels, examples.row(128, 4, switch=9))
     monkeypatch.setenv("MOESORT_TUNE_TABLE", str(table))
     for tokens in (8, 9):
         sort(tokens, torch_device)
     assert launches.kernels == ["oneshot", "multiphase"]
-    assert sorting_device(torch_device).dispatcher().counts() == {"exact row": 2}
+    assert get_sorting_device(torch_device).get_dispatcher().counts() == {"exact row": 2}
 
 
 def test_table_of_the_call_decides(
     torch_device: torch.device, kernels: SortingKernels, launches: Launches, tmp_path: Path
 ) -> None:
     """Protects callers with a table of their own; another call goes by the process's table again."""
-    table = table_for(tmp_path, kernels, examples.row(128, 4, switch=2))
+    table = write_table(tmp_path, kernels, examples.row(128, 4, switch=2))
     sort(8, torch_device, table=table)
     sort(8, torch_device)
     assert launches.kernels == ["multiphase", "oneshot"]
@@ -59,10 +59,10 @@ def test_table_of_other_kernels_is_not_used(
     torch_device: torch.device, kernels: SortingKernels, launches: Launches, tmp_path: Path
 ) -> None:
     """Protects against a stale table: figures of kernels that have changed since decide nothing, and it is said why."""
-    table = table_for(tmp_path, kernels, examples.row(128, 4, switch=2), revision="0123456789abcdef")
+    table = write_table(tmp_path, kernels, examples.row(128, 4, switch=2), revision="0123456789abcdef")
     sort(8, torch_device, table=table)
     assert launches.kernels == ["oneshot"]
-    (sentence,) = sorting_device(torch_device).dispatcher(str(table)).not_used
+    (sentence,) = get_sorting_device(torch_device).get_dispatcher(str(table)).not_used
     assert "its kernels have changed: revision 0123456789abcdef was measured" in sentence
 
 
@@ -70,7 +70,7 @@ def test_callers_policy_comes_before_the_table(
     torch_device: torch.device, kernels: SortingKernels, launches: Launches, tmp_path: Path
 ) -> None:
     """Protects a caller who asks for one kernel."""
-    table = table_for(tmp_path, kernels, examples.row(128, 4, switch=2))
+    table = write_table(tmp_path, kernels, examples.row(128, 4, switch=2))
     sort(8, torch_device, table=table, dispatch_policy=1)
     sort(1, torch_device, table=table, dispatch_policy=2)
     assert launches.kernels == ["oneshot", "multiphase"]
@@ -80,7 +80,7 @@ def test_workspace_is_sized_for_the_kernel_that_was_chosen(torch_device: torch.d
     """Protects multiphase from a null or short workspace, and oneshot from allocating one."""
     for policy in (1, 2):
         sort(50, torch_device, dispatch_policy=policy)
-    needed = sorting_device(torch_device).planned(50, 4, 128).workspace_bytes
+    needed = get_sorting_device(torch_device).get_plan(50, 4, 128).workspace_bytes
     assert needed > 0
     assert launches == [("oneshot", 0), ("multiphase", needed)]
 
@@ -89,11 +89,11 @@ def test_automatic_choice_is_never_an_illegal_oneshot(
     torch_device: torch.device, kernels: SortingKernels, launches: Launches, tmp_path: Path
 ) -> None:
     """Protects against a table that was made where a workgroup has more LDS."""
-    row = examples.row(1024, 2, switch=None, oneshot_max_tokens=10**6)
-    table = table_for(tmp_path, kernels, row)
-    longest = sorting_device(torch_device).planned(1, 2, 1024).oneshot_max_tokens
+    row = examples.row(1024, 2, switch=None, limits={"oneshot": 10**6})
+    table = write_table(tmp_path, kernels, row)
+    longest = get_sorting_device(torch_device).get_plan(1, 2, 1024).limits["oneshot"]
     for tokens in (longest, longest + 1):
-        moe_sorting(**arguments_of(cases.uniform(tokens, 2, 1024), torch_device), table=table)
+        moe_sorting(**make_arguments(cases.make_uniform(tokens, 2, 1024), torch_device), table=table)
     assert launches.kernels == ["oneshot", "multiphase"]
 
 

@@ -8,7 +8,7 @@ import torch
 
 from moesort_tune.device import hip, torch_streams
 from moesort_tune.operator.torch_operator import SortedTokens, moe_sorting
-from tests.operator.torch_cases import arguments_of, check, sort_and_check
+from tests.operator.torch_cases import check, make_arguments, sort_and_check
 from tests.opt_in import needs_gpu
 from tests.sorting import cases
 
@@ -20,7 +20,7 @@ EVERYTHING: dict[str, Any] = {"model_dim": 40, "return_local_topk_ids": True, "o
 @pytest.mark.parametrize("policy", [0, 1, 2])
 def test_operator_is_exact_with_every_input_and_output(torch_device: torch.device, policy: int) -> None:
     """Protects the operator's whole contract, whichever kernel the policy names."""
-    case = cases.with_tokens(cases.with_mask(cases.with_bad_ids(cases.uniform(70, 4, 33))), 61)
+    case = cases.set_tokens(cases.set_mask(cases.make_bad_ids(cases.make_uniform(70, 4, 33))), 61)
     sort_and_check(case, torch_device, dispatch_policy=policy, **EVERYTHING)
 
 
@@ -28,7 +28,7 @@ def test_operator_is_exact_with_every_input_and_output(torch_device: torch.devic
 @pytest.mark.parametrize("optional", [{}, {"return_local_topk_ids": True}, {"output_aux": True}, {"model_dim": 0}])
 def test_operator_returns_what_was_asked_for(torch_device: torch.device, policy: int, optional: dict[str, Any]) -> None:
     """Protects callers that unpack by name: an output that was not asked for is None, the others are in their place."""
-    result = sort_and_check(cases.uniform(9, 2, 8), torch_device, dispatch_policy=policy, **optional)
+    result = sort_and_check(cases.make_uniform(9, 2, 8), torch_device, dispatch_policy=policy, **optional)
     assert (result.local_topk_ids is not None) == ("return_local_topk_ids" in optional)
     assert (result.m_indices is not None) == (result.reverse_sorted is not None) == ("output_aux" in optional)
     assert (result.moe_buf is not None) == ("model_dim" in optional)
@@ -37,7 +37,7 @@ def test_operator_returns_what_was_asked_for(torch_device: torch.device, policy:
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float16, torch.bfloat16, torch.float32])
 def test_moe_buf_is_zero_in_every_dtype(torch_device: torch.device, dtype: torch.dtype) -> None:
     """Protects the accumulation into moe_buf, whatever its row has of bytes."""
-    result = sort_and_check(cases.uniform(33, 2, 8), torch_device, model_dim=77, moe_buf_dtype=dtype)
+    result = sort_and_check(cases.make_uniform(33, 2, 8), torch_device, model_dim=77, moe_buf_dtype=dtype)
     assert result.moe_buf is not None
     assert result.moe_buf.shape == (33, 77)
     assert result.moe_buf.dtype is dtype
@@ -45,15 +45,15 @@ def test_moe_buf_is_zero_in_every_dtype(torch_device: torch.device, dtype: torch
 
 def test_no_rows_give_empty_outputs(torch_device: torch.device) -> None:
     """Protects idle ranks: a call without tokens is a valid one."""
-    result = sort_and_check(cases.uniform(0, 4, 8), torch_device, **EVERYTHING)
+    result = sort_and_check(cases.make_uniform(0, 4, 8), torch_device, **EVERYTHING)
     assert result.num_valid_ids.tolist() == [0, 0]
 
 
 @pytest.mark.parametrize("policy", [1, 2])
 def test_tensors_need_only_their_elements_alignment(torch_device: torch.device, policy: int) -> None:
     """Protects callers that pass slices of larger tensors."""
-    case = cases.with_mask(cases.uniform(50, 3, 16))
-    arguments = arguments_of(case, torch_device)
+    case = cases.set_mask(cases.make_uniform(50, 3, 16))
+    arguments = make_arguments(case, torch_device)
     for name in ("topk_ids", "topk_weights", "local_expert_mask"):
         tensor = arguments[name]
         arguments[name] = torch.cat([tensor.new_zeros(1), tensor.reshape(-1)])[1:].view(tensor.shape)
@@ -62,7 +62,7 @@ def test_tensors_need_only_their_elements_alignment(torch_device: torch.device, 
 
 def test_threads_sort_different_problems_at_once(torch_device: torch.device) -> None:
     """Protects serving threads: the arguments of one thread's call never reach another's launch."""
-    problems = [cases.uniform(20 + index, 4, 32, seed=index) for index in range(4)]
+    problems = [cases.make_uniform(20 + index, 4, 32, seed=index) for index in range(4)]
     failures: list[BaseException] = []
 
     def sort_many(case: cases.Case) -> None:
@@ -85,25 +85,25 @@ def test_captured_sort_replays_with_another_token_count(
     device: hip.Device, torch_device: torch.device, policy: int
 ) -> None:
     """Protects serving by graphs: a capture only records, and each replay reads the device's token count anew."""
-    case = cases.with_tokens(cases.uniform(48, 4, 32), 48)
-    arguments = arguments_of(case, torch_device) | EVERYTHING | {"dispatch_policy": policy}
+    case = cases.set_tokens(cases.make_uniform(48, 4, 32), 48)
+    arguments = make_arguments(case, torch_device) | EVERYTHING | {"dispatch_policy": policy}
     moe_sorting(**arguments)
-    stream, results = device.stream(), []
-    with torch_streams.using(stream, torch_device) as kept:
+    stream, results = device.create_stream(), []
+    with torch_streams.use(stream, torch_device) as kept:
         graph = device.capture(stream, lambda _: results.append(moe_sorting(**arguments)))
     assert len(kept) == (1 if policy == 2 else 0)
     for tokens in (48, 17, 0, 40):
         arguments["num_local_tokens"].fill_(tokens)
         graph.launch(stream)
         stream.synchronize()
-        check(results[0], cases.with_tokens(case, tokens))
+        check(results[0], cases.set_tokens(case, tokens))
 
 
 def test_torch_graph_replays_the_operator(torch_device: torch.device) -> None:
     """Protects torch.cuda.graph, with outputs and workspace in the graph's own memory pool."""
     needs_gpu(torch_device.type != "cpu")
-    case = cases.with_tokens(cases.uniform(300, 4, 128), 300)
-    arguments = arguments_of(case, torch_device)
+    case = cases.set_tokens(cases.make_uniform(300, 4, 128), 300)
+    arguments = make_arguments(case, torch_device)
     moe_sorting(**arguments)
     graphs: list[tuple[torch.cuda.CUDAGraph, SortedTokens]] = []
     for policy in (1, 2):
@@ -115,14 +115,14 @@ def test_torch_graph_replays_the_operator(torch_device: torch.device) -> None:
         arguments["num_local_tokens"].fill_(tokens)
         for graph, result in graphs:
             graph.replay()
-            check(result, cases.with_tokens(case, tokens))
+            check(result, cases.set_tokens(case, tokens))
 
 
 def test_defined_output_is_the_same_on_another_stream(device: hip.Device, torch_device: torch.device) -> None:
     """Protects callers with streams of their own: the sort goes to the current one."""
-    case = cases.uniform(25, 4, 16)
-    stream = device.stream()
-    with torch_streams.using(stream, torch_device):
-        result = moe_sorting(**arguments_of(case, torch_device))
+    case = cases.make_uniform(25, 4, 16)
+    stream = device.create_stream()
+    with torch_streams.use(stream, torch_device):
+        result = moe_sorting(**make_arguments(case, torch_device))
         stream.synchronize()
     check(result, case)

@@ -11,20 +11,22 @@ import torch
 import moesort_tune
 from moesort_tune import runtime
 from moesort_tune.domain.vocabulary import KernelName
+from moesort_tune.measure.verdict import Verdict
 from moesort_tune.operator.first_encounter import FirstEncounters, Learned, ShapeKey
-from moesort_tune.operator.sorting_device import sorting_device
+from moesort_tune.operator.sorting_device import get_sorting_device
 from moesort_tune.operator.torch_operator import moe_sorting
 from moesort_tune.sorting.kernels import SortingKernels
 from moesort_tune.tables import store
 from moesort_tune.tables.errors import TableError
 from moesort_tune.tables.schema import Row
-from tests.operator.operator_tables import entry_for
-from tests.operator.torch_cases import arguments_of
+from tests.operator.operator_tables import make_entry
+from tests.operator.torch_cases import make_arguments
 from tests.sorting import cases
 from tests.tables import examples
 
 pytestmark = pytest.mark.gpu
 
+KERNELS = ("oneshot", "multiphase")
 TIMES: dict[KernelName | None, tuple[float, float]] = {
     "oneshot": (4.0, 6.0),
     "multiphase": (6.0, 4.0),
@@ -36,29 +38,30 @@ class Memory(FirstEncounters):
     """Holds what a test says was learned."""
 
     def __init__(self, learned: dict[ShapeKey, Learned]) -> None:
-        super().__init__(lambda _work, _stream: pytest.fail("nothing may be timed"))
+        super().__init__(lambda _works, _stream: pytest.fail("nothing may be timed"))
         self._learned = learned
 
 
 @pytest.fixture
 def remember(torch_device: torch.device, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Makes the process have learned winners by shape."""
+    """Make the process have learned winners by shape."""
 
     def set_memory(winners: dict[tuple[int, int, int], KernelName | None]) -> None:
-        memory = {ShapeKey(*key): _learned(winner) for key, winner in winners.items()}
-        monkeypatch.setattr(sorting_device(torch_device), "encounters", Memory(memory))
+        memory = {ShapeKey(*key): _make_learned(winner) for key, winner in winners.items()}
+        monkeypatch.setattr(get_sorting_device(torch_device), "encounters", Memory(memory))
 
     return set_memory
 
 
-def _learned(winner: KernelName | None) -> Learned:
+def _make_learned(winner: KernelName | None) -> Learned:
     oneshot, multiphase = TIMES[winner]
     samples: dict[KernelName, list[float]] = {"oneshot": [oneshot] * 7, "multiphase": [multiphase] * 7}
-    return Learned(winner or "oneshot", winner, samples, unit_size=16, model_dim=0, dtype="bfloat16")
+    verdict = Verdict((winner,)) if winner else Verdict(("oneshot", "multiphase"))
+    return Learned(winner or "oneshot", verdict, samples, unit_size=16, model_dim=0, dtype="bfloat16")
 
 
-def saved_rows(path: Path) -> list[Row]:
-    """All rows of a table."""
+def read_rows(path: Path) -> list[Row]:
+    """Return all rows of a table."""
     return [row for entry in store.load(path).tables for row in entry.rows]
 
 
@@ -67,9 +70,9 @@ def test_learned_rows_are_marked_and_found_exactly(remember: Any, kernels: Sorti
     remember({(8, 64, 4): "oneshot", (20, 64, 4): "multiphase", (30, 64, 6): None})
     (path,) = moesort_tune.save(tmp_path)
     assert path == tmp_path / f"{kernels.limits.arch}.yaml"
-    assert [row.shape for row in saved_rows(path)] == [(64, 4), (64, 6)]
-    assert all(row.evidence.learned for row in saved_rows(path))
-    assert saved_rows(path)[0].evidence.tokens == (8, 20)
+    assert [row.shape for row in read_rows(path)] == [(64, 4), (64, 6)]
+    assert all(row.evidence.kind == "learned" for row in read_rows(path))
+    assert read_rows(path)[0].evidence.tokens == (8, 20)
     dispatcher = runtime.Dispatcher.load(path, compute_units=kernels.limits.compute_units, revision=kernels.revision)
     assert [dispatcher.policy(tokens, 64, 4) for tokens in (8, 20)] == [1, 2]
     assert dispatcher.counts() == {"exact row": 2}
@@ -79,18 +82,18 @@ def test_unmeasured_token_counts_of_a_learned_row_keep_the_rule(remember: Any, t
     """Protects shapes of which one token count was met: a partial row is no worse than none outside of it."""
     remember({(10, 64, 4): "multiphase"})
     (path,) = moesort_tune.save(tmp_path)
-    (row,) = saved_rows(path)
+    (row,) = read_rows(path)
     assert row.policy == ((1, "oneshot"), (10, "multiphase"), (11, "oneshot"), (121, "multiphase"))
 
 
 def test_swept_row_is_kept(remember: Any, kernels: SortingKernels, tmp_path: Path) -> None:
     """Protects a measured table from a few samples taken while serving."""
     path = tmp_path / "table.yaml"
-    swept = entry_for(kernels, examples.row(64, 4, switch=5))
+    swept = make_entry(kernels, examples.row(64, 4, switch=5))
     store.save(path, examples.table(swept, arch=kernels.limits.arch))
     remember({(10, 64, 4): "oneshot", (10, 32, 4): "oneshot"})
     moesort_tune.save(path)
-    assert {row.shape: row.evidence.learned for row in saved_rows(path)} == {(32, 4): True, (64, 4): False}
+    assert {row.shape: row.evidence.kind for row in read_rows(path)} == {(32, 4): "learned", (64, 4): None}
 
 
 def test_processes_add_to_what_others_learned(remember: Any, tmp_path: Path) -> None:
@@ -100,13 +103,13 @@ def test_processes_add_to_what_others_learned(remember: Any, tmp_path: Path) -> 
     moesort_tune.save(path)
     remember({(300, 64, 4): "oneshot"})
     moesort_tune.save(path)
-    (row,) = saved_rows(path)
-    assert [row.kernel_at(tokens) for tokens in (10, 300)] == ["multiphase", "oneshot"]
+    (row,) = read_rows(path)
+    assert [row.choose_kernel(tokens, KERNELS) for tokens in (10, 300)] == ["multiphase", "oneshot"]
     assert (row.evidence.points, row.evidence.tokens) == (2, (10, 300))
     remember({(10, 64, 4): "oneshot"})
     moesort_tune.save(path)
-    (row,) = saved_rows(path)
-    assert [row.kernel_at(tokens) for tokens in (10, 300)] == ["oneshot", "oneshot"]
+    (row,) = read_rows(path)
+    assert [row.choose_kernel(tokens, KERNELS) for tokens in (10, 300)] == ["oneshot", "oneshot"]
 
 
 @pytest.mark.parametrize(
@@ -182,11 +185,11 @@ def test_measured_calls_can_be_saved(
     torch_device: torch.device, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Protects the whole way: a call that measures, the saved row, and a call that goes by it without measuring."""
-    of_device = sorting_device(torch_device)
-    monkeypatch.setattr(of_device, "encounters", FirstEncounters(of_device.encounters.timer_of))
-    arguments = arguments_of(cases.uniform(12, 2, 16), torch_device)
+    of_device = get_sorting_device(torch_device)
+    monkeypatch.setattr(of_device, "encounters", FirstEncounters(of_device.encounters.open_timer))
+    arguments = make_arguments(cases.make_uniform(12, 2, 16), torch_device)
     moe_sorting(**arguments, on_miss="measure")
     (path,) = moesort_tune.save(tmp_path)
     monkeypatch.setattr(of_device, "encounters", Memory({}))
     moe_sorting(**arguments, on_miss="measure", table=path)
-    assert of_device.dispatcher(str(path)).counts() == {"exact row": 1}
+    assert of_device.get_dispatcher(str(path)).counts() == {"exact row": 1}

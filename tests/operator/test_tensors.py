@@ -10,19 +10,19 @@ from torch.utils._python_dispatch import return_and_correct_aliasing
 
 from moesort_tune.operator.arguments import ArgumentError
 from moesort_tune.operator.torch_operator import SortedTokens, moe_sorting
-from tests.operator.torch_cases import arguments_of, check
+from tests.operator.torch_cases import check, make_arguments
 from tests.sorting import cases
 
 pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("checked_tensors")]
 
-CASE = cases.with_tokens(cases.with_mask(cases.uniform(6, 2, 8)), 6)
+CASE = cases.set_tokens(cases.set_mask(cases.make_uniform(6, 2, 8)), 6)
 TENSORS = ("topk_ids", "topk_weights", "local_expert_mask", "num_local_tokens")
 
 
 @pytest.fixture
 def arguments(torch_device: torch.device) -> dict[str, Any]:
-    """A valid call."""
-    return arguments_of(CASE, torch_device)
+    """Return a valid call."""
+    return make_arguments(CASE, torch_device)
 
 
 def sort(arguments: dict[str, Any], **changes: Any) -> SortedTokens:
@@ -33,8 +33,8 @@ def sort(arguments: dict[str, Any], **changes: Any) -> SortedTokens:
         check(moe_sorting(**arguments), CASE)
 
 
-def first_two(arguments: dict[str, Any], weights: torch.Tensor) -> torch.Tensor:
-    """Sorted weights that are defined for each case here."""
+def select_first_two(arguments: dict[str, Any], weights: torch.Tensor) -> torch.Tensor:
+    """Return the sorted weights that are defined for each case here."""
     return moe_sorting(**(arguments | {"topk_weights": weights})).sorted_weights[:2]
 
 
@@ -52,7 +52,7 @@ TRANSFORMS: dict[str, Callable[[Callable[..., Any], torch.Tensor], torch.Tensor]
 def test_transformed_call_sorts_what_a_plain_one_does(arguments: dict[str, Any], transform: str) -> None:
     """Protects users of torch.func: its tensors have no memory, and a kernel that reads it ends the process's GPU."""
     expected = moe_sorting(**arguments).sorted_weights[:2]
-    got = TRANSFORMS[transform](lambda weights: first_two(arguments, weights), arguments["topk_weights"])
+    got = TRANSFORMS[transform](lambda weights: select_first_two(arguments, weights), arguments["topk_weights"])
     assert torch.equal(got, expected.sum() if transform == "grad" else expected)
     check(moe_sorting(**arguments), CASE)
 
@@ -62,12 +62,12 @@ def test_plain_tensors_inside_of_a_transform_are_sorted(arguments: dict[str, Any
     """Protects functions that sort something else than what they transform: new tensors, too, are the transform's."""
     seen = []
 
-    def adds(weights: torch.Tensor) -> torch.Tensor:
+    def add(weights: torch.Tensor) -> torch.Tensor:
         result = moe_sorting(**arguments, model_dim=8, output_aux=True)
         seen.append(result)
         return weights + result.sorted_weights[:2].sum()
 
-    TRANSFORMS[transform](adds, arguments["topk_weights"])
+    TRANSFORMS[transform](add, arguments["topk_weights"])
     assert len(seen) == 1
     check(moe_sorting(**arguments, model_dim=8), CASE)
 
@@ -75,9 +75,9 @@ def test_plain_tensors_inside_of_a_transform_are_sorted(arguments: dict[str, Any
 @pytest.mark.parametrize(("ids_dim", "weights_dim"), [(0, 0), (None, 0), (0, None), (2, 1)])
 def test_mapped_call_sorts_each_element(torch_device: torch.device, ids_dim: int | None, weights_dim: int) -> None:
     """Protects vmap: each element of a batch is a sort by itself, wherever the batch lies in each argument."""
-    batch = [arguments_of(cases.uniform(6, 2, 8, seed=seed), torch_device) for seed in range(3)]
+    batch = [make_arguments(cases.make_uniform(6, 2, 8, seed=seed), torch_device) for seed in range(3)]
 
-    def stacked(name: str, dim: int | None) -> torch.Tensor:
+    def stack(name: str, dim: int | None) -> torch.Tensor:
         tensors = [one[name] for one in batch]
         return tensors[0] if dim is None else torch.stack(tensors, dim)
 
@@ -86,7 +86,7 @@ def test_mapped_call_sorts_each_element(torch_device: torch.device, ids_dim: int
         return result.num_valid_ids, result.sorted_token_ids, result.sorted_weights
 
     in_dims = (ids_dim, weights_dim)
-    mapped = torch.func.vmap(one, in_dims)(stacked("topk_ids", ids_dim), stacked("topk_weights", weights_dim))
+    mapped = torch.func.vmap(one, in_dims)(stack("topk_ids", ids_dim), stack("topk_weights", weights_dim))
     for element in range(3):
         ids = batch[0 if ids_dim is None else element]["topk_ids"]
         weights = batch[0 if weights_dim is None else element]["topk_weights"]
@@ -100,7 +100,7 @@ def test_gradient_does_not_flow_through_the_sort(arguments: dict[str, Any]) -> N
     """Protects training code: what is sorted counts as a constant, the weights themselves do not."""
 
     def loss(weights: torch.Tensor) -> torch.Tensor:
-        return (weights * first_two(arguments, weights)[0]).sum()
+        return (weights * select_first_two(arguments, weights)[0]).sum()
 
     gradient = torch.func.grad(loss)(arguments["topk_weights"])
     assert torch.equal(gradient, torch.full_like(gradient, float(moe_sorting(**arguments).sorted_weights[0])))
@@ -112,7 +112,7 @@ def test_lazily_negated_tensors_are_read_with_their_sign(arguments: dict[str, An
     check(sort(arguments, **{name: torch._neg_view(-arguments[name])}), CASE)
 
 
-def _without_storage(tensor: torch.Tensor) -> torch.Tensor:
+def _drop_storage(tensor: torch.Tensor) -> torch.Tensor:
     copy = tensor.clone()
     copy.untyped_storage().resize_(0)
     return copy
@@ -122,7 +122,7 @@ UNREADABLE: dict[str, tuple[Callable[[torch.Tensor], torch.Tensor], str]] = {
     "sparse": (lambda t: t.to_sparse(), "got torch.sparse_coo"),
     "nested": (lambda t: torch.nested.nested_tensor([t]), "got a nested one"),
     "jagged": (lambda t: torch.nested.nested_tensor([t], layout=torch.jagged), "got a nested one"),
-    "storage gone": (_without_storage, "elements without any"),
+    "storage gone": (_drop_storage, "elements without any"),
 }
 
 
@@ -140,7 +140,7 @@ def test_tensors_without_plain_memory_are_refused_by_name(arguments: dict[str, A
 
 def test_operator_in_the_dispatcher_refuses_lost_storage_too(arguments: dict[str, Any]) -> None:
     """Protects compiled programs, which call the operator itself."""
-    weights = _without_storage(arguments["topk_weights"])
+    weights = _drop_storage(arguments["topk_weights"])
     options = (8, 32, None, torch.bfloat16, None, None, 0, None, False, False, False)
     with pytest.raises(ArgumentError, match="topk_weights must have memory of its own"):
         torch.ops.moesort_tune.moe_sorting.default(arguments["topk_ids"], weights, *options)

@@ -10,8 +10,8 @@ from moesort_tune.sorting.reference import SortedOutputs
 from tests.sorting.cases import Case
 
 
-def arguments_of(case: Case, device: torch.device) -> dict[str, Any]:
-    """Keyword arguments of moe_sorting for a case, without the optional outputs."""
+def make_arguments(case: Case, device: torch.device) -> dict[str, Any]:
+    """Return the keyword arguments of moe_sorting for a case, without the optional outputs."""
     inputs = case.inputs
     mask, tokens = inputs.local_expert_mask, inputs.num_local_tokens
     return {
@@ -25,19 +25,19 @@ def arguments_of(case: Case, device: torch.device) -> dict[str, Any]:
 
 
 def sort_and_check(case: Case, device: torch.device, **options: Any) -> SortedTokens:
-    """Sorts by the operator and compares everything that is defined."""
-    result = moe_sorting(**arguments_of(case, device), **options)
+    """Sort by the operator and compare everything that is defined."""
+    result = moe_sorting(**make_arguments(case, device), **options)
     check(result, case)
     return result
 
 
 def check(result: SortedTokens, case: Case) -> None:
-    """Compares what is defined of `result` with the reference; raises WrongOutputError."""
-    check_outputs(_defined(result, case), case.expected, kernel="moe_sorting", shape=str(case.problem))
+    """Compare what is defined of `result` with the reference; raise WrongOutputError."""
+    check_outputs(_select_defined(result, case), case.expected, kernel="moe_sorting", shape=str(case.problem))
     assert result.moe_buf is None or not result.moe_buf.any()
 
 
-def _defined(result: SortedTokens, case: Case) -> SortedOutputs:
+def _select_defined(result: SortedTokens, case: Case) -> SortedOutputs:
     rows = int(result.num_valid_ids[0])
     return SortedOutputs(
         sorted_token_ids=result.sorted_token_ids[:rows].cpu().numpy(),

@@ -40,7 +40,7 @@ def test_folder_called_aiter_is_no_package(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     monkeypatch.delitem(sys.modules, "aiter", raising=False)
     assert aiter_package.find() is None
-    assert aiter_package.why_not_measured() == "AITER is not installed: there is no package aiter"
+    assert aiter_package.find_obstacle() == "AITER is not installed: there is no package aiter"
 
 
 def test_revision_changes_with_version_and_sources() -> None:

@@ -5,68 +5,57 @@ from pathlib import Path
 import pytest
 
 from moesort_tune.domain.presets import MODELS
-from moesort_tune.domain.vocabulary import KernelName
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.replay.steps import (
     SERVED,
-    arrival_trace,
-    best_constant,
-    first_encounter,
-    graph_sizes,
-    oracle,
+    choose_graph_sizes,
     read_trace,
-    results_of,
+    simulate_arrivals,
+    summarize_runs,
 )
-
-TIMES: dict[int, dict[KernelName, float]] = {
-    8: {"oneshot": 3.0, "multiphase": 5.0},
-    16: {"oneshot": 4.0, "multiphase": 5.0},
-    64: {"oneshot": 9.0, "multiphase": 6.0},
-    4096: {"multiphase": 20.0},
-}
 
 
 def test_clients_ask_again_when_they_are_answered() -> None:
     """Two clients, three answers of 3 tokens: two prompts, two decoding steps, the third prompt, and its decoding."""
-    steps = arrival_trace(concurrency=2, requests=3, input_tokens=10, output_tokens=3)
+    steps = simulate_arrivals(concurrency=2, requests=3, input_tokens=10, output_tokens=3)
     assert steps == [20, 2, 2, 10, 1, 1]
 
 
 def test_prompts_that_exceed_a_step_wait() -> None:
     """Ten prompts of 1000 tokens: eight fit into 8192 tokens, the others come beside the first decoding."""
-    steps = arrival_trace(concurrency=10, requests=10, input_tokens=1000, output_tokens=4)
+    steps = simulate_arrivals(concurrency=10, requests=10, input_tokens=1000, output_tokens=4)
     assert steps == [8000, 8 + 2000, 10, 10, 2]
 
 
 def test_prompt_longer_than_a_step_still_runs() -> None:
     """Protects the model from standing still."""
     for concurrency in (1, 2):  # alone: never beside another prompt, nor beside a decoding request
-        steps = arrival_trace(concurrency=concurrency, requests=2, input_tokens=10_000, output_tokens=2)
+        steps = simulate_arrivals(concurrency=concurrency, requests=2, input_tokens=10_000, output_tokens=2)
         assert steps == [10_000, 1, 10_000, 1]
 
 
 def test_running_requests_leave_less_room_for_prompts() -> None:
     """Protects the limit of a step: two prompts of 4096 tokens fill it, and beside one running request there is one."""
-    steps = arrival_trace(concurrency=5, requests=5, input_tokens=4096, output_tokens=3)
+    steps = simulate_arrivals(concurrency=5, requests=5, input_tokens=4096, output_tokens=3)
     assert steps == [8192, 2 + 4096, 3 + 4096, 2 + 4096, 2, 1]
 
 
 def test_nobody_asking_is_an_error() -> None:
     """Protects from a run that never ends."""
     with pytest.raises(ValueError, match="concurrency must be at least 1, got 0"):
-        arrival_trace(concurrency=0, requests=3, input_tokens=10, output_tokens=3)
+        simulate_arrivals(concurrency=0, requests=3, input_tokens=10, output_tokens=3)
 
 
 @pytest.mark.parametrize(("concurrency", "requests"), [(1, 1), (16, 64), (33, 100)])
 def test_every_token_is_sorted_once(concurrency: int, requests: int) -> None:
     """Protects the load: every prompt's tokens and every decoded token but the last one are sorted."""
-    steps = arrival_trace(concurrency=concurrency, requests=requests, input_tokens=1000, output_tokens=100)
+    steps = simulate_arrivals(concurrency=concurrency, requests=requests, input_tokens=1000, output_tokens=100)
     assert sum(steps) == requests * (1000 + 99)
 
 
 def test_steps_are_padded_to_captured_sizes() -> None:
     """Protects the sizes that AITER sees: those of vLLM's graphs up to 512, beyond them the step's own."""
-    assert graph_sizes([1, 3, 8, 9, 256, 257, 512, 513, 8000]) == [1, 4, 8, 16, 256, 272, 512, 513, 8000]
+    assert choose_graph_sizes([1, 3, 8, 9, 256, 257, 512, 513, 8000]) == [1, 4, 8, 16, 256, 272, 512, 513, 8000]
 
 
 def test_every_preset_can_be_replayed() -> None:
@@ -75,32 +64,9 @@ def test_every_preset_can_be_replayed() -> None:
     assert all(model.shape == MODELS[name] for name, model in SERVED.items())
 
 
-def test_oracle_takes_the_faster_kernel_at_each_size() -> None:
-    """Protects the bound that everything is compared with."""
-    way = oracle(TIMES)
-    assert way.name == "oracle"
-    assert [way.choose(size) for size in TIMES] == ["oneshot", "oneshot", "multiphase", "multiphase"]
-
-
-def test_constant_is_the_best_for_the_steps_at_hand() -> None:
-    """Protects the honest competitor: it may know the steps beforehand, and weighs sizes by how often they occur."""
-    often_small = best_constant(TIMES, [8, 16, 16, 64], num_experts=128)
-    assert often_small.name == "best constant (2048)"
-    assert [often_small.choose(tokens) for tokens in (16, 17)] == ["oneshot", "multiphase"]
-    always = best_constant({64: TIMES[64], 4096: TIMES[4096]}, [64, 4096], num_experts=128)
-    assert always.choose(1) == "multiphase"
-
-
-def test_first_encounter_goes_by_one_cold_time() -> None:
-    """Protects the comparison with pull request 3525: where oneshot paid for the warm-up, it lost."""
-    way = first_encounter({16: {"oneshot": 900.0, "multiphase": 6.0}, 8: {"oneshot": 5.0, "multiphase": 6.0}})
-    assert way.name == "first encounter"
-    assert [way.choose(size) for size in (16, 8)] == ["multiphase", "oneshot"]
-
-
 def test_speedups_are_paired_by_repeat() -> None:
     """Protects the intervals: a slow moment of the machine that hits all ways in one repeat does not widen a ratio."""
-    results = results_of({"rule": [100.0, 200.0, 150.0], "table": [50.0, 100.0, 75.0]}, steps=10, baseline="rule")
+    results = summarize_runs({"rule": [100.0, 200.0, 150.0], "table": [50.0, 100.0, 75.0]}, steps=10, baseline="rule")
     rule, table = results
     assert [rule.name, table.name] == ["rule", "table"]
     assert (rule.speedup.low, rule.speedup.high) == (1.0, 1.0)
@@ -142,7 +108,7 @@ def test_mark_at_the_start_of_a_file_is_passed_over(tmp_path: Path) -> None:
     assert read_trace(tmp_path / "trace.txt") == [16, 17]
 
 
-def test_missing_trace_is_told(tmp_path: Path) -> None:
+def test_missing_trace_is_reported(tmp_path: Path) -> None:
     """Protects against a misspelt name."""
     with pytest.raises(MoesortTuneError, match=r"cannot read .*none.txt"):
         read_trace(tmp_path / "none.txt")

@@ -12,8 +12,8 @@ from moesort_tune.tables.store import load
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-def snippet(page: str, language: str) -> str:
-    """The first block of this language on the page."""
+def read_snippet(page: str, language: str) -> str:
+    """Return the first block of this language on the page."""
     found = re.search(rf"```{language}\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)
     assert found is not None
     return found[1]
@@ -25,23 +25,23 @@ def test_example_of_the_runtime_runs_on_the_table_of_the_other_page(
     """Both can be copied as they stand."""
     monkeypatch.chdir(tmp_path)
     Path("tables").mkdir()
-    Path("tables/gfx942.yaml").write_text(snippet("tables.md", "yaml"))
-    exec(snippet("runtime.md", "python"), {})
-    told = capsys.readouterr().out.splitlines()
-    assert told[0].startswith("multiphase (policy 2) for 32 tokens, 128 experts, topk 4: exact row (row 128/4)")
-    assert told[1] == "{'exact row': 1}"
+    Path("tables/gfx942.yaml").write_text(read_snippet("tables.md", "yaml"))
+    exec(read_snippet("runtime.md", "python"), {})
+    reported = capsys.readouterr().out.splitlines()
+    assert reported[0].startswith("multiphase (policy 2) for 32 tokens, 128 experts, topk 4: exact row (row 128/4)")
+    assert reported[1] == "{'exact row': 1}"
 
 
 def test_refusal_on_the_page_is_the_one_that_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The sentence that a person will search for."""
     monkeypatch.chdir(tmp_path)
     Path("tables").mkdir()
-    lines = snippet("tables.md", "yaml").splitlines()
+    lines = read_snippet("tables.md", "yaml").splitlines()
     rows = [lines[-1].replace("topk: 4", f"topk: {topk}") for topk in (1, 2, 3, "eight")]
     Path("tables/gfx942.yaml").write_text("\n".join([*lines[:-1], *rows]))
     with pytest.raises(Exception, match="eight") as refused:
         load(Path("tables/gfx942.yaml"))
-    assert str(refused.value) == snippet("tables.md", "text").strip()
+    assert str(refused.value) == read_snippet("tables.md", "text").strip()
 
 
 def test_every_reason_and_field_is_explained() -> None:

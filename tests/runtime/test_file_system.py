@@ -23,33 +23,33 @@ ERRORS = [errno.ESTALE, errno.EIO, errno.EACCES, errno.EPERM, errno.ELOOP, errno
 
 @pytest.fixture
 def ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The shipped table of the attached GPU, which serves where the named one does not."""
+    """Yield the shipped table of the attached GPU, which serves where the named one does not."""
     for variable in ("MOESORT_TUNE_TABLE", "MOESORT_TUNE_ARCH", "MOESORT_TUNE_MISSES"):
         monkeypatch.delenv(variable, raising=False)
     path = tmp_path / "shipped" / "gfx942.yaml"
     store.save(path, table(entry([row(8, 2)])))
-    monkeypatch.setattr(shipped, "tables_folder", lambda: path.parent)
-    monkeypatch.setattr(runtime.dispatcher, "_attached", lambda: AttachedGpu("gfx942", 304, alike=True))
+    monkeypatch.setattr(shipped, "get_tables_folder", lambda: path.parent)
+    monkeypatch.setattr(runtime.dispatcher, "_find_attached", lambda: AttachedGpu("gfx942", 304, alike=True))
     monkeypatch.setattr(runtime.dispatcher, "_warned", {})
     runtime.reset()
     yield path
     runtime.reset()
 
 
-def fifo(path: Path) -> Path:
-    """A FIFO without a writer."""
+def make_fifo(path: Path) -> Path:
+    """Return a FIFO without a writer."""
     os.mkfifo(path)
     return path
 
 
-def loop(path: Path) -> Path:
-    """A link to itself."""
+def make_loop(path: Path) -> Path:
+    """Return a link to itself."""
     path.symlink_to(path)
     return path
 
 
-def below_a_file(path: Path) -> Path:
-    """A file inside of a file."""
+def make_path_below_a_file(path: Path) -> Path:
+    """Return a file inside of a file."""
     path.write_text("")
     return path / "gfx942.yaml"
 
@@ -59,9 +59,9 @@ HOSTILE: dict[str, Callable[[Path], Path]] = {
     "a name of 300 characters": lambda path: path / ("n" * 300),
     "a name of 5000 characters": lambda path: path / ("n" * 5000),
     "a name that is no text": lambda path: path / os.fsdecode(b"\xff\x1b[31m.yaml"),
-    "a loop": loop,
-    "below a file": below_a_file,
-    "a FIFO": fifo,
+    "a loop": make_loop,
+    "below a file": make_path_below_a_file,
+    "a FIFO": make_fifo,
     "a device": lambda _: Path("/dev/zero"),
 }
 
@@ -92,7 +92,7 @@ def test_error_of_the_file_system_gives_way_to_the_next_table(
     """Network file systems go away between two calls; the reason is in the system's own words."""
     named = tmp_path / "named"
     store.save(named / "gfx942.yaml", table())
-    _failing(monkeypatch, call, named, number)
+    _make_call_fail(monkeypatch, call, named, number)
     for name in (named, named / "gfx942.yaml"):
         monkeypatch.setenv("MOESORT_TUNE_TABLE", str(name))
         runtime.reset()
@@ -103,8 +103,8 @@ def test_error_of_the_file_system_gives_way_to_the_next_table(
             Dispatcher.load(name, arch="gfx942")
 
 
-def _failing(monkeypatch: pytest.MonkeyPatch, call: str, folder: Path, number: int) -> None:
-    """Lets a call of the operating system fail for everything in this folder."""
+def _make_call_fail(monkeypatch: pytest.MonkeyPatch, call: str, folder: Path, number: int) -> None:
+    """Let a call of the operating system fail for everything in this folder."""
     original = getattr(os, call)
 
     def fail(path: Any, *args: Any, **kwargs: Any) -> Any:
@@ -135,10 +135,10 @@ def test_architecture_that_is_none_leaves_aiters_rule(
     for named in (ours.parent, ours, tmp_path):
         monkeypatch.setenv("MOESORT_TUNE_TABLE", str(named))
         runtime.reset()
-        told = runtime.get().explain(1, 8, 2)
-        assert told.reason is Reason.RULE
-        assert all(sentence.isprintable() and len(sentence) < 1500 for sentence in told.not_used)
-        assert str(told).isprintable()
+        reported = runtime.get().explain(1, 8, 2)
+        assert reported.reason is Reason.RULE
+        assert all(sentence.isprintable() and len(sentence) < 1500 for sentence in reported.not_used)
+        assert str(reported).isprintable()
 
 
 @pytest.mark.parametrize("variable", ["MOESORT_TUNE_TABLE", "MOESORT_TUNE_ARCH"])
@@ -178,10 +178,10 @@ for named in sys.argv[1:]:
 
 def test_variable_of_a_gpus_name_is_nonsense_rather_than_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """HSA_OVERRIDE_GFX_VERSION is read by `get` too: a number of any length is no version."""
-    from moesort_tune.device.attached import attached_gpu
+    from moesort_tune.device.attached import find_attached_gpu
     from moesort_tune.device.kfd import KfdGpu
 
     gpu = KfdGpu(1, "gfx942", 304, 65536)
     for value in (f"{'9' * 5000}.4.2", "9.4.", "9.4.²", "-9.4.2", "\udcff.1.1"):
         monkeypatch.setenv("HSA_OVERRIDE_GFX_VERSION", value)
-        assert attached_gpu([gpu], os.environ) == AttachedGpu("gfx942", 304, alike=True)
+        assert find_attached_gpu([gpu], os.environ) == AttachedGpu("gfx942", 304, alike=True)

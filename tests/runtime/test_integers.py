@@ -22,7 +22,7 @@ Load = Callable[[], Any]  # a Dispatcher, whose types say int
 
 @pytest.fixture
 def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Load:
-    """Makes dispatchers that remember nothing yet."""
+    """Make dispatchers that remember nothing yet."""
     for variable in ("MOESORT_TUNE_TABLE", "MOESORT_TUNE_ARCH", "MOESORT_TUNE_MISSES"):
         monkeypatch.delenv(variable, raising=False)
     store.save(tmp_path / "gfx942.yaml", table(entry(ROWS, device=device(compute_units=80)), entry(ROWS)))
@@ -82,7 +82,7 @@ def test_tensors_that_are_no_integers_are_a_type_error_too(load: Load) -> None:
 
 
 def test_truth_values_are_one_and_zero(load: Load) -> None:
-    """Python's are integers, and numpy's are not told apart from them."""
+    """Python's are integers, and numpy's are treated alike."""
     dispatcher = load()
     for truth in (True, np.bool_(True)):
         for _ in range(2):

@@ -1,4 +1,4 @@
-"""What rows say about shapes: the contract's arithmetic, written a second time token by token, and its reasons."""
+"""Decisions by rows: the contract's arithmetic, written a second time token by token, and the reasons."""
 
 from collections.abc import Sequence
 
@@ -6,89 +6,106 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moesort_tune.domain.vocabulary import KernelName
+from moesort_tune.domain.candidates import Limits
+from moesort_tune.domain.vocabulary import MAX_TOKENS, KernelName
+from moesort_tune.providers.facts.aiter_rule import AITER_RULE, build_rule_steps
 from moesort_tune.runtime.lookup import Plan, Reason, Rows, nearest_by_ratio, plan_of_provider, plan_of_rule
 from moesort_tune.tables.schema import Evidence, Row
 from tests.tables.examples import row
 
+ORDER = ("wave", "oneshot", "multiphase")
+"""Three candidates; those of the builtin kernels are the last two."""
 
-def limit(num_experts: int, topk: int) -> int:
-    """A made-up limit of oneshot that depends on both numbers."""
-    return max(0, 4000 // num_experts - topk)
+POLICY = {"oneshot": 1, "multiphase": 2, None: 0}
 
 
-def reference_policy(rows: Sequence[Row], tokens: int, num_experts: int, topk: int) -> int:
-    """The contract as a person would follow it for one question."""
-    if tokens == 0:
-        return 1
+def make_limits(oneshot: int, **others: int) -> Limits:
+    """Return limits of oneshot and of nothing else but `others`, in the candidates' order."""
+    known = {"oneshot": oneshot, "multiphase": MAX_TOKENS, **others}
+    return {name: known[name] for name in ORDER if name in known}
+
+
+def invent_limits(num_experts: int, topk: int) -> Limits:
+    """Return made-up limits of three candidates that depend on both numbers."""
+    return make_limits(max(0, 4000 // num_experts - topk), wave=max(-1, 64 - num_experts))
+
+
+def decide_by_contract(rows: Sequence[Row], tokens: int, num_experts: int, topk: int) -> KernelName:
+    """Decide one question as the contract says, step by step."""
+    limits = dict(invent_limits(num_experts, topk))
     topks = {row.topk for row in rows}
     used = min(topks, key=lambda k: (max(k, topk) / min(k, topk), k))
     same = {row.num_experts: row for row in rows if row.topk == used}
     low = max((e for e in same if e <= num_experts), default=min(same))
     high = min((e for e in same if e >= num_experts), default=max(same))
-    kernel = reference_kernel(same[low], same[high], tokens, num_experts)
-    longest = limit(num_experts, topk)
+    choices = list_choices_by_contract(same[low], same[high], tokens, num_experts) if tokens else {ORDER[0]}
     if used == topk and num_experts in same:
-        longest = min(longest, same[num_experts].oneshot_max_tokens)
-    return 1 if kernel == "oneshot" and tokens <= longest else 2
+        limits = {name: min(limit, same[num_experts].get_limit(name)) for name, limit in limits.items()}
+    first = next(name for name in ORDER if name in choices)
+    after = [*ORDER[ORDER.index(first) :], *ORDER]
+    return next(name for name in [*(n for n in ORDER if n in choices), *after] if tokens <= limits[name])
 
 
-def reference_kernel(low: Row, high: Row, tokens: int, num_experts: int) -> KernelName:
-    """What two rows, or the same row twice, choose before any limit."""
-    choices = [next(k for first, k in reversed(r.policy) if first <= tokens) for r in (low, high)]
-    if choices[0] == choices[1]:
-        return choices[0]
-    if len(low.policy) == len(high.policy) == 2 and low.policy[0][1] == high.policy[0][1]:
-        lo, hi = low.num_experts, high.num_experts
-        switch = (low.policy[1][0] * (hi - num_experts) + high.policy[1][0] * (num_experts - lo)) // (hi - lo)
-        return low.policy[0][1] if tokens < switch else low.policy[1][1]
-    return "oneshot"
+def list_choices_by_contract(low: Row, high: Row, tokens: int, num_experts: int) -> set[KernelName]:
+    """Return the choices of two rows, or of the same row twice, before any limit."""
+    kernels = [kernel for _, kernel in low.policy]
+    if low is high or kernels != [kernel for _, kernel in high.policy]:
+        return {next(k for first, k in reversed(r.policy) if first <= tokens) for r in (low, high)}
+    lo, hi = low.num_experts, high.num_experts
+    switches = [
+        (a * (hi - num_experts) + b * (num_experts - lo)) // (hi - lo)
+        for (a, _), (b, _) in zip(low.policy, high.policy, strict=True)
+    ]
+    return {kernels[max(index for index, switch in enumerate(switches) if switch <= tokens)]}
 
 
 @st.composite
-def policies(draw: st.DrawFn) -> tuple[tuple[int, KernelName], ...]:
-    """One to four steps that take turns."""
+def draw_policy(draw: st.DrawFn) -> tuple[tuple[int, KernelName], ...]:
+    """Return one to four steps, each of another kernel than the one before."""
     firsts = [1, *sorted(draw(st.sets(st.integers(2, 300), max_size=3)))]
-    orders: list[tuple[KernelName, KernelName]] = [("oneshot", "multiphase"), ("multiphase", "oneshot")]
-    kernels = draw(st.sampled_from(orders))
-    return tuple((first, kernels[index % 2]) for index, first in enumerate(firsts))
+    kernels = [draw(st.sampled_from(ORDER))]
+    for _ in firsts[1:]:
+        kernels.append(draw(st.sampled_from([name for name in ORDER if name != kernels[-1]])))
+    return tuple(zip(firsts, kernels, strict=True))
 
 
 @st.composite
-def tables(draw: st.DrawFn) -> list[Row]:
-    """Rows of a few experts and topk, each shape once."""
+def draw_rows(draw: st.DrawFn) -> list[Row]:
+    """Return rows of a few experts and topk, each shape once, many of them of one sequence of kernels."""
     shapes = draw(st.sets(st.tuples(st.integers(4, 64), st.integers(1, 4)), min_size=1, max_size=8))
+    known = st.integers(300, 500)
     return [
-        row(experts, topk, policy=draw(policies()), oneshot_max_tokens=draw(st.integers(300, 500)))
-        for experts, topk in shapes
+        row(experts, topk, policy=draw(draw_policy()), limits={"wave": draw(known), "oneshot": draw(known)})
+        for experts, topk in sorted(shapes)
     ]
 
 
-@settings(deadline=None, max_examples=60)
-@given(rows=tables(), num_experts=st.integers(1, 80), topk=st.integers(1, 9))
+@settings(deadline=None, max_examples=100)
+@given(rows=draw_rows(), num_experts=st.integers(1, 80), topk=st.integers(1, 9))
 def test_plan_agrees_with_the_contract_at_every_token_count(rows: list[Row], num_experts: int, topk: int) -> None:
-    """Whatever the table and the shape, in it, between its rows or outside."""
-    plan = Rows(rows).plan(num_experts, topk, limit)
-    planned = [plan.at(tokens).policy for tokens in range(520)]
-    assert planned == [reference_policy(rows, tokens, num_experts, topk) for tokens in range(520)]
+    """Protects any table of three kernels and any shape, in it, between its rows or outside."""
+    plan = Rows(rows).plan(num_experts, topk, invent_limits(num_experts, topk))
+    planned = [plan.at(tokens).kernel for tokens in range(520)]
+    assert planned == [decide_by_contract(rows, tokens, num_experts, topk) for tokens in range(520)]
 
 
 @settings(deadline=None)
-@given(rows=tables(), num_experts=st.integers(1, 80), topk=st.integers(1, 9), tokens=st.integers(0, 1 << 24))
-def test_plan_never_chooses_oneshot_past_its_limit(rows: list[Row], num_experts: int, topk: int, tokens: int) -> None:
-    """The one rule that no table can break."""
-    segment = Rows(rows).plan(num_experts, topk, limit).at(tokens)
-    assert segment.policy == 2 or tokens <= limit(num_experts, topk)
+@given(rows=draw_rows(), num_experts=st.integers(1, 80), topk=st.integers(1, 9), tokens=st.integers(0, MAX_TOKENS))
+def test_plan_never_chooses_a_kernel_past_its_limit(rows: list[Row], num_experts: int, topk: int, tokens: int) -> None:
+    """Protects the one rule that no table can break."""
+    limits = invent_limits(num_experts, topk)
+    kernel = Rows(rows).plan(num_experts, topk, limits).at(tokens).kernel
+    assert kernel is not None
+    assert tokens <= limits[kernel]
 
 
-def reasons(plan: Plan) -> list[tuple[int, int, str]]:
-    """The segments of a plan as plain data."""
-    return [(segment.first, segment.policy, str(segment.reason)) for segment in plan.segments]
+def list_segments(plan: Plan) -> list[tuple[int, int, str]]:
+    """Return the segments of a plan as plain data."""
+    return [(segment.first, POLICY[segment.kernel], str(segment.reason)) for segment in plan.segments]
 
 
-def unlimited(_num_experts: int, _topk: int) -> int:
-    """Oneshot may always run."""
-    return 1 << 24
+UNLIMITED = make_limits(MAX_TOKENS)
+"""Oneshot may always run."""
 
 
 ROWS = Rows([row(64, 6, 41), row(64, 4, 40), row(128, 4, 20), row(256, 4, 12)])
@@ -96,7 +113,7 @@ ROWS = Rows([row(64, 6, 41), row(64, 4, 40), row(128, 4, 20), row(256, 4, 12)])
 
 def test_exact_row_is_taken_as_it_is() -> None:
     """Up to the end of what was measured; past it the last step goes on, and the reason says so."""
-    assert reasons(ROWS.plan(128, 4, unlimited)) == [
+    assert list_segments(ROWS.plan(128, 4, UNLIMITED)) == [
         (0, 1, "no tokens"),
         (1, 1, "exact row"),
         (20, 2, "exact row"),
@@ -112,7 +129,7 @@ def test_rows_know_which_shapes_they_hold() -> None:
 
 def test_limit_of_no_tokens_leaves_oneshot_none() -> None:
     """The limit counts tokens: 0 forbids oneshot for one token, not for none."""
-    assert reasons(ROWS.plan(1024, 4, lambda _num_experts, _topk: 0))[:2] == [
+    assert list_segments(ROWS.plan(1024, 4, make_limits(0)))[:2] == [
         (0, 1, "no tokens"),
         (1, 2, "clipped by oneshot's limit"),
     ]
@@ -120,8 +137,8 @@ def test_limit_of_no_tokens_leaves_oneshot_none() -> None:
 
 def test_limit_itself_is_legal() -> None:
     """A row that chooses oneshot for its last legal count is followed."""
-    last = Rows([row(64, 4, policy=((1, "multiphase"), (500, "oneshot")), oneshot_max_tokens=500)])
-    assert reasons(last.plan(64, 4, unlimited))[2:] == [
+    last = Rows([row(64, 4, policy=((1, "multiphase"), (500, "oneshot")), limits={"oneshot": 500})])
+    assert list_segments(last.plan(64, 4, UNLIMITED))[2:] == [
         (500, 1, "exact row"),
         (501, 2, "clipped by oneshot's limit"),
     ]
@@ -129,14 +146,14 @@ def test_limit_itself_is_legal() -> None:
 
 def test_switch_between_two_rows_is_interpolated_and_rounded_down() -> None:
     """A quarter of the way from 64 to 128 experts: 40 - 5; at 65 experts 39.6875 becomes 39."""
-    assert reasons(ROWS.plan(80, 4, unlimited))[1:3] == [(1, 1, "neighbours"), (35, 2, "neighbours")]
-    assert reasons(ROWS.plan(65, 4, unlimited))[2] == (39, 2, "neighbours")
+    assert list_segments(ROWS.plan(80, 4, UNLIMITED))[1:3] == [(1, 1, "neighbours"), (35, 2, "neighbours")]
+    assert list_segments(ROWS.plan(65, 4, UNLIMITED))[2] == (39, 2, "neighbours")
 
 
 def test_rows_that_cannot_be_interpolated_decide_where_they_agree() -> None:
     """One row switches back: where the two disagree oneshot is taken, and the reason says that they do."""
     back = row(64, 4, policy=((1, "oneshot"), (40, "multiphase"), (90, "oneshot"), (200, "multiphase")))
-    assert reasons(Rows([back, row(128, 4, 20)]).plan(96, 4, unlimited)) == [
+    assert list_segments(Rows([back, row(128, 4, 20)]).plan(96, 4, UNLIMITED)) == [
         (0, 1, "no tokens"),
         (1, 1, "neighbours"),
         (20, 1, "neighbours disagree"),
@@ -150,29 +167,29 @@ def test_rows_that_cannot_be_interpolated_decide_where_they_agree() -> None:
 def test_rows_that_switch_in_opposite_ways_are_not_interpolated() -> None:
     """One switch each, but from and to different kernels: there is no switch between them."""
     opposite = row(64, 4, policy=((1, "multiphase"), (30, "oneshot")))
-    plan = Rows([opposite, row(128, 4, 20)]).plan(96, 4, unlimited)
-    assert [plan.at(tokens).policy for tokens in (1, 19, 20, 29, 30)] == [1, 1, 2, 2, 1]
+    plan = Rows([opposite, row(128, 4, 20)]).plan(96, 4, UNLIMITED)
+    assert [POLICY[plan.at(tokens).kernel] for tokens in (1, 19, 20, 29, 30)] == [1, 1, 2, 2, 1]
 
 
 @pytest.mark.parametrize(("num_experts", "nearest"), [(8, 64), (63, 64), (257, 256), (1024, 256)])
 def test_experts_outside_the_rows_get_the_nearest_row(num_experts: int, nearest: int) -> None:
     """No extrapolation."""
-    plan = ROWS.plan(num_experts, 4, unlimited)
+    plan = ROWS.plan(num_experts, 4, UNLIMITED)
     assert plan.rows[0].num_experts == nearest
     assert plan.at(5).reason is Reason.NEAREST_EXPERTS
 
 
 def test_topk_that_has_no_row_takes_the_nearest_by_ratio() -> None:
     """5 is nearer to 6 than to 4 by ratio (5 / 4 > 6 / 5), so that the rows of topk 6 are the ones to look in."""
-    plan = ROWS.plan(64, 5, unlimited)
+    plan = ROWS.plan(64, 5, UNLIMITED)
     assert (plan.rows[0].shape, plan.at(5).reason) == ((64, 6), Reason.NEAREST_TOPK)
-    assert ROWS.plan(256, 7, unlimited).rows[0].shape == (64, 6)
+    assert ROWS.plan(256, 7, UNLIMITED).rows[0].shape == (64, 6)
 
 
 def test_limit_of_the_shape_itself_clips_the_choice() -> None:
     """A row of 64 experts stands in for 60, whose own limit counts; past the swept range the reason stays the limit."""
-    rows = Rows([row(64, 4, None, oneshot_max_tokens=900)])
-    assert reasons(rows.plan(60, 4, lambda _num_experts, _topk: 500)) == [
+    rows = Rows([row(64, 4, None, limits={"oneshot": 900})])
+    assert list_segments(rows.plan(60, 4, make_limits(500))) == [
         (0, 1, "no tokens"),
         (1, 1, "nearest experts"),
         (501, 2, "clipped by oneshot's limit"),
@@ -185,7 +202,7 @@ def test_swept_range_of_the_row_is_what_the_reason_goes_by() -> None:
         row(64, 4, 40, evidence=Evidence(tokens=(1, 100))),
         row(128, 4, 40, evidence=Evidence(tokens=(8, 200))),
     )
-    assert [r for _, _, r in reasons(Rows([first, second]).plan(96, 4, unlimited))] == [
+    assert [r for _, _, r in list_segments(Rows([first, second]).plan(96, 4, UNLIMITED))] == [
         "no tokens",
         "beyond the swept range",
         "neighbours",
@@ -196,19 +213,55 @@ def test_swept_range_of_the_row_is_what_the_reason_goes_by() -> None:
 
 def test_oneshot_that_may_never_run_is_not_chosen_even_for_no_tokens() -> None:
     """AITER's oneshot never ends from 819 experts on; its limit is -1 there."""
-    assert reasons(ROWS.plan(1024, 4, lambda _num_experts, _topk: -1))[0] == (0, 2, "clipped by oneshot's limit")
+    assert list_segments(ROWS.plan(1024, 4, make_limits(-1)))[0] == (0, 2, "clipped by oneshot's limit")
+
+
+def test_every_switch_between_rows_of_one_sequence_is_interpolated() -> None:
+    """Protects rows of three kernels: halfway between two of them every switch lies halfway."""
+    low = row(64, 4, policy=((1, "wave"), (10, "oneshot"), (100, "multiphase")))
+    high = row(128, 4, policy=((1, "wave"), (20, "oneshot"), (201, "multiphase")))
+    plan = Rows([low, high]).plan(96, 4, make_limits(MAX_TOKENS, wave=MAX_TOKENS))
+    assert [(s.first, s.kernel, s.reason) for s in plan.segments[1:-1]] == [
+        (1, "wave", Reason.NEIGHBOURS),
+        (15, "oneshot", Reason.NEIGHBOURS),
+        (150, "multiphase", Reason.NEIGHBOURS),
+    ]
+
+
+def test_rows_that_disagree_take_the_first_legal_kernel_that_they_name() -> None:
+    """Protects from a kernel that neither row asks for, and from one that may not run."""
+    rows = Rows([row(64, 4, policy=((1, "wave"),)), row(128, 4, policy=((1, "multiphase"),))])
+    plan = rows.plan(96, 4, make_limits(1000, wave=32))
+    assert [(s.first, s.kernel, str(s.reason)) for s in plan.segments[1:3]] == [
+        (1, "wave", "neighbours disagree"),
+        (33, "multiphase", "clipped by a kernel's limit"),
+    ]
+
+
+def test_clipped_kernel_gives_way_to_the_next_legal_one() -> None:
+    """Protects a row that ends with a limited kernel: the next in order runs, and past its limit the one after it."""
+    plan = Rows([row(64, 4, policy=((1, "wave"),), limits={"wave": 32})]).plan(64, 4, make_limits(500, wave=40))
+    assert [(s.first, s.kernel, str(s.reason)) for s in plan.segments] == [
+        (0, "wave", "no tokens"),
+        (1, "wave", "exact row"),
+        (33, "oneshot", "clipped by a kernel's limit"),
+        (501, "multiphase", "clipped by a kernel's limit"),
+    ]
 
 
 def test_rule_without_a_table_is_clipped_too() -> None:
     """AITER's rule knows nothing of our kernels' limit."""
-    assert reasons(plan_of_rule(904, 100)) == [
+    assert list_segments(plan_of_rule(build_rule_steps(904), AITER_RULE, make_limits(100))) == [
         (0, 1, "no tokens"),
         (1, 1, "AITER's rule"),
         (101, 2, "clipped by oneshot's limit"),
         (905, 2, "AITER's rule"),
     ]
-    assert reasons(plan_of_rule(0, 100)) == [(0, 1, "no tokens"), (1, 2, "AITER's rule")]
-    assert reasons(plan_of_provider()) == [(0, 0, "left to the kernels' own rule")]
+    assert list_segments(plan_of_rule(build_rule_steps(0), AITER_RULE, make_limits(100))) == [
+        (0, 1, "no tokens"),
+        (1, 2, "AITER's rule"),
+    ]
+    assert list_segments(plan_of_provider()) == [(0, 0, "left to the kernels' own rule")]
 
 
 @pytest.mark.parametrize(

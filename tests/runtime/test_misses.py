@@ -30,27 +30,27 @@ def _own_writer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(misses, "LOCK_SECONDS", 0.2)
 
 
-def of(path: Path, **changes: object) -> Misses:
-    """The misses of a dispatcher of an MI300X."""
+def make_misses(path: Path, **changes: object) -> Misses:
+    """Return the misses of a dispatcher of an MI300X."""
     values: dict[str, object] = {"arch": "gfx942", "compute_units": 304, "kernels": "builtin"}
     return Misses(path, **(values | changes))  # type: ignore[arg-type]
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Holds the file's lock, as another process does."""
+def hold_lock(path: Path) -> Iterator[None]:
+    """Hold the file's lock, as another process does."""
     with path.open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
-def threads() -> int:
-    """Threads of this process, whoever started them."""
+def count_threads() -> int:
+    """Return the number of this process's threads."""
     return len(list(Path("/proc/self/task").iterdir()))
 
 
 def run(program: str, *arguments: object, input: str = "") -> subprocess.CompletedProcess[str]:  # noqa: A002 - its name
-    """A process of its own that notes misses, with its own beginning and end."""
+    """Run a process of its own that notes misses."""
     start = "import sys, os\nfrom pathlib import Path\nfrom moesort_tune.runtime.misses import Misses\n"
     start += "noted = Misses(Path(sys.argv[1]), arch='gfx942', compute_units=304, kernels='builtin')\n"
     command = [sys.executable, "-c", start + program, *map(str, arguments)]
@@ -59,12 +59,12 @@ def run(program: str, *arguments: object, input: str = "") -> subprocess.Complet
 
 def test_ten_thousand_shapes_take_one_thread_and_are_all_written(tmp_path: Path) -> None:
     """A server whose table has none of its shapes, asked by many sizes at once."""
-    before = threads()
-    noted = of(tmp_path / "misses.csv")
+    before = count_threads()
+    noted = make_misses(tmp_path / "misses.csv")
     most = 0
     for shape in SHAPES:
         noted.note(num_experts=shape.num_experts, topk=shape.topk, tokens=7)
-        most = max(most, threads() - before)
+        most = max(most, count_threads() - before)
     noted.wait(60)
     assert most <= 1
     assert read_misses(tmp_path / "misses.csv") == SHAPES
@@ -75,7 +75,7 @@ def test_note_touches_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(misses._Writer, "_start", lambda _: None)
     monkeypatch.setattr(os, "open", None)
     monkeypatch.setattr(fcntl, "flock", None)
-    of(tmp_path / "misses.csv").note(num_experts=8, topk=2, tokens=1)
+    make_misses(tmp_path / "misses.csv").note(num_experts=8, topk=2, tokens=1)
     assert misses._writer._queue.qsize() == 1
 
 
@@ -83,17 +83,17 @@ def test_process_ends_although_another_holds_the_lock(tmp_path: Path) -> None:
     """The decision is served, the process ends by itself, the log says why the shapes are lost, the file is whole."""
     path = tmp_path / "misses.csv"
     path.write_text(HEADER)
-    with locked(path):
+    with hold_lock(path):
         done = run("noted.note(num_experts=8, topk=2, tokens=1); print('served')", path)
     assert (done.returncode, done.stdout) == (0, "served\n")
     assert path.read_text() == HEADER
 
 
 def test_shapes_are_written_once_the_lock_is_free(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """What could not be written waits, and is not forgotten; the reason is told once."""
+    """What could not be written waits, and is not forgotten; the reason is logged once."""
     path = tmp_path / "misses.csv"
-    noted = of(path)
-    with locked(path):
+    noted = make_misses(path)
+    with hold_lock(path):
         for num_experts in (8, 16):
             noted.note(num_experts=num_experts, topk=2, tokens=1)
             noted.wait()
@@ -114,7 +114,7 @@ def test_file_that_is_refused_is_not_tried_again_for_every_shape(
 
     monkeypatch.setattr(misses, "_append", refuse)
     monkeypatch.setattr(misses, "RETRY_SECONDS", 1e6)
-    noted = of(tmp_path / "misses.csv")
+    noted = make_misses(tmp_path / "misses.csv")
     for shape in SHAPES[:1000]:
         noted.note(num_experts=shape.num_experts, topk=shape.topk, tokens=7)
     noted.wait()
@@ -147,20 +147,20 @@ os.waitpid(child, 0)
     assert sorted(read_misses(tmp_path / "misses.csv")) == [Shape(8, 2), Shape(16, 2), Shape(32, 2)]
 
 
-def fifo(path: Path) -> Path:
-    """A FIFO that nobody reads."""
+def make_fifo(path: Path) -> Path:
+    """Return a FIFO without a reader."""
     os.mkfifo(path)
     return path
 
 
-def folder(path: Path) -> Path:
-    """A folder."""
+def make_folder(path: Path) -> Path:
+    """Return a folder."""
     path.mkdir()
     return path
 
 
-def holding(text: str) -> Callable[[Path], Path]:
-    """A file of this text."""
+def write_text(text: str) -> Callable[[Path], Path]:
+    """Return a file of this text."""
 
     def make(path: Path) -> Path:
         path.write_text(text)
@@ -169,8 +169,8 @@ def holding(text: str) -> Callable[[Path], Path]:
     return make
 
 
-def large(path: Path) -> Path:
-    """A file of misses that never ends, for who reads it whole."""
+def write_large_file(path: Path) -> Path:
+    """Return a file of misses that is too large to read whole."""
     with path.open("w") as file:
         file.write(HEADER)
         file.truncate(1 << 40)
@@ -178,16 +178,16 @@ def large(path: Path) -> Path:
 
 
 REFUSED: dict[str, tuple[Callable[[Path], Path], str]] = {
-    "a table": (holding(EXAMPLE), "its first line is not num_experts,topk,"),
-    "another CSV": (holding("num_experts,topk\n8,2\n"), "its first line is not num_experts,topk,"),
-    "a first line alone": (holding("x"), "its first line is not num_experts,topk,"),
-    "an endless file": (large, "it is larger than"),
+    "a table": (write_text(EXAMPLE), "its first line is not num_experts,topk,"),
+    "another CSV": (write_text("num_experts,topk\n8,2\n"), "its first line is not num_experts,topk,"),
+    "a first line alone": (write_text("x"), "its first line is not num_experts,topk,"),
+    "an endless file": (write_large_file, "it is larger than"),
     "a full device": (lambda _: Path("/dev/full"), "not a regular file"),
     "an endless device": (lambda _: Path("/dev/zero"), "not a regular file"),
-    "a FIFO": (fifo, "not a regular file"),
-    "a folder": (folder, "Is a directory"),
+    "a FIFO": (make_fifo, "not a regular file"),
+    "a folder": (make_folder, "Is a directory"),
     "a missing folder": (lambda path: path / "misses.csv", "No such file or directory"),
-    "below a file": (lambda path: holding("")(path) / "misses.csv", "Not a directory"),
+    "below a file": (lambda path: write_text("")(path) / "misses.csv", "Not a directory"),
     "a long name": (lambda path: path.parent / ("n" * 300), "File name too long"),
     "a name with NUL": (lambda path: path.parent / "a\0b", "embedded null byte"),
     "a name that is no text": (lambda path: path.parent / "\ud800", "no file can have this name"),
@@ -202,7 +202,7 @@ def test_what_is_no_file_of_misses_is_refused_once_and_left_as_it_is(
     make, why = REFUSED[kind]
     path = make(tmp_path / "named")
     size = (tmp_path / "named").stat().st_size if (tmp_path / "named").is_file() else None
-    noted = of(path)
+    noted = make_misses(path)
     for num_experts in (8, 16, 32):
         noted.note(num_experts=num_experts, topk=2, tokens=1)
         noted.wait()
@@ -216,7 +216,7 @@ def test_what_is_no_file_of_misses_is_refused_once_and_left_as_it_is(
 def test_empty_file_and_one_with_the_header_are_added_to(tmp_path: Path, text: str) -> None:
     """A line that another program left unfinished, or ended in its own way, is ended first."""
     (tmp_path / "misses.csv").write_text(text, newline="")
-    noted = of(tmp_path / "misses.csv")
+    noted = make_misses(tmp_path / "misses.csv")
     noted.note(num_experts=8, topk=2, tokens=1)
     noted.wait()
     assert read_misses(tmp_path / "misses.csv") == [Shape(8, 2)]
@@ -226,15 +226,20 @@ def test_each_shape_of_a_device_is_written_once(tmp_path: Path) -> None:
     """By several dispatchers, whether they write at once or one after the other; other devices have their own lines."""
     path = tmp_path / "misses.csv"
     for _ in range(2):
-        for noted in (of(path), of(path), of(path, compute_units=None), of(path, arch="a,b\n\x1b[31m")):
+        for noted in (
+            make_misses(path),
+            make_misses(path),
+            make_misses(path, compute_units=None),
+            make_misses(path, arch="a,b\n\x1b[31m"),
+        ):
             noted.note(num_experts=8, topk=2, tokens=1)
-        of(path).wait()
+        make_misses(path).wait()
     assert path.read_text() == HEADER + "8,2,gfx942,304,builtin,1\n8,2,gfx942,,builtin,1\n8,2,a?b???31m,304,builtin,1\n"
 
 
 def test_shape_that_no_sweep_can_measure_is_not_noted(tmp_path: Path) -> None:
     """One such line would have `sweep --from-misses` refuse the whole file."""
-    noted = of(tmp_path / "misses.csv")
+    noted = make_misses(tmp_path / "misses.csv")
     for num_experts, topk in ((1025, 2), (10**5000, 2), (8, 9), (1024, 256), (8, 2)):
         noted.note(num_experts=num_experts, topk=topk, tokens=10**5000)
     noted.wait()
@@ -247,8 +252,8 @@ def test_shapes_beyond_the_bound_are_dropped_and_counted(
     """Neither what was seen nor what waits grows for ever, while the file is locked or afterwards."""
     monkeypatch.setattr(misses, "MAX_SHAPES", 4)
     path = tmp_path / "misses.csv"
-    with locked(path):
-        for noted in (of(path), of(path, arch="gfx950")):
+    with hold_lock(path):
+        for noted in (make_misses(path), make_misses(path, arch="gfx950")):
             for num_experts in range(8, 14):
                 noted.note(num_experts=num_experts, topk=2, tokens=1)
                 noted.wait()
@@ -266,7 +271,7 @@ def test_full_disk_leaves_the_file_whole(
     path = tmp_path / "misses.csv"
     path.write_text(HEADER)
     write = os.write
-    noted = of(path)
+    noted = make_misses(path)
     with monkeypatch.context() as full:
         full.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:5]))
         noted.note(num_experts=128, topk=2, tokens=1)
@@ -285,7 +290,7 @@ def test_machine_without_threads_to_spare_is_served_all_the_same(
     def no_more(*_: object) -> None:
         raise RuntimeError("can't start new thread")
 
-    noted = of(tmp_path / "misses.csv")
+    noted = make_misses(tmp_path / "misses.csv")
     with monkeypatch.context() as crowded:
         crowded.setattr("_thread.start_new_thread", no_more)
         noted.note(num_experts=8, topk=2, tokens=1)
@@ -308,7 +313,7 @@ def test_failure_of_any_kind_does_not_end_the_writer(
     monkeypatch.setattr(misses, "_append", fail)
     with caplog.at_level(logging.WARNING):
         for name in ("bad.csv", "good.csv"):
-            of(tmp_path / name).note(num_experts=8, topk=2, tokens=1)
-        of(tmp_path).wait()
+            make_misses(tmp_path / name).note(num_experts=8, topk=2, tokens=1)
+        make_misses(tmp_path).wait()
     assert caplog.messages == [f"missed shapes cannot be written to {tmp_path}/bad.csv: unexpected"]
     assert read_misses(tmp_path / "good.csv") == [Shape(8, 2)]

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from moesort_tune import runtime, shipped
-from moesort_tune.device.attached import attached_gpu
-from moesort_tune.device.kfd import gpus
+from moesort_tune.device.attached import find_attached_gpu
+from moesort_tune.device.kfd import list_gpus
 from moesort_tune.domain.device import AttachedGpu
 from moesort_tune.domain.shape import Shape
 from moesort_tune.runtime import Dispatcher, Reason
@@ -26,21 +26,21 @@ MI300X = AttachedGpu("gfx942", 304, alike=True)
 
 @pytest.fixture
 def shipped_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty folder of shipped tables, no GPU, no variables, and nothing made before."""
+    """Yield an empty folder of shipped tables, no GPU, no variables, and nothing made before."""
     for variable in ("MOESORT_TUNE_TABLE", "MOESORT_TUNE_ARCH", "MOESORT_TUNE_MISSES"):
         monkeypatch.delenv(variable, raising=False)
     folder = tmp_path / "shipped"
     folder.mkdir()
-    monkeypatch.setattr(shipped, "tables_folder", lambda: folder)
-    monkeypatch.setattr(runtime.dispatcher, "_attached", lambda: None)
+    monkeypatch.setattr(shipped, "get_tables_folder", lambda: folder)
+    monkeypatch.setattr(runtime.dispatcher, "_find_attached", lambda: None)
     monkeypatch.setattr(runtime.dispatcher, "_warned", {})
     runtime.reset()
     yield folder
     runtime.reset()
 
 
-def saved(path: Path, one: Table | None = None) -> Path:
-    """This table in this file."""
+def save_table(path: Path, one: Table | None = None) -> Path:
+    """Return this table in this file."""
     store.save(path, one or table())
     return path
 
@@ -50,8 +50,8 @@ def test_shipped_table_of_the_attached_gpu_serves_by_itself(
 ) -> None:
     """Without any setting: the GPU is found in sysfs, its table in the package."""
     small = entry(device=device(compute_units=80))
-    saved(shipped_tables / "gfx942.yaml", table(small, entry()))
-    monkeypatch.setattr(runtime.dispatcher, "_attached", lambda: AttachedGpu("gfx942", 80, alike=True))
+    save_table(shipped_tables / "gfx942.yaml", table(small, entry()))
+    monkeypatch.setattr(runtime.dispatcher, "_find_attached", lambda: AttachedGpu("gfx942", 80, alike=True))
     dispatcher = runtime.get()
     assert (dispatcher.entry, dispatcher.compute_units) == (small, 80)
     assert runtime.get() is dispatcher
@@ -61,8 +61,8 @@ def test_variable_names_the_table_before_the_shipped_one(
     shipped_tables: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A file or a folder; the architecture by argument, variable or GPU."""
-    saved(shipped_tables / "gfx942.yaml")
-    mine = saved(tmp_path / "mine" / "gfx942.yaml", table(entry([row(8, 2)])))
+    save_table(shipped_tables / "gfx942.yaml")
+    mine = save_table(tmp_path / "mine" / "gfx942.yaml", table(entry([row(8, 2)])))
     for named in (mine, mine.parent):
         monkeypatch.setenv("MOESORT_TUNE_TABLE", str(named))
         runtime.reset()
@@ -76,10 +76,10 @@ def test_named_table_of_another_architecture_is_not_used(
     shipped_tables: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The shipped one serves, and explain says why the named one does not."""
-    other = saved(tmp_path / "other.yaml", table(entry([row(8, 2)]), arch="gfx950"))
-    ours = saved(shipped_tables / "gfx942.yaml")
+    other = save_table(tmp_path / "other.yaml", table(entry([row(8, 2)]), arch="gfx950"))
+    ours = save_table(shipped_tables / "gfx942.yaml")
     monkeypatch.setenv("MOESORT_TUNE_TABLE", str(other))
-    monkeypatch.setattr(runtime.dispatcher, "_attached", lambda: MI300X)
+    monkeypatch.setattr(runtime.dispatcher, "_find_attached", lambda: MI300X)
     dispatcher = runtime.get()
     assert dispatcher.table == ours
     assert "it is of gfx950, not of gfx942" in dispatcher.not_used[0]
@@ -90,7 +90,7 @@ def test_named_file_serves_where_no_amd_gpu_is_known(
 ) -> None:
     """On another vendor's GPU, or where sysfs is hidden, the file's own architecture is meant."""
     assert shipped_tables.is_dir()
-    monkeypatch.setenv("MOESORT_TUNE_TABLE", str(saved(tmp_path / "any.yaml")))
+    monkeypatch.setenv("MOESORT_TUNE_TABLE", str(save_table(tmp_path / "any.yaml")))
     assert runtime.get().entry == entry()
     assert runtime.get().arch == "gfx942"
 
@@ -98,7 +98,7 @@ def test_named_file_serves_where_no_amd_gpu_is_known(
 def test_broken_named_table_does_not_stop_a_serving_process(
     shipped_tables: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is told with place and reason, and the next table or AITER's rule decides."""
+    """It is reported with place and reason, and the next table or AITER's rule decides."""
     assert shipped_tables.is_dir()
     broken = tmp_path / "broken.yaml"
     broken.write_text("schema: 1\narch: gfx942\ntables: 5\n")
@@ -112,7 +112,7 @@ def test_broken_named_table_does_not_stop_a_serving_process(
 
 def test_first_dispatcher_is_made_once_by_many_threads(shipped_tables: Path) -> None:
     """All threads of a process share one dispatcher and its counts."""
-    saved(shipped_tables / "gfx942.yaml")
+    save_table(shipped_tables / "gfx942.yaml")
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         made = list(pool.map(lambda _: runtime.get(arch="gfx942", compute_units=304), range(32)))
     assert len({id(dispatcher) for dispatcher in made}) == 1
@@ -137,7 +137,7 @@ print(os.waitpid(child, 0)[1])
 
 def test_log_says_which_entry_decides(shipped_tables: Path, caplog: pytest.LogCaptureFixture) -> None:
     """The cure for tables that were never read and nobody noticed."""
-    path = saved(shipped_tables / "gfx942.yaml")
+    path = save_table(shipped_tables / "gfx942.yaml")
     with caplog.at_level(logging.INFO, logger="moesort_tune"):
         runtime.get(arch="gfx942", compute_units=304)
     assert caplog.messages == [
@@ -167,16 +167,16 @@ def test_attached_gpu_is_told_from_sysfs(
     attached: tuple[str, int, bool] | None,
 ) -> None:
     """Partitions, an integrated GPU beside the real one, several kinds, an overridden name, nothing readable."""
-    found = attached_gpu(gpus(trees.write(tmp_path, *nodes)), environment)
+    found = find_attached_gpu(list_gpus(trees.write(tmp_path, *nodes)), environment)
     assert (found and (found.arch, found.compute_units, found.alike)) == attached
 
 
-def test_several_kinds_of_gpus_are_told(
+def test_several_kinds_of_gpus_are_reported(
     shipped_tables: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Which of them will run is not known without HIP, so the caller is asked to say."""
-    saved(shipped_tables / "gfx942.yaml")
-    monkeypatch.setattr(runtime.dispatcher, "_attached", lambda: AttachedGpu("gfx942", 304, alike=False))
+    save_table(shipped_tables / "gfx942.yaml")
+    monkeypatch.setattr(runtime.dispatcher, "_find_attached", lambda: AttachedGpu("gfx942", 304, alike=False))
     assert runtime.get().entry == entry()
     assert "the attached GPUs are of several kinds" in caplog.text
 
@@ -185,7 +185,7 @@ def test_misses_are_written_once_and_read_as_a_grid(
     shipped_tables: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Shapes without a row, each once, even over several processes; `sweep --from-misses` reads the file."""
-    saved(shipped_tables / "gfx942.yaml", table(entry([row(128, 4)])))
+    save_table(shipped_tables / "gfx942.yaml", table(entry([row(128, 4)])))
     path = tmp_path / "misses.csv"
     monkeypatch.setenv("MOESORT_TUNE_MISSES", str(path))
     for _ in range(2):

@@ -12,7 +12,7 @@ STAND_INS = Path(__file__).parent / "cuda_stand_in"
 
 
 def build_stand_in(sources: Path, library: Path, *options: str) -> None:
-    """Compiles the C files of a folder to a shared library."""
+    """Compile the C files of a folder to a shared library."""
     command = native_library.find_compiler(native_library.RECIPES["cuda"]).command
     headers = native_library.RECIPES["cuda"].folder
     files = [str(path) for path in sorted(sources.glob("*.c"))]
@@ -23,7 +23,7 @@ def build_stand_in(sources: Path, library: Path, *options: str) -> None:
 
 @pytest.fixture(scope="session")
 def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with libcuda.so.1 (CUDA 13.1) and libnvrtc.so.13 (13.2)."""
+    """Return a folder with libcuda.so.1 (CUDA 13.1) and libnvrtc.so.13 (13.2)."""
     folder = tmp_path_factory.mktemp("stand-ins")
     build_stand_in(STAND_INS / "driver", folder / "libcuda.so.1", "-Wl,-soname,libcuda.so.1")
     build_stand_in(STAND_INS / "nvrtc", folder / "libnvrtc.so.13", "-DNVRTC_MAJOR=13")
@@ -32,11 +32,11 @@ def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def cuda(stand_ins: Path) -> CudaProcess:
-    """Processes with an NVIDIA driver and NVRTC, as far as they can tell."""
-    return CudaProcess(native_library.library("cuda"), stand_ins)
+    """Return processes with an NVIDIA driver and NVRTC, as far as they can tell."""
+    return CudaProcess(native_library.get_library("cuda"), stand_ins)
 
 
 def hide(folder: Path, *libraries: str) -> None:
-    """Makes processes that look for libraries in `folder` first fail to open these, also where they are installed."""
+    """Make processes that look for libraries in `folder` first fail to open these, also where they are installed."""
     for library in libraries:
         (folder / library).write_text("no library")

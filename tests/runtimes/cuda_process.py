@@ -1,4 +1,4 @@
-"""Runs functions of tests in processes whose HIP runtime is `cuda`, over stand-ins for NVIDIA's libraries.
+"""Run functions of tests in processes whose HIP runtime is `cuda`, over stand-ins for NVIDIA's libraries.
 
 hip-python keeps the first library that it opens, so each function gets a process of its own. It is handed a `Cuda`,
 and what it returns comes back through JSON.
@@ -37,23 +37,23 @@ class Cuda:
         self._runtime.moesort_cuda_problem.restype = ctypes.c_char_p
 
     def call(self, name: str, *arguments: object) -> tuple[str, Any]:
-        """HIP's call `name`: the name of its code, and its results (None, the one, or a list)."""
+        """Make HIP's call `name`; return the name of its code, and its results (None, the one, or a list)."""
         module = self.hiprtc if name.startswith("hiprtc") else self.hip
         code, *results = getattr(module, name)(*arguments)
         return code.name, (results[0] if len(results) == 1 else results or None)
 
     def ok(self, name: str, *arguments: object) -> Any:
-        """The results of a call that must succeed."""
+        """Return the results of a call that must succeed."""
         code, results = self.call(name, *arguments)
         assert code in {"hipSuccess", "HIPRTC_SUCCESS"}, f"{name}: {code}: {self.problem()}"
         return results
 
     def problem(self) -> str:
-        """The sentence about this thread's latest failure."""
+        """Return the sentence about this thread's latest failure."""
         return cast(bytes, self._runtime.moesort_cuda_problem()).decode()
 
     def driver_calls(self) -> list[str]:
-        """The driver's calls since this was asked last, like `cuMemFree_v2(block 0)`."""
+        """Return the driver's calls since the last request, like `cuMemFree_v2(block 0)`."""
         driver = ctypes.CDLL("libcuda.so.1")
         driver.stand_in_calls.restype = ctypes.c_char_p
         text = cast(bytes, driver.stand_in_calls()).decode()
@@ -61,7 +61,7 @@ class Cuda:
         return text.splitlines()
 
     def properties(self, ordinal: int = 0) -> Any:
-        """hipDeviceProp_t by hip-python's present and former ways."""
+        """Return hipDeviceProp_t by hip-python's present and former ways."""
         try:
             return self.ok("hipGetDeviceProperties", ordinal)
         except TypeError:
@@ -78,7 +78,7 @@ class CudaProcess:
     stand_ins: Path
 
     def run(self, function: Callable[[Cuda], Answer], **environment: str) -> Answer:
-        """What `function`, one of a module, returns in a new process with these environment variables."""
+        """Run `function` of a module, and return its result, in a new process with these environment variables."""
         inherited = {name: value for name, value in os.environ.items() if name != "MOESORT_CUDA_NVRTC"}
         answer = subprocess.run(
             [sys.executable, "-m", __name__, str(self.runtime), function.__module__, function.__qualname__],
@@ -94,12 +94,12 @@ class CudaProcess:
 
 
 def text(value: Any) -> str:
-    """A string of hip-python: str, bytes or a C string of its own, by version and call."""
+    """Return a string of hip-python: str, bytes or a C string of its own, by version and call."""
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def main(runtime: str, module: str, function: str) -> None:
-    """Calls the function and prints its answer."""
+    """Call the function and print its answer."""
     print(json.dumps(getattr(importlib.import_module(module), function)(Cuda(runtime))))
 
 

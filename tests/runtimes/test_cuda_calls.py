@@ -16,7 +16,7 @@ Scenario = Callable[[Cuda], dict[str, list[str]]]
 
 
 class Recorder:
-    """Makes calls and keeps, for each, what the driver was asked."""
+    """Make calls and keep the driver's calls of each."""
 
     def __init__(self, cuda: Cuda) -> None:
         self.cuda = cuda

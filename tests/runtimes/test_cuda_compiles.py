@@ -9,28 +9,28 @@ from typing import Any
 import pytest
 
 from moesort_tune.device import sources
-from moesort_tune.shipped import kernels_folder
-from tests.opt_in import not_here
+from moesort_tune.shipped import get_kernels_folder
+from tests.opt_in import skip_or_fail
 from tests.runtimes.cuda_process import Cuda, CudaProcess
 
 ARCHITECTURES = ("sm_80", "sm_90")
 CUDA_ELF_MACHINE = 190
 
 
-def _installed_compiler() -> str | None:
-    """Path of libnvrtc: MOESORT_CUDA_NVRTC, else of an installed wheel of NVIDIA's."""
+def _find_installed_compiler() -> str | None:
+    """Return the path of libnvrtc: MOESORT_CUDA_NVRTC, else of an installed wheel of NVIDIA's."""
     wheels = [path for folder in sys.path for path in sorted(Path(folder).glob("nvidia/*/lib/libnvrtc.so.[0-9]*"))]
     return os.environ.get("MOESORT_CUDA_NVRTC") or next(map(str, reversed(wheels)), None)
 
 
 def _compile_all(cuda: Cuda) -> dict[str, list[Any]]:
-    """{source and architecture: [code's name, log, code in hexadecimal]}"""
+    """Return {source and architecture: [code's name, log, code in hexadecimal]}"""
     answers = {}
     for architecture in ARCHITECTURES:
-        headers = sources.headers(architecture)
+        headers = sources.read_headers(architecture)
         names = [name.encode() for name in headers]
         options = [f"--offload-arch={architecture}".encode(), b"-std=c++17", b"-O3", b"--ptxas-options=-v"]
-        for path in sorted(kernels_folder().glob("*.hip")):
+        for path in sorted(get_kernels_folder().glob("*.hip")):
             program = cuda.ok(
                 "hiprtcCreateProgram", path.read_bytes(), path.name.encode(), len(names), list(headers.values()), names
             )
@@ -46,10 +46,12 @@ def _compile_all(cuda: Cuda) -> dict[str, list[Any]]:
 
 @pytest.fixture(scope="module")
 def compiled(cuda: CudaProcess, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
-    """Every kernel source for every architecture, without an NVIDIA driver or a GPU."""
-    compiler = _installed_compiler()
+    """Return every kernel source for every architecture, without an NVIDIA driver or a GPU."""
+    compiler = _find_installed_compiler()
     if compiler is None:
-        not_here("nvrtc", "NVRTC is not installed: pip install nvidia-cuda-nvrtc (60 MB), or set MOESORT_CUDA_NVRTC")
+        skip_or_fail(
+            "nvrtc", "NVRTC is not installed: pip install nvidia-cuda-nvrtc (60 MB), or set MOESORT_CUDA_NVRTC"
+        )
     nothing = tmp_path_factory.mktemp("no-driver")
     return CudaProcess(cuda.runtime, nothing).run(_compile_all, MOESORT_CUDA_NVRTC=compiler)
 
@@ -67,7 +69,7 @@ def test_kernels_become_device_code_with_plain_names(compiled: dict[str, list[An
         image = bytes.fromhex(code)
         assert image[:4] == b"\x7fELF"
         assert int.from_bytes(image[18:20], "little") == CUDA_ELF_MACHINE
-        source = (kernels_folder() / f"{name.split()[0]}.hip").read_text()
+        source = (get_kernels_folder() / f"{name.split()[0]}.hip").read_text()
         kernels = re.findall(r'extern "C" __global__ void (?:__launch_bounds__\([^)]*\) )?(\w+)\(', source)
         assert kernels
         assert [kernel for kernel in kernels if f".text.{kernel}".encode() not in image] == []

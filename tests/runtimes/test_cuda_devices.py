@@ -181,7 +181,7 @@ def _missing_device(cuda: Cuda) -> list[object]:
 
 
 def test_missing_device_is_invalid(cuda: CudaProcess) -> None:
-    """An ordinal that no device has is told as HIP tells it."""
+    """An ordinal that no device has is reported as by HIP."""
     assert cuda.run(_missing_device) == ["hipErrorInvalidDevice"] * 2
 
 

@@ -44,7 +44,7 @@ TRANSLATIONS = {
 }
 
 
-def _translated(cuda: Cuda) -> dict[str, str]:
+def _list_translations(cuda: Cuda) -> dict[str, str]:
     cuda.ok("hipDeviceSynchronize")
     answers = {}
     for code in TRANSLATIONS:
@@ -55,7 +55,7 @@ def _translated(cuda: Cuda) -> dict[str, str]:
 
 def test_cudas_codes_become_hips(cuda: CudaProcess) -> None:
     """A failure reads the same on every runtime; what HIP has no code for gets the nearest one, never a wrong one."""
-    assert cuda.run(_translated) == {str(code): name for code, name in TRANSLATIONS.items()}
+    assert cuda.run(_list_translations) == {str(code): name for code, name in TRANSLATIONS.items()}
 
 
 def _last_errors(cuda: Cuda) -> list[str]:
@@ -96,7 +96,7 @@ def _problems(cuda: Cuda) -> list[str]:
 
 
 def test_problem_names_the_call_and_cudas_own_error(cuda: CudaProcess) -> None:
-    """What the translation to HIP's codes loses is told beside it."""
+    """What the translation to HIP's codes loses is reported beside it."""
     assert cuda.run(_problems) == [
         "",
         "cuCtxSynchronize returned CUDA_ERROR_MISALIGNED_ADDRESS (716)",
@@ -104,7 +104,7 @@ def test_problem_names_the_call_and_cudas_own_error(cuda: CudaProcess) -> None:
     ]
 
 
-def _named(cuda: Cuda) -> list[str]:
+def _list_names(cuda: Cuda) -> list[str]:
     codes = [cuda.hip.hipError_t.hipErrorIllegalAddress, cuda.hip.hipError_t.hipSuccess]
     answers = []
     for code in codes:
@@ -114,7 +114,7 @@ def _named(cuda: Cuda) -> list[str]:
 
 def test_errors_have_hips_names(cuda: CudaProcess) -> None:
     """hip-python's own lookup of a code gives HIP's name and a meaning."""
-    assert cuda.run(_named) == [
+    assert cuda.run(_list_names) == [
         "hipErrorIllegalAddress",
         "a kernel touched memory that is not its own",
         "hipSuccess",
@@ -134,7 +134,7 @@ def test_error_names_are_hip_pythons(cuda: CudaProcess) -> None:
     """No name in the library's table belongs to another code."""
     pairs = cuda.run(_all_names)
     assert len(pairs) > 50
-    assert [name for name, _ in pairs] == [told for _, told in pairs]
+    assert [name for name, _ in pairs] == [reported for _, reported in pairs]
 
 
 def _first_calls(cuda: Cuda) -> list[str]:

@@ -1,4 +1,4 @@
-"""The cuda runtime's hiprtc calls, over a stand-in for NVRTC whose log is what it was told."""
+"""The cuda runtime's hiprtc calls, over a stand-in for NVRTC whose log is its arguments."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from tests.runtimes.cuda_process import Cuda, CudaProcess, text
 SOURCE = b"kernel"
 NVRTC_NAMES = ("libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so")
 
-# An option of hiprtc: what NVRTC is told instead.
+# An option of hiprtc: what NVRTC is reported instead.
 OPTIONS = {
     "--offload-arch=sm_90": ["--gpu-architecture=sm_90"],
     "-std=c++17": ["-std=c++17"],
@@ -39,7 +39,7 @@ def _log(cuda: Cuda, program: object) -> list[str]:
 
 
 def _compile(cuda: Cuda, source: bytes, options: list[bytes]) -> tuple[str, list[str], bytes]:
-    """Code's name, log, code object."""
+    """Return the code's name, log, code object."""
     names, headers = [b"platform/platform.h", b"wave.h"], [b"first header", b"second header"]
     program = cuda.ok("hiprtcCreateProgram", source, b"sort.hip", 2, headers, names)
     code, _ = cuda.call("hiprtcCompileProgram", program, len(options), options)
@@ -90,14 +90,14 @@ def test_architecture_defaults_to_the_current_device(cuda: CudaProcess) -> None:
     assert cuda.run(_default_architectures) == ["cubin of sm_90\0", "cubin of sm_80\0"]
 
 
-def _loaded(cuda: Cuda) -> str:
+def _load(cuda: Cuda) -> str:
     _, _, cubin = _compile(cuda, SOURCE, [b"--offload-arch=sm_90"])
     return cuda.call("hipModuleLoadData", cubin)[0]
 
 
 def test_compiled_code_loads(cuda: CudaProcess) -> None:
     """What hiprtcGetCode gives is what hipModuleLoadData takes."""
-    assert cuda.run(_loaded) == "hipSuccess"
+    assert cuda.run(_load) == "hipSuccess"
 
 
 def _failures(cuda: Cuda) -> list[list[str]]:

@@ -27,7 +27,7 @@ class Fill:
         self.kernel = cuda.ok("hipModuleGetFunction", module, b"fill")
 
     def launch(self, arguments: FillArguments, lds_bytes: int = 0) -> str:
-        """Launches by kernelParams; the name of the code."""
+        """Launch by kernelParams; return the name of the code."""
         parameters = (ctypes.c_void_p * 1)(ctypes.addressof(arguments))
         geometry = (1, 1, 1, 8, 1, 1)
         return self.cuda.call(
@@ -35,7 +35,7 @@ class Fill:
         )[0]
 
     def contents(self) -> list[int]:
-        """The eight integers."""
+        """Return the eight integers."""
         back = (ctypes.c_int * 8)()
         self.cuda.ok("hipMemcpy", back, self.pointer, 32, self.cuda.hip.hipMemcpyKind.hipMemcpyDeviceToHost)
         return list(back)
@@ -91,7 +91,7 @@ def test_unfit_code_is_told_as_hip_tells_it(cuda: CudaProcess) -> None:
     ]
 
 
-def _captured(cuda: Cuda) -> list[object]:
+def _capture(cuda: Cuda) -> list[object]:
     fill = Fill(cuda)
     relaxed = cuda.hip.hipStreamCaptureMode.hipStreamCaptureModeRelaxed
     cuda.ok("hipStreamBeginCapture", fill.stream, relaxed)
@@ -110,10 +110,10 @@ def _captured(cuda: Cuda) -> list[object]:
 def test_graph_replays_what_was_captured(cuda: CudaProcess) -> None:
     """Memsets, kernels and copies are captured, not run, and run in their order when the graph is launched."""
     ones = 0x01010101
-    assert cuda.run(_captured) == ["hipStreamCaptureStatusActive", [ones] * 8, [2, 2, 2, 2, 2, 2, 0, 0]]
+    assert cuda.run(_capture) == ["hipStreamCaptureStatusActive", [ones] * 8, [2, 2, 2, 2, 2, 2, 0, 0]]
 
 
-def _elapsed(cuda: Cuda) -> float:
+def _measure_elapsed(cuda: Cuda) -> float:
     fill = Fill(cuda)
     start, stop = cuda.ok("hipEventCreate"), cuda.ok("hipEventCreate")
     cuda.ok("hipEventRecord", start, fill.stream)
@@ -126,4 +126,4 @@ def _elapsed(cuda: Cuda) -> float:
 
 def test_elapsed_time_is_in_milliseconds(cuda: CudaProcess) -> None:
     """Three launches of the stand-in's half millisecond are 1.5."""
-    assert cuda.run(_elapsed) == 1.5
+    assert cuda.run(_measure_elapsed) == 1.5

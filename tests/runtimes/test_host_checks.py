@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.runtimes.host_process import Host, run_on_host
-from tests.runtimes.test_host_faults import faults_of
+from tests.runtimes.test_host_faults import find_faults
 
 OUT = "an allocation of 1000 bytes"
 UNWRITTEN = f"of {OUT} that nobody has written"
@@ -35,15 +35,15 @@ WRONG = {
 
 
 @pytest.fixture(scope="module")
-def told() -> dict[str, str]:
-    """The sentences about the kernels with a wrong access."""
-    return faults_of(WRONG, MOESORT_HOST_CHECK="1")
+def reported() -> dict[str, str]:
+    """Return the sentences about the kernels with a wrong access."""
+    return find_faults(WRONG, MOESORT_HOST_CHECK="1")
 
 
 @pytest.mark.parametrize("body", WRONG)
-def test_wrong_access_is_told_with_thread_and_line(body: str, told: dict[str, str]) -> None:
+def test_wrong_access_is_reported_with_thread_and_line(body: str, reported: dict[str, str]) -> None:
     """Protects every kernel test: junk that is read, or a row too far, seldom changes a result."""
-    assert re.sub("0x[0-9a-f]+", "0x", told[body]) == f", {WRONG[body]} (kernels.hip:4)"
+    assert re.sub("0x[0-9a-f]+", "0x", reported[body]) == f", {WRONG[body]} (kernels.hip:4)"
 
 
 CLEAN = """
@@ -79,7 +79,7 @@ def test_clean_kernel_passes() -> None:
 READ_THIRD = 'extern "C" __global__ void kernel(int* in, int* out) { if (threadIdx.x == 0) out[0] = in[2]; }'
 
 
-def _written_by(host: Host, how: str) -> str:
+def _launch_writer(host: Host, how: str) -> str:
     source, other, out = host.allocate(4), host.allocate(4), host.allocate(1)
     kinds = host.hip.hipMemcpyKind
     if how == "memcpy":
@@ -106,7 +106,7 @@ def _written_by(host: Host, how: str) -> str:
 )
 def test_copies_and_fills_count_as_written(how: str, outcome: str) -> None:
     """Protects inputs, and that copying junk does not make it good."""
-    assert run_on_host(_written_by, how, MOESORT_HOST_CHECK="1") == outcome
+    assert run_on_host(_launch_writer, how, MOESORT_HOST_CHECK="1") == outcome
 
 
 def _use_freed(host: Host) -> list[Any]:
@@ -118,7 +118,7 @@ def _use_freed(host: Host) -> list[Any]:
     return [source.value in again, host.launch(kernel, source, out), host.fault()]
 
 
-def test_freed_memory_is_not_reused_and_told() -> None:
+def test_freed_memory_is_not_reused_and_reported() -> None:
     """Protects against a launch that outlives its buffers."""
     reused, code, sentence = run_on_host(_use_freed, MOESORT_HOST_CHECK="1")
     assert (reused, code) == (False, "hipErrorLaunchFailure")

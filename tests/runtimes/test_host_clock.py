@@ -46,11 +46,11 @@ class Timed:
         assert self.host.launch(self.kernels[name], shape, stream=self.stream) == "hipSuccess"
 
     def begin(self) -> None:
-        """Reads the clock."""
+        """Read the clock."""
         self.host.ok("hipEventRecord", self.start, self.stream)
 
     def end(self) -> float:
-        """Microseconds since `begin`."""
+        """Return the microseconds since `begin`."""
         self.host.ok("hipEventRecord", self.stop, self.stream)
         return round(float(self.host.ok("hipEventElapsedTime", self.start, self.stop)) * 1000, 3)
 

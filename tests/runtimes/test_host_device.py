@@ -6,7 +6,7 @@ from tests.runtimes.host_process import Host, run_on_host, start_on_host
 
 
 def _describe(host: Host) -> dict[str, object]:
-    code, properties = host.described("hipGetDeviceProperties", "hipDeviceProp_t", 0)
+    code, properties = host.describe("hipGetDeviceProperties", "hipDeviceProp_t", 0)
     assert code == "hipSuccess"
     names = {name: getattr(properties, name) for name in ("name", "gcnArchName")}
     return {

@@ -1,4 +1,4 @@
-"""Calls of the host runtime that are told to fail."""
+"""Calls of the host runtime that are made to fail."""
 
 import pytest
 

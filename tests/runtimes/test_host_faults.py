@@ -20,7 +20,7 @@ extern "C" __global__ void NAME(int* out) {
 GOOD = 'extern "C" __global__ void good(int* out) { __syncthreads(); if (threadIdx.x == 0) out[0] = 7; }'
 
 
-def _faults_of(host: Host, bodies: list[str]) -> list[list[Any]]:
+def _find_faults(host: Host, bodies: list[str]) -> list[list[Any]]:
     kernels = [KERNEL.replace("NAME", f"kernel{i}").replace("BODY", body) for i, body in enumerate(bodies)]
     module = host.module(GOOD + "".join(kernels))
     good = host.ok("hipModuleGetFunction", module, b"good")
@@ -36,15 +36,15 @@ def _faults_of(host: Host, bodies: list[str]) -> list[list[Any]]:
     return answers
 
 
-def faults_of(bodies: Iterable[str], **settings: str) -> dict[str, str]:
-    """The sentences about kernels with these bodies, from the colon or comma behind the workgroup on."""
+def find_faults(bodies: Iterable[str], **settings: str) -> dict[str, str]:
+    """Return the sentences about kernels with these bodies, from the colon or comma behind the workgroup on."""
     bodies = list(bodies)
     sentences = {}
-    for body, (code, sentence, after, value) in zip(bodies, run_on_host(_faults_of, bodies, **settings), strict=True):
+    for body, (code, sentence, after, value) in zip(bodies, run_on_host(_find_faults, bodies, **settings), strict=True):
         assert (code, after, value) == ("hipErrorLaunchFailure", "hipSuccess", [7]), body
-        told = re.fullmatch(r"kernel kernel\d+, workgroup \(0, 0, 0\)(.*)", sentence)
-        assert told is not None, sentence
-        sentences[body] = told[1]
+        reported = re.fullmatch(r"kernel kernel\d+, workgroup \(0, 0, 0\)(.*)", sentence)
+        assert reported is not None, sentence
+        sentences[body] = reported[1]
     return sentences
 
 
@@ -78,12 +78,12 @@ DIVERGING = {
 
 @pytest.fixture(scope="module")
 def diverged() -> dict[str, str]:
-    """The sentences about the diverging kernels."""
-    return faults_of(DIVERGING)
+    """Return the sentences about the diverging kernels."""
+    return find_faults(DIVERGING)
 
 
 @pytest.mark.parametrize("body", DIVERGING)
-def test_divergence_is_told_with_both_places(body: str, diverged: dict[str, str]) -> None:
+def test_divergence_is_reported_with_both_places(body: str, diverged: dict[str, str]) -> None:
     """Protects GPUs from hanging: a barrier or wave operation that some threads never reach is an error here."""
     assert diverged[body] == DIVERGING[body]
 
@@ -113,16 +113,16 @@ CRASHING = {
 
 @pytest.fixture(scope="module")
 def crashed() -> dict[str, str]:
-    """The sentences about the crashing kernels."""
-    return faults_of(CRASHING)
+    """Return the sentences about the crashing kernels."""
+    return find_faults(CRASHING)
 
 
 @pytest.mark.parametrize("body", CRASHING)
-def test_processor_fault_is_told_with_thread_and_line(body: str, crashed: dict[str, str]) -> None:
+def test_processor_fault_is_reported_with_thread_and_line(body: str, crashed: dict[str, str]) -> None:
     """Protects the process, which goes on, and the reader, who gets the line."""
-    told = re.sub("0x[0-9a-f]{6,}", "0x", crashed[body])
-    assert told.startswith(CRASHING[body])
-    assert told.endswith("(kernels.hip:4)")
+    reported = re.sub("0x[0-9a-f]{6,}", "0x", crashed[body])
+    assert reported.startswith(CRASHING[body])
+    assert reported.endswith("(kernels.hip:4)")
 
 
 DEEP = """
@@ -135,7 +135,7 @@ def _overflow(host: Host) -> list[str]:
     return [host.launch(host.kernel(DEEP), host.allocate(1)), host.fault()]
 
 
-def test_stack_overflow_is_told() -> None:
+def test_stack_overflow_is_reported() -> None:
     """Protects the next thread's stack, and the reader from looking for a wild pointer."""
     code, sentence = run_on_host(_overflow)
     assert code == "hipErrorLaunchFailure"

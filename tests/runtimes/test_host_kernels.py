@@ -15,7 +15,7 @@ def _compute(host: Host, body: str, count: int, shape: dict[str, int]) -> list[i
 
 
 def _lanes(body: str, width: str, threads: int = 64) -> list[int]:
-    """out[t] of each thread of one workgroup, with waves of `width`."""
+    """Return out[t] of each thread of one workgroup, with waves of `width`."""
     return run_on_host(_compute, body, threads, {"block": threads}, MOESORT_HOST_WAVEFRONT_SIZE=width)
 
 
@@ -169,7 +169,7 @@ class Pair(ctypes.Structure):
     _fields_ = (("tag", ctypes.c_char), ("value", ctypes.c_double))
 
 
-def _mixed_arguments(host: Host, packed: bool) -> list[int]:
+def _pass_mixed_arguments(host: Host, packed: bool) -> list[int]:
     kernel = host.kernel(MIXED)
     out = host.allocate(4)
     pair = Pair(b"p", 6.0)
@@ -184,7 +184,7 @@ def _mixed_arguments(host: Host, packed: bool) -> list[int]:
 @pytest.mark.parametrize("packed", [False, True])
 def test_arguments_arrive_by_type(packed: bool) -> None:
     """Protects both ways to pass arguments, kernelParams and the packed `extra`, with their alignment."""
-    assert run_on_host(_mixed_arguments, packed) == [ord("a"), ord("p"), 6, 200]
+    assert run_on_host(_pass_mixed_arguments, packed) == [ord("a"), ord("p"), 6, 200]
 
 
 def _launch_codes(host: Host) -> list[str]:

@@ -86,7 +86,7 @@ def _kinds_of_memory(host: Host) -> list[str]:
     host.ok("hipHostRegister", ctypes.addressof(own), 64, 0)
 
     def kind(pointer: int) -> str:
-        code, attributes = host.described("hipPointerGetAttributes", "hipPointerAttribute_t", pointer)
+        code, attributes = host.describe("hipPointerGetAttributes", "hipPointerAttribute_t", pointer)
         return str(attributes.type.name) if code == "hipSuccess" else code
 
     kinds = [kind(pointer) for pointer in (device + 63, pinned, ctypes.addressof(own), device + 64)]

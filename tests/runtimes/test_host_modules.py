@@ -53,14 +53,14 @@ def test_other_target_is_refused() -> None:
 
 
 @pytest.mark.parametrize("compiler", ["/nowhere/c++", "no-such-compiler -O2"])
-def test_missing_compiler_is_told(compiler: str) -> None:
+def test_missing_compiler_is_reported(compiler: str) -> None:
     """Protects machines without a compiler: the log says so, and a chosen one is never replaced quietly."""
     code, log = run_on_host(_compile, EMPTY, [], {}, CXX=compiler)
     assert code == "HIPRTC_ERROR_COMPILATION"
     assert log == f"the compiler CXX='{compiler}' was not found; unset CXX or set it to a C++ compiler"
 
 
-def test_no_compiler_at_all_is_told(tmp_path: Path) -> None:
+def test_no_compiler_at_all_is_reported(tmp_path: Path) -> None:
     """Protects the fresh machine."""
     _, log = run_on_host(_compile, EMPTY, [], {}, CXX="", PATH=str(tmp_path))
     assert log == "no C++ compiler was found (tried c++, g++, clang++); install g++ or set CXX"
@@ -80,7 +80,7 @@ def test_compiler_is_a_command_as_a_shell_has_it(tmp_path: Path, quoted: str) ->
     assert (code, log) == ("HIPRTC_SUCCESS", "")
 
 
-def test_compiler_that_writes_nothing_is_told(tmp_path: Path) -> None:
+def test_compiler_that_writes_nothing_is_reported(tmp_path: Path) -> None:
     """Protects the cache from an empty kernel, and the reader from 'invalid image'."""
     path = tmp_path / "nothing"
     path.write_text("#!/bin/sh\nexit 0\n")
@@ -130,7 +130,7 @@ def _load_images(host: Host, paths: list[str]) -> list[str]:
     return [host.code("hipModuleLoadData", Path(path).read_bytes()) for path in paths]
 
 
-def _damaged(image: bytes) -> dict[str, bytes]:
+def _damage(image: bytes) -> dict[str, bytes]:
     middle = len(image) // 2
     return {
         "cut off": image[:middle],
@@ -144,7 +144,7 @@ def _damaged(image: bytes) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file with code of this runtime."""
+    """Return a file with code of this runtime."""
     path = tmp_path_factory.mktemp("code") / "image"
     run_on_host(_save_image, str(path))
     return path
@@ -152,7 +152,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_code_that_this_runtime_did_not_make_is_refused(image: Path, tmp_path: Path) -> None:
     """Protects the process from a cache's broken, outdated or foreign files: nothing of them runs."""
-    damaged = _damaged(image.read_bytes())
+    damaged = _damage(image.read_bytes())
     for damage, code in damaged.items():
         (tmp_path / damage).write_bytes(code)
     answer = run_on_host(_load_images, [str(image), *(str(tmp_path / damage) for damage in damaged)])
@@ -167,13 +167,13 @@ def test_code_of_another_mode_is_refused(setting: str, image: Path) -> None:
     assert run_on_host(_load_images, [str(image)], **{name: value}) == ["hipErrorInvalidImage"]
 
 
-def _image_of(host: Host, source: str) -> str:
+def _get_image(host: Host, source: str) -> str:
     return host.compile(source)[2].hex()
 
 
 def test_same_source_gives_the_same_code() -> None:
     """Protects caches and comparisons: the temporary folder leaves no trace."""
-    assert run_on_host(_image_of, EMPTY) == run_on_host(_image_of, EMPTY)
+    assert run_on_host(_get_image, EMPTY) == run_on_host(_get_image, EMPTY)
 
 
 def _replace_modules(host: Host) -> list[int]:

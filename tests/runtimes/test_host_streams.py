@@ -23,7 +23,7 @@ class Captured:
         )
 
     def record(self) -> None:
-        """Gives the three operations to the stream."""
+        """Enqueue the three operations."""
         assert self.out.value is not None
         kinds = self.host.hip.hipMemcpyKind
         self.host.ok("hipMemsetAsync", self.out.value, 0, 4, self.stream)
@@ -33,11 +33,11 @@ class Captured:
         )
 
     def add(self, value: int) -> str:
-        """Gives one launch to the stream."""
+        """Enqueue one launch."""
         return self.host.launch(self.kernel, self.out, ctypes.c_int(value), stream=self.stream)
 
     def end(self) -> Any:
-        """The instantiated graph."""
+        """Return the instantiated graph."""
         graph = self.host.ok("hipStreamEndCapture", self.stream)
         executable = self.host.ok("hipGraphInstantiateWithFlags", graph, 0)
         self.host.ok("hipGraphDestroy", graph)

@@ -24,17 +24,17 @@ class Case:
         return moe_sorting(self.inputs, num_experts=self.problem.num_experts, unit_size=self.problem.unit_size)
 
     def run(self, kernels: SortingKernels, kernel: KernelName) -> SortedOutputs:
-        """Sorts on the device, into outputs full of junk; the zeroed buffer is checked here."""
-        stream = kernels.device.stream()
+        """Sort on the device, into outputs full of junk; the zeroed buffer is checked here."""
+        stream = kernels.device.create_stream()
         with kernels.prepare(self.problem, self.inputs, self.optional_outputs) as prepared:
             prepared.spoil()
             prepared.launch(kernel, stream)
             stream.synchronize()
-            assert prepared.moe_buf_is_zero(), "moe_buf holds bytes that are not zero"
-            return prepared.outputs()
+            assert prepared.is_moe_buf_zero(), "moe_buf holds bytes that are not zero"
+            return prepared.read_outputs()
 
 
-def uniform(
+def make_uniform(
     rows: int,
     topk: int,
     num_experts: int,
@@ -43,43 +43,43 @@ def uniform(
     moe_buf_bytes: int = 0,
     seed: int = 0,
 ) -> Case:
-    """Distinct experts in each row, all equally likely."""
+    """Return a case with distinct experts in each row, all equally likely."""
     problem = Problem(rows, topk, num_experts, unit_size, moe_buf_bytes)
     return Case(problem, make_inputs(rows=rows, topk=topk, num_experts=num_experts, seed=seed))
 
 
-def with_ids(case: Case, ids: np.ndarray[tuple[int, int], np.dtype[np.int32]]) -> Case:
-    """The case with other topk_ids."""
+def set_ids(case: Case, ids: np.ndarray[tuple[int, int], np.dtype[np.int32]]) -> Case:
+    """Return the case with other topk_ids."""
     return replace(case, inputs=replace(case.inputs, topk_ids=np.ascontiguousarray(ids, dtype=np.int32)))
 
 
-def with_mask(case: Case, *, rank: int = 0, ranks: int = 2) -> Case:
-    """The case under expert parallelism."""
+def set_mask(case: Case, *, rank: int = 0, ranks: int = 2) -> Case:
+    """Return the case under expert parallelism."""
     mask = make_mask(case.problem.num_experts, rank=rank, ranks=ranks)
     return replace(case, inputs=replace(case.inputs, local_expert_mask=mask))
 
 
-def with_tokens(case: Case, tokens: int) -> Case:
-    """The case with a device-side count of real rows."""
+def set_tokens(case: Case, tokens: int) -> Case:
+    """Return the case with a device-side count of real rows."""
     return replace(case, inputs=replace(case.inputs, num_local_tokens=tokens))
 
 
-def one_hot_expert(rows: int, num_experts: int, expert: int) -> Case:
-    """Every token chooses the same expert; all others stay empty."""
-    return with_ids(uniform(rows, 1, num_experts), np.full((rows, 1), expert, np.int32))
+def make_one_hot_expert(rows: int, num_experts: int, expert: int) -> Case:
+    """Return a case in which every token chooses the same expert."""
+    return set_ids(make_uniform(rows, 1, num_experts), np.full((rows, 1), expert, np.int32))
 
 
-def with_bad_ids(case: Case, seed: int = 0) -> Case:
-    """About a third of the ids are outside the experts: -1, num_experts, and the ends of int32."""
+def make_bad_ids(case: Case, seed: int = 0) -> Case:
+    """Return a case with about a third of the ids outside the experts: -1, num_experts, and the ends of int32."""
     random = np.random.default_rng(seed)
     bad = np.array([-1, case.problem.num_experts, 2**31 - 1, -(2**31)], np.int32)
     ids = case.inputs.topk_ids
-    return with_ids(case, np.where(random.random(ids.shape) < 0.35, random.choice(bad, ids.shape), ids))
+    return set_ids(case, np.where(random.random(ids.shape) < 0.35, random.choice(bad, ids.shape), ids))
 
 
-def with_repeats(case: Case, seed: int = 0) -> Case:
-    """Experts drawn with repetition, and the last third of the rows padded with expert 0 in every slot."""
+def make_repeats(case: Case, seed: int = 0) -> Case:
+    """Return a case with experts drawn with repetition, and the last third of the rows of expert 0 alone."""
     rows, topk, num_experts = case.problem.rows, case.problem.topk, case.problem.num_experts
     ids = np.random.default_rng(seed).integers(0, num_experts, (rows, topk), dtype=np.int32)
     ids[rows - rows // 3 :] = 0
-    return with_ids(case, ids)
+    return set_ids(case, ids)

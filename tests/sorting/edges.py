@@ -1,4 +1,4 @@
-"""Sorts named edge cases with both kernels, in a process of its own: `python -m tests.sorting.edges [NAME ...]`.
+"""Sort named edge cases with both kernels, in a process of its own: `python -m tests.sorting.edges [NAME ...]`.
 
 Prints `checked N sorts`; a wrong output ends it with an error.
 """
@@ -9,33 +9,33 @@ from collections.abc import Callable
 from moesort_tune.device import hip
 from moesort_tune.sorting.check import check_outputs
 from moesort_tune.sorting.kernels import SortingKernels
-from moesort_tune.sorting.problem import KERNELS
+from moesort_tune.sorting.launches import KERNELS
 from tests.sorting import cases
 from tests.sorting.cases import Case
 
 EDGES: dict[str, Callable[[], Case]] = {
-    "no tokens": lambda: cases.uniform(0, 2, 8),
-    "one of each": lambda: cases.uniform(1, 1, 1),
-    "odd bytes to zero": lambda: cases.uniform(33, 4, 70, moe_buf_bytes=1001),
-    "masked experts": lambda: cases.with_mask(cases.uniform(65, 6, 129, unit_size=16), rank=1, ranks=2),
-    "bad ids": lambda: cases.with_bad_ids(cases.uniform(90, 3, 40)),
-    "few real rows": lambda: cases.with_tokens(cases.uniform(90, 3, 40), 61),
-    "one hot expert": lambda: cases.one_hot_expert(200, 16, 7),
-    "more slots than usual": lambda: cases.uniform(31, 32, 64),
-    "repeated experts": lambda: cases.with_repeats(cases.uniform(150, 4, 8)),
-    "repeats in several chunks": lambda: cases.with_repeats(cases.uniform(900, 6, 24)),
-    "several chunks": lambda: cases.uniform(700, 2, 24),
+    "no tokens": lambda: cases.make_uniform(0, 2, 8),
+    "one of each": lambda: cases.make_uniform(1, 1, 1),
+    "odd bytes to zero": lambda: cases.make_uniform(33, 4, 70, moe_buf_bytes=1001),
+    "masked experts": lambda: cases.set_mask(cases.make_uniform(65, 6, 129, unit_size=16), rank=1, ranks=2),
+    "bad ids": lambda: cases.make_bad_ids(cases.make_uniform(90, 3, 40)),
+    "few real rows": lambda: cases.set_tokens(cases.make_uniform(90, 3, 40), 61),
+    "one hot expert": lambda: cases.make_one_hot_expert(200, 16, 7),
+    "more slots than usual": lambda: cases.make_uniform(31, 32, 64),
+    "repeated experts": lambda: cases.make_repeats(cases.make_uniform(150, 4, 8)),
+    "repeats in several chunks": lambda: cases.make_repeats(cases.make_uniform(900, 6, 24)),
+    "several chunks": lambda: cases.make_uniform(700, 2, 24),
 }
 """Problems that cross words, waves, chunks, masks and bad ids."""
 
 LARGE: dict[str, Callable[[], Case]] = {
-    "a buffer beyond 32 bits": lambda: cases.uniform(8, 2, 8, moe_buf_bytes=(1 << 32) + 17),
+    "a buffer beyond 32 bits": lambda: cases.make_uniform(8, 2, 8, moe_buf_bytes=(1 << 32) + 17),
 }
 """Problems that take seconds and gigabytes, sorted only where they are named."""
 
 
 def main(names: list[str]) -> None:
-    """Sorts and checks the named cases, or all of EDGES."""
+    """Sort and check the named cases, or all of EDGES."""
     kernels = SortingKernels(hip.open_device())
     sorts = 0
     for name in names or list(EDGES):

@@ -11,14 +11,14 @@ from moesort_tune.operator.planned_sort import check_pointers
 POINTER = ctypes.c_void_p
 
 
-def block(*fields: tuple[str, type]) -> type[ctypes.Structure]:
-    """An argument block with these fields."""
+def make_block(*fields: tuple[str, type]) -> type[ctypes.Structure]:
+    """Return an argument block with these fields."""
     return type("Block", (ctypes.Structure,), {"_fields_": fields})
 
 
 def test_block_that_begins_with_the_tensors_is_taken() -> None:
     """What the kernels declare today."""
-    check_pointers(["ids", "weights"], block(("ids", POINTER), ("weights", POINTER), ("rows", ctypes.c_int32)))
+    check_pointers(["ids", "weights"], make_block(("ids", POINTER), ("weights", POINTER), ("rows", ctypes.c_int32)))
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_block_that_begins_with_the_tensors_is_taken() -> None:
 def test_block_of_another_layout_is_refused(fields: list[tuple[str, type]]) -> None:
     """Protects memory: an address in another field is another argument of the kernel."""
     with pytest.raises(TypeError, match="Block must begin with pointers to ids, weights"):
-        check_pointers(["ids", "weights"], block(*fields))
+        check_pointers(["ids", "weights"], make_block(*fields))
 
 
 def test_layout_is_checked_without_asserts() -> None:

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from moesort_tune.device.libraries import attached_runtime
+from moesort_tune.device.libraries import detect_runtime
 from tests.sorting.edges import EDGES
 
 ALL_CHECKED = f"checked {2 * len(EDGES)} sorts\n"
 
 
 def run_on_host(*names: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """The edge cases, or those named, in a process with these settings of the host runtime."""
+    """Run the edge cases, or those named, in a process with these settings of the host runtime."""
     settings = {**os.environ, "MOESORT_TUNE_RUNTIME": "host", **environment}
     return subprocess.run(
         [sys.executable, "-m", "tests.sorting.edges", *names],
@@ -77,4 +77,4 @@ def test_attached_runtime_is_host_without_a_gpu() -> None:
         expected = "amd"
     elif Path("/dev/nvidiactl").exists():
         expected = "cuda"
-    assert attached_runtime() == expected
+    assert detect_runtime() == expected

@@ -10,7 +10,8 @@ from moesort_tune.domain.vocabulary import KernelName
 from moesort_tune.sorting.check import check_outputs
 from moesort_tune.sorting.inputs import SortingInputs
 from moesort_tune.sorting.kernels import OPTIONAL_OUTPUTS, SortingKernels
-from moesort_tune.sorting.problem import KERNELS, Problem
+from moesort_tune.sorting.launches import KERNELS
+from moesort_tune.sorting.problem import Problem
 from moesort_tune.sorting.reference import moe_sorting
 from tests.sorting import cases
 from tests.sorting.cases import Case
@@ -19,8 +20,8 @@ pytestmark = pytest.mark.gpu
 
 
 @st.composite
-def random_cases(draw: st.DrawFn) -> Case:
-    """Any small problem: sizes, routing, repeats, mask, bad ids, device-side count and optional outputs."""
+def draw_case(draw: st.DrawFn) -> Case:
+    """Return any small problem: sizes, routing, repeats, mask, bad ids, device-side count and optional outputs."""
     num_experts = draw(st.integers(1, 300))
     topk = draw(st.integers(1, min(num_experts, 12)))
     rows = draw(st.integers(0, 400))
@@ -45,7 +46,7 @@ def random_cases(draw: st.DrawFn) -> Case:
     return Case(problem, inputs, tuple(draw(st.sets(st.sampled_from(OPTIONAL_OUTPUTS)))))
 
 
-@given(case=random_cases())
+@given(case=draw_case())
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_sort_is_exact_for_any_problem(kernels: SortingKernels, kernel: KernelName, case: Case) -> None:
@@ -56,18 +57,18 @@ def test_sort_is_exact_for_any_problem(kernels: SortingKernels, kernel: KernelNa
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_replayed_graph_reads_the_count_of_the_moment(kernels: SortingKernels, kernel: KernelName) -> None:
     """Protects serving: one captured graph serves every number of real rows up to its own."""
-    case = cases.with_tokens(cases.uniform(256, 4, 32, moe_buf_bytes=4096), 256)
-    stream = kernels.device.stream()
+    case = cases.set_tokens(cases.make_uniform(256, 4, 32, moe_buf_bytes=4096), 256)
+    stream = kernels.device.create_stream()
     with kernels.prepare(case.problem, case.inputs, case.optional_outputs) as prepared:
-        prepared.launches(kernel)
+        prepared.prepare_launches(kernel)
         graph = kernels.device.capture(stream, lambda stream: prepared.launch(kernel, stream))
         for tokens in (256, 1, 0, 133):
             prepared.set_num_local_tokens(tokens)
             prepared.spoil()
             graph.launch(stream)
             stream.synchronize()
-            expected = cases.with_tokens(case, tokens).expected
-            check_outputs(prepared.outputs(), expected, kernel=kernel, shape=f"{tokens} of 256 rows")
+            expected = cases.set_tokens(case, tokens).expected
+            check_outputs(prepared.read_outputs(), expected, kernel=kernel, shape=f"{tokens} of 256 rows")
         graph.destroy()
 
 
@@ -96,7 +97,7 @@ class ShiftedDevice(hip.Device):
 def test_tensors_need_no_more_than_element_alignment(device: hip.Device, kernel: KernelName) -> None:
     """Protects views into larger tensors: slices begin anywhere."""
     shifted = SortingKernels(ShiftedDevice(device.ordinal, device.properties))
-    case = cases.with_mask(cases.uniform(77, 3, 21, moe_buf_bytes=1234))
+    case = cases.set_mask(cases.make_uniform(77, 3, 21, moe_buf_bytes=1234))
     check_outputs(case.run(shifted, kernel), case.expected, kernel=kernel, shape="shifted tensors")
 
 

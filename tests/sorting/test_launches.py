@@ -1,4 +1,4 @@
-"""How problems become launches, for every device the kernels are for."""
+"""Launches of problems, for every supported device."""
 
 import pytest
 from hypothesis import example, given
@@ -6,16 +6,17 @@ from hypothesis import strategies as st
 
 from moesort_tune.device.architectures import ARCHITECTURES
 from moesort_tune.domain.device import DeviceLimits
-from moesort_tune.shipped import kernels_folder
-from moesort_tune.sorting.arguments import divisor
+from moesort_tune.shipped import get_kernels_folder
+from moesort_tune.sorting.arguments import compute_divisor
+from moesort_tune.sorting.geometry import WORD_TOKENS, compute_oneshot_max_tokens
 from moesort_tune.sorting.launches import (
+    KERNELS,
     WORDS_IN_FLIGHT,
     OneshotTooLargeError,
+    compute_workspace_bytes,
     plan,
-    workspace_bytes,
 )
-from moesort_tune.sorting.problem import KERNELS, Problem
-from moesort_tune.sorting.sizes import WORD_TOKENS, oneshot_max_tokens
+from moesort_tune.sorting.problem import Problem
 
 UMULHI_BITS = 32
 OFFSETS_END = 1 << 32
@@ -26,8 +27,8 @@ MI355X = DeviceLimits("gfx950", 256, 64, 163840)
 
 
 @st.composite
-def problems(draw: st.DrawFn) -> Problem:
-    """Any problem of the contract."""
+def draw_problem(draw: st.DrawFn) -> Problem:
+    """Return any problem of the contract."""
     num_experts = draw(st.integers(1, 1024))
     topk = draw(st.integers(1, min(num_experts, 255)))
     rows = draw(st.integers(0, 2**24 - 1) | st.integers(0, 4096))
@@ -37,20 +38,20 @@ def problems(draw: st.DrawFn) -> Problem:
 
 
 @st.composite
-def devices(draw: st.DrawFn) -> DeviceLimits:
-    """Any architecture with any number of compute units."""
+def draw_device(draw: st.DrawFn) -> DeviceLimits:
+    """Return any architecture with any number of compute units."""
     architecture = draw(st.sampled_from(list(ARCHITECTURES.values())))
     units = draw(st.integers(1, 304))
     return DeviceLimits(architecture.name, units, architecture.wavefront_size, architecture.lds_bytes)
 
 
-@given(problems(), devices(), st.sampled_from(KERNELS))
+@given(draw_problem(), draw_device(), st.sampled_from(KERNELS))
 def test_launches_fit_every_device(problem: Problem, limits: DeviceLimits, kernel: str) -> None:
     """Protects launches from being refused: LDS, threads and grids stay within what every device has."""
     try:
         launches = plan("oneshot" if kernel == "oneshot" else "multiphase", problem, limits)
     except OneshotTooLargeError:
-        assert problem.rows > oneshot_max_tokens(problem.num_experts, problem.topk, limits.lds_bytes)
+        assert problem.rows > compute_oneshot_max_tokens(problem.num_experts, problem.topk, limits.lds_bytes)
         return
     for launch in launches:
         assert 0 < launch.lds_bytes <= limits.lds_bytes
@@ -60,7 +61,7 @@ def test_launches_fit_every_device(problem: Problem, limits: DeviceLimits, kerne
         assert launch.zero_end == launch.zero_begin or launch.grid > launch.sorting_workgroups
 
 
-@given(problems(), devices())
+@given(draw_problem(), draw_device())
 def test_multiphase_chunks_cover_the_rows(problem: Problem, limits: DeviceLimits) -> None:
     """Protects every row from being left out, the workspace from being too small, and counts from 16 bits."""
     for launch in plan("multiphase", problem, limits):
@@ -71,10 +72,12 @@ def test_multiphase_chunks_cover_the_rows(problem: Problem, limits: DeviceLimits
         assert launch.chunks <= launch.sorting_workgroups
         words = launch.chunks * launch.chunk_tokens // 32
         counts = 0 if launch.kernel.endswith("_word") else launch.chunks
-        assert workspace_bytes(problem, limits) == 4 * launch.chunks + problem.num_experts * (4 * words + 2 * counts)
+        assert compute_workspace_bytes(problem, limits) == 4 * launch.chunks + problem.num_experts * (
+            4 * words + 2 * counts
+        )
 
 
-@given(problems(), devices())
+@given(draw_problem(), draw_device())
 @example(Problem(256, 32, 1024, 1024), MI300X)
 @example(Problem(256, 33, 1024, 1024), MI300X)
 @example(Problem(2048, 8, 1024, 1024), MI300X)
@@ -90,11 +93,13 @@ def test_words_are_all_stored_before_they_are_loaded(problem: Problem, limits: D
 
 def test_words_in_flight_are_the_kernels_own() -> None:
     """Protects the number of chunks from being rounded to another number than the kernel loads at a time."""
-    source = (kernels_folder() / "multiphase.hip").read_text()
+    source = (get_kernels_folder() / "multiphase.hip").read_text()
     assert f"constexpr uint32_t kWordsInFlight = {WORDS_IN_FLIGHT};" in source
+    layout = (get_kernels_folder() / "layout.h").read_text()
+    assert f"constexpr uint32_t kWordTokens = {WORD_TOKENS};" in layout
 
 
-@given(problems(), devices(), st.sampled_from(KERNELS))
+@given(draw_problem(), draw_device(), st.sampled_from(KERNELS))
 @example(Problem(256, 32, 1024, 1024), MI300X, "multiphase")
 @example(Problem(1024, 1, 1024, 1024), MI355X, "oneshot")
 @example(Problem((1 << 24) - 1, 1, 1024, 1024), MI300X, "multiphase")
@@ -103,23 +108,27 @@ def test_variants_for_few_tokens_have_threads_and_offsets_enough(
     problem: Problem, limits: DeviceLimits, kernel: str
 ) -> None:
     """Protects variants without a loop over pairs, and with 32-bit offsets, from problems too large for them."""
-    if kernel == "oneshot" and problem.rows > oneshot_max_tokens(problem.num_experts, problem.topk, limits.lds_bytes):
+    if kernel == "oneshot" and problem.rows > compute_oneshot_max_tokens(
+        problem.num_experts, problem.topk, limits.lds_bytes
+    ):
         return
     for launch in plan("oneshot" if kernel == "oneshot" else "multiphase", problem, limits):
         if launch.kernel.endswith(("_many", "_most")):
             continue
         own_rows = problem.rows if kernel == "oneshot" else launch.chunk_tokens
         assert own_rows * problem.topk <= launch.block
-        arrays = [own_rows * problem.topk * 4, workspace_bytes(problem, limits)]
+        arrays = [own_rows * problem.topk * 4, compute_workspace_bytes(problem, limits)]
         if launch.kernel != "moe_sorting_count":  # which writes nothing but its workspace
             arrays += [problem.pairs * 4, problem.max_padded * 4, problem.max_tiles * 4]
         assert max(arrays) < OFFSETS_END
 
 
-@given(problems(), devices(), st.sampled_from(KERNELS))
+@given(draw_problem(), draw_device(), st.sampled_from(KERNELS))
 def test_launches_zero_moe_buf_whole_and_once(problem: Problem, limits: DeviceLimits, kernel: str) -> None:
     """Protects moe_buf between two launches: the parts meet, and begin at 16 bytes."""
-    if kernel == "oneshot" and problem.rows > oneshot_max_tokens(problem.num_experts, problem.topk, limits.lds_bytes):
+    if kernel == "oneshot" and problem.rows > compute_oneshot_max_tokens(
+        problem.num_experts, problem.topk, limits.lds_bytes
+    ):
         return
     launches = plan("oneshot" if kernel == "oneshot" else "multiphase", problem, limits)
     ends = [0] + [launch.zero_end for launch in launches]
@@ -133,7 +142,7 @@ def test_oneshot_too_large_says_what_to_do() -> None:
     limits = DeviceLimits("gfx942", 304, 64, 65536)
     with pytest.raises(OneshotTooLargeError) as error:
         plan("oneshot", Problem(5000, 4, 128), limits)
-    limit = oneshot_max_tokens(128, 4, 65536)
+    limit = compute_oneshot_max_tokens(128, 4, 65536)
     assert str(error.value) == (
         f"oneshot takes at most {limit} tokens with 128 experts on gfx942 (got 5000); use dispatch_policy=2 or 0"
     )
@@ -142,6 +151,6 @@ def test_oneshot_too_large_says_what_to_do() -> None:
 @given(st.integers(1, 2**31 - 1), st.integers(0, 2**31 - 1))
 def test_divisor_divides_exactly(value: int, number: int) -> None:
     """Protects tokens, slots and tiles from being off by one at any size."""
-    by = divisor(value)
+    by = compute_divisor(value)
     assert by.multiplier < 2**32
     assert ((2 * number * by.multiplier) >> UMULHI_BITS) >> by.shift == number // value

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from moesort_tune.shipped import kernels_folder
+from moesort_tune.shipped import get_kernels_folder
 from tests.sorting.edges import EDGES, LARGE
 
 
@@ -227,10 +227,10 @@ MUTANTS = (
 )
 
 
-def mutated_kernels(mutant: Mutant, folder: Path) -> Path:
-    """A copy of the kernels with the fault in it."""
+def write_mutated_kernels(mutant: Mutant, folder: Path) -> Path:
+    """Return a copy of the kernels with the fault in it."""
     kernels = folder / "hip_kernels"
-    shutil.copytree(kernels_folder(), kernels)
+    shutil.copytree(get_kernels_folder(), kernels)
     source = (kernels / mutant.file).read_text()
     assert source.count(mutant.original) == 1, f"{mutant.file} has changed: {mutant.original!r} is not in it once"
     (kernels / mutant.file).write_text(source.replace(mutant.original, mutant.mutated))
@@ -244,7 +244,7 @@ def test_mutant_is_noticed(mutant: Mutant, tmp_path: Path) -> None:
     environment = {
         **os.environ,
         "MOESORT_TUNE_RUNTIME": "host",
-        "MOESORT_TUNE_SOURCES": str(mutated_kernels(mutant, tmp_path)),
+        "MOESORT_TUNE_SOURCES": str(write_mutated_kernels(mutant, tmp_path)),
         "MOESORT_HOST_SEED": mutant.seed,
         "MOESORT_HOST_COMPUTE_UNITS": mutant.compute_units,
         "MOESORT_HOST_CHECK": "0" if mutant.noticed_by in LARGE else "1",

@@ -6,76 +6,76 @@ import pytest
 
 from moesort_tune.device.architectures import ARCHITECTURES
 from moesort_tune.domain.device import DeviceLimits
-from moesort_tune.sorting import launches, sizes
+from moesort_tune.sorting import geometry, launches
 from moesort_tune.sorting.problem import Problem
-from moesort_tune.sorting.revision import revision
+from moesort_tune.sorting.revision import compute_kernels_revision
 
 CONSTANTS = [
     (module, name)
-    for module in (launches, sizes)
+    for module in (geometry, launches)
     for name, value in vars(module).items()
-    if name.isupper() and isinstance(value, int | tuple) and name not in ("ONESHOT_KERNELS", "MULTIPHASE_KERNELS")
+    if name.isupper() and all(isinstance(one, int) for one in (value if isinstance(value, tuple) else (value,)))
 ]
 
 
 @pytest.fixture(autouse=True)
 def recompute() -> Iterator[None]:
     """Forget revisions before and after each test."""
-    revision.cache_clear()
+    compute_kernels_revision.cache_clear()
     yield
-    revision.cache_clear()
+    compute_kernels_revision.cache_clear()
 
 
-def scaled(value: int | tuple[int, ...], factor: int) -> int | tuple[int, ...]:
+def scale(value: int | tuple[int, ...], factor: int) -> int | tuple[int, ...]:
     return tuple(one * factor for one in value) if isinstance(value, tuple) else value * factor
 
 
 @pytest.mark.parametrize(("module", "name"), CONSTANTS, ids=lambda value: value if isinstance(value, str) else "")
 def test_revision_changes_with_every_constant(monkeypatch: pytest.MonkeyPatch, module: object, name: str) -> None:
     """Protects tables from being used for launches that they were not measured with."""
-    before = revision("gfx942")
-    revision.cache_clear()
-    changed = scaled(getattr(module, name), 2)
-    for place in (launches, sizes):  # also where it was imported to
+    before = compute_kernels_revision("gfx942")
+    compute_kernels_revision.cache_clear()
+    changed = scale(getattr(module, name), 2)
+    for place in (geometry, launches):  # also where it was imported to
         if hasattr(place, name):
             monkeypatch.setattr(place, name, changed)
-    assert revision("gfx942") != before, f"{name} = {changed} has the revision of {name} as it was"
+    assert compute_kernels_revision("gfx942") != before, f"{name} = {changed} has the revision of {name} as it was"
 
 
 @pytest.mark.parametrize("pairs", [2, 3, 5, 6, 8, 16])
 def test_revision_changes_with_the_least_change_of_a_constant(monkeypatch: pytest.MonkeyPatch, pairs: int) -> None:
     """Protects from a grid so coarse that a boundary moves between two of its problems."""
-    before = revision("gfx942")
-    revision.cache_clear()
+    before = compute_kernels_revision("gfx942")
+    compute_kernels_revision.cache_clear()
     monkeypatch.setattr(launches, "MANY_PAIRS", pairs)
-    assert revision("gfx942") != before
+    assert compute_kernels_revision("gfx942") != before
 
 
 @pytest.mark.parametrize("bound", [0, 1])
 def test_revision_changes_with_each_bound_of_a_workgroup(monkeypatch: pytest.MonkeyPatch, bound: int) -> None:
     """Protects either end of SORTING_THREADS by itself."""
-    before = revision("gfx942")
-    revision.cache_clear()
+    before = compute_kernels_revision("gfx942")
+    compute_kernels_revision.cache_clear()
     low, high = launches.SORTING_THREADS
     monkeypatch.setattr(launches, "SORTING_THREADS", (low // 2, high) if bound == 0 else (low, high * 2))
-    assert revision("gfx942") != before
+    assert compute_kernels_revision("gfx942") != before
 
 
 def test_revision_changes_with_a_formula(monkeypatch: pytest.MonkeyPatch) -> None:
     """Protects tables from other arithmetic around the same constants."""
-    before = revision("gfx942")
-    revision.cache_clear()
+    before = compute_kernels_revision("gfx942")
+    compute_kernels_revision.cache_clear()
 
     def threads(problem: Problem, pairs: int, limits: DeviceLimits) -> int:
         del pairs, limits
         return 1024 if problem.num_experts > 512 else 512
 
-    monkeypatch.setattr(launches, "_threads", threads)
-    assert revision("gfx942") != before
+    monkeypatch.setattr(launches, "_count_threads", threads)
+    assert compute_kernels_revision("gfx942") != before
 
 
 def test_revision_stays_when_nothing_changes() -> None:
     """Protects tables from being refused for the code that they were measured with, target by target."""
-    first = {arch: revision(arch) for arch in ARCHITECTURES}
-    revision.cache_clear()
-    assert {arch: revision(arch) for arch in ARCHITECTURES} == first
+    first = {arch: compute_kernels_revision(arch) for arch in ARCHITECTURES}
+    compute_kernels_revision.cache_clear()
+    assert {arch: compute_kernels_revision(arch) for arch in ARCHITECTURES} == first

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+from moesort_tune.domain.candidates import Limits
 from moesort_tune.domain.shape import Shape
-from moesort_tune.domain.vocabulary import KernelName
+from moesort_tune.domain.vocabulary import MAX_TOKENS, MULTIPHASE, ONESHOT, KernelName
 from moesort_tune.measure.engine import Engine, Measurement
-from moesort_tune.measure.verdict import MULTIPHASE, ONESHOT
 from moesort_tune.sweep.records import MeasuredPoint
 from moesort_tune.sweep.worker.messages import CheckRequest, DeviceFacts, Measured, MeasureRequest
 from moesort_tune.tables.schema import Row
@@ -31,44 +32,50 @@ Formula = Callable[[Shape, int], float]
 
 @dataclass
 class FakeWorker:
-    """Measures formulas in tokens; `before` is called with each request and may raise."""
+    """Measures formulas in tokens; `before` is called with each request and may raise.
 
-    oneshot_us: Formula
-    multiphase_us: Formula
-    limit: int = 1024
+    formulas: by candidate, in order. last_legal: the largest token count of those that have a limit.
+    """
+
+    formulas: dict[KernelName, Formula]
+    last_legal: dict[KernelName, int] = field(default_factory=lambda: {ONESHOT.name: 1024})
     noise: float = 0.0
     before: Callable[[CheckRequest | MeasureRequest], None] = lambda _: None
     facts: DeviceFacts = FACTS
     timed: list[tuple[Shape, int]] = field(default_factory=list)
     checked: list[tuple[Shape, int]] = field(default_factory=list)
 
-    def oneshot_max_tokens(self, shape: Shape) -> int:
-        """The same for every shape."""
+    def limits(self, shape: Shape) -> Limits:
+        """Return the same for every shape."""
         del shape
-        return self.limit
+        return {kernel: self.last_legal.get(kernel, MAX_TOKENS) for kernel in self.formulas}
 
     def check(self, request: CheckRequest) -> None:
-        """Notes the request."""
+        """Note the request."""
         self.before(request)
         self.checked.append((request.shape, request.tokens))
 
     def measure(self, request: MeasureRequest) -> Measured:
-        """Runs the real engine on the formulas."""
+        """Run the real engine on the formulas."""
         self.before(request)
         self.timed.append((request.shape, request.tokens))
-        formulas: dict[KernelName, Formula] = {ONESHOT: self.oneshot_us, MULTIPHASE: self.multiphase_us}
-        times = {kernel: formulas[kernel](request.shape, request.tokens) for kernel in request.kernels}
+        times = {kernel: self.formulas[kernel](request.shape, request.tokens) for kernel in request.kernels}
         timer = SyntheticTimer(times, noise=self.noise, seed=request.settings.seed * 1000 + request.tokens)
         engine = Engine(timer, request.kernels, seed=request.settings.seed, rule=request.rule, clock=lambda: 0.0)
         return Measured(engine.measure(), times)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: nothing is held."""
+
+
+def time_two_kernels(oneshot_us: Formula, multiphase_us: Formula, **options: Any) -> FakeWorker:
+    """Return a worker of oneshot, which takes 1024 tokens, and multiphase."""
+    return FakeWorker({ONESHOT.name: oneshot_us, MULTIPHASE.name: multiphase_us}, **options)
 
 
 @dataclass
 class ListSink:
-    """Keeps what it is given."""
+    """Keep samples and rows in lists."""
 
     rows: list[Row] = field(default_factory=list)
     points: dict[tuple[Shape, int], Measurement] = field(default_factory=dict)
@@ -76,22 +83,22 @@ class ListSink:
     others: dict[tuple[Shape, int], MeasuredPoint] = field(default_factory=dict)
     finished: list[bool] = field(default_factory=list)
 
-    def known(self, shape: Shape, oneshot_max_tokens: int) -> dict[int, MeasuredPoint]:
-        """Points put into `earlier`."""
-        del oneshot_max_tokens
+    def find_known(self, shape: Shape, limits: Limits) -> dict[int, MeasuredPoint]:
+        """Return points put into `earlier`."""
+        del limits
         return {tokens: point for (of, tokens), point in self.earlier.items() if of == shape}
 
-    def measured(self, shape: Shape, tokens: int, measurement: Measurement) -> None:
-        """Keeps a point."""
+    def keep_point(self, shape: Shape, tokens: int, measurement: Measurement) -> None:
+        """Keep a point."""
         self.points[shape, tokens] = measurement
 
-    def kept(self, shape: Shape, oneshot_max_tokens: int) -> dict[int, MeasuredPoint]:
-        """Points put into `others`."""
-        del oneshot_max_tokens
+    def find_kept(self, shape: Shape, limits: Limits) -> dict[int, MeasuredPoint]:
+        """Return points put into `others`."""
+        del limits
         return {tokens: point for (of, tokens), point in self.others.items() if of == shape}
 
-    def row(self, row: Row, points: Mapping[int, MeasuredPoint], *, finished: bool) -> Row:
-        """Keeps a row, and whether its search ended by itself."""
+    def keep_row(self, row: Row, points: Mapping[int, MeasuredPoint], *, finished: bool) -> Row:
+        """Keep a row, and whether its search ended by itself."""
         del points
         self.rows.append(row)
         self.finished.append(finished)
@@ -100,30 +107,30 @@ class ListSink:
 
 @dataclass
 class ListListener:
-    """Keeps warnings."""
+    """Keep warnings."""
 
     warnings: list[str] = field(default_factory=list)
 
-    def opened(self, facts: DeviceFacts) -> None:
-        """Ignored."""
+    def announce_device(self, facts: DeviceFacts) -> None:
+        """Ignore it."""
 
-    def planned(self, shapes: Sequence[Shape]) -> None:
-        """Ignored."""
+    def announce_shapes(self, shapes: Sequence[Shape]) -> None:
+        """Ignore it."""
 
-    def row_started(self, shape: Shape, points: int) -> None:
-        """Ignored."""
+    def announce_row(self, shape: Shape, points: int) -> None:
+        """Ignore it."""
 
-    def at(self, shape: Shape, tokens: int, doing: str) -> None:
-        """Ignored."""
+    def announce_point(self, shape: Shape, tokens: int, doing: str) -> None:
+        """Ignore it."""
 
-    def point_done(self, shape: Shape, tokens: int, point: MeasuredPoint) -> None:
-        """Ignored."""
+    def report_point(self, shape: Shape, tokens: int, point: MeasuredPoint) -> None:
+        """Ignore it."""
 
-    def row_done(self, row: Row) -> None:
-        """Ignored."""
+    def report_row(self, row: Row) -> None:
+        """Ignore it."""
 
-    def warning(self, text: str) -> None:
-        """Keeps it."""
+    def warn(self, text: str) -> None:
+        """Keep it."""
         self.warnings.append(text)
 
 

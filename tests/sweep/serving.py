@@ -18,7 +18,7 @@ from moesort_tune.sweep.worker.messages import (
     WorkerSpec,
 )
 from moesort_tune.sweep.worker.process import _tie_to_parent
-from tests.sweep.fakes import FACTS, FakeWorker
+from tests.sweep.fakes import FACTS, FakeWorker, time_two_kernels
 
 CRASHING_TOKENS = 64
 ENDLESS_TOKENS = 65
@@ -29,11 +29,11 @@ ANSWERED_POINTS = 2
 
 
 def serve(connection: "Connection[Answer | DeviceFacts, Request]", spec: WorkerSpec) -> None:
-    """Answers from formulas; some token counts crash, never end or are refused, for 8 experts only."""
+    """Answer from formulas; some token counts crash, never end or are refused, for 8 experts only."""
     del spec
     _tie_to_parent()
     connection.send(FACTS)
-    worker = FakeWorker(lambda _, tokens: 2 + 0.1 * tokens, lambda _, __: 6.0)
+    worker = time_two_kernels(lambda _, tokens: 2 + 0.1 * tokens, lambda _, __: 6.0)
     while True:
         try:
             request = connection.recv()
@@ -44,7 +44,7 @@ def serve(connection: "Connection[Answer | DeviceFacts, Request]", spec: WorkerS
 
 def _answer(worker: FakeWorker, request: Request) -> Answer:
     if isinstance(request, LimitRequest):
-        return worker.oneshot_max_tokens(request.shape)
+        return worker.limits(request.shape)
     if request.shape.num_experts == 8:
         _misbehave(request.tokens)
         if request.tokens == REFUSED_TOKENS:
@@ -61,13 +61,13 @@ def _misbehave(tokens: int) -> None:
 
 
 def serve_two_points(connection: "Connection[Answer | DeviceFacts, Request]", spec: WorkerSpec) -> None:
-    """Runs the real kernels, but never answers a third point: a sweep that has more of them cannot end by itself."""
-    connection.recv = _stuck_after(ANSWERED_POINTS, connection.recv)  # type: ignore[method-assign]
+    """Run the real kernels, but never answer a third point: a sweep that has more of them cannot end by itself."""
+    connection.recv = _limit_requests(ANSWERED_POINTS, connection.recv)  # type: ignore[method-assign]
     worker_process.serve(connection, spec)
 
 
-def _stuck_after(points: int, receive: Callable[[], Request]) -> Callable[[], Request]:
-    """`receive`, which after so many requests to measure returns no other one."""
+def _limit_requests(points: int, receive: Callable[[], Request]) -> Callable[[], Request]:
+    """Return a `receive` that returns no request after so many to measure."""
     measured = 0
 
     def receive_or_wait() -> Request:
@@ -88,7 +88,7 @@ def serve_nothing(connection: "Connection[Answer | DeviceFacts, Request]", spec:
 
 
 def serve_facts_alone(connection: "Connection[Answer | DeviceFacts, Request]", spec: WorkerSpec) -> None:
-    """Opens the device and closes its end of the connection, but lives on for as long as its parent."""
+    """Open the device and close this end of the connection, but live on for as long as the parent."""
     del spec
     _tie_to_parent()
     connection.send(FACTS)
@@ -97,7 +97,7 @@ def serve_facts_alone(connection: "Connection[Answer | DeviceFacts, Request]", s
 
 
 def serve_wrong_kinds(connection: "Connection[Answer | DeviceFacts, Request]", spec: WorkerSpec) -> None:
-    """Answers each request with what no request is answered with."""
+    """Answer each request with an answer of no request."""
     del spec
     _tie_to_parent()
     connection.send(FACTS)

@@ -10,17 +10,15 @@ from moesort_tune.domain.shape import Shape
 from moesort_tune.measure.engine import TimingError
 from moesort_tune.measure.sentinel import Sentinel
 from moesort_tune.measure.stopping import StoppingRule
-from moesort_tune.measure.timers import Stopwatch, long_graph
-from moesort_tune.providers.work import builtin as builtin_provider
-from moesort_tune.providers.work.base import Point
-from moesort_tune.providers.work.builtin import KeptInputs
-from moesort_tune.sorting.inputs import SortingInputs, make_inputs
+from moesort_tune.measure.timers import Stopwatch, capture_long_graph
+from moesort_tune.sorting.inputs import make_inputs
 from moesort_tune.sorting.kernels import OPTIONAL_OUTPUTS, SortingKernels
-from moesort_tune.sorting.problem import KERNELS, Problem
+from moesort_tune.sorting.problem import Problem
 from moesort_tune.sweep.worker.bench import Bench
 from moesort_tune.sweep.worker.messages import MeasureRequest, WorkerSpec
-from tests.live_objects import live_objects
+from tests.live_objects import count_live_objects
 from tests.runtimes.host_process import Host, run_on_host
+from tests.sweep.kernels import KERNELS
 
 QUICK = StoppingRule(min_rounds=1, max_rounds=10_000, max_seconds=0.01, patience=10_000)
 """Ends with the first round that counts; a busy machine may disturb many."""
@@ -30,7 +28,7 @@ SHAPE = Shape(8, 2)
 
 @pytest.fixture(scope="module")
 def bench(device: hip.Device) -> Iterator[Bench]:
-    """The attached device, opened as a worker opens it."""
+    """Yield the attached device, opened as a worker opens it."""
     bench = Bench(WorkerSpec(device.properties.runtime, None, device.ordinal, "builtin"))
     yield bench
     bench.close()
@@ -41,22 +39,22 @@ def bench(device: hip.Device) -> Iterator[Bench]:
 )
 def test_point_leaves_nothing_on_the_device(bench: Bench, settings: Settings) -> None:
     """A sweep of thousands of points takes as much of the device as its largest point."""
-    before = live_objects()
+    before = count_live_objects()
     bench.answer(MeasureRequest(SHAPE, 4, settings, KERNELS, QUICK))
-    assert live_objects() == before
+    assert count_live_objects() == before
 
 
 def test_flush_buffer_is_made_once_and_given_back(device: hip.Device) -> None:
     """Cold points share the memory that flushes the cache, and it goes with the bench."""
-    before = live_objects()
+    before = count_live_objects()
     bench = Bench(WorkerSpec(device.properties.runtime, None, device.ordinal, "builtin"))
     cold = Settings(timing="eager", cold=True, model_dim=8)
-    opened = live_objects()
+    opened = count_live_objects()
     for tokens in (3, 4):
         bench.answer(MeasureRequest(SHAPE, tokens, cold, KERNELS, QUICK))
-        assert live_objects()["memory"] == opened["memory"] + 1
+        assert count_live_objects()["memory"] == opened["memory"] + 1
     bench.close()
-    assert live_objects() == before
+    assert count_live_objects() == before
 
 
 def test_graph_whose_timing_fails_is_given_back(device: hip.Device, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,13 +63,13 @@ def test_graph_whose_timing_fails_is_given_back(device: hip.Device, monkeypatch:
     def refuse(*_: object) -> float:
         raise TimingError("a sample took -1 us")
 
-    with device.stream() as stream:
+    with device.create_stream() as stream:
         stopwatch, sentinel = Stopwatch(device, stream), Sentinel(device)
-        before = live_objects()
-        monkeypatch.setattr(Stopwatch, "settled_us", refuse)
+        before = count_live_objects()
+        monkeypatch.setattr(Stopwatch, "measure_settled_us", refuse)
         with pytest.raises(TimingError):
-            long_graph(stopwatch, sentinel.launch)
-        assert live_objects() == before
+            capture_long_graph(stopwatch, sentinel.launch)
+        assert count_live_objects() == before
         stopwatch.close()
         sentinel.close()
 
@@ -81,39 +79,39 @@ ALLOCATIONS = 11
 
 
 def _prepare_again_and_again(host: Host) -> list[list[object]]:
-    """How each of many attempts to prepare a point ends, and whether it leaves nothing."""
+    """Return the end of each of many attempts to prepare a point, and whether it leaks nothing."""
     del host
     kernels = SortingKernels(hip.open_device())
     problem = Problem(16, 2, 8, moe_buf_bytes=64)
     inputs = make_inputs(rows=16, topk=2, num_experts=8, seed=0)
-    told: list[list[object]] = []
+    reported: list[list[object]] = []
     for _ in range(ALLOCATIONS + 1):
-        before, end = live_objects(), "prepared"
+        before, end = count_live_objects(), "prepared"
         try:
             with kernels.prepare(problem, inputs, OPTIONAL_OUTPUTS):
                 pass
         except hip.HipError as error:
             end = error.name
-        told.append([end, live_objects() == before])
-    return told
+        reported.append([end, count_live_objects() == before])
+    return reported
 
 
 def test_allocation_that_fails_frees_those_before_it() -> None:
     """A point that is too large for the device costs itself, not all the smaller ones behind it."""
     # The n-th attempt meets its n-th allocation after all those of the attempts before it.
     failing = ",".join(f"hipMalloc:{n * (n + 1) // 2}:2" for n in range(1, ALLOCATIONS + 1))
-    told = run_on_host(_prepare_again_and_again, MOESORT_HOST_FAIL=failing)
-    assert told == [["hipErrorOutOfMemory", True]] * ALLOCATIONS + [["prepared", True]]
+    reported = run_on_host(_prepare_again_and_again, MOESORT_HOST_FAIL=failing)
+    assert reported == [["hipErrorOutOfMemory", True]] * ALLOCATIONS + [["prepared", True]]
 
 
 def _open_a_bench(host: Host) -> list[object]:
-    """The error of opening a bench, and whether it leaves nothing."""
+    """Return the error of opening a bench, and whether it leaks nothing."""
     del host
-    before = live_objects()
+    before = count_live_objects()
     try:
         Bench(WorkerSpec("host", None, 0, "builtin"))
     except hip.HipError as error:
-        return [error.call, live_objects() == before]
+        return [error.call, count_live_objects() == before]
     return ["opened", False]
 
 
@@ -123,20 +121,20 @@ def _open_a_bench(host: Host) -> list[object]:
 )
 def test_bench_that_cannot_be_opened_leaves_nothing(failing: str) -> None:
     """Whichever call of opening fails, what the calls before it made is given back."""
-    told = run_on_host(_open_a_bench, MOESORT_HOST_FAIL=f"{failing}:2")
-    assert told == [failing.partition(":")[0], True]
+    reported = run_on_host(_open_a_bench, MOESORT_HOST_FAIL=f"{failing}:2")
+    assert reported == [failing.partition(":")[0], True]
 
 
 def _instantiate(host: Host) -> list[object]:
-    """The error of a graph, and whether it leaves nothing but its stream."""
+    """Return the error of a graph, and whether it leaves nothing but its stream."""
     del host
     device = hip.open_device()
-    stream = device.stream()
-    before = live_objects()
+    stream = device.create_stream()
+    before = count_live_objects()
     try:
         device.capture(stream, lambda _: None)
     except hip.HipError as error:
-        return [error.call, live_objects() == before]
+        return [error.call, count_live_objects() == before]
     return ["captured", False]
 
 
@@ -144,29 +142,3 @@ def test_graph_that_cannot_be_instantiated_leaves_no_capture() -> None:
     """What was captured is an object of its own, and goes although there is nothing to replay."""
     failing = "hipGraphInstantiateWithFlags:1:2"
     assert run_on_host(_instantiate, MOESORT_HOST_FAIL=failing) == ["hipGraphInstantiateWithFlags", True]
-
-
-def point(tokens: int) -> Point:
-    """A point of 8 experts, topk 2: 16 bytes a token of ids and weights."""
-    return Point(SHAPE, tokens, Settings(), 1)
-
-
-def test_kept_inputs_are_bounded_by_their_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Protects the memory of a sweep of large token counts; those that were used last stay."""
-    made: list[int] = []
-    plain = builtin_provider._make_variant
-
-    def counted(wanted: Point, variant: int) -> SortingInputs:
-        made.append(wanted.tokens)
-        return plain(wanted, variant)
-
-    monkeypatch.setattr(builtin_provider, "_make_variant", counted)
-    kept = KeptInputs(most_bytes=16 * 100)
-    for tokens in (40, 50, 40):
-        assert kept.get(point(tokens), 0).topk_ids.shape == (tokens, 2)
-    assert (made, kept.nbytes) == ([40, 50], 16 * 90)
-    kept.get(point(60), 0)  # only the one used last fits beside it
-    kept.get(point(40), 0)
-    assert (made, kept.nbytes) == ([40, 50, 60], 16 * 100)
-    assert kept.get(point(101), 0).nbytes == 16 * 101  # too large to be kept, and made all the same
-    assert kept.nbytes == 0

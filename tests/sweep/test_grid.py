@@ -4,17 +4,17 @@ from pathlib import Path
 
 import pytest
 
-from moesort_tune.domain.presets import HOST_SHAPES, MODELS, default_shapes
+from moesort_tune.domain.presets import HOST_SHAPES, MODELS, list_default_shapes
 from moesort_tune.domain.settings import Settings
 from moesort_tune.domain.shape import Shape
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.sweep.grid import (
     check_size,
+    get_model_shape,
     pair_shapes,
     parse_integers,
     parse_tokens,
     read_misses,
-    shape_of_model,
 )
 from moesort_tune.sweep.search import TokenRange
 
@@ -71,15 +71,15 @@ def test_integers_that_are_none_are_quoted() -> None:
 
 def test_models_name_their_shapes() -> None:
     """Presets are found in any case, and an unknown one is answered with the list."""
-    assert shape_of_model("GPT-OSS-120b") == Shape(128, 4)
+    assert get_model_shape("GPT-OSS-120b") == Shape(128, 4)
     with pytest.raises(ValueError, match="there are mixtral-8x7b, "):
-        shape_of_model("gpt-5")
+        get_model_shape("gpt-5")
 
 
 def test_default_shapes_are_the_presets_once() -> None:
     """DeepSeek-V3 and MiniMax-M2.5 share a row; the host sweeps a few."""
-    assert len(default_shapes("gfx942")) == len(MODELS) - 1
-    assert default_shapes("host") == list(HOST_SHAPES)
+    assert len(list_default_shapes("gfx942")) == len(MODELS) - 1
+    assert list_default_shapes("host") == list(HOST_SHAPES)
 
 
 def test_misses_give_their_shapes_once(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_misses_give_their_shapes_once(tmp_path: Path) -> None:
     ],
 )
 def test_misses_that_are_none_are_refused_with_their_place(tmp_path: Path, text: str, message: str) -> None:
-    """A wrong file is told by its line."""
+    """A wrong file is reported with its line."""
     (tmp_path / "misses.csv").write_text(text)
     with pytest.raises(MoesortTuneError, match=message):
         read_misses(tmp_path / "misses.csv")
@@ -126,8 +126,8 @@ def test_outputs_beyond_31_bits_are_refused() -> None:
 
 def test_settings_tell_samples_apart() -> None:
     """Every setting but the timing mode, which has a column, is in the signature."""
-    assert Settings().signature() != Settings(unit_size=64).signature()
-    assert "routing=zipf:1.2" in Settings(routing="zipf:1.2").signature()
+    assert Settings().format_signature() != Settings(unit_size=64).format_signature()
+    assert "routing=zipf:1.2" in Settings(routing="zipf:1.2").format_signature()
 
 
 def test_cold_cache_needs_eager_timing() -> None:

@@ -5,67 +5,68 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
+from moesort_tune.domain.candidates import Limits
 from moesort_tune.domain.settings import Settings
 from moesort_tune.domain.shape import Shape
 from moesort_tune.measure.stopping import StoppingRule
-from moesort_tune.measure.verdict import MULTIPHASE, ONESHOT
 from moesort_tune.sweep.records import MeasuredPoint
 from moesort_tune.sweep.row_search import BISECTION_POINTS, SweepPlan
 from moesort_tune.sweep.runner import Sweep
 from moesort_tune.sweep.search import TokenRange
 from moesort_tune.sweep.worker.messages import CheckRequest, DeviceFacts, MeasureRequest
 from moesort_tune.tables.schema import Row
-from tests.sweep.fakes import FACTS, FakeWorker, ListListener, ListSink
+from tests.sweep.fakes import FACTS, FakeWorker, ListListener, ListSink, time_two_kernels
+from tests.sweep.kernels import MULTIPHASE, ONESHOT, make_limits
 
 SHAPE = Shape(128, 4)
 
 
 @dataclass
 class NotingListener(ListListener):
-    """Keeps everything that it is told, warnings apart."""
+    """Keep every event, warnings apart."""
 
-    told: list[tuple[object, ...]] = field(default_factory=list)
+    reported: list[tuple[object, ...]] = field(default_factory=list)
 
-    def planned(self, shapes: Sequence[Shape]) -> None:
-        """Keeps it."""
-        self.told.append(("planned", *shapes))
+    def announce_shapes(self, shapes: Sequence[Shape]) -> None:
+        """Keep it."""
+        self.reported.append(("planned", *shapes))
 
-    def row_started(self, shape: Shape, points: int) -> None:
-        """Keeps it."""
-        self.told.append(("row_started", shape, points))
+    def announce_row(self, shape: Shape, points: int) -> None:
+        """Keep it."""
+        self.reported.append(("row_started", shape, points))
 
-    def at(self, shape: Shape, tokens: int, doing: str) -> None:
-        """Keeps it."""
-        self.told.append((doing, shape, tokens))
+    def announce_point(self, shape: Shape, tokens: int, doing: str) -> None:
+        """Keep it."""
+        self.reported.append((doing, shape, tokens))
 
-    def point_done(self, shape: Shape, tokens: int, point: MeasuredPoint) -> None:
-        """Keeps it."""
-        self.told.append(("point_done", shape, tokens, point.verdict.value))
+    def report_point(self, shape: Shape, tokens: int, point: MeasuredPoint) -> None:
+        """Keep it."""
+        self.reported.append(("point_done", shape, tokens, point.verdict.winner))
 
-    def row_done(self, row: Row) -> None:
-        """Keeps it."""
-        self.told.append(("row_done", row.shape))
+    def report_row(self, row: Row) -> None:
+        """Keep it."""
+        self.reported.append(("row_done", row.shape))
 
 
-def plan(last: int, **changes: object) -> SweepPlan:
-    """One shape, from 1 token on."""
+def make_plan(last: int, **changes: object) -> SweepPlan:
+    """Return one shape, from 1 token on."""
     whole = SweepPlan([SHAPE], TokenRange(1, last), Settings(), StoppingRule(max_rounds=40))
     return replace(whole, **changes)  # type: ignore[arg-type]
 
 
-def swept(worker: FakeWorker, asked: SweepPlan, listener: ListListener | None = None) -> Row:
-    """The one row."""
-    (row,) = Sweep(asked, worker=worker, sink=ListSink(), listener=listener or ListListener()).run().rows
+def run_sweep(worker: FakeWorker, asked: SweepPlan, listener: ListListener | None = None) -> Row:
+    """Return the one row."""
+    (row,) = Sweep(asked, workers=[worker], sink=ListSink(), listener=listener or ListListener()).run().rows
     return row
 
 
 def test_sweep_tells_what_it_does_as_it_does_it() -> None:
     """A person sees the row, about how many points are ahead, each check and time as it begins, and each result."""
     listener = NotingListener()
-    swept(FakeWorker(lambda _, __: 4.0, lambda _, __: 6.0), plan(4), listener)
+    run_sweep(time_two_kernels(lambda _, __: 4.0, lambda _, __: 6.0), make_plan(4), listener)
     rungs = (1, 2, 3, 4)
     timed = [[("timing", SHAPE, tokens), ("point_done", SHAPE, tokens, "oneshot")] for tokens in rungs]
-    assert listener.told == [
+    assert listener.reported == [
         ("planned", SHAPE),
         *[("checking", SHAPE, tokens) for tokens in rungs],
         ("row_started", SHAPE, len(rungs) + BISECTION_POINTS),
@@ -81,15 +82,15 @@ def test_sweep_looks_between_rungs_where_the_loser_came_close() -> None:
     def oneshot_us(_shape: Shape, tokens: int) -> float:
         return 6.3 if 140 <= tokens < 160 else 5.7
 
-    row = swept(FakeWorker(oneshot_us, lambda _, __: 6.0), plan(192, tokens=TokenRange(128, 192)))
+    row = run_sweep(time_two_kernels(oneshot_us, lambda _, __: 6.0), make_plan(192, tokens=TokenRange(128, 192)))
     assert row.policy == ((1, ONESHOT), (140, MULTIPHASE), (160, ONESHOT), (1025, MULTIPHASE))
 
 
 @pytest.mark.parametrize(("most", "measured"), [(10, 11), (13, 13), (20, 15)])
 def test_sweep_measures_no_more_points_than_its_plan_allows(most: int, measured: int) -> None:
     """The ladder from 1 to 48 has 11 rungs, and four points more bracket a crossing between the last two."""
-    worker = FakeWorker(lambda _, tokens: 6.0 if tokens < 37 else 8.0, lambda _, __: 7.0)
-    swept(worker, plan(48, max_points=most))
+    worker = time_two_kernels(lambda _, tokens: 6.0 if tokens < 37 else 8.0, lambda _, __: 7.0)
+    run_sweep(worker, make_plan(48, max_points=most))
     assert len(set(worker.timed)) == measured
 
 
@@ -101,23 +102,23 @@ def test_points_of_a_row_share_what_is_left_of_its_time() -> None:
         if isinstance(request, MeasureRequest):
             seconds.append(request.rule.max_seconds)
 
-    worker = FakeWorker(lambda _, tokens: 3.0 * tokens, lambda _, __: 7.5, before=before)
-    budgeted = plan(4, time_budget_s=20.0)
-    Sweep(budgeted, worker=worker, sink=ListSink(), listener=ListListener(), clock=lambda: 0.0).run()
+    worker = time_two_kernels(lambda _, tokens: 3.0 * tokens, lambda _, __: 7.5, before=before)
+    budgeted = make_plan(4, time_budget_s=20.0)
+    Sweep(budgeted, workers=[worker], sink=ListSink(), listener=ListListener(), clock=lambda: 0.0).run()
     ahead = [4, 3, 2, 1, 0, 0]
     assert seconds == pytest.approx([20.0 / (rungs + BISECTION_POINTS) for rungs in ahead])
 
 
 @dataclass
 class NotingSink(ListSink):
-    """Keeps which limits it was asked with."""
+    """Keep the limits of each request."""
 
     limits: list[int] = field(default_factory=list)
 
-    def known(self, shape: Shape, oneshot_max_tokens: int) -> dict[int, MeasuredPoint]:
+    def find_known(self, shape: Shape, limits: Limits) -> dict[int, MeasuredPoint]:
         """Nothing is."""
-        self.limits.append(oneshot_max_tokens)
-        return super().known(shape, oneshot_max_tokens)
+        self.limits.append(limits[ONESHOT])
+        return super().find_known(shape, limits)
 
 
 def test_each_shape_has_its_own_limit() -> None:
@@ -126,14 +127,14 @@ def test_each_shape_has_its_own_limit() -> None:
     class Limited(FakeWorker):
         """8000 tokens times experts."""
 
-        def oneshot_max_tokens(self, shape: Shape) -> int:
-            """By the shape."""
-            return 8000 // shape.num_experts
+        def limits(self, shape: Shape) -> Limits:
+            """Return them by the shape."""
+            return make_limits(8000 // shape.num_experts)
 
     shapes = [Shape(8, 2), SHAPE]
-    worker, sink = Limited(lambda _, __: 4.0, lambda _, __: 6.0), NotingSink()
-    result = Sweep(plan(96, shapes=shapes), worker=worker, sink=sink, listener=ListListener()).run()
-    assert [row.oneshot_max_tokens for row in result.rows] == sink.limits == [1000, 62]
+    worker, sink = Limited({ONESHOT: lambda _, __: 4.0, MULTIPHASE: lambda _, __: 6.0}), NotingSink()
+    result = Sweep(make_plan(96, shapes=shapes), workers=[worker], sink=sink, listener=ListListener()).run()
+    assert [row.limits[ONESHOT] for row in result.rows] == sink.limits == [1000, 62]
     assert {tokens for shape, tokens in sink.points if shape == SHAPE} >= {56, 57, 62, 64, 96}
 
 
@@ -143,6 +144,6 @@ def test_sweep_measures_both_sides_of_a_builtin_launch_change(provider: str, swe
     h100: DeviceFacts = replace(
         FACTS, provider=provider, arch="sm_90", compute_units=132, wavefront_size=32, lds_bytes=232448
     )
-    worker = FakeWorker(lambda _, __: 4.0, lambda _, __: 6.0, limit=4096, facts=h100)
-    swept(worker, plan(0, shapes=[Shape(257, 9)], tokens=TokenRange(2300, 2310)))
+    worker = time_two_kernels(lambda _, __: 4.0, lambda _, __: 6.0, last_legal={ONESHOT: 4096}, facts=h100)
+    run_sweep(worker, make_plan(0, shapes=[Shape(257, 9)], tokens=TokenRange(2300, 2310)))
     assert ({(Shape(257, 9), 2304), (Shape(257, 9), 2305)} <= set(worker.timed)) is swept_too

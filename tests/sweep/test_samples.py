@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from moesort_tune.errors import MoesortTuneError
-from moesort_tune.shipped import tables_folder
-from moesort_tune.sweep.samples import COLUMNS, Sample, append_samples, read_samples, samples_path
+from moesort_tune.shipped import get_tables_folder
+from moesort_tune.sweep.older_samples import OLDER_COLUMNS
+from moesort_tune.sweep.samples import COLUMNS, Sample, append_samples, get_samples_path, read_samples
 
 SAMPLE = Sample(
     date="2026-11-22",
@@ -37,7 +38,7 @@ SAMPLE = Sample(
 
 def test_samples_lie_beside_their_table() -> None:
     """The sidecar of tables/gfx942.yaml is tables/gfx942.samples.csv."""
-    assert samples_path(Path("tables/gfx942.yaml")) == Path("tables/gfx942.samples.csv")
+    assert get_samples_path(Path("tables/gfx942.yaml")) == Path("tables/gfx942.samples.csv")
 
 
 def test_columns_start_as_the_format_promises() -> None:
@@ -80,7 +81,7 @@ def test_torn_last_line_is_left_out_and_ended(tmp_path: Path) -> None:
         (",oneshot,3", ",twoshot,3"),
         (",16,", ",x,"),
         (",16,", ",-16,"),
-        (",builtin,", ",somebody,"),
+        (",builtin,", ",some body,"),
         (",graph,", ",cold,"),
         ("2026-11-22", "yesterday"),
         (",true,", ",maybe,"),
@@ -111,18 +112,53 @@ OLD_NOTES = {
 }
 
 
-def old_file(path: Path) -> None:
+def write_old_file(path: Path) -> None:
     """A samples file of the time when much of it stood in the note."""
-    lines = [",".join(COLUMNS[:21])]
-    for note in OLD_NOTES:
-        append_samples(path.with_suffix(".new"), [dataclasses.replace(SAMPLE, note=note)])
-    lines += [line.rsplit(",", 5)[0] for line in path.with_suffix(".new").read_text().splitlines()[1:]]
-    path.write_text("\n".join(lines) + "\n")
+    columns = OLDER_COLUMNS[0]
+    lines = [{**dataclasses.asdict(SAMPLE), "note": note} for note in OLD_NOTES]
+    path.write_text("\n".join([",".join(columns), *(",".join(str(line[c]) for c in columns) for line in lines), ""]))
+
+
+TWO_KERNEL_LINES = """\
+date,arch,compute_units,provider,revision,timing,num_experts,topk,tokens,kernel,median_us,low_us,high_us,samples,note,\
+settings,verdict,noise,ratio,ratio_low,ratio_high,settled,dropped,confirmed,device,software
+2026-11-26,sm_90,132,builtin,8467,graph,8,2,1,oneshot,2.03,2.01,2.06,8,n,ep=1;seed=0,oneshot,0.003,0.6,0.59,0.61,\
+true,0,false,H100,hip=13
+2026-11-26,sm_90,132,builtin,8467,graph,8,2,1,multiphase,3.3,3.3,3.4,8,n,ep=1;seed=0,oneshot,0.003,0.6,0.59,0.61,\
+true,0,false,H100,hip=13
+2026-11-26,sm_90,132,builtin,8467,graph,8,2,2,oneshot,2.03,2.01,2.06,8,n,ep=4;seed=0,tie,0.003,1.01,0.99,1.02,\
+false,3,true,H100,hip=13
+2026-11-26,sm_90,132,builtin,8467,graph,8,2,2,multiphase,2.01,2.0,2.04,8,n,ep=4;seed=0,tie,0.003,1.01,0.99,1.02,\
+false,3,true,H100,hip=13
+2026-11-26,sm_90,132,builtin,8467,graph,8,2,9,multiphase,2.01,2.0,2.04,8,n,ep=4;seed=0,multiphase,0.003,,,,\
+true,0,false,H100,hip=13
+"""
+
+
+def test_file_of_two_kernels_is_read_as_one_of_any_number(tmp_path: Path) -> None:
+    """The ratio that stood on both lines belongs to the slower kernel, and a tie names its kernels."""
+    (tmp_path / "s.csv").write_text(TWO_KERNEL_LINES)
+    samples = read_samples(tmp_path / "s.csv")
+    assert [(s.kernel, s.verdict, s.against, s.ratio) for s in samples] == [
+        ("oneshot", "oneshot", "", None),
+        ("multiphase", "oneshot", "oneshot", 0.6),
+        ("oneshot", "oneshot=multiphase", "multiphase", 1.01),
+        ("multiphase", "oneshot=multiphase", "", None),
+        ("multiphase", "multiphase", "", None),
+    ]
+    assert [(s.moe_buf, s.masked, s.settled, s.dropped) for s in samples[1:3]] == [
+        (True, False, True, 0),
+        (True, True, False, 3),
+    ]
+    assert {(s.device, s.device_id, s.pci_address, s.host) for s in samples} == {("H100", "", "", "")}
+    append_samples(tmp_path / "s.csv", [SAMPLE])
+    assert (tmp_path / "s.csv").read_text().startswith(",".join(COLUMNS) + "\n")
+    assert read_samples(tmp_path / "s.csv") == [*samples, SAMPLE]
 
 
 def test_file_of_old_columns_is_read_by_its_notes(tmp_path: Path) -> None:
     """What was measured before there were columns for it is still known; device and software are not."""
-    old_file(tmp_path / "s.csv")
+    write_old_file(tmp_path / "s.csv")
     samples = read_samples(tmp_path / "s.csv")
     assert [sample.note for sample in samples] == list(OLD_NOTES)
     assert [(s.settled, s.dropped, s.confirmed) for s in samples] == list(OLD_NOTES.values())
@@ -132,7 +168,7 @@ def test_file_of_old_columns_is_read_by_its_notes(tmp_path: Path) -> None:
 def test_file_of_old_columns_gets_todays_when_it_is_added_to(tmp_path: Path) -> None:
     """A file has one header: old lines are written anew with what is known of them, and none is lost."""
     path = tmp_path / "s.csv"
-    old_file(path)
+    write_old_file(path)
     before = read_samples(path)
     append_samples(path, [SAMPLE])
     assert path.read_text().startswith(",".join(COLUMNS) + "\n")
@@ -142,7 +178,7 @@ def test_file_of_old_columns_gets_todays_when_it_is_added_to(tmp_path: Path) -> 
 def test_several_writers_renew_a_file_of_old_columns_once(tmp_path: Path) -> None:
     """Who waits for the file while another replaces it writes into the new one."""
     path = tmp_path / "s.csv"
-    old_file(path)
+    write_old_file(path)
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda tokens: append_samples(path, [dataclasses.replace(SAMPLE, tokens=tokens)]), range(1, 33)))
     samples = read_samples(path)
@@ -153,7 +189,7 @@ def test_several_writers_renew_a_file_of_old_columns_once(tmp_path: Path) -> Non
 
 def test_shipped_samples_have_todays_columns() -> None:
     """Every line of the samples in this repository is read, with the device and software that it was taken with."""
-    shipped = sorted(tables_folder().glob("*.samples.csv"))
+    shipped = sorted(get_tables_folder().glob("*.samples.csv"))
     assert shipped
     for path in shipped:
         samples = read_samples(path)

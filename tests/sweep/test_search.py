@@ -8,15 +8,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moesort_tune.measure.verdict import Verdict
-from moesort_tune.sweep.search import Judged, TokenRange, ladder, most_important_gap, search_token_counts
+from moesort_tune.sweep.search import (
+    Gap,
+    Judged,
+    TokenRange,
+    _rate_gap,
+    build_ladder,
+    find_most_important_gap,
+    search_token_counts,
+)
+from tests.sweep.kernels import MANY, ONE, TIE, VERDICTS
 
 Truth = Callable[[int], Verdict]
 
 
-def searched(
+def search(
     truth: Truth, rungs: list[int], ratio: Callable[[int], float | None] = lambda _: None, **limits: int
 ) -> dict[int, Verdict]:
-    """What the search measured when every measurement told the truth."""
+    """Return the points that the search measured with true times."""
     search = search_token_counts(rungs, **limits)
     verdicts: dict[int, Verdict] = {}
     try:
@@ -28,43 +37,43 @@ def searched(
         return verdicts
 
 
-def crossing(tie_first: int, switch: int) -> Truth:
-    """Oneshot below `tie_first`, a tie up to `switch`, multiphase from there."""
+def make_truth(tie_first: int, switch: int) -> Truth:
+    """Return verdicts: oneshot below `tie_first`, a tie up to `switch`, multiphase from there."""
 
     def truth(tokens: int) -> Verdict:
         if tokens < tie_first:
-            return Verdict.ONESHOT
-        return Verdict.TIE if tokens < switch else Verdict.MULTIPHASE
+            return ONE
+        return TIE if tokens < switch else MANY
 
     return truth
 
 
 def test_ladder_holds_both_ends_and_the_landmarks() -> None:
     """First, last and the points where rules switch are always measured, and nothing outside the range."""
-    rungs = ladder(TokenRange(5, 1000), [57, 4, 2000])
+    rungs = build_ladder(TokenRange(5, 1000), [57, 4, 2000])
     assert rungs == [5, 6, 8, 12, 16, 24, 32, 48, 57, 64, 96, 128, 192, 256, 384, 512, 768, 1000]
 
 
 def test_ladder_has_finer_steps_from_1024_tokens() -> None:
     """Launches change shape there: the wide steps below would hide a kernel that wins from 2056 to 2304 tokens."""
-    assert ladder(TokenRange(600, 8000)) == [
+    assert build_ladder(TokenRange(600, 8000)) == [
         *(600, 768, 1024, 1280, 1536, 1792, 2048, 2560, 3072, 3584, 4096, 5120, 6144, 7168, 8000),
     ]
 
 
 def test_ladder_of_one_count_is_that_count() -> None:
     """A range of one token count is a valid sweep."""
-    assert ladder(TokenRange(7, 7)) == [7]
+    assert build_ladder(TokenRange(7, 7)) == [7]
 
 
 @given(st.integers(1, 2000), st.integers(0, 300), st.integers(1, 2000))
 def test_search_brackets_a_crossing_to_adjacent_counts(tie_first: int, width: int, last: int) -> None:
     """Both edges of the tie, or the switch itself, are found exactly wherever they lie."""
-    truth = crossing(tie_first, tie_first + width)
-    verdicts = searched(truth, ladder(TokenRange(1, last)))
-    changes = [(low, high) for low, high in pairwise(sorted(verdicts)) if verdicts[low] is not verdicts[high]]
+    truth = make_truth(tie_first, tie_first + width)
+    verdicts = search(truth, build_ladder(TokenRange(1, last)))
+    changes = [(low, high) for low, high in pairwise(sorted(verdicts)) if verdicts[low] != verdicts[high]]
     assert all(high - low == 1 for low, high in changes)
-    assert concluded(verdicts, last) == [truth(tokens) for tokens in range(1, last + 1)]
+    assert conclude(verdicts, last) == [truth(tokens) for tokens in range(1, last + 1)]
 
 
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=4, unique=True))
@@ -74,33 +83,31 @@ def test_search_finds_several_crossings(changes: list[int]) -> None:
 
     def truth(tokens: int) -> Verdict:
         passed = sum(tokens >= start for start in starts)
-        return Verdict.MULTIPHASE if passed % 2 else Verdict.ONESHOT
+        return MANY if passed % 2 else ONE
 
-    verdicts = searched(truth, ladder(TokenRange(1, 1024)))
-    assert concluded(verdicts, 1024) == [truth(tokens) for tokens in range(1, 1025)]
+    verdicts = search(truth, build_ladder(TokenRange(1, 1024)))
+    assert conclude(verdicts, 1024) == [truth(tokens) for tokens in range(1, 1025)]
 
 
 def test_search_without_a_crossing_measures_only_the_ladder() -> None:
     """No change, no bisection: the cheap case stays cheap."""
-    rungs = ladder(TokenRange(1, 4096))
-    assert sorted(searched(lambda _: Verdict.ONESHOT, rungs)) == rungs
+    rungs = build_ladder(TokenRange(1, 4096))
+    assert sorted(search(lambda _: ONE, rungs)) == rungs
 
 
 def test_winner_between_two_rungs_is_found_where_the_loser_came_close() -> None:
     """oneshot's time drops at 2305 tokens, as it did on an H100: multiphase wins below, and oneshot at both rungs."""
 
     def truth(tokens: int) -> Verdict:
-        return Verdict.MULTIPHASE if 2081 <= tokens < 2305 else Verdict.ONESHOT
+        return MANY if 2081 <= tokens < 2305 else ONE
 
-    verdicts = searched(truth, [1, 1024, 2048, 2560, 4096], lambda tokens: 0.98 if tokens == 2048 else 0.86)
-    assert concluded(verdicts, 4096) == [truth(tokens) for tokens in range(1, 4097)]
+    verdicts = search(truth, [1, 1024, 2048, 2560, 4096], lambda tokens: 1.02 if tokens == 2048 else 1.16)
+    assert conclude(verdicts, 4096) == [truth(tokens) for tokens in range(1, 4097)]
 
 
 def test_look_between_rungs_ends_where_they_are_narrow() -> None:
     """The look costs a few points beside the rung that was close, and none where the winner was clear."""
-    verdicts = searched(
-        lambda _: Verdict.ONESHOT, [1, 1024, 2048, 4096, 8192], lambda tokens: 0.95 if tokens == 2048 else 0.5
-    )
+    verdicts = search(lambda _: ONE, [1, 1024, 2048, 4096, 8192], lambda tokens: 1.05 if tokens == 2048 else 2.0)
     added = sorted(set(verdicts) - {1, 1024, 2048, 4096, 8192})
     assert added == [1536, 1792, 1920, 2176, 2304, 2560, 3072]
 
@@ -109,47 +116,68 @@ def test_look_between_rungs_ends_where_they_are_narrow() -> None:
 def test_search_of_pure_noise_ends(rng: object, max_points: int) -> None:
     """Verdicts that flicker at random cannot keep the search going past its bound."""
     choose = rng.choice  # type: ignore[attr-defined]
-    rungs = ladder(TokenRange(1, 4096))
-    verdicts = searched(lambda _: choose(list(Verdict)), rungs, max_points=max_points)
+    rungs = build_ladder(TokenRange(1, 4096))
+    verdicts = search(lambda _: choose(VERDICTS), rungs, max_points=max_points)
     assert len(verdicts) <= max(max_points, len(rungs))
 
 
 def test_search_under_a_bound_looks_at_the_change_of_kernel_first() -> None:
     """With few points left, where the choice changes matters more than where a tie ends."""
-    truth = {1: Verdict.TIE, 100: Verdict.ONESHOT, 110: Verdict.MULTIPHASE}
-    verdicts = searched(lambda tokens: truth.get(tokens, Verdict.ONESHOT), [1, 100, 110], max_points=4)
+    truth = {1: TIE, 100: ONE, 110: MANY}
+    verdicts = search(lambda tokens: truth.get(tokens, ONE), [1, 100, 110], max_points=4)
     assert sorted(verdicts) == [1, 100, 105, 110]
 
 
-ONE, MANY, TIE = (Judged(verdict) for verdict in (Verdict.ONESHOT, Verdict.MULTIPHASE, Verdict.TIE))
-CLOSE = Judged(Verdict.ONESHOT, 0.95)
+ONE_WINS, MANY_WIN, TIED = (Judged(verdict) for verdict in VERDICTS)
+CLOSE = Judged(ONE, 1 / 0.95)
 
 
 @pytest.mark.parametrize(
     ("judged", "gap"),
     [
-        ({10: ONE, 30: MANY, 1000: MANY, 1500: ONE}, (10, 30)),
-        ({10: ONE, 12: MANY, 100: MANY, 300: ONE}, (100, 300)),
-        ({1: TIE, 100: ONE, 110: MANY}, (100, 110)),
-        ({1: CLOSE, 100: ONE, 110: MANY}, (100, 110)),
-        ({1: TIE, 100: CLOSE, 120: ONE}, (100, 120)),
-        ({1: ONE, 2: MANY, 3: ONE, 90: ONE, 91: TIE, 93: TIE}, None),
-        ({30: CLOSE, 33: ONE}, None),
-        ({30: CLOSE, 34: ONE}, (30, 34)),
-        ({30: ONE, 34: CLOSE}, (30, 34)),
-        ({30: Judged(Verdict.ONESHOT, 1 / 1.11), 60: ONE}, None),
-        ({30: Judged(Verdict.MULTIPHASE, 1.09), 60: MANY}, (30, 60)),
-        ({30: Judged(Verdict.TIE, 1.0), 60: Judged(Verdict.TIE, 1.0)}, None),
+        ({10: ONE_WINS, 30: MANY_WIN, 1000: MANY_WIN, 1500: ONE_WINS}, (10, 30)),
+        ({10: ONE_WINS, 12: MANY_WIN, 100: MANY_WIN, 300: ONE_WINS}, (100, 300)),
+        ({1: TIED, 100: ONE_WINS, 110: MANY_WIN}, (100, 110)),
+        ({1: CLOSE, 100: ONE_WINS, 110: MANY_WIN}, (100, 110)),
+        ({1: TIED, 100: CLOSE, 120: ONE_WINS}, (100, 120)),
+        ({1: ONE_WINS, 2: MANY_WIN, 3: ONE_WINS, 90: ONE_WINS, 91: TIED, 93: TIED}, None),
+        ({30: CLOSE, 33: ONE_WINS}, None),
+        ({30: CLOSE, 34: ONE_WINS}, (30, 34)),
+        ({30: ONE_WINS, 34: CLOSE}, (30, 34)),
+        ({30: Judged(ONE, 1.11), 60: ONE_WINS}, None),
+        ({30: Judged(MANY, 1.09), 60: MANY_WIN}, (30, 60)),
+        ({30: TIED, 60: TIED}, None),
     ],
 )
 def test_search_goes_where_most_may_be_found(judged: dict[int, Judged], gap: tuple[int, int] | None) -> None:
     """A change of kernel before a close loser before the edge of a tie, the widest by ratio, and nothing narrow."""
-    assert most_important_gap(judged) == gap
+    assert find_most_important_gap(judged) == gap
 
 
-def concluded(verdicts: dict[int, Verdict], last: int) -> list[Verdict]:
-    """Verdict of every count 1..last: that of the nearest measured count below."""
+A, B, TIE_AB, TIE_BC = (Verdict(names) for names in (("a",), ("b",), ("a", "b"), ("b", "c")))
+
+
+@pytest.mark.parametrize(
+    ("below", "above", "gap"),
+    [
+        (Judged(A), Judged(TIE_BC), Gap.CHANGE),
+        (Judged(TIE_AB), Judged(TIE_BC), Gap.EDGE_OF_TIE),
+        (Judged(B), Judged(TIE_BC), Gap.EDGE_OF_TIE),
+        (Judged(TIE_AB, 1.05), Judged(TIE_AB), Gap.CLOSE),
+        (Judged(TIE_AB, 1.2), Judged(TIE_AB), Gap.NONE),
+    ],
+)
+def test_gap_between_verdicts_of_three(below: Judged, above: Judged, gap: Gap) -> None:
+    """A choice changes for certain where no kernel is best on both sides; a third may win beside a tie."""
+    other = {10: below, 20: above, 21: Judged(B), 1000: Judged(A)}
+    assert (find_most_important_gap({10: below, 20: above}) is None) is (gap is Gap.NONE)
+    assert find_most_important_gap(other) == (21, 1000)
+    assert _rate_gap({10: below, 20: above}, 10, 20) is gap
+
+
+def conclude(verdicts: dict[int, Verdict], last: int) -> list[Verdict]:
+    """Return the verdict of every count 1..last: that of the nearest measured count below."""
     result: list[Verdict] = []
     for tokens in range(1, last + 1):
-        result.append(verdicts.get(tokens, result[-1] if result else Verdict.TIE))
+        result.append(verdicts.get(tokens, result[-1] if result else TIE))
     return result

@@ -13,7 +13,6 @@ from moesort_tune import __version__
 from moesort_tune.domain.settings import Settings
 from moesort_tune.domain.shape import Shape
 from moesort_tune.measure.stopping import StoppingRule
-from moesort_tune.measure.verdict import MULTIPHASE, ONESHOT, Verdict
 from moesort_tune.sweep.records import Conditions, MeasuredPoint
 from moesort_tune.sweep.row_search import SweepPlan
 from moesort_tune.sweep.runner import Sweep, SweepResult
@@ -25,11 +24,12 @@ from moesort_tune.tables import store
 from moesort_tune.tables.errors import TableError
 from moesort_tune.tables.keeping import RowKeptError
 from moesort_tune.tables.schema import Entry, Row
-from tests.sweep.fakes import FACTS, FakeWorker, ListListener, TickingClock
+from tests.sweep.fakes import FACTS, FakeWorker, ListListener, TickingClock, time_two_kernels
+from tests.sweep.kernels import KERNELS, MULTIPHASE, ONE, ONESHOT
 
 SHAPE = Shape(128, 4)
 FIRST_DAY, SECOND_DAY = datetime.date(2026, 11, 22), datetime.date(2026, 11, 23)
-POINT = MeasuredPoint({ONESHOT: 1.0, MULTIPHASE: 2.0}, Verdict.ONESHOT, 0.0)
+POINT = MeasuredPoint({ONESHOT: 1.0, MULTIPHASE: 2.0}, ONE, 0.0)
 NEW_DRIVER = dataclasses.replace(FACTS, driver="7.3.0")
 
 
@@ -38,38 +38,40 @@ class Machine:
     """Sweeps kernels that are equal at 40 tokens into one table."""
 
     table: Path
-    worker: FakeWorker = field(default_factory=lambda: FakeWorker(lambda _, tokens: 2 + 0.1 * tokens, lambda *_: 6.0))
+    worker: FakeWorker = field(
+        default_factory=lambda: time_two_kernels(lambda _, tokens: 2 + 0.1 * tokens, lambda *_: 6.0)
+    )
     listener: ListListener = field(default_factory=ListListener)
     result: SweepResult = field(default_factory=SweepResult)
 
-    def sink(self, *, facts: DeviceFacts = FACTS, day: datetime.date = FIRST_DAY, **options: Any) -> TableSink:
-        """Where a sweep's results go; settings by their names, resume and replace as they are."""
+    def open_sink(self, *, facts: DeviceFacts = FACTS, day: datetime.date = FIRST_DAY, **options: Any) -> TableSink:
+        """Return the sink of a sweep; settings by their names, resume and replace as they are."""
         flags = {name: options.pop(name) for name in ("resume", "replace") if name in options}
         return TableSink(self.table, Conditions(facts, Settings(**options), 0.02), today=day, **flags)
 
     def sweep(self, first: int, last: int, *, clock: Any = lambda: 0.0, budget: float | None = None, **of: Any) -> Row:
-        """The row that a sweep of first..last leaves in the table."""
-        sink = self.sink(**of)
+        """Run a sweep of first..last and return its row in the table."""
+        sink = self.open_sink(**of)
         self.worker.timed.clear()
         self.worker.facts = sink.conditions.facts
         self.listener.warnings.clear()
         plan = SweepPlan([SHAPE], TokenRange(first, last), sink.conditions.settings, StoppingRule(), budget)
-        self.result = Sweep(plan, worker=self.worker, sink=sink, listener=self.listener, clock=clock).run()
-        return self.entry().complete(self.entry().rows[0])
+        self.result = Sweep(plan, workers=[self.worker], sink=sink, listener=self.listener, clock=clock).run()
+        return self.read_entry().complete(self.read_entry().rows[0])
 
-    def entry(self) -> Entry:
-        """The table's only entry."""
+    def read_entry(self) -> Entry:
+        """Return the table's only entry."""
         (entry,) = store.load(self.table).tables
         return entry
 
-    def reasons(self, first: int, last: int, **of: Any) -> list[str]:
-        """Why a sweep would be refused before it begins."""
-        return self.sink(**of).reasons_to_stay([SHAPE], TokenRange(first, last), self.worker.oneshot_max_tokens)
+    def list_reasons(self, first: int, last: int, **of: Any) -> list[str]:
+        """Return why a sweep would be refused before it begins."""
+        return self.open_sink(**of).list_reasons_to_stay([SHAPE], TokenRange(first, last), self.worker.limits)
 
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
-    """With nothing measured."""
+    """Return an empty result."""
     return Machine(tmp_path / "host.yaml")
 
 
@@ -78,7 +80,7 @@ def machine(tmp_path: Path) -> Machine:
 def test_narrower_sweep_keeps_the_rest_of_its_row(machine: Machine, tokens: tuple[int, int], seed: int) -> None:
     """What was measured under the same conditions stays part of the row, whatever the seed."""
     whole = machine.sweep(1, 64)
-    assert machine.reasons(*tokens, seed=seed) == []
+    assert machine.list_reasons(*tokens, seed=seed) == []
     row = machine.sweep(*tokens, seed=seed)
     assert machine.worker.timed
     assert (row.policy, row.tie, row.evidence.tokens) == (whole.policy, whole.tie, (1, 64))
@@ -101,18 +103,18 @@ def test_wider_and_further_sweeps_add_up(machine: Machine) -> None:
     assert machine.sweep(64, 128).evidence.tokens == (32, 128)
     row = machine.sweep(1, 4)
     assert row.evidence.tokens == (1, 128)
-    assert (row.kernel_at(1), row.kernel_at(100)) == (ONESHOT, MULTIPHASE)
-    assert row.in_tie(5)
-    assert row.in_tie(31)
-    assert machine.sweep(4, 32).tie == ((39, 41),)
+    assert (row.choose_kernel(1, KERNELS), row.choose_kernel(100, KERNELS)) == (ONESHOT, MULTIPHASE)
+    assert row.list_tied(5)
+    assert row.list_tied(31)
+    assert machine.sweep(4, 32).tie == ((39, 41, KERNELS),)
 
 
 def test_sweep_stands_alone_within_its_range(machine: Machine) -> None:
     """A device that changed is measured anew: its old points are no part of a row that was searched to its end."""
     machine.sweep(1, 128)
-    machine.worker.oneshot_us = lambda _, tokens: 2 + 0.4 * tokens
+    machine.worker.formulas[ONESHOT] = lambda _, tokens: 2 + 0.4 * tokens
     row = machine.sweep(1, 128)
-    assert (row.policy[1], row.tie) == ((11, MULTIPHASE), ((10, 10),))
+    assert (row.policy[1], row.tie) == ((11, MULTIPHASE), ((10, 10, KERNELS),))
 
 
 def test_switch_between_two_sweeps_is_confirmed(machine: Machine) -> None:
@@ -127,7 +129,7 @@ def test_switch_between_two_sweeps_is_confirmed(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize(
-    ("setting", "told"),
+    ("setting", "reported"),
     [
         ({"ep": 4}, "measured with ep=1, and the new one with ep=4"),
         ({"unit_size": 64}, "measured with unit_size=32, and the new one with unit_size=64"),
@@ -136,24 +138,24 @@ def test_switch_between_two_sweeps_is_confirmed(machine: Machine) -> None:
         ({"routing": "zipf:1.2"}, "measured with routing=uniform, and the new one with routing=zipf:1.2"),
     ],
 )
-def test_other_settings_never_replace_a_row_unasked(machine: Machine, setting: dict[str, Any], told: str) -> None:
+def test_other_settings_never_replace_a_row_unasked(machine: Machine, setting: dict[str, Any], reported: str) -> None:
     """No entry is known by these settings, so their rows would take each other's place: only --replace does that."""
     before = machine.sweep(1, 64)
-    (reason,) = machine.reasons(1, 64, **setting)
-    assert told in reason
+    (reason,) = machine.list_reasons(1, 64, **setting)
+    assert reported in reason
     assert "--replace" in reason
     assert "--out" in reason
-    assert machine.reasons(1, 64, replace=True, **setting) == []
+    assert machine.list_reasons(1, 64, replace=True, **setting) == []
     assert machine.sweep(1, 64, **setting) == before  # another sweep may have come first
-    assert told in machine.result.failed[SHAPE]
+    assert reported in machine.result.failed[SHAPE]
     machine.sweep(1, 64, replace=True, **setting)
-    assert machine.entry().sweep != before.sweep
+    assert machine.read_entry().sweep != before.sweep
 
 
 def test_cold_cache_never_replaces_a_warm_one_unasked(machine: Machine) -> None:
     """Both are timed eagerly, so both are of one entry."""
     machine.sweep(1, 8, timing="eager")
-    (reason,) = machine.reasons(1, 8, timing="eager", cold=True)
+    (reason,) = machine.list_reasons(1, 8, timing="eager", cold=True)
     assert "measured with cold=False, and the new one with cold=True" in reason
 
 
@@ -162,14 +164,14 @@ def test_poorer_row_is_refused_where_nothing_adds_up(machine: Machine, of: dict[
     """Without its samples, or with those of other software or another device, a wide row gives way to no narrow one."""
     before = machine.sweep(1, 64)
     if not of:
-        machine.sink().samples.unlink()
-    (reason,) = machine.reasons(64, 64, **of)
+        machine.open_sink().samples.unlink()
+    (reason,) = machine.list_reasons(64, 64, **of)
     assert f"rests on {before.evidence.points} token counts from 1 to 64" in reason
     assert "would reach from 64 to 64" in reason
     assert "use --tokens 1:64, or --replace, or name another file with --out" in reason
     assert machine.sweep(64, 64, **of) == before
     assert machine.result.failed
-    assert machine.reasons(1, 64, **of) == []
+    assert machine.list_reasons(1, 64, **of) == []
     assert machine.sweep(64, 64, replace=True, **of).evidence.points == 1
 
 
@@ -178,7 +180,7 @@ def test_search_that_was_cut_short_costs_no_row(machine: Machine, samples: bool)
     """A budget that ends after the ladder leaves the row as it was: by its samples, or by being refused."""
     before = machine.sweep(1, 64)
     if not samples:
-        machine.sink().samples.unlink()
+        machine.open_sink().samples.unlink()
     row = machine.sweep(1, 64, clock=TickingClock(), budget=3.5)
     assert any("before every switch was bracketed" in warning for warning in machine.listener.warnings)
     assert (row.policy, row.tie, row.evidence.points) == (before.policy, before.tie, before.evidence.points)
@@ -190,18 +192,20 @@ def test_resumed_sweep_relabels_nothing(machine: Machine) -> None:
     machine.sweep(1, 64, day=FIRST_DAY)
     row = machine.sweep(1, 64, day=SECOND_DAY, resume=True)
     assert machine.worker.timed == []
-    assert (machine.entry().sweep or row.sweep) == row.sweep
+    assert (machine.read_entry().sweep or row.sweep) == row.sweep
     assert (row.sweep and row.sweep.date, row.evidence.since) == (FIRST_DAY, None)
     row = machine.sweep(1, 128, day=SECOND_DAY, resume=True)
     assert (row.sweep and row.sweep.date, row.evidence.since) == (SECOND_DAY, FIRST_DAY)
-    assert {sample.date for sample in read_samples(machine.sink().samples) if sample.tokens <= 64} == {"2026-11-22"}
+    assert {sample.date for sample in read_samples(machine.open_sink().samples) if sample.tokens <= 64} == {
+        "2026-11-22"
+    }
 
 
 @pytest.mark.parametrize("changed", ["hip", "driver", "compiler", "name", "revision"])
 def test_resume_takes_nothing_of_another_kind(machine: Machine, changed: str) -> None:
     """Other software, code or another device is measured from the start, and what the row says of it is true."""
     machine.sweep(1, 8, day=FIRST_DAY)
-    lines, first = read_samples(machine.sink().samples), [*machine.worker.timed]
+    lines, first = read_samples(machine.open_sink().samples), [*machine.worker.timed]
     facts = dataclasses.replace(FACTS, **{changed: "other"})  # type: ignore[arg-type]
     machine.table.unlink()
     row = machine.sweep(1, 8, facts=facts, day=SECOND_DAY, resume=True)
@@ -211,15 +215,15 @@ def test_resume_takes_nothing_of_another_kind(machine: Machine, changed: str) ->
     assert (row.sweep.date, row.device.name, row.evidence.since) == (SECOND_DAY, facts.name, None)
     software = {"hip": facts.hip, "driver": facts.driver, "compiler": facts.compiler, "moesort_tune": __version__}
     assert row.software == software
-    assert read_samples(machine.sink().samples)[: len(lines)] == lines
-    told = list(machine.sink(facts=facts, resume=True).doubts())
-    assert any("not taken by --resume" in sentence for sentence in told) is (changed != "revision")
+    assert read_samples(machine.open_sink().samples)[: len(lines)] == lines
+    reported = list(machine.open_sink(facts=facts, resume=True).list_doubts())
+    assert any("not taken by --resume" in sentence for sentence in reported) is (changed != "revision")
 
 
 def test_resumed_sweep_warns_as_the_first(machine: Machine) -> None:
     """Noise does not become silence by being read from a file."""
     machine.worker.noise = 0.01
-    machine.worker.oneshot_us = lambda *_: 6.0 / 1.02
+    machine.worker.formulas[ONESHOT] = lambda *_: 6.0 / 1.02
     machine.sweep(1, 36)
     warnings = [*machine.listener.warnings]
     assert any("ended at a limit" in warning for warning in warnings)
@@ -228,40 +232,39 @@ def test_resumed_sweep_warns_as_the_first(machine: Machine) -> None:
     assert machine.listener.warnings == warnings
 
 
-def test_rows_of_another_device_keep_its_name_and_are_told(machine: Machine) -> None:
+def test_rows_of_another_device_keep_its_name_and_are_reported(machine: Machine) -> None:
     """MI300X and MI325X have as many compute units: rows of both share an entry, and each says which."""
     other = dataclasses.replace(FACTS, name="AMD Instinct MI325X", driver="7.3.0")
     machine.sweep(1, 8)
-    sink = machine.sink(facts=other)
+    sink = machine.open_sink(facts=other)
     versions = "compiler none, driver {}, hip 7.2.0, moesort_tune " + __version__
-    assert [sentence.split(" has rows measured with ")[1] for sentence in sink.doubts()] == [
+    assert [sentence.split(" has rows measured with ")[1] for sentence in sink.list_doubts()] == [
         "device fake, and this sweep has AMD Instinct MI325X; each row keeps its own",
         f"software {versions.format('7.2.0')}, and this sweep has {versions.format('7.3.0')}; each row keeps its own",
     ]
-    row = machine.entry().rows[0]
-    sink.row(msgspec.structs.replace(row, num_experts=64), {1: POINT}, finished=True)
-    entry = machine.entry()
+    row = machine.read_entry().rows[0]
+    sink.keep_row(msgspec.structs.replace(row, num_experts=64), {1: POINT}, finished=True)
+    entry = machine.read_entry()
     assert entry.device.name == other.name
     assert [entry.complete(row).device.name for row in entry.rows] == [other.name, "fake"]  # type: ignore[union-attr]
     assert [(entry.complete(row).software or {})["driver"] for row in entry.rows] == ["7.3.0", "7.2.0"]
 
 
 @pytest.mark.parametrize(
-    ("facts", "told"),
+    ("facts", "reported"),
     [
-        ({"provider": "somebody"}, "holds the kernels of builtin or aiter, not of 'somebody'"),
         ({"wavefront_size": 16}, "waves of 32 or 64 lanes, not of 16"),
     ],
 )
-def test_device_that_no_table_can_name_is_refused_first(machine: Machine, facts: dict[str, Any], told: str) -> None:
+def test_device_that_no_table_can_name_is_refused_first(machine: Machine, facts: dict[str, Any], reported: str) -> None:
     """What the schema has no word for is not filed under another one."""
-    with pytest.raises(TableError, match=told):
-        machine.sink(facts=dataclasses.replace(FACTS, **facts))
+    with pytest.raises(TableError, match=reported):
+        machine.open_sink(facts=dataclasses.replace(FACTS, **facts))
 
 
 def test_table_changed_meanwhile_is_looked_at_again(machine: Machine) -> None:
     """Another sweep may have written since this one began: its row is kept all the same."""
-    sink = machine.sink(ep=4)
+    sink = machine.open_sink(ep=4)
     machine.sweep(1, 64)
     with pytest.raises(RowKeptError, match="ep=1"):
-        sink.row(machine.entry().rows[0], {1: POINT}, finished=True)
+        sink.keep_row(machine.read_entry().rows[0], {1: POINT}, finished=True)

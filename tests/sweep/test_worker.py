@@ -9,13 +9,13 @@ import pytest
 from moesort_tune.domain.settings import Settings
 from moesort_tune.domain.shape import Shape
 from moesort_tune.measure.stopping import StoppingRule
-from moesort_tune.measure.verdict import Verdict
-from moesort_tune.sorting.problem import KERNELS
 from moesort_tune.sweep.worker import client as worker_module
-from moesort_tune.sweep.worker.client import ProcessWorker, WorkerLostError, WorkerRefusedError, WorkerStartError
+from moesort_tune.sweep.worker.client import ProcessWorker
+from moesort_tune.sweep.worker.errors import WorkerLostError, WorkerRefusedError, WorkerStartError
 from moesort_tune.sweep.worker.messages import CheckRequest, MeasureRequest, WorkerSpec
-from tests.processes import processes_with
+from tests.processes import find_processes
 from tests.sweep.fakes import FACTS
+from tests.sweep.kernels import KERNELS, ONE, make_limits
 from tests.sweep.serving import (
     CRASHING_TOKENS,
     ENDLESS_TOKENS,
@@ -34,22 +34,22 @@ PATIENCE_S = 60.0
 
 @pytest.fixture
 def worker() -> Iterator[ProcessWorker]:
-    """A worker whose kernels misbehave at some token counts."""
+    """Yield a worker whose kernels misbehave at some token counts."""
     with ProcessWorker(SPEC, limit_s=PATIENCE_S, serve=serve) as worker:
         yield worker
 
 
 def check(tokens: int) -> CheckRequest:
-    """A check at this token count."""
+    """Check the kernels at this token count."""
     return CheckRequest(Shape(8, 2), tokens, Settings(), KERNELS)
 
 
 def test_worker_answers_from_its_process(worker: ProcessWorker) -> None:
     """Facts, limits and measurements survive the way through the pipe."""
     assert worker.facts == FACTS
-    assert worker.oneshot_max_tokens(Shape(8, 2)) == 1024
+    assert worker.limits(Shape(8, 2)) == make_limits(1024)
     request = MeasureRequest(Shape(8, 2), 16, Settings(), KERNELS, StoppingRule())
-    assert worker.measure(request).measurement.verdict is Verdict.ONESHOT
+    assert worker.measure(request).measurement.verdict == ONE
 
 
 def test_worker_tells_a_refusal_in_its_words(worker: ProcessWorker) -> None:
@@ -72,11 +72,11 @@ def test_endless_kernel_is_ended_and_replaced(worker: ProcessWorker) -> None:
     with pytest.raises(WorkerLostError, match=r"did not end within 1 s \(oneshot and multiphase at 65 tokens\)"):
         worker.check(check(ENDLESS_TOKENS))
     worker._limit_s = PATIENCE_S
-    assert not processes_with("987654")
+    assert not find_processes("987654")
     worker.check(check(1))
 
 
-def test_worker_that_cannot_start_is_told() -> None:
+def test_worker_that_cannot_start_is_reported() -> None:
     """A device that aborts its process is an error of its own, not one of a shape."""
     with pytest.raises(WorkerStartError, match=r"the device could not be opened: .* died with SIGABRT"):
         ProcessWorker(SPEC, limit_s=PATIENCE_S, serve=serve_nothing)
@@ -94,8 +94,8 @@ def test_connection_that_the_child_closed_is_a_lost_worker(monkeypatch: pytest.M
 def test_answer_of_another_kind_is_refused() -> None:
     """An answer to another question is never a limit or a time, also where Python runs without its asserts."""
     with ProcessWorker(SPEC, limit_s=60.0, serve=serve_wrong_kinds) as worker:
-        with pytest.raises(WorkerRefusedError, match=r"answered DeviceFacts.*, not int"):
-            worker.oneshot_max_tokens(Shape(8, 2))
+        with pytest.raises(WorkerRefusedError, match=r"answered DeviceFacts.*, not dict"):
+            worker.limits(Shape(8, 2))
         with pytest.raises(WorkerRefusedError, match=r"answered DeviceFacts.*, not Measured"):
             worker.measure(MeasureRequest(Shape(8, 2), 16, Settings(), KERNELS, StoppingRule()))
 

@@ -2,11 +2,25 @@
 
 import datetime
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
-from moesort_tune.tables.schema import Device, Entry, Evidence, Kernels, Row, Sweep, Table
+from moesort_tune.tables.schema import SCHEMA, Device, Entry, Evidence, Kernels, Row, Sweep, Table
 
 EXAMPLE = """\
+schema: 2
+arch: gfx942
+tables:                      # one per device variant
+- operation: moe_sorting
+  device: {name: AMD Instinct MI300X, compute_units: 304, wavefront_size: 64, lds_bytes: 65536}
+  software: {hip: 7.2.53211, driver: 6.16.6, compiler: hiprtc 7.2, moesort_tune: 0.1.0}
+  kernels: {provider: builtin, revision: 5c1e0f}
+  sweep: {date: 2026-11-22, timing: graph, unit_size: 32, model_dim: 4096, dtype: bfloat16, routing: uniform, seed: 0}
+  evidence: measured
+  rows:
+  - {num_experts: 128, topk: 4, limits: {oneshot: 1024}, policy: [[1, oneshot], [25, multiphase]], tie: [[19, 24, [oneshot, multiphase]]], evidence: {points: 14, noise: 0.006, rule_loss: 1.31}}
+"""  # noqa: E501 - a line a row, as tables are written
+
+EXAMPLE_1 = """\
 schema: 1
 arch: gfx942
 tables:                      # one per device variant
@@ -19,13 +33,17 @@ tables:                      # one per device variant
 """  # noqa: E501 - a line a row, as tables are written
 
 
+BOTH: Final = ("oneshot", "multiphase")
+"""Kernels of a tie."""
+
+
 def row(num_experts: int = 128, topk: int = 4, switch: int | None = 25, **changes: Any) -> Row:
-    """A row with one switch, or one that is always oneshot where `switch` is None."""
+    """Return a row with one switch, or one that is always oneshot where `switch` is None."""
     policy: tuple[Any, ...] = ((1, "oneshot"),) if switch is None else ((1, "oneshot"), (switch, "multiphase"))
     values: dict[str, Any] = {
         "num_experts": num_experts,
         "topk": topk,
-        "oneshot_max_tokens": 1024,
+        "limits": {"oneshot": 1024},
         "policy": policy,
         "evidence": Evidence(points=14, noise=0.006, rule_loss=1.31, tokens=(1, 16384)),
     }
@@ -33,7 +51,7 @@ def row(num_experts: int = 128, topk: int = 4, switch: int | None = 25, **change
 
 
 def sweep(**changes: Any) -> Sweep:
-    """The settings of a sweep, by default those of the command line."""
+    """Return the settings of a sweep, by default those of the command line."""
     values: dict[str, Any] = {
         "date": datetime.date(2026, 11, 22),
         "timing": "graph",
@@ -42,12 +60,13 @@ def sweep(**changes: Any) -> Sweep:
         "dtype": "bfloat16",
         "routing": "uniform",
         "seed": 0,
+        "masked": changes.get("ep", 1) > 1,
     }
     return Sweep(**(values | changes))
 
 
 def device(**changes: Any) -> Device:
-    """An MI300X."""
+    """Return an MI300X."""
     values: dict[str, Any] = {
         "name": "AMD Instinct MI300X",
         "compute_units": 304,
@@ -58,7 +77,7 @@ def device(**changes: Any) -> Device:
 
 
 def entry(rows: Iterable[Row] = (), **changes: Any) -> Entry:
-    """An entry of the builtin kernels, by default with one row."""
+    """Return an entry of the builtin kernels, by default with one row."""
     values: dict[str, Any] = {
         "device": device(),
         "software": {"hip": "7.2.53211", "moesort_tune": "0.1.0"},
@@ -69,13 +88,13 @@ def entry(rows: Iterable[Row] = (), **changes: Any) -> Entry:
     return Entry(**(values | changes))
 
 
-def published(rows: Iterable[Row] = (), **changes: Any) -> Entry:
-    """An entry of figures that others published, for AITER's kernels."""
+def make_published_entry(rows: Iterable[Row] = (), **changes: Any) -> Entry:
+    """Return an entry of figures that others published, for AITER's kernels."""
     sourced = tuple(rows) or (row(evidence=Evidence(source="a pull request")),)
     kernels = Kernels(provider="aiter")
     return entry(sourced, **({"kernels": kernels, "sweep": None, "software": {}, "evidence": "published"} | changes))
 
 
 def table(*entries: Entry, arch: str = "gfx942") -> Table:
-    """A table of these entries, by default of one."""
-    return Table(schema=1, arch=arch, tables=entries or (entry(),))
+    """Return a table of these entries, by default of one."""
+    return Table(schema=SCHEMA, arch=arch, tables=entries or (entry(),))

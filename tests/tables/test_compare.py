@@ -3,13 +3,14 @@
 import pytest
 
 from moesort_tune.domain.vocabulary import MAX_TOKENS
+from moesort_tune.tables.candidates import list_names
 from moesort_tune.tables.compare import Difference, compare
 from moesort_tune.tables.schema import Kernels, Row
-from tests.tables.examples import device, entry, row, table
+from tests.tables.examples import BOTH, device, entry, row, table
 
 
-def differences(before: Row, after: Row) -> list[Difference]:
-    """Of two tables with one row each."""
+def list_differences(before: Row, after: Row) -> list[Difference]:
+    """Return the differences of two tables with one row each."""
     (changed,) = compare(table(entry([before])), table(entry([after])))
     return [difference for change in changed.rows for difference in change.differences]
 
@@ -30,22 +31,23 @@ def test_change_lies_in_ties_where_they_cover_all_of_it(
     ties_before: tuple[tuple[int, int], ...], ties_after: tuple[tuple[int, int], ...], in_ties: bool
 ) -> None:
     """The switch moved from 5 to 10: of 5 to 9 tokens each must lie in a tie of either table."""
-    found = differences(row(switch=5, tie=ties_before), row(switch=10, tie=ties_after))
+    old, new = ([(*ends, BOTH) for ends in ties] for ties in (ties_before, ties_after))
+    found = list_differences(row(switch=5, tie=tuple(old)), row(switch=10, tie=tuple(new)))
     assert found == [Difference(5, 9, "multiphase", "oneshot", in_ties)]
 
 
 def test_change_at_every_token_count_has_no_end() -> None:
     """Two rows of one step each that never agree: neither a switch nor a limit cuts them."""
-    always = row(switch=None, oneshot_max_tokens=MAX_TOKENS)
-    never = row(policy=((1, "multiphase"),), oneshot_max_tokens=MAX_TOKENS)
-    assert differences(always, never) == [Difference(1, None, "oneshot", "multiphase", False)]
+    always = row(switch=None, limits={"oneshot": MAX_TOKENS})
+    never = row(policy=((1, "multiphase"),), limits={"oneshot": MAX_TOKENS})
+    assert list_differences(always, never) == [Difference(1, None, "oneshot", "multiphase", False)]
 
 
 def test_changes_of_a_row_are_told_apart() -> None:
     """Between two changes the tables agree; each change has its own ends, the last one none but oneshot's limit."""
-    before = row(switch=10, oneshot_max_tokens=100)
-    after = row(policy=((1, "oneshot"), (8, "multiphase"), (50, "oneshot")), oneshot_max_tokens=100)
-    assert differences(before, after) == [
+    before = row(switch=10, limits={"oneshot": 100})
+    after = row(policy=((1, "oneshot"), (8, "multiphase"), (50, "oneshot")), limits={"oneshot": 100})
+    assert list_differences(before, after) == [
         Difference(8, 9, "oneshot", "multiphase", False),
         Difference(50, 100, "multiphase", "oneshot", False),
     ]
@@ -83,3 +85,32 @@ def test_revision_that_is_there_has_no_other_partner() -> None:
     old, kept = (entry(kernels=Kernels(provider="builtin", revision=name)) for name in ("old", "kept"))
     pairs = [(changed.before, changed.after) for changed in compare(table(old, kept), table(kept))]
     assert pairs == [(old.key, None), (kept.key, kept.key)]
+
+
+ELSEWHERE = Kernels(provider="elsewhere", revision="1")
+"""Kernels of a provider that is not registered here."""
+
+
+def test_choices_of_three_kernels_are_compared_by_name() -> None:
+    """A limit cuts a choice off, and what comes next is in the order in which the rows name their kernels."""
+    before = row(policy=((1, "a"), (9, "b"), (40, "c")), limits={"a": 8, "b": 39}, tie=((5, 9, ("a", "b")),))
+    after = row(policy=((1, "b"), (30, "c")), limits={"b": 35}, tie=((25, 39, ("a", "b", "c")),))
+    (changed,) = compare(*(table(entry([one], kernels=ELSEWHERE)) for one in (before, after)))
+    assert changed.rows[0].differences == (
+        Difference(1, 8, "a", "b", False),
+        Difference(30, 39, "b", "c", True),
+    )
+
+
+def test_tie_of_other_kernels_does_not_excuse_a_change() -> None:
+    """From a to c is a change where only a and b were as fast."""
+    before, after = row(policy=((1, "a"),), tie=((1, 9, ("a", "b")),)), row(policy=((1, "c"), (10, "a")))
+    (changed,) = compare(*(table(entry([one], kernels=ELSEWHERE)) for one in (before, after)))
+    assert changed.rows[0].differences == (Difference(1, 9, "a", "c", False),)
+
+
+def test_candidates_are_the_providers_or_those_that_rows_name() -> None:
+    """A registered provider has an order; of another one only the order of appearance is known."""
+    mixed = entry([row(policy=((1, "c"), (9, "a")), limits={"b": 5})], kernels=ELSEWHERE)
+    assert list_names(mixed) == ("b", "c", "a")
+    assert list_names(entry([row(policy=((1, "multiphase"),))])) == ("oneshot", "multiphase")

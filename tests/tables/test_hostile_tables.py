@@ -7,17 +7,21 @@ import msgspec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from moesort_tune.providers.facts.registry import get_facts
 from moesort_tune.runtime import Dispatcher
 from moesort_tune.tables import store
 from moesort_tune.tables.errors import RefusedError
 from moesort_tune.tables.reader import parse
 from moesort_tune.tables.validation import to_table
 from moesort_tune.tables.writer import to_yaml
-from tests.tables.examples import EXAMPLE, entry, published, row, table
+from tests.tables.examples import BOTH, EXAMPLE, EXAMPLE_1, entry, make_published_entry, row, table
 
 VALID = [
     EXAMPLE,
-    to_yaml(table(entry([row(8, 2, None), row(64, 6, 40), row(256, 8, 13)]), published())),
+    to_yaml(
+        table(entry([row(8, 2, None), row(64, 6, 40, tie=((20, 39, BOTH),)), row(256, 8, 13)]), make_published_entry())
+    ),
+    EXAMPLE_1,
 ]
 PIECES = [
     *(
@@ -44,28 +48,43 @@ PIECES = [
         "---",
     ),
     *("0", "-1", "1e9", ".nan", "99999999999999999999", "0x10", "true", "~", "oneshot", "multiphase", "published"),
-    *("\x00", "\x1b", "\u2028", "\ufeff", "\ud7ff", "é", "topk", "rows", "tables", "schema", "policy", "evidence"),
+    *(
+        "\x00",
+        "\x1b",
+        "\u2028",
+        "\ufeff",
+        "\ud7ff",
+        "é",
+        "topk",
+        "rows",
+        "tables",
+        "schema",
+        "policy",
+        "evidence",
+        "limits",
+        "kind",
+    ),
 ]
 
 
-def outcome(data: Callable[[], object]) -> str:
-    """'table' where the data is one that can be written and read again, else the sentence of the refusal."""
+def describe_outcome(data: Callable[[], object]) -> str:
+    """Return 'table' where the data is one that can be written and read again, else the sentence of the refusal."""
     try:
         read = to_table(data())
     except RefusedError as error:
         return str(error)
-    assert all(text.isprintable() for text in texts(msgspec.to_builtins(read)))
+    assert all(text.isprintable() for text in list_texts(msgspec.to_builtins(read)))
     assert to_table(parse(to_yaml(read).encode())) == read
     return "table"
 
 
-def texts(data: object) -> Iterator[str]:
-    """Every text in plain data, keys included."""
+def list_texts(data: object) -> Iterator[str]:
+    """Yield every text in plain data, keys included."""
     if isinstance(data, dict):
         yield from data
     if isinstance(data, dict | list | tuple):
         for item in data.values() if isinstance(data, dict) else data:
-            yield from texts(item)
+            yield from list_texts(item)
     elif isinstance(data, str):
         yield data
 
@@ -74,15 +93,15 @@ def texts(data: object) -> Iterator[str]:
 @given(st.binary(max_size=200))
 def test_any_bytes_are_refused_by_a_sentence(data: bytes) -> None:
     """One line, not longer than what fits on a screen."""
-    sentence = outcome(lambda: parse(data))
+    sentence = describe_outcome(lambda: parse(data))
     assert sentence.strip()
     assert len(sentence) < 400
     assert sentence.isprintable()
 
 
 @st.composite
-def mutated(draw: st.DrawFn) -> str:
-    """A valid table with some pieces of its text replaced, moved or doubled."""
+def mutate(draw: st.DrawFn) -> str:
+    """Draw a valid table with some pieces of its text replaced, moved or doubled."""
     text = draw(st.sampled_from(VALID))
     for _ in range(draw(st.integers(1, 4))):
         start = draw(st.integers(0, len(text)))
@@ -93,10 +112,10 @@ def mutated(draw: st.DrawFn) -> str:
 
 
 @settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow])
-@given(mutated())
+@given(mutate())
 def test_damaged_table_is_refused_by_a_sentence_or_still_one(text: str) -> None:
     """Close to a valid table, where a checker has its gaps."""
-    sentence = outcome(lambda: parse(text.encode(errors="surrogatepass")))
+    sentence = describe_outcome(lambda: parse(text.encode(errors="surrogatepass")))
     assert sentence == "table" or (len(sentence) < 1000 and sentence.isprintable())
 
 
@@ -117,7 +136,7 @@ VALUES = st.one_of(
 @given(value=VALUES, data=st.data())
 def test_wrong_value_anywhere_is_refused_by_its_place(value: object, data: st.DataObject) -> None:
     """One field of a valid table gets another value: it is refused there, or it is a table that can be written."""
-    plain = msgspec.to_builtins(table(entry([row(), row(256, 8)]), published()))
+    plain = msgspec.to_builtins(table(entry([row(), row(256, 8)]), make_published_entry()))
     node, path = plain, ""
     while isinstance(node, dict | list) and node:
         holder = node
@@ -125,7 +144,7 @@ def test_wrong_value_anywhere_is_refused_by_its_place(value: object, data: st.Da
         path += f"[{step}]" if isinstance(step, int) else f".{step}"
         node = node[step]
     holder[step] = value
-    sentence = outcome(lambda: parse(msgspec.json.encode(plain)))  # JSON is YAML
+    sentence = describe_outcome(lambda: parse(msgspec.json.encode(plain)))  # JSON is YAML
     top = path.strip(".").split("[", maxsplit=1)[0].split(".", maxsplit=1)[0]
     assert sentence.isprintable()
     assert sentence.startswith((top, "not a table", "table", "not valid YAML"))
@@ -139,14 +158,14 @@ def test_any_table_answers_any_call(tokens: int, num_experts: int, topk: int) ->
     assert DISPATCHER.explain(tokens, num_experts, topk).policy == DISPATCHER.policy(tokens, num_experts, topk)
 
 
-def _dispatcher() -> Dispatcher:
+def _make_dispatcher() -> Dispatcher:
     from moesort_tune.runtime.search import Found
 
     one = to_table(parse(VALID[1].encode())).tables[0]
-    return Dispatcher(Found("gfx942", 304, Path("gfx942.yaml"), one, (), ()), "builtin")
+    return Dispatcher(Found("gfx942", 304, Path("gfx942.yaml"), one, (), ()), get_facts("builtin"))
 
 
-DISPATCHER = _dispatcher()
+DISPATCHER = _make_dispatcher()
 
 
 def test_file_of_the_largest_size_is_read_or_refused(tmp_path: Path) -> None:

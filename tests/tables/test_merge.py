@@ -1,12 +1,14 @@
 """Two tables in one: what is kept, and which rows gave way."""
 
 import datetime
+from typing import Any
 
 import pytest
 
-from moesort_tune.tables.merge import merge_tables
-from moesort_tune.tables.schema import Evidence
-from tests.tables.examples import entry, published, row, sweep, table
+from moesort_tune.tables.errors import TableError
+from moesort_tune.tables.merge import merge_entry, merge_tables
+from moesort_tune.tables.schema import Evidence, Kind
+from tests.tables.examples import entry, make_published_entry, row, sweep, table
 
 LATER = datetime.date(2026, 12, 1)
 
@@ -60,15 +62,49 @@ def test_entry_is_not_dated_by_a_sweep_of_which_no_row_is_kept() -> None:
 
 def test_equal_rows_are_no_conflict() -> None:
     """Merging a table into itself changes nothing and warns of nothing, published figures included."""
-    both = table(entry([row(8, 2), row()]), published())
+    both = table(entry([row(8, 2), row()]), make_published_entry())
     merged = merge_tables(both, both)
     assert (merged.table, merged.conflicts) == (both, [])
 
 
 def test_published_figures_have_no_date() -> None:
     """Of two the second's are kept."""
-    old, new = (published([row(switch=switch, evidence=Evidence(source="a paper"))]) for switch in (20, 30))
+    old, new = (make_published_entry([row(switch=switch, evidence=Evidence(source="a paper"))]) for switch in (20, 30))
     both = merge_tables(table(old), table(new))
     merged, (conflict,) = both.table, both.conflicts
     assert merged == table(new)
     assert (conflict.kept_date, conflict.dropped_date, conflict.kept_from_second) == (None, None, True)
+
+
+@pytest.mark.parametrize(("better", "worse"), [("measured", "learned"), ("learned", "modelled")])
+def test_row_of_the_better_kind_is_kept(better: Kind, worse: Kind) -> None:
+    """What ran comes before what was computed, and a sweep before a serving process, be they the later ones."""
+    good, poor = entry([row(switch=20)], evidence=better), entry(evidence=worse, sweep=sweep(date=LATER))
+    for tables in ((table(good), table(poor)), (table(poor), table(good))):
+        merged = merge_tables(*tables).table.tables[0]
+        assert [(merged.get_kind(kept), kept.policy) for kept in merged.rows] == [(better, row(switch=20).policy)]
+
+
+def test_row_says_its_kind_where_its_new_entry_has_another() -> None:
+    """And no longer where the kinds are the same."""
+    learned = entry([row(8, 2)], evidence="learned", sweep=sweep(date=LATER))
+    merged = merge_entry(table(entry()), learned).tables[0]
+    assert (merged.evidence, [kept.evidence.kind for kept in merged.rows]) == ("learned", [None, "measured"])
+    again = merge_entry(table(merged), entry([row(16, 2)])).tables[0]
+    assert [(kept.shape, kept.evidence.kind) for kept in again.rows] == [
+        *(((8, 2), "learned"), ((16, 2), None), ((128, 4), None)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"moe_buf": False}, "moe_buf=True in the first table and with moe_buf=False in"),
+        ({"masked": True}, "masked=False in the first table and with masked=True in"),
+        ({"ep": 4}, "ep=1 in the first table and with ep=4 in"),
+    ],
+)
+def test_rows_of_other_conditions_are_no_choice_for_a_merge(settings: dict[str, Any], words: str) -> None:
+    """Protects rows of launches without a moe_buf, or with a mask, from those of the other kind."""
+    with pytest.raises(TableError, match=f"measured with {words}"):
+        merge_tables(table(), table(entry([row(switch=20)], sweep=sweep(**settings))))

@@ -63,7 +63,7 @@ def test_parse_refuses_what_a_table_never_holds(text: str, message: str) -> None
 
 
 def test_parse_refuses_bytes_that_are_no_text() -> None:
-    """A binary named by mistake is told as such."""
+    """A binary named by mistake is reported as such."""
     with pytest.raises(RefusedError, match=r"not a text file in UTF-8 \(byte 3\)"):
         parse(b"a: \xff\xfe")
 

@@ -18,19 +18,22 @@ from moesort_tune.tables.reader import MAX_BYTES, parse
 from moesort_tune.tables.schema import Entry, Evidence, Kernels
 from moesort_tune.tables.validation import to_table
 from moesort_tune.tables.writer import to_yaml
-from tests.tables.examples import EXAMPLE, device, entry, published, row, sweep, table
+from tests.tables.examples import BOTH, EXAMPLE, device, entry, make_published_entry, row, sweep, table
 
 
 def test_saved_table_reads_back_the_same(tmp_path: Path) -> None:
     """Every field survives: several entries, published ones, learned rows, rows of another sweep."""
     rows = (
         row(8, 2, None),
-        row(sweep=sweep(date=datetime.date(2026, 1, 2), ep=4), software={"hip": "6.4"}, tie=((19, 24),)),
+        row(sweep=sweep(date=datetime.date(2026, 1, 2), ep=4), software={"hip": "6.4"}, tie=((19, 24, BOTH),)),
         row(
-            256, 8, evidence=Evidence(learned=True, points=2, since=datetime.date(2026, 1, 3)), device=device(name="b")
+            256,
+            8,
+            evidence=Evidence(kind="learned", points=2, since=datetime.date(2026, 1, 3)),
+            device=device(name="b"),
         ),
     )
-    saved = table(entry(rows), published(), entry(sweep=sweep(timing="eager", cold=True)))
+    saved = table(entry(rows), make_published_entry(), entry(sweep=sweep(timing="eager", cold=True)))
     store.save(tmp_path / "gfx942.yaml", saved)
     assert store.load(tmp_path / "gfx942.yaml") == saved
 
@@ -109,7 +112,7 @@ def test_failed_write_leaves_the_old_table_and_no_rubbish(tmp_path: Path, monkey
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(TableError, match=r"cannot write .*gfx942.yaml: No space left on device"):
-        store.save(path, table(published()))
+        store.save(path, table(make_published_entry()))
     assert store.load(path) == table()
     assert [found.name for found in tmp_path.iterdir()] == ["gfx942.yaml"]
 
@@ -135,9 +138,9 @@ def test_saving_keeps_links_and_access_rights(tmp_path: Path) -> None:
     real.chmod(0o640)
     link = tmp_path / "link.yaml"
     link.symlink_to(real)
-    store.save(link, table(published()))
+    store.save(link, table(make_published_entry()))
     assert link.is_symlink()
-    assert store.load(real) == table(published())
+    assert store.load(real) == table(make_published_entry())
     assert real.stat().st_mode & 0o777 == 0o640
 
 
@@ -145,12 +148,12 @@ def test_rows_measured_again_replace_their_predecessors(tmp_path: Path) -> None:
     """A sweep adds to a table: other rows and other entries stay as they are."""
     path = tmp_path / "t" / "gfx942.yaml"
     store.add_entry(path, "gfx942", entry([row(), row(256, 8)]))
-    store.add_entry(path, "gfx942", published())
+    store.add_entry(path, "gfx942", make_published_entry())
     merged = store.add_entry(path, "gfx942", entry([row(switch=33), row(8, 2)]))
     assert merged == store.load(path)
     assert [found.shape for found in merged.tables[0].rows] == [(8, 2), (128, 4), (256, 8)]
     assert merged.tables[0].rows[1].policy[1] == (33, "multiphase")
-    assert merged.tables[1] == published()
+    assert merged.tables[1] == make_published_entry()
 
 
 def test_rows_keep_what_they_were_measured_under(tmp_path: Path) -> None:
@@ -177,17 +180,17 @@ def test_rows_keep_the_device_that_they_were_measured_on(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("new", "told"),
+    ("new", "reported"),
     [
         (entry([row(switch=40)], sweep=sweep(ep=4)), "measured with ep=1, and the new one with ep=4"),
         (entry([row(evidence=Evidence(points=14, tokens=(1, 64)))]), "from 1 to 16384, and the new one would reach"),
     ],
 )
-def test_row_gives_way_to_no_other_settings_and_no_less(tmp_path: Path, new: Entry, told: str) -> None:
+def test_row_gives_way_to_no_other_settings_and_no_less(tmp_path: Path, new: Entry, reported: str) -> None:
     """What is there stays unless its writer insists; rows of other shapes do not mind."""
     path = tmp_path / "gfx942.yaml"
     store.add_entry(path, "gfx942", entry([row(8, 2), row()]))
-    with pytest.raises(RowKeptError, match=f"gfx942.yaml: the row of 128/4 .*{told}"):
+    with pytest.raises(RowKeptError, match=f"gfx942.yaml: the row of 128/4 .*{reported}"):
         store.add_entry(path, "gfx942", new)
     assert store.load(path) == table(entry([row(8, 2), row()]))
     merged = store.add_entry(path, "gfx942", new, replace=True)
@@ -197,7 +200,7 @@ def test_row_gives_way_to_no_other_settings_and_no_less(tmp_path: Path, new: Ent
 def test_swept_row_replaces_a_learned_one_of_its_settings(tmp_path: Path) -> None:
     """A learned row's routing is whatever came, which no sweep can ask for; its unit_size is what the model needs."""
     path = tmp_path / "gfx942.yaml"
-    learned = row(evidence=Evidence(points=2, tokens=(8, 20), learned=True))
+    learned = row(evidence=Evidence(points=2, tokens=(8, 20), kind="learned"))
     store.add_entry(path, "gfx942", entry([learned], sweep=sweep(routing="served", unit_size=64)))
     with pytest.raises(RowKeptError, match="measured with unit_size=64, and the new one with unit_size=32"):
         store.add_entry(path, "gfx942", entry())

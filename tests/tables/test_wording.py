@@ -4,14 +4,14 @@ from typing import Any
 
 import pytest
 
-from moesort_tune.tables.errors import RefusedError, key_text, shortened
+from moesort_tune.tables.errors import RefusedError, format_key, shorten
 from moesort_tune.tables.reader import parse
 from moesort_tune.tables.validation import to_table
 from tests.tables.examples import EXAMPLE
 
 
-def refusal_with(place: tuple[Any, ...], value: object) -> str:
-    """The sentence for the documented table with another value at a place."""
+def catch_refusal(place: tuple[Any, ...], value: object) -> str:
+    """Return the sentence for the documented table with another value at a place."""
     table: Any = parse(EXAMPLE.encode())
     *above, last = place
     part = table
@@ -37,7 +37,7 @@ def refusal_with(place: tuple[Any, ...], value: object) -> str:
 )
 def test_wrong_value_is_told_with_what_was_expected(place: tuple[Any, ...], value: object, sentence: str) -> None:
     """Whoever edits a table by hand reads where, what is there, and what should be."""
-    assert refusal_with(place, value) == sentence
+    assert catch_refusal(place, value) == sentence
 
 
 @pytest.mark.parametrize(("key", "sentence"), [("arch", "arch: missing"), ("tables", "tables: missing")])
@@ -52,13 +52,13 @@ def test_missing_key_at_the_top_is_told_by_its_name(key: str, sentence: str) -> 
 
 def test_long_text_is_shortened_and_says_how_long_it_was() -> None:
     """A value of a megabyte does not fill a terminal; one of 60 characters is shown whole."""
-    assert shortened("x" * 60) == "x" * 60
-    assert shortened("x" * 61) == "x" * 60 + "... (61 characters)"
+    assert shorten("x" * 60) == "x" * 60
+    assert shorten("x" * 61) == "x" * 60 + "... (61 characters)"
 
 
 def test_key_that_is_no_word_is_quoted() -> None:
     """Keys come from whoever wrote the file: spaces and control characters are shown, not printed."""
-    assert [key_text(key) for key in ("num_experts", "num experts", "a\x1b[1m")] == [
+    assert [format_key(key) for key in ("num_experts", "num experts", "a\x1b[1m")] == [
         *("num_experts", "'num experts'", "'a\\x1b[1m'"),
     ]
-    assert key_text("k" * 61) == "'" + "k" * 59 + "... (63 characters)"
+    assert format_key("k" * 61) == "'" + "k" * 59 + "... (63 characters)"

@@ -11,13 +11,15 @@ from hypothesis import strategies as st
 
 from moesort_tune.domain.settings import Settings
 from moesort_tune.domain.shape import Shape
-from moesort_tune.domain.vocabulary import KernelName
+from moesort_tune.domain.vocabulary import MAX_TOKENS
+from moesort_tune.domain.vocabulary import MULTIPHASE as MULTIPHASE_CANDIDATE
+from moesort_tune.domain.vocabulary import ONESHOT as ONESHOT_CANDIDATE
 from moesort_tune.measure.stopping import StoppingRule
-from moesort_tune.measure.verdict import MULTIPHASE, ONESHOT
 from moesort_tune.sweep.search import TokenRange
-from moesort_tune.sweep.worker.client import WorkerLostError
+from moesort_tune.sweep.worker.errors import WorkerLostError
 from moesort_tune.sweep.worker.messages import MeasureRequest
 from moesort_tune.tables.schema import Evidence
+from moesort_tune.verify.policies import Policy
 from moesort_tune.verify.verification import (
     AS_SWEPT,
     Question,
@@ -25,15 +27,18 @@ from moesort_tune.verify.verification import (
     Verification,
     choose_questions,
     draw_tokens,
-    shapes_between,
-    under,
+    find_shapes_between,
+    select_for_setting,
 )
-from tests.sweep.fakes import FakeWorker
+from tests.sweep.fakes import time_two_kernels
 from tests.tables.examples import row, sweep
 
+ONESHOT, MULTIPHASE = ONESHOT_CANDIDATE.name, MULTIPHASE_CANDIDATE.name
+LIMITS = {ONESHOT: 500, MULTIPHASE: MAX_TOKENS}
+
 ROWS = [
-    row(8, 2, None, oneshot_max_tokens=500, evidence=Evidence(tokens=(1, 512)), sweep=sweep()),
-    row(128, 4, None, oneshot_max_tokens=500, evidence=Evidence(tokens=(1, 512)), sweep=sweep(ep=4)),
+    row(8, 2, None, limits={"oneshot": 500}, evidence=Evidence(tokens=(1, 512)), sweep=sweep()),
+    row(128, 4, None, limits={"oneshot": 500}, evidence=Evidence(tokens=(1, 512)), sweep=sweep(ep=4)),
 ]
 
 
@@ -44,15 +49,15 @@ class Names:
     settings: list[tuple[str, int]] = field(default_factory=list)
     left_out: list[Shape] = field(default_factory=list)
 
-    def setting(self, name: str, points: int) -> None:
-        """Keeps it."""
+    def announce_setting(self, name: str, points: int) -> None:
+        """Keep it."""
         self.settings.append((name, points))
 
-    def at(self, question: Question) -> None:
+    def announce_point(self, question: Question) -> None:
         """Ignored."""
 
-    def failed(self, shape: Shape, reason: str) -> None:
-        """Keeps the shape."""
+    def report_failure(self, shape: Shape, reason: str) -> None:
+        """Keep the shape."""
         del reason
         self.left_out.append(shape)
 
@@ -60,7 +65,7 @@ class Names:
 def test_questions_avoid_what_was_measured() -> None:
     """A table is not verified by the points that made it."""
     measured = {Shape(8, 2): {*range(1, 100)}, Shape(128, 4): {64}}
-    questions = choose_questions(ROWS, limit_of=lambda _: 500, measured=measured, per_shape=10, seed=1)
+    questions = choose_questions(ROWS, limits_of=lambda _: LIMITS, measured=measured, per_shape=10, seed=1)
     assert all(q.tokens not in measured.get(q.shape, set()) for q in questions)
     assert all(1 <= q.tokens <= 500 for q in questions)
     assert {q.shape: q.swept for q in questions} == {Shape(8, 2): True, Shape(128, 4): True, Shape(32, 2): False}
@@ -68,19 +73,19 @@ def test_questions_avoid_what_was_measured() -> None:
 
 def test_questions_come_from_the_seed() -> None:
     """The same seed asks the same, another one something else."""
-    asked = [choose_questions(ROWS, limit_of=lambda _: 500, measured={}, per_shape=8, seed=s) for s in (1, 1, 2)]
+    asked = [choose_questions(ROWS, limits_of=lambda _: LIMITS, measured={}, per_shape=8, seed=s) for s in (1, 1, 2)]
     assert asked[0] == asked[1] != asked[2]
 
 
 def test_shape_without_legal_oneshot_raises_no_question() -> None:
     """Where one kernel is legal there is nothing to choose."""
-    assert choose_questions(ROWS, limit_of=lambda _: 0, measured={}, per_shape=8, seed=1) == []
+    assert choose_questions(ROWS, limits_of=lambda _: {**LIMITS, ONESHOT: 0}, measured={}, per_shape=8, seed=1) == []
 
 
 def test_shapes_between_are_not_swept_ones() -> None:
     """Unknown shapes lie between the rows, with a topk that they can have."""
-    assert shapes_between([Shape(256, 8), Shape(8, 2), Shape(64, 6)]) == [Shape(22, 2), Shape(128, 6)]
-    assert shapes_between([Shape(8, 8)]) == []
+    assert find_shapes_between([Shape(256, 8), Shape(8, 2), Shape(64, 6)]) == [Shape(22, 2), Shape(128, 6)]
+    assert find_shapes_between([Shape(8, 8)]) == []
 
 
 @given(st.integers(1, 50), st.integers(0, 50), st.integers(0, 12), st.integers())
@@ -94,7 +99,7 @@ def test_drawn_tokens_are_distinct_and_in_reach(first: int, width: int, count: i
 
 def test_each_row_is_verified_with_its_own_settings() -> None:
     """Rows of one entry may come from different sweeps; a shape between them takes those of the lower one."""
-    questions = choose_questions(ROWS, limit_of=lambda _: 500, measured={}, per_shape=2, seed=7)
+    questions = choose_questions(ROWS, limits_of=lambda _: LIMITS, measured={}, per_shape=2, seed=7)
     assert {q.shape: (q.settings.ep, q.settings.seed) for q in questions} == {
         Shape(8, 2): (1, 7),
         Shape(128, 4): (4, 7),
@@ -105,35 +110,33 @@ def test_each_row_is_verified_with_its_own_settings() -> None:
 def test_settings_that_a_row_was_measured_with_are_not_repeated() -> None:
     """A row that was swept with unit_size 64 has one variation less; the others have it."""
     questions = [Question(Shape(8, 2), 5, True, Settings(unit_size=64)), Question(Shape(64, 6), 5, True)]
-    assert [q.shape for q in under("unit_size=64", questions)] == [Shape(64, 6)]
-    assert [q.settings.cold for q in under("cold", questions)] == [True, True]
-    assert [q.settings.timing for q in under("eager", questions)] == ["eager", "eager"]
+    assert [q.shape for q in select_for_setting("unit_size=64", questions)] == [Shape(64, 6)]
+    assert [q.settings.cold for q in select_for_setting("cold", questions)] == [True, True]
+    assert [q.settings.timing for q in select_for_setting("eager", questions)] == ["eager", "eager"]
 
 
-def verification(switch: int, before: Callable[[Any], None] = lambda _: None) -> tuple[Verification, Names]:
-    """Kernels that cross at 40 tokens under a choice that switches at `switch`."""
-    worker = FakeWorker(lambda _, tokens: 2 + 0.1 * tokens, lambda _, __: 6.0, before=before)
+def make_verification(switch: int, before: Callable[[Any], None] = lambda _: None) -> tuple[Verification, Names]:
+    """Return a verification of kernels that cross at 40 tokens under a choice that switches at `switch`."""
+    worker = time_two_kernels(lambda _, tokens: 2 + 0.1 * tokens, lambda _, __: 6.0, before=before)
     names = Names()
 
-    def choose(_: Shape, tokens: int) -> KernelName:
-        return MULTIPHASE if tokens >= switch else ONESHOT
-
-    return Verification(worker, choose=choose, rule=StoppingRule(), listener=names), names
+    table = Policy("table", lambda case: MULTIPHASE if case.tokens >= switch else ONESHOT)
+    return Verification(worker, table=table, rule=StoppingRule(), listener=names), names
 
 
 QUESTIONS = [Question(Shape(8, 2), tokens, True) for tokens in (5, 20, 39, 60, 140)]
 
 
-def report_of(switch: int) -> SettingReport:
-    """The report on QUESTIONS."""
-    report = verification(switch)[0].report(AS_SWEPT, QUESTIONS)
+def measure_report(switch: int) -> SettingReport:
+    """Return the report on QUESTIONS."""
+    report = make_verification(switch)[0].report(AS_SWEPT, QUESTIONS)
     assert report is not None
     return report
 
 
 def test_right_table_has_no_regret() -> None:
     """Choices at the true crossing cost nothing, and a constant does as well for one shape."""
-    report = report_of(40)
+    report = measure_report(40)
     assert report.regrets["table"].worst == pytest.approx(1.0)
     assert report.regrets["always oneshot"].worst == pytest.approx(16 / 6)
     assert report.as_good
@@ -142,7 +145,7 @@ def test_right_table_has_no_regret() -> None:
 
 def test_wrong_table_is_found_out() -> None:
     """A table whose switch is at the wrong place shows its regret and where."""
-    report = report_of(100)
+    report = measure_report(100)
     assert report.regrets["table"].worst_settled == pytest.approx(8 / 6)
     assert report.regrets["table"].worst_at.tokens == 60
 
@@ -154,7 +157,7 @@ def test_shape_whose_kernels_crash_is_left_out_and_the_rest_goes_on() -> None:
         if request.shape == Shape(64, 6):
             raise WorkerLostError("the process that runs the kernels died with SIGSEGV")
 
-    check, names = verification(40, crash)
+    check, names = make_verification(40, crash)
     crashing = [Question(Shape(64, 6), tokens, True) for tokens in (9, 10)]
     report = check.report(AS_SWEPT, [*crashing, *QUESTIONS])
     assert report is not None
@@ -166,6 +169,6 @@ def test_shape_whose_kernels_crash_is_left_out_and_the_rest_goes_on() -> None:
 
 def test_expert_parallelism_skips_shapes_with_too_few_experts() -> None:
     """Each rank has at least one expert."""
-    check, names = verification(40)
-    check.report("ep=4", under("ep=4", [*QUESTIONS, Question(Shape(2, 2), 9, True)]))
+    check, names = make_verification(40)
+    check.report("ep=4", select_for_setting("ep=4", [*QUESTIONS, Question(Shape(2, 2), 9, True)]))
     assert names.settings == [("ep=4", len(QUESTIONS))]

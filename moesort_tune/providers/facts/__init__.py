@@ -1,1 +1,1 @@
-"""What is known of each provider's kernels without running them. Standard library only."""
+"""Facts of each provider's kernels, known without running them. Standard library only."""

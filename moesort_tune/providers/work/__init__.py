@@ -1,1 +1,1 @@
-"""What runs each provider's kernels on a device: checks them, and enqueues them to be timed."""
+"""Each provider's kernels on a device: opened, checked, and enqueued to be timed."""

@@ -1,175 +1,27 @@
-"""AITER's own two sorting paths as a provider: what its moe_sorting runs under policies 1 and 2."""
+"""Work module of AITER's own two sorting kernels."""
 
-import importlib
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import ModuleType
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING
 
-import torch
-
-from moesort_tune.device import hip, installed, torch_streams
-from moesort_tune.domain.settings import Settings
-from moesort_tune.domain.shape import Shape
-from moesort_tune.domain.vocabulary import KernelName
-from moesort_tune.errors import MoesortTuneError
-from moesort_tune.measure.timers import Work
-from moesort_tune.providers.facts.aiter_rule import aiter_forced_oneshot_max_tokens
 from moesort_tune.providers.work import aiter_package
-from moesort_tune.providers.work.base import Point, unavailable
-from moesort_tune.providers.work.builtin import make_variant, problem_of
-from moesort_tune.sorting.check import WrongOutputError, check_outputs
-from moesort_tune.sorting.inputs import SortingInputs
-from moesort_tune.sorting.reference import SortedOutputs, moe_sorting
 
-POLICIES: Final[dict[KernelName, int]] = {"oneshot": 1, "multiphase": 2}
-
-ZEROED_BYTES: Final = 16
-"""AITER zeroes moe_buf in pieces of so many bytes and leaves a shorter tail as it is."""
-
-FIRST_POINT: Final = Point(Shape(8, 2), 1, Settings(), variants=1)
-"""What is sorted when AITER is opened."""
-
-JUNK: Final = 0xA5
-"""What outputs hold before a check, so that nothing is right by chance."""
+if TYPE_CHECKING:
+    from moesort_tune.device import hip
+    from moesort_tune.providers.work.aiter_kernels import AiterKernels
 
 
-class AiterProvider:
-    """The kernels of the installed AITER, called as its moe_sorting calls them. Raises ProviderError without it."""
-
-    name = "aiter"
-
-    def __init__(self, device: hip.Device) -> None:
-        package = aiter_package.find()
-        if package is None:
-            raise unavailable(self.name, aiter_package.why_not_measured())
-        on_host = device.properties.runtime == "host"
-        self._device = torch.device("cpu") if on_host else torch.device("cuda", device.ordinal)
-        self.revision = package.revision
-        self.compiler = f"AITER {package.version}"
-        try:
-            self._aiter = importlib.import_module("aiter")
-            self._check_calls(package.version)
-            with device.stream() as stream:
-                self._compile(stream)
-        except MoesortTuneError:
-            raise
-        except Exception as error:  # its import and its compiler fail in ways of their own
-            what = f"AITER {package.version} does not run ({type(error).__name__}: {error})"
-            raise unavailable(self.name, f"{what}: see whether `python -c 'import aiter'` does") from error
-
-    def _check_calls(self, version: str) -> None:
-        """Raise ProviderError where the imported module lacks what its sources promise."""
-        for name in installed.AITER_CALLS:
-            if not hasattr(self._aiter, name):
-                raise unavailable(self.name, f"AITER {version} was imported without {name}: unset AITER_TRITON_ONLY")
-
-    def _compile(self, stream: hip.Stream) -> None:
-        """Sort once by each path, since AITER compiles its kernels at the first call: no point's limit runs yet."""
-        with self.prepare(FIRST_POINT) as prepared:
-            for kernel in POLICIES:
-                prepared.work(kernel, 0)(stream)
-            stream.synchronize()
-
-    def oneshot_max_tokens(self, shape: Shape) -> int:
-        """Told to, AITER's oneshot takes any number of tokens, except from where on it never ends."""
-        return max(0, aiter_forced_oneshot_max_tokens(shape.num_experts))
-
-    @contextmanager
-    def prepare(self, point: Point) -> Iterator["PreparedAiter"]:
-        """Tensors of every input of the point."""
-        inputs = [make_variant(point, variant) for variant in range(point.variants)]
-        yield PreparedAiter(self._aiter, self._device, point, inputs)
-
-    def close(self) -> None:
-        """Do nothing: AITER and torch keep what they have loaded."""
+def why_not() -> str:
+    """Return why the installed AITER cannot be measured, '' where nothing is known against it."""
+    return aiter_package.find_obstacle()
 
 
-class _Tensors(NamedTuple):
-    """One input and the outputs of one sort, in the order that AITER's call takes them."""
-
-    topk_ids: torch.Tensor
-    topk_weights: torch.Tensor
-    sorted_token_ids: torch.Tensor
-    sorted_weights: torch.Tensor
-    sorted_expert_ids: torch.Tensor
-    num_valid_ids: torch.Tensor
-    moe_buf: torch.Tensor
+def revision_of(arch: str) -> str | None:  # noqa: ARG001 - AITER has the same sources for every architecture
+    """Return version and hash of the installed AITER, None where there is none."""
+    package = aiter_package.find()
+    return None if package is None else package.revision
 
 
-class PreparedAiter:
-    """A point's tensors. Inputs differ; outputs and workspace are allocated once for each input."""
+def open_kernels(device: "hip.Device") -> "AiterKernels":
+    """Import AITER. Raise ProviderError where it does not run."""
+    from moesort_tune.providers.work.aiter_kernels import AiterKernels
 
-    def __init__(self, package: ModuleType, device: torch.device, point: Point, inputs: list[SortingInputs]) -> None:
-        self._aiter: Any = package
-        self._device = device
-        self._point = point
-        self._inputs = inputs
-        self._problem = problem_of(point)
-        self._tensors = [self._allocated(one) for one in inputs]
-        masks = [one.local_expert_mask for one in inputs]
-        self._masks = [None if mask is None else torch.from_numpy(mask).to(device) for mask in masks]
-        sizes = (self._problem.rows, self._problem.num_experts, self._problem.topk)
-        self._workspaces = {kernel: self._workspace(*sizes, policy) for kernel, policy in POLICIES.items()}
-        self._wait_for_torch()
-
-    def check(self, kernel: KernelName, variant: int, stream: hip.Stream) -> None:
-        """Runs the path over junk and compares every output exactly, in AITER's meaning. Raises WrongOutputError."""
-        tensors = self._tensors[variant]
-        for output in tensors[2:]:
-            output.view(-1).view(torch.uint8).fill_(JUNK)
-        self._wait_for_torch()
-        self.work(kernel, variant)(stream)
-        stream.synchronize()
-        problem = self._problem
-        expected = moe_sorting(self._inputs[variant], num_experts=problem.num_experts, unit_size=problem.unit_size)
-        check_outputs(self._defined(tensors), expected, kernel=f"AITER's {kernel}", shape=str(self._point))
-        nbytes = problem.moe_buf_bytes // ZEROED_BYTES * ZEROED_BYTES
-        if tensors.moe_buf.view(-1).view(torch.uint8)[:nbytes].any():
-            raise WrongOutputError(f"AITER's {kernel} is wrong for {self._point}: moe_buf is not all zero")
-
-    def work(self, kernel: KernelName, variant: int) -> Work:
-        """AITER's call, which allocates nothing."""
-        problem, tensors = self._problem, self._tensors[variant]
-        mask, workspace, policy = self._masks[variant], self._workspaces[kernel], POLICIES[kernel]
-
-        def sort(stream: hip.Stream) -> None:
-            with torch_streams.using(stream, self._device):
-                self._aiter.moe_sorting_opus_fwd(
-                    *tensors, problem.num_experts, problem.unit_size, mask, None, workspace, policy
-                )
-
-        return sort
-
-    def _allocated(self, inputs: SortingInputs) -> _Tensors:
-        problem, settings = self._problem, self._point.settings
-        ids = torch.from_numpy(inputs.topk_ids).to(self._device)
-        weights = torch.from_numpy(inputs.topk_weights).to(self._device)
-        return _Tensors(
-            topk_ids=ids,
-            topk_weights=weights,
-            sorted_token_ids=ids.new_empty(problem.max_padded),
-            sorted_weights=weights.new_empty(problem.max_padded),
-            sorted_expert_ids=ids.new_empty(problem.max_tiles),
-            num_valid_ids=ids.new_empty(2),
-            moe_buf=ids.new_empty(problem.rows, settings.model_dim, dtype=getattr(torch, settings.dtype)),
-        )
-
-    def _workspace(self, *sizes_and_policy: int) -> torch.Tensor | None:
-        nbytes = self._aiter.moe_sorting_opus_get_workspace_size(*sizes_and_policy)
-        return torch.empty(nbytes, dtype=torch.uint8, device=self._device) if nbytes else None
-
-    def _wait_for_torch(self) -> None:
-        """What torch has copied and filled must be done before another stream uses it."""
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
-
-    def _defined(self, tensors: _Tensors) -> SortedOutputs:
-        valid = tensors.num_valid_ids.cpu().numpy()
-        rows = min(max(int(valid[0]), 0), self._problem.max_padded)
-        return SortedOutputs(
-            sorted_token_ids=tensors.sorted_token_ids[:rows].cpu().numpy(),
-            sorted_weights=tensors.sorted_weights[:rows].cpu().numpy(),
-            sorted_expert_ids=tensors.sorted_expert_ids[: rows // self._problem.unit_size].cpu().numpy(),
-            num_valid_ids=valid,
-        )
+    return AiterKernels(device)

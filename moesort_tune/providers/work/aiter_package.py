@@ -1,4 +1,4 @@
-"""What is known of the installed AITER without importing it. Standard library only."""
+"""Version and sources of the installed AITER, read without importing it. Standard library only."""
 
 import hashlib
 import re
@@ -10,26 +10,26 @@ from moesort_tune.device import installed
 from moesort_tune.device.remedies import REMEDIES
 
 _CSRC: Final = ("aiter_meta/csrc", "csrc")
-"""Where its C++ sources lie beside the package: in an installed wheel, in a checkout."""
+"""Folders of its C++ sources beside the package: in an installed wheel, in a checkout."""
 
 _SOURCES: Final = ("include/moe_sorting_opus.h", "py_itfs_cu/moe_sorting_opus_kernels.cu")
-"""What its two sorting paths are compiled from, below the folder of C++ sources."""
+"""Sources of its two sorting kernels, below the folder of C++ sources."""
 
 _TAKES_ID: Final = re.compile(r"\beid\s*=\s*(?:x|topk_id|p_topk_ids)\[")
-"""Where a kernel takes an expert id out of topk_ids."""
+"""Matches where a kernel reads an expert id from topk_ids."""
 
 _CHECKS_ID: Final = re.compile(r"\beid\s*>=\s*0|\b0\s*<=\s*eid\b|cast<(?:uint\w*|unsigned\b[^>]*)>\(\s*eid\b")
-"""How it can make sure that the id is not negative."""
+"""Matches a check that the id is not negative."""
 
 _NEAR: Final = 600
-"""Characters behind the place within which it would."""
+"""Characters after the read within which the check stands."""
 
 
 @dataclass(frozen=True)
 class AiterPackage:
-    """The installed AITER. sources: text of its sorting kernels by name, as far as it comes with them.
+    """The installed AITER. sources: text of its sorting kernels by file name, as far as they are installed.
 
-    lacks: what it does not have of what is called to measure it, '' where nothing is missing.
+    lacks: the function or argument that a measurement needs and it does not have, '' if there is none.
     """
 
     version: str
@@ -38,7 +38,7 @@ class AiterPackage:
 
     @property
     def revision(self) -> str:
-        """What a table's entry calls these kernels: the version, and a hash of the sources."""
+        """The version and a hash of the sources, which name these kernels in a table's entry."""
         if not self.sources:
             return self.version
         text = "\0".join(part for item in sorted(self.sources.items()) for part in item)
@@ -46,10 +46,10 @@ class AiterPackage:
 
     @property
     def negative_ids_are_safe(self) -> bool:
-        """Whether its kernels look for ids below 0, which expert parallelism brings, before they index by them.
+        """Whether its kernels check for ids below 0, which expert parallelism brings, before they index by them.
 
-        Those of commit e4048607 do not and write out of bounds (issue 4827); pull requests 4839 and 5295 made them.
-        Without sources nobody knows, which counts as no.
+        Those of commit e4048607 do not, and write out of bounds (issue 4827); pull requests 4839 and 5295 add the
+        check. Without sources it is unknown, which counts as unsafe.
         """
         header = self.sources.get("moe_sorting_opus.h", "")
         places = [match.end() for match in _TAKES_ID.finditer(header)]
@@ -57,36 +57,31 @@ class AiterPackage:
 
 
 def find() -> AiterPackage | None:
-    """Return the AITER that `import aiter` would take, or None."""
-    package = installed.aiter_package()
+    """Return the AITER that `import aiter` would import, or None."""
+    package = installed.find_aiter()
     if package is None:
         return None
-    return AiterPackage(package.version, _sources(Path(package.folder).parent), package.lacks)
+    return AiterPackage(package.version, _read_sources(Path(package.folder).parent), package.lacks)
 
 
-def why_not_measured() -> str:
-    """Return why AITER's kernels cannot be measured here, '' where nothing speaks against it; imports nothing."""
+def find_obstacle() -> str:
+    """Return why AITER's kernels cannot be measured here, '' where nothing is known against it. Import nothing."""
     package = find()
     if package is None:
         return "AITER is not installed: there is no package aiter"
-    return too_old(package.version, package.lacks) if package.lacks else ""
+    return f"AITER {package.version} lacks {package.lacks}: {REMEDIES['aiter too old']}" if package.lacks else ""
 
 
-def too_old(version: str, lacks: str) -> str:
-    """Return the sentence about an AITER that lacks something."""
-    return f"AITER {version} lacks {lacks}: {REMEDIES['aiter too old']}"
-
-
-def _sources(beside: Path) -> dict[str, str]:
+def _read_sources(beside: Path) -> dict[str, str]:
     for csrc in _CSRC:
-        texts = {Path(name).name: text for name in _SOURCES if (text := _text(beside / csrc / name)) is not None}
+        texts = {Path(name).name: text for name in _SOURCES if (text := _read_text(beside / csrc / name)) is not None}
         if texts:
             return texts
     return {}
 
 
-def _text(path: Path) -> str | None:
+def _read_text(path: Path) -> str | None:
     try:
         return path.read_text(errors="replace")
-    except OSError:  # not there, or not to be read
+    except OSError:  # absent or unreadable
         return None

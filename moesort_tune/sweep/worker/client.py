@@ -14,9 +14,10 @@ from types import TracebackType
 from typing import TypeVar
 
 from moesort_tune.device.child import describe_exit
+from moesort_tune.domain.candidates import Limits
 from moesort_tune.domain.shape import Shape
-from moesort_tune.errors import MoesortTuneError
 from moesort_tune.sweep.worker import process as worker_process
+from moesort_tune.sweep.worker.errors import WorkerLostError, WorkerRefusedError, WorkerStartError
 from moesort_tune.sweep.worker.messages import (
     Answer,
     CheckRequest,
@@ -41,18 +42,6 @@ Serve = Callable[["Connection[Answer | DeviceFacts, Request]", WorkerSpec], None
 """Sends the device's facts, or a Refusal, then an answer to each request."""
 
 
-class WorkerRefusedError(MoesortTuneError):
-    """The worker met an error that it can tell: a failed HIP call, a wrong kernel, an impossible time."""
-
-
-class WorkerLostError(MoesortTuneError):
-    """The worker's process died or did not answer in time; it is gone, and another one is needed."""
-
-
-class WorkerStartError(MoesortTuneError):
-    """No process could be started that opens the device."""
-
-
 class ProcessWorker:
     """A worker in a child process. A lost child is replaced by the next request.
 
@@ -68,23 +57,23 @@ class ProcessWorker:
 
     @property
     def facts(self) -> DeviceFacts:
-        """The device and kernels."""
+        """Facts of the opened device and kernels."""
         return self._facts
 
-    def oneshot_max_tokens(self, shape: Shape) -> int:
-        """Largest token count for which oneshot may run."""
-        return _of_kind(int, self._ask(LimitRequest(shape)))
+    def limits(self, shape: Shape) -> Limits:
+        """Return the largest token count of each kernel."""
+        return _require(dict, self._request(LimitRequest(shape)))
 
     def check(self, request: CheckRequest) -> None:
-        """Raises WorkerRefusedError for a wrong kernel, WorkerLostError where a kernel crashes or never ends."""
-        self._ask(request)
+        """Raise WorkerRefusedError for a wrong kernel, WorkerLostError where a kernel crashes or never ends."""
+        self._request(request)
 
     def measure(self, request: MeasureRequest) -> Measured:
-        """Raises WorkerRefusedError, WorkerLostError."""
-        return _of_kind(Measured, self._ask(request))
+        """Check and time kernels. Raise WorkerRefusedError, WorkerLostError."""
+        return _require(Measured, self._request(request))
 
     def close(self) -> None:
-        """Ends the child, and what it started, at once: nothing in it is worth waiting for."""
+        """Kill the child, and what it started, at once: nothing in it is worth waiting for."""
         # Once: the number of a child that was waited for may be another process's by now.
         group, self._group = self._group, None
         if group is not None:
@@ -98,12 +87,12 @@ class ProcessWorker:
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=self._serve, args=(theirs, self._spec), daemon=True)
-        with interrupts_held_back():
+        with hold_back_interrupts():
             self._process.start()
         self._group = self._process.pid
         theirs.close()
         try:
-            self._facts = _of_kind(DeviceFacts, self._received(START_SECONDS))
+            self._facts = _require(DeviceFacts, self._receive_answer(START_SECONDS))
         except WorkerLostError as error:
             self.close()
             raise WorkerStartError(f"the device could not be opened: {error}") from error
@@ -111,18 +100,18 @@ class ProcessWorker:
             self.close()
             raise
 
-    def _ask(self, request: Request) -> Answer | DeviceFacts:
+    def _request(self, request: Request) -> Answer | DeviceFacts:
         if not self._process.is_alive():
             self._start()
         try:
-            with _losses_named(self._process):
+            with _report_losses(self._process):
                 self._connection.send(request)
-            return self._received(self._limit_s)
+            return self._receive_answer(self._limit_s)
         except WorkerLostError as error:
             self.close()
             raise WorkerLostError(f"{error} ({request})") from error
 
-    def _received(self, limit_s: float) -> Answer | DeviceFacts:
+    def _receive_answer(self, limit_s: float) -> Answer | DeviceFacts:
         answer = _receive(self._connection, self._process, limit_s)
         if isinstance(answer, Refusal):
             raise WorkerRefusedError(answer.sentence) from RuntimeError(answer.details)
@@ -137,7 +126,7 @@ class ProcessWorker:
         self.close()
 
 
-def _of_kind(kind: type[Kind], answer: object) -> Kind:
+def _require(kind: type[Kind], answer: object) -> Kind:
     """Return the answer to a request that only `kind` answers. Raise WorkerRefusedError for another one."""
     if not isinstance(answer, kind):
         raise WorkerRefusedError(f"the process that runs the kernels answered {answer!r}, not {kind.__name__}")
@@ -149,29 +138,29 @@ def _receive(
     process: multiprocessing.process.BaseProcess,
     limit_s: float,
 ) -> Answer | DeviceFacts:
-    with _losses_named(process):
+    with _report_losses(process):
         if connection.poll(limit_s):
             return connection.recv()
     raise WorkerLostError(f"the kernels did not end within {limit_s:g} s")
 
 
 @contextlib.contextmanager
-def _losses_named(process: multiprocessing.process.BaseProcess) -> Iterator[None]:
+def _report_losses(process: multiprocessing.process.BaseProcess) -> Iterator[None]:
     """Raise WorkerLostError where the child has closed its end of the connection, most likely by its death."""
     try:
         yield
     except (EOFError, ConnectionError):
         process.join(DYING_SECONDS)
-        raise WorkerLostError(f"the process that runs the kernels {_death(process.exitcode)}") from None
+        raise WorkerLostError(f"the process that runs the kernels {_describe_death(process.exitcode)}") from None
 
 
-def _death(exitcode: int | None) -> str:
+def _describe_death(exitcode: int | None) -> str:
     return "answers no more" if exitcode is None else describe_exit(exitcode)
 
 
 @contextlib.contextmanager
-def interrupts_held_back() -> Iterator[None]:
-    """A process started inside inherits that ctrl-C does not reach it: its parent decides when it ends."""
+def hold_back_interrupts() -> Iterator[None]:
+    """Block ctrl-C for processes started inside, which inherit this: their parent decides when they end."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

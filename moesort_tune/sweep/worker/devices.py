@@ -3,7 +3,7 @@
 import os
 
 from moesort_tune.device import libraries
-from moesort_tune.device.architectures import Vendor, architecture
+from moesort_tune.device.architectures import Vendor, get_architecture
 from moesort_tune.sweep.worker.client import ProcessWorker
 from moesort_tune.sweep.worker.messages import WorkerSpec
 
@@ -13,29 +13,29 @@ _RUNTIMES: dict[Vendor, libraries.RuntimeName] = {"amd": "amd", "nvidia": "cuda"
 
 
 def open_worker(*, arch: str, ordinal: int, provider: str, limit_s: float) -> ProcessWorker:
-    """A worker with the attached device, which must be `arch` unless that is 'auto'.
+    """Open a worker with the attached device, which must be `arch` unless that is 'auto'.
 
-    limit_s: how long one point may take. Raises WorkerRefusedError saying what is attached instead, and
+    limit_s: how long one point may take. Raise WorkerRefusedError, which names what is attached instead, and
     UnknownArchitectureError.
     """
     if arch == AUTO:
         spec = WorkerSpec(None, None, ordinal, provider)
     else:
-        spec = WorkerSpec(runtime_for(arch, libraries.attached_runtime()), arch, ordinal, provider)
+        spec = WorkerSpec(choose_runtime(arch, libraries.detect_runtime()), arch, ordinal, provider)
     return ProcessWorker(spec, limit_s=limit_s)
 
 
-def runtime_for(arch: str, attached: libraries.RuntimeName) -> libraries.RuntimeName | None:
-    """The HIP runtime to open for `arch`, or None for the attached device's, which then says that it is another."""
-    wanted = _RUNTIMES[architecture(arch).vendor]
+def choose_runtime(arch: str, attached: libraries.RuntimeName) -> libraries.RuntimeName | None:
+    """Return the HIP runtime to open for `arch`, or None for that of the attached device, which then proves another."""
+    wanted = _RUNTIMES[get_architecture(arch).vendor]
     if os.environ.get("MOESORT_TUNE_RUNTIME"):
         return None
     order: tuple[libraries.RuntimeName, ...] = libraries.RUNTIMES
-    # attached_runtime names the first of these that is there: what comes before it is not.
+    # detect_runtime names the first of these that is there: what comes before it is not.
     return None if order.index(wanted) < order.index(attached) else wanted
 
 
-def attached_arch() -> str | None:
-    """The architecture that 'auto' means, where that can be told without opening the device."""
+def detect_arch() -> str | None:
+    """Return the architecture that 'auto' means, or None where only opening the device would answer that."""
     forced = os.environ.get("MOESORT_TUNE_RUNTIME")
-    return "host" if (forced or libraries.attached_runtime()) == "host" else None
+    return "host" if (forced or libraries.detect_runtime()) == "host" else None

@@ -1,8 +1,10 @@
-"""What the sweep and the process that holds the device say to each other. All of it can be pickled; none needs HIP."""
+"""Messages between the sweep and the process that holds the device. All can be pickled; none needs HIP."""
 
+import platform
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
+from moesort_tune.domain.candidates import Limits
 from moesort_tune.domain.device import DeviceLimits
 from moesort_tune.domain.settings import Settings
 from moesort_tune.domain.shape import Shape
@@ -29,7 +31,11 @@ class WorkerSpec:
 
 @dataclass(frozen=True)
 class DeviceFacts:
-    """The device and kernels that a worker has opened; what a table's entry records of them."""
+    """The device and kernels that a worker has opened, as a table's entry and the samples record them.
+
+    device_id: what tells products of one architecture apart ('0x74a1'); pci_address: '0000:0c:00', host: the machine's
+    name. Each is empty where it is unknown.
+    """
 
     name: str
     arch: str
@@ -42,10 +48,13 @@ class DeviceFacts:
     compiler: str
     provider: str
     revision: str
+    device_id: str = ""
+    pci_address: str = ""
+    host: str = ""
 
     @classmethod
     def of(cls, properties: "DeviceProperties", *, compiler: str, provider: str, revision: str) -> "DeviceFacts":
-        """What HIP reports of the device, with the kernels that run on it."""
+        """Return the facts that HIP reports of the device, with the kernels that run on it."""
         return cls(
             name=properties.name,
             arch=properties.arch,
@@ -58,19 +67,20 @@ class DeviceFacts:
             compiler=compiler,
             provider=provider,
             revision=revision,
+            device_id=properties.device_id,
+            pci_address=properties.pci_address,
+            host=platform.node(),
         )
 
     @property
-    def builtin_on(self) -> DeviceLimits | None:
-        """The device's limits where the kernels are the builtin ones; what other kernels depend on is not known."""
-        if self.provider != "builtin":
-            return None
+    def limits(self) -> DeviceLimits:
+        """Sizes of the device that the kernels' limits depend on."""
         return DeviceLimits(self.arch, self.compute_units, self.wavefront_size, self.lds_bytes)
 
 
 @dataclass(frozen=True)
 class LimitRequest:
-    """Asks for the largest token count that oneshot takes. Answer: int."""
+    """Ask for the largest token count of each kernel. Answer: Limits."""
 
     shape: Shape
 
@@ -80,7 +90,7 @@ class LimitRequest:
 
 @dataclass(frozen=True)
 class CheckRequest:
-    """Asks for an exact check of these kernels. Answer: None, or the error that the check raised."""
+    """Ask for an exact check of these kernels. Answer: None, or the error that the check raised."""
 
     shape: Shape
     tokens: int
@@ -93,7 +103,7 @@ class CheckRequest:
 
 @dataclass(frozen=True)
 class MeasureRequest:
-    """Asks for an exact check and then the times of these kernels. Answer: Measured."""
+    """Ask for an exact check and then the times of these kernels. Answer: Measured."""
 
     shape: Shape
     tokens: int
@@ -107,7 +117,10 @@ class MeasureRequest:
 
 @dataclass(frozen=True)
 class Measured:
-    """first_us: one time of each kernel taken before any warm-up, oneshot first: what a cold comparison would see."""
+    """The answer to a MeasureRequest.
+
+    first_us: one time of each kernel in order, taken before any warm-up, as a cold comparison would see it.
+    """
 
     measurement: Measurement
     first_us: dict[KernelName, float]
@@ -115,31 +128,31 @@ class Measured:
 
 @dataclass(frozen=True)
 class Refusal:
-    """The sentence of an error that the worker met."""
+    """The answer that an error in the worker is: its sentence, and details for a developer."""
 
     sentence: str
     details: str
 
 
 Request: TypeAlias = LimitRequest | CheckRequest | MeasureRequest
-Answer: TypeAlias = int | Measured | Refusal | None
+Answer: TypeAlias = Limits | Measured | Refusal | None
 
 
 class Worker(Protocol):
-    """Holds a device; what the sweep measures with."""
+    """A device to measure with."""
 
     @property
     def facts(self) -> DeviceFacts:
-        """The device and kernels."""
+        """Facts of the opened device and kernels."""
 
-    def oneshot_max_tokens(self, shape: Shape) -> int:
-        """Largest token count for which oneshot may run."""
+    def limits(self, shape: Shape) -> Limits:
+        """Return the largest token count of each kernel, in the candidates' order."""
 
     def check(self, request: CheckRequest) -> None:
-        """Raises WorkerRefusedError for a wrong kernel, WorkerLostError where a kernel crashes or never ends."""
+        """Raise WorkerRefusedError for a wrong kernel, WorkerLostError where a kernel crashes or never ends."""
 
     def measure(self, request: MeasureRequest) -> Measured:
-        """Raises WorkerRefusedError, WorkerLostError."""
+        """Check and time kernels. Raise WorkerRefusedError, WorkerLostError."""
 
     def close(self) -> None:
-        """Ends it."""
+        """Release the device."""

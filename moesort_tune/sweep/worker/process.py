@@ -17,24 +17,24 @@ if TYPE_CHECKING:
 
 
 def serve(connection: "Connection[Answer | DeviceFacts, Request]", spec: WorkerSpec) -> None:
-    """Opens the device, tells its facts, then answers requests. An error is answered with its sentence."""
+    """Open the device, send its facts, then answer requests. An error is answered by a Refusal."""
     _tie_to_parent()
-    bench = _opened(connection, spec)
+    bench = _open_bench(connection, spec)
     if bench is None:
         return
     with contextlib.closing(bench):
-        while (request := _next(connection)) is not None:
+        while (request := _receive(connection)) is not None:
             connection.send(_answer(bench, request))
 
 
 def _tie_to_parent() -> None:
-    """A group of its own, to be killed with all it starts; and no life after the parent's, even in a kernel."""
+    """Start a process group, to be killed with all it starts, and die with the parent, even in a kernel."""
     os.setpgid(0, 0)
     parent = multiprocessing.parent_process()
     child.tie_to(parent.pid if parent and parent.pid else os.getppid())
 
 
-def _opened(connection: "Connection[Answer | DeviceFacts, Request]", spec: WorkerSpec) -> "Bench | None":
+def _open_bench(connection: "Connection[Answer | DeviceFacts, Request]", spec: WorkerSpec) -> "Bench | None":
     from moesort_tune.sweep.worker.bench import Bench
 
     try:
@@ -42,12 +42,12 @@ def _opened(connection: "Connection[Answer | DeviceFacts, Request]", spec: Worke
         bench.warm_up(time.monotonic)
         connection.send(bench.facts)
     except Exception as error:
-        connection.send(_refusal(error))
+        connection.send(_refuse(error))
         return None
     return bench
 
 
-def _next(connection: "Connection[Answer | DeviceFacts, Request]") -> Request | None:
+def _receive(connection: "Connection[Answer | DeviceFacts, Request]") -> Request | None:
     try:
         return connection.recv()
     except EOFError:
@@ -58,9 +58,9 @@ def _answer(bench: "Bench", request: Request) -> Answer:
     try:
         return bench.answer(request)
     except Exception as error:
-        return _refusal(error)
+        return _refuse(error)
 
 
-def _refusal(error: Exception) -> Refusal:
+def _refuse(error: Exception) -> Refusal:
     sentence = str(error) if isinstance(error, MoesortTuneError) else f"{type(error).__name__}: {error}"
     return Refusal(sentence, "".join(traceback.format_exception(error)))

@@ -1,5 +1,5 @@
-// A libamdhip64.so and libhiprtc.so that answer what they are told to: for tests of which library is used, and of
-// failures that need a broken machine. Compiled with -DHIP_VERSION=70253211 and the like; told by STAND_IN_* variables.
+// A libamdhip64.so and libhiprtc.so that answer as requested: for tests of which library is used, and of
+// failures that need a broken machine. Compiled with -DHIP_VERSION=70253211; configured by STAND_IN_* variables.
 #include "hip.h"
 
 #include <signal.h>
@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static long told(const char* variable, long otherwise) {
+static long read_variable(const char* variable, long otherwise) {
   const char* text = getenv(variable);
   return text ? atol(text) : otherwise;
 }
@@ -19,20 +19,20 @@ int hipRuntimeGetVersion(int* version) {
 
 // STAND_IN_COUNT_ERROR: the code to fail with; STAND_IN_CRASH: the signal to die of.
 int hipGetDeviceCount(int* count) {
-  if (told("STAND_IN_CRASH", 0)) raise((int)told("STAND_IN_CRASH", 0));
+  if (read_variable("STAND_IN_CRASH", 0)) raise((int)read_variable("STAND_IN_CRASH", 0));
   printf("a driver's own words\n");
-  *count = (int)told("STAND_IN_DEVICES", 1);
-  return (int)told("STAND_IN_COUNT_ERROR", *count ? 0 : 100);
+  *count = (int)read_variable("STAND_IN_DEVICES", 1);
+  return (int)read_variable("STAND_IN_COUNT_ERROR", *count ? 0 : 100);
 }
 
-int hipSetDevice(int device) { return device < told("STAND_IN_DEVICES", 1) ? 0 : 101; }
+int hipSetDevice(int device) { return device < read_variable("STAND_IN_DEVICES", 1) ? 0 : 101; }
 
 int hipMalloc(void** pointer, size_t bytes) {
   *pointer = malloc(bytes);
-  return (int)told("STAND_IN_MALLOC_ERROR", 0);
+  return (int)read_variable("STAND_IN_MALLOC_ERROR", 0);
 }
 
-int hipDeviceSynchronize(void) { return (int)told("STAND_IN_SYNCHRONIZE_ERROR", 0); }
+int hipDeviceSynchronize(void) { return (int)read_variable("STAND_IN_SYNCHRONIZE_ERROR", 0); }
 
 #ifndef WITHOUT_R0600
 int hipGetDevicePropertiesR0600(hipDeviceProp_t* properties, int device) {
@@ -64,7 +64,7 @@ int hiprtcVersion(int* major, int* minor) {
 
 // As old ones do for a target that they do not know: with STAND_IN_COMPILE_CRASH they die of that signal.
 int hiprtcCreateProgram(void) {
-  if (told("STAND_IN_COMPILE_CRASH", 0)) raise((int)told("STAND_IN_COMPILE_CRASH", 0));
+  if (read_variable("STAND_IN_COMPILE_CRASH", 0)) raise((int)read_variable("STAND_IN_COMPILE_CRASH", 0));
   return 2;
 }
 #endif

@@ -34,7 +34,7 @@ def moe_sorting(  # noqa: PLR0917 - AITER's signature
     flat: bool = False,
     output_aux: bool = False,
 ) -> tuple[torch.Tensor, ...]:
-    """Five tensors; a sixth with return_local_topk_ids, seven with output_aux; with flat the inputs unsorted."""
+    """Return five tensors, a sixth with return_local_topk_ids, seven with output_aux; with flat the inputs unsorted."""
     own_backend = not (return_local_topk_ids or flat or output_aux or _USE_CK_MOE_SORTING)
     if _USE_FLYDSL_MOE_SORTING and own_backend and dispatch_policy == 0:
         others.append("FlyDSL")
@@ -81,7 +81,7 @@ def _moe_sorting_into(  # noqa: PLR0917 - AITER's signature
     output_aux: bool = False,
     output: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, ...]:
-    """The call of AITER after e4048607: moe_buf is the caller's `output` where there is one."""
+    """Sort as AITER after e4048607: moe_buf is the caller's `output` where there is one."""
     result = _sort(
         *(topk_ids, topk_weights, num_experts, model_dim, moebuf_dtype, block_size, expert_mask, num_local_tokens),
         *(dispatch_policy, return_local_topk_ids, accumulate, flat, output_aux),
@@ -108,7 +108,7 @@ def fused_moe(
     moe_sorting_dispatch_policy: int = 0,
     **options: Any,
 ) -> tuple[torch.Tensor, ...]:
-    """Calls the module's global as AITER's fused_moe does: the policy ninth by position, the rest by keyword."""
+    """Call the module's global as AITER's fused_moe does: the policy ninth by position, the rest by keyword."""
     return moe_sorting(
         topk_ids,
         topk_weight,
@@ -122,15 +122,15 @@ def fused_moe(
         return_local_topk_ids=options.get("need_local_topk_ids", False),
         accumulate=options.get("accumulate", True),
         flat=options.get("flat", False),
-        **_given_output(options),
+        **_select_output(options),
     )
 
 
-def _given_output(options: dict[str, Any]) -> dict[str, Any]:
+def _select_output(options: dict[str, Any]) -> dict[str, Any]:
     """Return `output` as the newer AITER passes it on every call."""
     return {"output": options.get("output")} if IS_NEWER else {}
 
 
 def fused_moe_with_aux(topk_ids: torch.Tensor, topk_weight: torch.Tensor, num_experts: int) -> tuple[torch.Tensor, ...]:
-    """Calls it as AITER does for kernels that want the two further outputs."""
+    """Call it as AITER does for kernels that want the two further outputs."""
     return moe_sorting(topk_ids, topk_weight, num_experts, 8, torch.bfloat16, 32, accumulate=False, output_aux=True)

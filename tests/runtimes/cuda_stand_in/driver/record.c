@@ -11,12 +11,12 @@ static size_t log_length;
 const char* stand_in_calls(void) { return log_text; }
 void stand_in_forget(void) { log_text[log_length = 0] = '\0'; }
 
-// The code that a call is told to return, or 0.
-static CUresult told_to_fail(const char* symbol) {
-  const char* const told = getenv("CUDA_STAND_IN_FAIL");
+// The code that a call is configured to return, or 0.
+static CUresult find_failure(const char* symbol) {
+  const char* const failing = getenv("CUDA_STAND_IN_FAIL");
   const size_t length = strlen(symbol);
-  if (told == NULL || strncmp(told, symbol, length) != 0 || told[length] != '=') return CUDA_SUCCESS;
-  return atoi(told + length + 1);
+  if (failing == NULL || strncmp(failing, symbol, length) != 0 || failing[length] != '=') return CUDA_SUCCESS;
+  return atoi(failing + length + 1);
 }
 
 CUresult note(const char* symbol, const char* format, ...) {
@@ -26,5 +26,5 @@ CUresult note(const char* symbol, const char* format, ...) {
   log_length += vsnprintf(log_text + log_length, sizeof log_text - log_length, format, values);
   log_length += snprintf(log_text + log_length, sizeof log_text - log_length, ")\n");
   va_end(values);
-  return told_to_fail(symbol);
+  return find_failure(symbol);
 }

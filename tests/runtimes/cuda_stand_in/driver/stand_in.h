@@ -23,10 +23,10 @@ enum {
   kCaptureUnmatched = 903,
 };
 
-// Writes a call down. Returns the code that it is told to fail with, or 0.
+// Writes a call down. Returns the code of its configured failure, or 0.
 CUresult note(const char* symbol, const char* format, ...);
 
-// Writes the call down; returns from it where it is told to fail.
+// Writes the call down; returns from it where it is configured to fail.
 #define CALLED(...)                                     \
   do {                                                  \
     const CUresult told_ = note(__func__, __VA_ARGS__); \

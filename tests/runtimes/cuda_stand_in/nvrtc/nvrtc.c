@@ -1,4 +1,4 @@
-// A stand-in for libnvrtc: a program's log is what it was told (headers, then options), its code a text that the
+// A stand-in for libnvrtc: a program's log is its arguments (headers, then options), its code a text that the
 // stand-in driver loads. NVRTC_MAJOR, given when it is built, is its version.
 #include <stdio.h>
 #include <stdlib.h>

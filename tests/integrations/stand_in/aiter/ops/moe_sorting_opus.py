@@ -8,12 +8,12 @@ from moesort_tune.device import torch_streams
 from moesort_tune.domain.vocabulary import KernelName
 from moesort_tune.operator.arguments import Request
 from moesort_tune.operator.planned_sort import PlannedSort, SortedTokens
-from moesort_tune.operator.sorting_device import sorting_device
-from moesort_tune.providers.facts.aiter_rule import aiter_oneshot_max_tokens
+from moesort_tune.operator.sorting_device import get_sorting_device
+from moesort_tune.providers.facts.aiter_rule import compute_aiter_oneshot_max_tokens
 
 
 class Run(NamedTuple):
-    """One sort: what it was told and what ran."""
+    """One sort: its arguments and the kernel that ran."""
 
     policy: int
     kernel: KernelName
@@ -26,12 +26,12 @@ runs: list[Run] = []
 
 
 def moe_sorting_opus_get_workspace_size(tokens: int, num_experts: int, topk: int, dispatch_policy: int = 0) -> int:
-    """Bytes of workspace; 0 where oneshot will run."""
+    """Return the bytes of workspace; 0 where oneshot will run."""
     num_experts = int(num_experts)
-    if _kernel(tokens, num_experts, dispatch_policy) == "oneshot":
+    if _choose_kernel(tokens, num_experts, dispatch_policy) == "oneshot":
         return 0
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return sorting_device(device).planned(tokens, topk, num_experts).workspace_bytes
+    return get_sorting_device(device).get_plan(tokens, topk, num_experts).workspace_bytes
 
 
 def moe_sorting_opus_fwd(  # noqa: PLR0917 - AITER's signature
@@ -52,12 +52,12 @@ def moe_sorting_opus_fwd(  # noqa: PLR0917 - AITER's signature
     m_indices: torch.Tensor | None = None,
     reverse_sorted: torch.Tensor | None = None,
 ) -> None:
-    """Sorts into tensors of the caller's; allocates nothing that multiphase needs."""
+    """Sort into tensors of the caller's; allocate nothing that multiphase needs."""
     rows, topk = topk_ids.shape
     num_experts = int(num_experts)  # a binding makes numpy's integers plain ones
-    kernel = _kernel(rows, num_experts, dispatch_policy)
+    kernel = _choose_kernel(rows, num_experts, dispatch_policy)
     runs.append(Run(dispatch_policy, kernel, rows, num_experts, topk))
-    planned = sorting_device(topk_ids.device).planned(
+    planned = get_sorting_device(topk_ids.device).get_plan(
         rows, topk, num_experts, unit_size=unit_size, moe_buf_row_bytes=moe_buf.nbytes // rows if rows else 0
     )
     request = Request(
@@ -67,25 +67,25 @@ def moe_sorting_opus_fwd(  # noqa: PLR0917 - AITER's signature
         *(sorted_token_ids, sorted_weights, sorted_expert_ids, num_valid_ids),
         *(moe_buf, local_topk_ids, m_indices, reverse_sorted),
     )
-    kernel, workspace = _possible(planned, kernel, workspace, topk_ids.device)
-    stream = torch_streams.current(topk_ids.device)
+    kernel, workspace = _avoid_impossible(planned, kernel, workspace, topk_ids.device)
+    stream = torch_streams.get_current(topk_ids.device)
     planned.launch(kernel, stream, request=request, outputs=outputs, workspace=workspace)
 
 
-def _kernel(tokens: int, num_experts: int, dispatch_policy: int) -> KernelName:
+def _choose_kernel(tokens: int, num_experts: int, dispatch_policy: int) -> KernelName:
     if dispatch_policy == 0:
-        return "oneshot" if tokens <= aiter_oneshot_max_tokens(num_experts) else "multiphase"
+        return "oneshot" if tokens <= compute_aiter_oneshot_max_tokens(num_experts) else "multiphase"
     return "oneshot" if dispatch_policy == 1 else "multiphase"
 
 
-def _possible(
+def _avoid_impossible(
     planned: PlannedSort, kernel: KernelName, workspace: torch.Tensor | None, device: torch.device
 ) -> tuple[KernelName, torch.Tensor | None]:
-    """AITER's oneshot loops over more tokens than fit into LDS; ours does not, and multiphase stands for it."""
+    """Replace oneshot by multiphase past our LDS limit, where AITER's oneshot loops."""
     if kernel == "multiphase":
         assert workspace is not None, "multiphase without a workspace"
         assert workspace.nbytes >= planned.workspace_bytes, "workspace too small"
         return kernel, workspace
-    if planned.problem.rows <= planned.oneshot_max_tokens:
+    if planned.problem.rows <= planned.limits["oneshot"]:
         return kernel, None
     return "multiphase", torch.empty(planned.workspace_bytes, dtype=torch.uint8, device=device)

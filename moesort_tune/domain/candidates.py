@@ -1,0 +1,40 @@
+"""Which of a provider's candidates may run. Standard library only: a serving process imports this."""
+
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+
+from moesort_tune.domain.vocabulary import KernelName
+
+Limits = Mapping[KernelName, int]
+"""Largest token count of each candidate for one shape on one device, in the candidates' order.
+
+MAX_TOKENS where nothing limits it, 0 where it never sorts a token, -1 where it may not even run for none. The last
+candidate is what remains where no other may run, so nothing may limit it.
+"""
+
+
+Steps = Sequence[tuple[int, KernelName]]
+"""[first token count, kernel that is chosen from there on], ascending."""
+
+
+def choose_by_steps(steps: Steps, tokens: int) -> KernelName:
+    """Return the kernel that ascending steps choose for `tokens`, which must not lie before the first of them."""
+    return steps[bisect_right(steps, tokens, key=lambda step: step[0]) - 1][1]
+
+
+def list_legal_kernels(tokens: int, limits: Limits) -> tuple[KernelName, ...]:
+    """Return the candidates that may sort `tokens` >= 0 tokens, in their order."""
+    return tuple(name for name, limit in limits.items() if tokens <= limit)
+
+
+def choose_legal(kernel: KernelName, tokens: int, limits: Limits) -> KernelName:
+    """Return `kernel` if it may sort `tokens` tokens, else the next candidate in order that may, else an earlier one.
+
+    Where none may, return the last candidate. Raise ValueError for a kernel that is none of the candidates.
+    """
+    names = list(limits)
+    if kernel not in limits:
+        raise ValueError(f"expected {' or '.join(names)}, got {kernel!r}")
+    start = names.index(kernel)
+    ordered = (*names[start:], *names[:start])
+    return next((name for name in ordered if tokens <= limits[name]), names[-1])

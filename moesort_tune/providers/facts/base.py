@@ -1,0 +1,47 @@
+"""The light half of a provider: what a serving process and the commands know of its kernels without running them."""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from moesort_tune.domain.candidates import Limits, Steps
+from moesort_tune.domain.device import DeviceLimits
+from moesort_tune.domain.vocabulary import Candidate
+
+
+class Facts(Protocol):
+    """Facts of one provider's kernels. Import nothing but the standard library: a serving process loads this.
+
+    name: what a table's entry calls the provider; label: whose kernels these are, for messages ("AITER's").
+    candidates: the kernels in order; where several tie or rows disagree, the first is taken.
+    rule_name: what `rule` is called where it decides or is compared with a table.
+    decides_itself: without a table the kernels' own code decides (policy 0), and `rule` says what it will do.
+    limits_cpp: C++17 text that defines `constexpr int max_tokens(int candidate, int num_experts, int topk,
+    int lds_bytes, int wavefront_size)`, equal to `limits` for each candidate's index.
+    """
+
+    name: str
+    label: str
+    candidates: tuple[Candidate, ...]
+    rule_name: str
+    decides_itself: bool
+    limits_cpp: str
+
+    def limits(self, num_experts: int, topk: int, device: DeviceLimits) -> Limits:
+        """Return the largest token count of every candidate, in order; see domain.candidates.Limits."""
+
+    def rule(self, num_experts: int, topk: int, device: DeviceLimits) -> Steps:
+        """Return what is chosen from how many tokens on without a table, ascending from 1."""
+
+    def landmarks(self, num_experts: int, topk: int, device: DeviceLimits, first: int, last: int) -> Sequence[int]:
+        """Return token counts in first..last at which a kernel's time may jump; a sweep measures each of them."""
+
+
+class Provider(NamedTuple):
+    """A provider as it is registered in the entry point group `moesort_tune.providers`.
+
+    work: dotted name of the module that runs the kernels (providers/work/base.py says what it defines). It is imported
+    only by what measures.
+    """
+
+    facts: Facts
+    work: str

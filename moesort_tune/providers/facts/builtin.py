@@ -1,0 +1,49 @@
+"""Facts of this project's own kernels."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from moesort_tune.domain.candidates import Limits, Steps
+from moesort_tune.domain.device import DeviceLimits
+from moesort_tune.domain.vocabulary import MAX_TOKENS, MULTIPHASE, ONESHOT, Candidate
+from moesort_tune.providers.facts.aiter_rule import AITER_RULE, build_rule_steps, compute_aiter_oneshot_max_tokens
+from moesort_tune.providers.facts.base import Provider
+from moesort_tune.sorting import geometry
+
+_LIMITS_CPP: Final = f"""\
+{geometry.ONESHOT_MAX_TOKENS_CPP}
+constexpr int max_tokens(int candidate, int num_experts, int topk, int lds_bytes, int /*wavefront_size*/) {{
+  return candidate == 0 ? oneshot_max_tokens(num_experts, topk, lds_bytes) : {MAX_TOKENS};
+}}
+"""
+
+
+class BuiltinFacts:
+    """The kernels of hip_kernels/: oneshot, limited by LDS, and multiphase. Without a table AITER's rule decides."""
+
+    name = "builtin"
+    label = "moesort-tune's"
+    candidates: tuple[Candidate, ...] = (ONESHOT, MULTIPHASE)
+    rule_name = AITER_RULE
+    decides_itself = False
+    limits_cpp = _LIMITS_CPP
+
+    def limits(self, num_experts: int, topk: int, device: DeviceLimits) -> Limits:
+        """Return what LDS and 16-bit counters leave room for; see sorting.geometry."""
+        return {
+            ONESHOT.name: geometry.compute_oneshot_max_tokens(num_experts, topk, device.lds_bytes),
+            MULTIPHASE.name: MAX_TOKENS,
+        }
+
+    def rule(self, num_experts: int, topk: int, device: DeviceLimits) -> Steps:  # noqa: ARG002
+        """Return AITER's rule, which asks for the experts alone."""
+        return build_rule_steps(compute_aiter_oneshot_max_tokens(num_experts))
+
+    def landmarks(self, num_experts: int, topk: int, device: DeviceLimits, first: int, last: int) -> Sequence[int]:
+        """Return both sides of each change of the launches' shape."""
+        from moesort_tune.sorting.launch_changes import find_launch_changes  # a serving process does not need it
+
+        return find_launch_changes(num_experts, topk, device, first, last)
+
+
+PROVIDER: Final = Provider(BuiltinFacts(), work="moesort_tune.providers.work.builtin")

@@ -1,0 +1,52 @@
+"""A decision in words: what `Dispatcher.explain` returns."""
+
+from pathlib import Path
+
+import msgspec
+
+from moesort_tune.runtime.lookup import Reason
+from moesort_tune.tables.errors import format_path
+from moesort_tune.tables.schema import Entry, Row
+
+
+class Explanation(msgspec.Struct, frozen=True, kw_only=True):
+    """A decision with everything that led to it; as text one sentence.
+
+    policy: 1 oneshot, 2 multiphase, 0 the kernels' own rule. kernel: its name, 'automatic' for policy 0.
+    rows: the rows that it was made from, two between neighbours, none by AITER's rule.
+    tie: no kernel won at this token count.
+    table, entry: where the rows are from, None without a usable entry.
+    not_used: a sentence for each entry that was not used.
+    """
+
+    tokens: int
+    num_experts: int
+    topk: int
+    policy: int
+    kernel: str
+    reason: Reason
+    rows: tuple[Row, ...]
+    tie: bool
+    table: Path | None
+    entry: Entry | None
+    not_used: tuple[str, ...]
+
+    @property
+    def row(self) -> Row | None:
+        """The row that decided, the lower one between neighbours."""
+        return self.rows[0] if self.rows else None
+
+    def __str__(self) -> str:
+        asked = f"{self.tokens} tokens, {self.num_experts} experts, topk {self.topk}"
+        decision = f"{self.kernel} (policy {self.policy}) for {asked}"
+        return f"{decision}: {self.reason}{self._format_rows()}; {self._format_entry()}"
+
+    def _format_rows(self) -> str:
+        shapes = " and ".join(f"{row.num_experts}/{row.topk}" for row in self.rows)
+        text = f" ({'rows' if len(self.rows) > 1 else 'row'} {shapes})" if shapes else ""
+        return text + (", in a tie" if self.tie else "")
+
+    def _format_entry(self) -> str:
+        if self.entry is None or self.table is None:
+            return "; ".join(self.not_used) or "no table"
+        return f"table {format_path(self.table)}, entry of {self.entry.key}"

@@ -1,0 +1,111 @@
+"""The policies that a table is compared with: a rule, a constant, the first encounter, one kernel always, an oracle."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from moesort_tune.domain.candidates import choose_by_steps
+from moesort_tune.domain.device import DeviceLimits
+from moesort_tune.domain.shape import Shape
+from moesort_tune.domain.vocabulary import KernelName
+from moesort_tune.measure.verdict import Verdict
+from moesort_tune.providers.facts.base import Facts
+
+
+@dataclass(frozen=True)
+class Case:
+    """A point with the times of every kernel that is legal there, in the candidates' order.
+
+    times_us: median times. first_us: one time of each kernel from before any warm-up.
+    weight: how often the point occurs in what is compared.
+    """
+
+    shape: Shape
+    tokens: int
+    times_us: dict[KernelName, float]
+    first_us: dict[KernelName, float]
+    verdict: Verdict
+    weight: int = 1
+
+    @property
+    def work(self) -> int:
+        """Tokens times experts, by which a constant decides."""
+        return self.tokens * self.shape.num_experts
+
+    def run(self, choice: KernelName) -> KernelName:
+        """Return the kernel that runs for a choice: the last one, which is always legal, where the choice is not."""
+        return choice if choice in self.times_us else next(reversed(self.times_us))
+
+    def loss(self, choice: KernelName) -> float:
+        """Return the time of a choice over the time of the fastest kernel."""
+        return self.times_us[self.run(choice)] / min(self.times_us.values())
+
+    def __str__(self) -> str:
+        return f"{self.shape} at {self.tokens} tokens"
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A way to choose a kernel for a case. name: what a report calls it."""
+
+    name: str
+    choose: Callable[[Case], KernelName]
+
+
+Cost = Callable[[Case, KernelName], float]
+"""Cost of a choice at a case; costs are summed over all cases."""
+
+
+def by_table(decide: Callable[[int, int, int], int], facts: Facts) -> Policy:
+    """Return the policy of a dispatcher. decide: its `policy`, of (tokens, num_experts, topk)."""
+    names = {candidate.policy: candidate.name for candidate in facts.candidates}
+    return Policy("table", lambda case: names[decide(case.tokens, case.shape.num_experts, case.shape.topk)])
+
+
+def by_rule(facts: Facts, device: DeviceLimits) -> Policy:
+    """Return the provider's own rule."""
+
+    def choose(case: Case) -> KernelName:
+        steps = facts.rule(case.shape.num_experts, case.shape.topk, device)
+        return choose_by_steps(steps, case.tokens)
+
+    return Policy(facts.rule_name, choose)
+
+
+def by_constant(constant: int, name: str) -> Policy:
+    """Return the policy that takes the last candidate where tokens * experts exceeds `constant`, else the first."""
+
+    def choose(case: Case) -> KernelName:
+        names = list(case.times_us)
+        return names[-1] if case.work > constant else names[0]
+
+    return Policy(name, choose)
+
+
+def best_constant(cases: Sequence[Case], cost: Cost) -> int:
+    """Return the constant that costs least over these very cases: the competitor at its best, by hindsight."""
+    return min(sorted({0, *(case.work for case in cases)}), key=lambda constant: _total(cases, constant, cost))
+
+
+def _total(cases: Iterable[Case], constant: int, cost: Cost) -> float:
+    policy = by_constant(constant, "")
+    return sum(case.weight * cost(case, policy.choose(case)) for case in cases)
+
+
+def by_first_encounter() -> Policy:
+    """Return the policy of AITER's pull request 3525: one cold time of each kernel, the first candidate taken first."""
+    return Policy("first encounter", lambda case: min(case.first_us, key=lambda kernel: case.first_us[kernel]))
+
+
+def always(facts: Facts) -> Iterator[Policy]:
+    """Yield the policies that take one kernel wherever it is legal."""
+    for candidate in facts.candidates:
+        yield Policy(f"always {candidate.name}", _constantly(candidate.name))
+
+
+def _constantly(kernel: KernelName) -> Callable[[Case], KernelName]:
+    return lambda _: kernel
+
+
+def by_oracle() -> Policy:
+    """Return the policy that takes the kernel that was fastest, by hindsight."""
+    return Policy("oracle", lambda case: min(case.times_us, key=lambda kernel: case.times_us[kernel]))
