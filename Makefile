@@ -61,7 +61,7 @@ format: $(VENV)/.dev ## format Python and C++
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $(C_SOURCES)
 
-mutants: $(VENV)/.mutants ## list the changes of measure/, sweep/, verify/, runtime/ and tables/ that no test notices (an hour; MUTANTS='moesort_tune.sweep.search*': a part)
+mutants: $(VENV)/.mutants ## list the changes of the deciding rooms that no test notices (an hour; MUTANTS='moesort_tune.sweep.search*': a part)
 	$(BIN)/mutmut run --max-children 2 $(MUTANTS)
 	$(BIN)/mutmut results | sed '/not checked/d'
 

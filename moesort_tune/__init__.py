@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from moesort_tune.operator.learned import save
+    from moesort_tune.operator.recording import record_routing
     from moesort_tune.operator.torch_operator import SortedTokens, learned, moe_sorting
 
-__all__ = ["SortedTokens", "__version__", "learned", "moe_sorting", "save"]
+__all__ = ["SortedTokens", "__version__", "learned", "moe_sorting", "record_routing", "save"]
 
 __version__ = "0.1.0"
 
@@ -15,6 +16,7 @@ _LAZY: Final = {
     "SortedTokens": "moesort_tune.operator.torch_operator",
     "learned": "moesort_tune.operator.torch_operator",
     "moe_sorting": "moesort_tune.operator.torch_operator",
+    "record_routing": "moesort_tune.operator.recording",
     "save": "moesort_tune.operator.learned",
 }
 """Names whose modules need torch: imported on first use, so that a serving process can do without it."""

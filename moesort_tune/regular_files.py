@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class NotRegularError(OSError):
-    """The name belongs to something else: a folder, a FIFO, a device or a socket."""
+    """A name of something else than a file: a folder, a FIFO, a device or a socket."""
 
 
 class _File(io.FileIO):

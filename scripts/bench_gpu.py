@@ -18,7 +18,7 @@ from moesort_tune.measure.timers import GraphTimer, Launches, Stopwatch, Work
 from moesort_tune.providers.facts.builtin import PROVIDER
 from moesort_tune.sorting.inputs import make_inputs
 from moesort_tune.sorting.kernels import SortingKernels
-from moesort_tune.sorting.launches import OneshotTooLargeError
+from moesort_tune.sorting.launches import KernelTooLargeError
 from moesort_tune.sorting.problem import Problem
 
 SHAPES = "8/2,32/4,128/4,128/8,256/8,384/8,512/10"
@@ -76,7 +76,7 @@ def bench_shape(bench: Bench, num_experts: int, topk: int, tokens: int, padding:
         for kernel in KERNELS:
             try:
                 prepared.prepare_launches(kernel)
-            except OneshotTooLargeError:
+            except KernelTooLargeError:
                 continue
             works[kernel] = lambda stream, kernel=kernel: prepared.launch(kernel, stream)  # type: ignore[misc]
         return bench.measure(works)

@@ -62,9 +62,9 @@ def table(tmp_path: Path) -> Path:
     """Return the table of a sweep."""
     path = tmp_path / "host.yaml"
     sink = TableSink(path, CONDITIONS)
-    plan = SweepPlan(SHAPES, TokenRange(1, 2000), Settings(), StoppingRule())
+    plan = SweepPlan(SHAPES, TokenRange(1, 2000), (Settings(),), StoppingRule())
     worker = InventedWorker(FORMULAS, facts=CONDITIONS.facts)
-    result = Sweep(plan, workers=[worker], sink=sink, listener=ListListener(), clock=lambda: 0.0).run()
+    result = Sweep(plan, workers=[worker], sinks=[sink], listener=ListListener(), clock=lambda: 0.0).run()
     assert not result.failed
     return path
 
@@ -171,4 +171,4 @@ def test_table_is_shown_with_a_limit_for_each_kernel(table: Path, capsys: pytest
     assert run(["show", str(table)]) == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert "sprint up to stride up to the invented rule" in shown
-    assert "sprint to 38, stride to 406, march from 407 37-38 sprint=stride, 384-406 stride=march 96 1024" in shown
+    assert "sprint to 38, stride to 406, march up to 2000 37-38 sprint=stride, 384-406 stride=march 96 1024" in shown

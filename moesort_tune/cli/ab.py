@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from moesort_tune.cli.output import print_json, print_remark, print_result
-from moesort_tune.cli.parameters import DEVICE, SEED, FilePath, IntRange, Parameter
+from moesort_tune.cli.parameters import DEVICE, ROUTING, SEED, FilePath, IntRange, Parameter, identify_trace
 from moesort_tune.domain.vocabulary import MAX_TOKENS
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.measure.statistics import compute_interval_rank
@@ -51,6 +51,7 @@ Examples:
   moesort-tune ab --model gpt-oss-120b
   moesort-tune ab --model deepseek-v3 --concurrency 16,64 --repeats 9 --table tables/gfx942.yaml
   moesort-tune ab --model gpt-oss-120b --trace tokens-per-step.txt --json
+  moesort-tune ab --model gpt-oss-120b --routing trace:routing.npz
 """
 
 
@@ -66,6 +67,13 @@ Examples:
 @click.option("--input-tokens", type=IntRange(1, MAX_TOKENS), help="Of each prompt. Default: 1000, on host 64.")
 @click.option("--output-tokens", type=IntRange(1, 100_000), help="Of each answer. Default: 100, on host 8.")
 @click.option("--layers", type=IntRange(1, 1000), help="Sorts in one step. Default: the model's, on host 1.")
+@click.option(
+    "--routing",
+    type=ROUTING,
+    default="uniform",
+    show_default=True,
+    help="Or zipf:EXPONENT, dirichlet:CONCENTRATION, trace:FILE.",
+)
 @click.option("--device", "ordinal", type=DEVICE, default=0, show_default=True, help="Number of the device.")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Of inputs and order.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
@@ -75,6 +83,10 @@ def ab(*, model: str, concurrency: list[int] | None, trace: Path | None, as_json
     if trace is not None and (given := [name for name, value in load.items() if value is not None]):
         named = ", ".join("--" + name.replace("_", "-") for name in given)
         raise click.UsageError(f"--trace names the steps themselves, so {named} cannot be given with it")
+    routing = options["routing"] = identify_trace(options["routing"])
+    shape = SERVED[model].shape
+    if routing.shape not in (None, shape):
+        raise click.UsageError(f"{routing.trace} holds the routing of {routing.shape}, not that of {model}, {shape}")
     if importlib.util.find_spec("torch") is None:
         raise MoesortTuneError("ab runs the torch operator; install the torch of your GPU, or any on host")
     from moesort_tune.replay.job import ReplayJob, run_replay
@@ -83,7 +95,7 @@ def ab(*, model: str, concurrency: list[int] | None, trace: Path | None, as_json
     job = ReplayJob(model=SERVED[model], concurrency=tuple(concurrency or CLIENTS), trace=steps, **options)
     result = run_replay(job, print_remark)
     if as_json:
-        settings = {"name": model, "repeats": job.repeats, "seed": job.seed}
+        settings = {"name": model, "repeats": job.repeats, "seed": job.seed, "routing": job.routing.routing}
         print_json({**settings, **asdict(result)})
     else:
         print_result(format_result(model, result, job.repeats))
@@ -92,7 +104,7 @@ def ab(*, model: str, concurrency: list[int] | None, trace: Path | None, as_json
 def format_result(name: str, result: "ReplayResult", repeats: int) -> str:
     """Return the result as text."""
     model = result.model
-    by = f"table {result.table}" if result.table else "no table, so AITER's rule decides in its place"
+    by = f"table {result.table}" if result.table else "no table, so the builtin rule decides in its place"
     head = (
         f"{result.device}, {result.arch}, {result.compute_units} compute units\n"
         f"{name}: {model.shape.num_experts} experts, topk {model.shape.topk}, {model.layers} layers, model_dim "

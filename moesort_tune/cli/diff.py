@@ -7,10 +7,11 @@ import click
 
 from moesort_tune.cli.output import print_json, print_remark, print_result
 from moesort_tune.cli.parameters import FilePath
-from moesort_tune.cli.table_text import format_choice
+from moesort_tune.cli.row_text import format_choice
+from moesort_tune.device.products import format_product
 from moesort_tune.tables.compare import Difference, EntryChange, RowChange, compare
 from moesort_tune.tables.files import load
-from moesort_tune.tables.schema import EntryKey
+from moesort_tune.tables.schema import EntryKey, Range
 
 EPILOG = """\b
 Examples:
@@ -26,7 +27,8 @@ Examples:
 def diff(before: Path, after: Path, as_json: bool) -> None:
     """Print the shapes and token counts for which table AFTER chooses another kernel than table BEFORE.
 
-    A choice that changed only inside a tie of one of the tables is marked: either kernel will do there.
+    Only token counts that both tables have measured are compared; a row that was measured on others says so. A choice
+    that changed only inside a tie of one of the tables is marked: either kernel will do there.
     """
     old, new = load(before), load(after)
     if old.arch != new.arch:
@@ -52,7 +54,14 @@ def _format_heading(before: EntryKey | None, after: EntryKey | None) -> str:
         return f"{before or after}: {'removed' if after is None else 'added'}"
     if before == after:
         return f"{after}:"
-    return f"{after} (was revision {before.revision}):"
+    return f"{after} (was {' of '.join(_list_changed(before, after))}):"
+
+
+def _list_changed(before: EntryKey, after: EntryKey) -> Iterator[str]:
+    if before.revision != after.revision:
+        yield f"revision {before.revision}"
+    if before.product != after.product:
+        yield format_product(before.product) if before.product else "an unknown product"
 
 
 def _format_row(change: RowChange) -> Iterator[str]:
@@ -61,12 +70,22 @@ def _format_row(change: RowChange) -> Iterator[str]:
         yield f"{shape}: added, {format_choice(change.after)}"
     elif change.after is None and change.before is not None:
         yield f"{shape}: removed, was {format_choice(change.before)}"
+    if change.swept_ranges is not None:
+        yield f"{shape}: {_format_ranges(*change.swept_ranges)}"
     for difference in change.differences:
         yield f"{shape}: {_format_difference(difference)}"
 
 
+def _format_ranges(before: Range, after: Range) -> str:
+    if before[0] == after[0]:
+        return f"measured to {after[1]} tokens instead of {before[1]}"
+    if before[1] == after[1]:
+        return f"measured from {after[0]} tokens on instead of {before[0]}"
+    return f"measured on {after[0]}-{after[1]} tokens instead of {before[0]}-{before[1]}"
+
+
 def _format_difference(difference: Difference) -> str:
     first, last = difference.first, difference.last
-    tokens = f"from {first} tokens" if last is None else f"{first}-{last} tokens" if last > first else f"{first} tokens"
+    tokens = f"{first}-{last} tokens" if last > first else f"{first} tokens"
     tie = " (a tie: either will do)" if difference.in_ties else ""
     return f"{tokens} {difference.after} instead of {difference.before}{tie}"

@@ -6,6 +6,8 @@ from rich.markup import escape
 
 from moesort_tune.device import releases
 from moesort_tune.device.installed import Package
+from moesort_tune.device.kfd import KfdGpu
+from moesort_tune.device.products import format_product
 from moesort_tune.doctor.diagnosis import (
     CompilerState,
     DeviceState,
@@ -16,6 +18,7 @@ from moesort_tune.doctor.diagnosis import (
     find_problems,
     select_known_devices,
 )
+from moesort_tune.runtime.search import REQUIRE_VARIABLE
 
 _KIB, _GIB = 1 << 10, 1 << 30
 
@@ -44,7 +47,13 @@ Rows = list[tuple[str, str]]
 
 def _list_sections(state: State) -> Iterator[tuple[str, Rows]]:
     devices = [(runtime, device) for runtime in state.runtimes for device in runtime.devices]
-    yield "Devices", [(f"{runtime.name} {device.ordinal}", _format_device(device)) for runtime, device in devices]
+    yield (
+        "Devices",
+        [
+            *((f"{runtime.name} {device.ordinal}", _format_device(device)) for runtime, device in devices),
+            *((f"kfd {gpu.node}", _format_gpu(gpu)) for gpu in _list_closed_gpus(state)),
+        ],
+    )
     yield "HIP runtimes", [(runtime.name, _format_runtime(runtime)) for runtime in state.runtimes]
     yield (
         "Copies of AMD's libamdhip64",
@@ -55,9 +64,9 @@ def _list_sections(state: State) -> Iterator[tuple[str, Rows]]:
     )
     yield "Compilers", [(compiler.purpose, _format_compiler(compiler)) for compiler in state.compilers]
     yield "Python packages", _format_packages(state)
-    yield "Tables", [(table.origin, _format_table(table)) for table in state.tables]
+    yield "Tables", [row for table in state.tables for row in _format_table(table)]
     yield "Revision of the kernels", _format_revisions(state.revisions)
-    yield "Environment", [("cache", _format_cache(state)), *state.machine.environment.items()]
+    yield "Environment", [("cache", _format_cache(state)), *_list_variables(state)]
 
 
 def _align(rows: Rows) -> Iterator[str]:
@@ -67,10 +76,21 @@ def _align(rows: Rows) -> Iterator[str]:
 
 
 def _format_device(device: DeviceState) -> str:
+    product = f"{device.product}, " if device.product not in ("", device.name) else ""
     return (
-        f"{device.name}: {device.target}, {device.compute_units} compute units, waves of {device.wavefront_size}, "
-        f"{device.lds_bytes // _KIB} KiB of LDS, {device.memory_bytes / _GIB:.0f} GiB"
+        f"{device.name}: {product}{device.target}, {device.compute_units} compute units, "
+        f"waves of {device.wavefront_size}, {device.lds_bytes // _KIB} KiB of LDS, {device.memory_bytes / _GIB:.0f} GiB"
     )
+
+
+def _list_closed_gpus(state: State) -> tuple[KfdGpu, ...]:
+    """Return the GPUs that AMD's driver lists, where its runtime opens none."""
+    return () if state.get_runtime("amd").devices else state.machine.kfd_gpus or ()
+
+
+def _format_gpu(gpu: KfdGpu) -> str:
+    parts = (format_product(gpu.device_id), gpu.arch, f"{gpu.compute_units} compute units, which no runtime opens")
+    return ", ".join(filter(None, parts))
 
 
 def _format_runtime(runtime: RuntimeState) -> str:
@@ -108,11 +128,27 @@ def _format_package(package: Package | None, note: str = "") -> str:
     return f"{package.version}{f' ({note})' if note else ''}"
 
 
-def _format_table(table: TableState) -> str:
+def _format_table(table: TableState) -> Rows:
+    """Return a row of what the table holds, and one of its digest."""
+    digest = [("", f"sha256 {table.digest}")] if table.digest else []
     if table.refused:
-        return f"refused: {table.refused}"
+        return [(table.origin, f"refused: {table.refused}"), *digest]
     units = ", ".join(map(str, table.compute_units))
-    return f"{table.path}: {table.arch}, {units} compute units"
+    products = ", ".join(dict.fromkeys(device.product for device in table.devices))
+    measured = products and f", measured on {products}"
+    return [(table.origin, f"{table.path}: {table.arch}, {units} compute units{measured}"), *digest]
+
+
+def _list_variables(state: State) -> Iterator[tuple[str, str]]:
+    """Yield the variables that are set; of the required table's digest, whether there is such a table."""
+    for name, value in state.machine.environment.items():
+        if name == REQUIRE_VARIABLE and value:
+            match = (
+                f"the digest of {state.required.path}" if state.required else "no table that is named has this digest"
+            )
+            yield name, f"{value} ({match})"
+        else:
+            yield name, value
 
 
 def _format_revisions(revisions: Mapping[str, str]) -> Rows:

@@ -12,7 +12,7 @@ from moesort_tune.device.architectures import limit_lds_bytes
 from moesort_tune.domain.vocabulary import TIMINGS, Timing
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.providers.facts.base import Facts
-from moesort_tune.runtime.selection import Wanted, select
+from moesort_tune.runtime.selection import Source, Wanted, find_usable, order_by_date, select_sources
 from moesort_tune.tables.export.cpp import check_function_name, to_cpp
 from moesort_tune.tables.files import load
 from moesort_tune.tables.schema import Entry, Table
@@ -39,8 +39,9 @@ def export(*, table: Path | None, form: str, facts: Facts, timing: Timing, name:
     """Write TABLE to stdout for other programs.
 
     cpp: one header without dependencies, `int moesort_policy(int tokens, int num_experts, int topk, int
-    compute_units)`, which decides as the Python runtime does, with an entry for each number of compute units that was
-    measured with these kernels and this timing. A source file that includes headers of several tables needs a --name
+    compute_units, bool moe_buf = true, bool masked = false)`, which decides as the Python runtime does, by all entries
+    that were measured with these kernels and this timing. `moesort_policy_for` takes the PCI device id as well, before
+    moe_buf, and prefers the entry of that product. A source file that includes headers of several tables needs a --name
     for each. json: the whole table, as docs/table.schema.json describes it.
     """
     path = table or find_default_table()
@@ -48,7 +49,7 @@ def export(*, table: Path | None, form: str, facts: Facts, timing: Timing, name:
     if form == "json":
         print_json(msgspec.to_builtins(loaded))
         return
-    entries = _select_entries(loaded, facts.name, timing, revision)
+    entries = _select_entries(path, loaded, Wanted(loaded.arch, facts.name, timing, revision, named=True))
     if not entries:
         there = "; ".join(str(entry.key) for entry in loaded.tables)
         asked = ", ".join(filter(None, (facts.name, revision, timing)))
@@ -56,14 +57,16 @@ def export(*, table: Path | None, form: str, facts: Facts, timing: Timing, name:
     print_result(to_cpp(loaded.arch, entries, facts, name), end="")
 
 
-def _select_entries(table: Table, provider: str, timing: Timing, revision: str | None) -> list[Entry]:
-    """Return for each number of compute units the entry that a process on such a device would use."""
-    entries: dict[int, Entry] = {}
-    for compute_units in sorted({entry.device.compute_units for entry in table.tables}):
-        found = select(table, Wanted(table.arch, compute_units, provider, timing, revision, named=True)).entry
-        if found is not None:
-            entries[found.device.compute_units] = _limit_lds(table.arch, found)
-    return list(entries.values())
+def _select_entries(path: Path, table: Table, wanted: Wanted) -> list[Entry]:
+    """Return for each number of compute units the entries that may serve a process on such a device."""
+    usable, _ = find_usable(table, wanted)
+    sources = [Source(path, "", entry) for entry in order_by_date(usable)]
+    one_revision = wanted.revision is None
+    return [
+        _limit_lds(table.arch, source.entry)
+        for units in sorted({entry.device.compute_units for entry in usable})
+        for source in select_sources(table.arch, sources, units, one_revision=one_revision).sources
+    ]
 
 
 def _limit_lds(arch: str, entry: Entry) -> Entry:

@@ -7,7 +7,8 @@ import msgspec
 
 from moesort_tune.cli.output import print_json, print_remark, print_result
 from moesort_tune.cli.parameters import FilePath
-from moesort_tune.cli.table_text import format_choice, format_count
+from moesort_tune.cli.row_text import format_choice
+from moesort_tune.cli.table_text import format_count
 from moesort_tune.tables import store
 from moesort_tune.tables.merge import Conflict, merge_tables
 
@@ -26,10 +27,10 @@ Examples:
 def merge(first: Path, second: Path, out: Path, replace: bool, as_json: bool) -> None:
     """Combine FIRST and SECOND in one table, which replaces --out.
 
-    Where both have a row for the same device, kernels, timing and shape, keep a measured one before a learned one and
-    that before a modelled one, then the one that covers the token range of the other and more, then the later one, and
-    of two of the same day that of SECOND. Report each such row. Refuse rows that were measured with different settings
-    (unit_size, model_dim, dtype, routing, ep, cold, moe_buf, masked) without --replace.
+    Where both have a row for the same device, kernels, timing, condition and shape, keep a measured one before a
+    learned one and that before a modelled one, then the one that covers the token range of the other and more, then the
+    later one, and of two of the same day that of SECOND. Report each such row. Refuse rows that were measured with
+    different settings (unit_size, model_dim, dtype, routing, ep, cold) without --replace.
     """
     merged = merge_tables(store.load(first), store.load(second), replace=replace)
     store.save(out, merged.table)

@@ -7,9 +7,16 @@ from typing import Any, Final
 import click
 
 from moesort_tune.device.architectures import ARCHITECTURES
+from moesort_tune.domain.settings import NamedRouting
 from moesort_tune.numerals import parse_integer, parse_number
 from moesort_tune.providers.facts import registry
-from moesort_tune.sweep.grid import get_model_shape, parse_integers, parse_tokens
+from moesort_tune.sweep.grid import (
+    get_model_shape,
+    get_model_shapes,
+    parse_conditions,
+    parse_integers,
+    parse_tokens,
+)
 
 
 class Parameter(click.ParamType):  # type: ignore[type-arg]  # not generic in click 8.1
@@ -107,14 +114,30 @@ def parse_arch(text: str) -> str:
     return text
 
 
-def parse_routing(text: str) -> str:
-    """Return `text`, which must be 'uniform' or 'zipf:EXPONENT', in normal form. Raise ValueError."""
+def parse_routing(text: str) -> NamedRouting:
+    """Return the routing that a text names, of 'trace:FILE' only the file, which is not read. Raise ValueError."""
     from moesort_tune.sorting.inputs import Routing, RoutingError
 
+    name, _, file = text.partition(":")
+    if name == "trace":
+        if not file:
+            raise ValueError("expected trace:FILE, got no name of a file")
+        return NamedRouting(name, Path(file))
     try:
-        return str(Routing.parse(text))
+        return NamedRouting(str(Routing.parse(text)))
     except RoutingError as error:
         raise ValueError(str(error)) from error
+
+
+def identify_trace(named: NamedRouting) -> NamedRouting:
+    """Return a routing with digest and shape of its trace, if it is one. Raise TraceError for a file that is none."""
+    if named.trace is None:
+        return named
+    from moesort_tune.sorting.inputs import Routing
+    from moesort_tune.sorting.traces import read_trace
+
+    trace = read_trace(named.trace)
+    return NamedRouting(str(Routing("trace", digest=trace.digest)), named.trace.absolute(), trace.shape)
 
 
 INTEGERS: Final = Parameter("N,N,...", parse_integers)
@@ -122,6 +145,9 @@ TOKENS: Final = Parameter("FIRST:LAST", parse_tokens)
 ARCH: Final = Parameter("ARCH", parse_arch)
 ROUTING: Final = Parameter("ROUTING", parse_routing)
 MODEL: Final = Parameter("MODEL", get_model_shape)
+MODEL_SHAPES: Final = Parameter("MODEL", get_model_shapes)
+"""The shapes that serving a model asks for: its own, and that with its shared expert fused."""
+CONDITIONS: Final = Parameter("NAME,NAME,...", parse_conditions)
 PROVIDER: Final = Parameter("PROVIDER", registry.get_facts)
 """The facts of a registered provider."""
 DEVICE: Final = IntRange(0, 1023)

@@ -6,6 +6,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any, Final
 
+from moesort_tune.cli.row_text import list_measured_steps, list_measured_ties
 from moesort_tune.domain.vocabulary import MULTIPHASE, ONESHOT, KernelName
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.sweep.records import select_samples
@@ -108,10 +109,10 @@ def _draw_panel(axis: Any, panel: Panel) -> None:
         tokens, median, low, high = zip(*points, strict=True)
         axis.plot(tokens, median, marker=".", color=colours[kernel], label=kernel)
         axis.fill_between(tokens, low, high, color=colours[kernel], alpha=0.25, linewidth=0)
-    for index, (first, last, _) in enumerate(panel.row.tie):
+    for index, (first, last, _) in enumerate(list_measured_ties(panel.row)):
         span = {"color": "tab:gray", "alpha": 0.2, "linewidth": 0}
         axis.axvspan(first, max(last, first * 1.02), label="tie" if index == 0 else None, **span)
-    for index, (first, _) in enumerate(panel.row.policy[1:]):
+    for index, (first, _, _) in enumerate(list_measured_steps(panel.row)[1:]):
         axis.axvline(first, label="switch" if index == 0 else None, color="black", linestyle="--", linewidth=0.8)
     axis.set(xscale="log", yscale="log", xlabel="tokens", ylabel="time (us)")
     _label_plainly(axis)

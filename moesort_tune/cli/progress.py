@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from moesort_tune.cli.table_text import format_ties
-from moesort_tune.domain.shape import Shape
+from moesort_tune.cli.row_text import format_row
 from moesort_tune.sweep.records import MeasuredPoint
+from moesort_tune.sweep.row_key import RowKey
 from moesort_tune.sweep.worker.messages import DeviceFacts
 from moesort_tune.tables.schema import Row
 
@@ -30,23 +30,25 @@ class LineProgress:
             f"device: {facts.name}, {facts.arch}, {facts.compute_units} compute units ({facts.runtime} runtime)"
         )
 
-    def announce_shapes(self, shapes: Sequence[Shape]) -> None:
-        """Print how many shapes are ahead."""
-        self._rows, self._begun = len(shapes), 0
-        self._print_line(f"checking {len(shapes)} shapes, then timing them")
+    def announce_rows(self, keys: Sequence[RowKey]) -> None:
+        """Print how many rows are ahead."""
+        self._rows, self._begun = len(keys), 0
+        shapes, conditions = ({getattr(key, name) for key in keys} for name in ("shape", "condition"))
+        under = f" under {len(conditions)} conditions" if len(conditions) > 1 else ""
+        self._print_line(f"checking {len(shapes)} shapes{under}, then timing them")
 
-    def announce_row(self, shape: Shape, points: int) -> None:
+    def announce_row(self, key: RowKey, points: int) -> None:
         """Print which row begins."""
         self._begun += 1
-        self._print_line(f"[{self._begun}/{self._rows}] experts/topk {shape}: about {points} token counts")
+        self._print_line(f"[{self._begun}/{self._rows}] experts/topk {key}: about {points} token counts")
 
-    def announce_point(self, shape: Shape, tokens: int, doing: str) -> None:
+    def announce_point(self, key: RowKey, tokens: int, doing: str) -> None:
         """Print nothing: that would be too many lines."""
 
-    def report_point(self, shape: Shape, tokens: int, point: MeasuredPoint) -> None:
+    def report_point(self, key: RowKey, tokens: int, point: MeasuredPoint) -> None:
         """Print nothing: that would be too many lines."""
 
-    def report_row(self, row: Row) -> None:
+    def report_row(self, key: RowKey, row: Row) -> None:  # noqa: ARG002 - announced before
         """Print the row."""
         self._print_line(f"      {format_row(row)}")
 
@@ -68,27 +70,27 @@ class BarProgress(LineProgress):
         self._done = 0
         self._step = 0.0
 
-    def announce_shapes(self, shapes: Sequence[Shape]) -> None:
+    def announce_rows(self, keys: Sequence[RowKey]) -> None:
         """Set the bar's length."""
-        super().announce_shapes(shapes)
+        super().announce_rows(keys)
         self._done = 0
-        self._bar.reset(self._task, total=PARTS * len(shapes))
+        self._bar.reset(self._task, total=PARTS * len(keys))
 
-    def announce_row(self, shape: Shape, points: int) -> None:  # noqa: ARG002 - the bar shows the shape
+    def announce_row(self, key: RowKey, points: int) -> None:  # noqa: ARG002 - the bar shows the row
         """Begin this row's part of the bar."""
         self._begun += 1
         self._step = PARTS / points
 
-    def announce_point(self, shape: Shape, tokens: int, doing: str) -> None:
-        """Show the current shape."""
-        self._bar.update(self._task, description=f"{doing} {shape}, {tokens} tokens")
+    def announce_point(self, key: RowKey, tokens: int, doing: str) -> None:
+        """Show the current row."""
+        self._bar.update(self._task, description=f"{doing} {key}, {tokens} tokens")
 
-    def report_point(self, shape: Shape, tokens: int, point: MeasuredPoint) -> None:  # noqa: ARG002 - only its end counts
+    def report_point(self, key: RowKey, tokens: int, point: MeasuredPoint) -> None:  # noqa: ARG002 - only its end counts
         """Move the bar, at most to the end of this row's part."""
         task = self._bar.tasks[0]
         self._bar.update(self._task, completed=min(task.completed + self._step, PARTS * (self._done + 0.99)))
 
-    def report_row(self, row: Row) -> None:  # noqa: ARG002 - the result shows the row
+    def report_row(self, key: RowKey, row: Row) -> None:  # noqa: ARG002 - the result shows the row
         """Move the bar to the end of this row's part."""
         self._done += 1
         self._bar.update(self._task, completed=PARTS * self._done)
@@ -110,12 +112,3 @@ def show_progress() -> Iterator[LineProgress]:
     )
     with Progress(*columns, console=console, transient=True) as bar:
         yield BarProgress(console, bar)
-
-
-def format_row(row: Row) -> str:
-    """Return the choices and ties of a row: 'oneshot, from 25 tokens multiphase (tie 19-24)'."""
-    first, *later = row.policy
-    text = ", ".join([first[1], *(f"from {tokens} tokens {kernel}" for tokens, kernel in later)])
-    if row.tie:
-        text += f" (tie {format_ties(row)})"
-    return text

@@ -8,13 +8,14 @@ import msgspec
 
 from moesort_tune.cli.default_table import find_default_table
 from moesort_tune.cli.output import create_console, print_json, print_remark, print_result
-from moesort_tune.cli.parameters import COMPUTE_UNITS, FilePath, Parameter, ProviderChoice
+from moesort_tune.cli.parameters import COMPUTE_UNITS, FilePath, Parameter, ProviderChoice, parse_words
 from moesort_tune.cli.table_text import print_table
 from moesort_tune.domain.vocabulary import TIMINGS, Timing
 from moesort_tune.numerals import parse_integer, quote
 from moesort_tune.providers.facts import registry
 from moesort_tune.runtime import Dispatcher, Explanation
-from moesort_tune.tables.files import load
+from moesort_tune.runtime.search import compute_digest
+from moesort_tune.tables.files import load, load_bytes, read
 from moesort_tune.tables.schema import Table
 
 Call = tuple[int, int, int]
@@ -38,12 +39,14 @@ def parse_call(text: str) -> Call:
 
 
 CALL = Parameter("TOKENS,EXPERTS,TOPK", parse_call)
+DEVICE_ID = Parameter("ID", parse_words)
 
 EPILOG = """\b
 Examples:
   moesort-tune show
   moesort-tune show tables/gfx950.yaml --plot gfx950.png
   moesort-tune show tables/gfx942.yaml --lookup 32,128,4 --compute-units 304
+  moesort-tune show tables/gfx942.yaml --lookup 32,129,4 --masked
 """
 
 
@@ -53,6 +56,9 @@ Examples:
 @click.option("--compute-units", type=COMPUTE_UNITS, help="Of the device that --lookup is for.")
 @click.option("--kernels", type=ProviderChoice(), help="Whose kernels --lookup is for.")
 @click.option("--timing", type=click.Choice(TIMINGS), help="How the kernels of --lookup are launched.")
+@click.option("--device-id", type=DEVICE_ID, help="Of the product that --lookup is for: 0x74a1, or NVIDIA's name.")
+@click.option("--no-moe-buf", is_flag=True, help="The call of --lookup zeroes no moe_buf.")
+@click.option("--masked", is_flag=True, help="The call of --lookup brings a local_expert_mask, EXPERTS its length.")
 @click.option("--plot", type=FilePath(dir_okay=False), help="Draw the samples into this PNG file.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def show(table: Path | None, lookup: Call | None, plot: Path | None, as_json: bool, **options: Any) -> None:
@@ -64,16 +70,17 @@ def show(table: Path | None, lookup: Call | None, plot: Path | None, as_json: bo
     if lookup is not None:
         _print_decision(path, lookup, as_json, **options)
         return
-    loaded = load(path)
+    data = read(path)
+    loaded = load_bytes(path, data)
     if plot is not None:
         from moesort_tune.cli.plot import draw
 
         draw(path, loaded, plot)
         print_remark(f"drawn into {plot}")
     if as_json:
-        print_json({"path": path, **msgspec.to_builtins(loaded)})
+        print_json({"path": path, "sha256": compute_digest(data), **msgspec.to_builtins(loaded)})
     else:
-        print_table(create_console(), path, loaded)
+        print_table(create_console(), path, loaded, compute_digest(data))
 
 
 def _print_decision(
@@ -84,6 +91,9 @@ def _print_decision(
     compute_units: int | None,
     kernels: str | None,
     timing: Timing | None,
+    device_id: str | None,
+    no_moe_buf: bool,
+    masked: bool,
 ) -> None:
     """Print the decision of a serving process, by the entries that match the options."""
     table = load(path)
@@ -93,8 +103,9 @@ def _print_decision(
         compute_units=compute_units,
         kernels=kernels or _choose_provider(table),
         timing=timing or _choose_timing(table),
+        device_id=device_id,
     )
-    explanation = dispatcher.explain(*asked)
+    explanation = dispatcher.explain(*asked, moe_buf=not no_moe_buf, masked=masked)
     if as_json:
         print_json(_build_data(explanation))
         return
@@ -121,6 +132,7 @@ def _build_data(explanation: Explanation) -> dict[str, object]:
         "tokens": explanation.tokens,
         "num_experts": explanation.num_experts,
         "topk": explanation.topk,
+        **explanation.condition._asdict(),
         "policy": explanation.policy,
         "kernel": explanation.kernel,
         "reason": explanation.reason.value,

@@ -11,10 +11,11 @@ import msgspec
 from moesort_tune.cli.output import print_json, print_remark, print_result
 from moesort_tune.cli.parameters import (
     ARCH,
+    CONDITIONS,
     DEVICE,
     INTEGERS,
     MARGIN,
-    MODEL,
+    MODEL_SHAPES,
     POINT_LIMIT,
     ROUTING,
     SECONDS,
@@ -23,12 +24,15 @@ from moesort_tune.cli.parameters import (
     FilePath,
     IntRange,
     ProviderChoice,
+    identify_trace,
 )
-from moesort_tune.cli.progress import format_row, show_progress
+from moesort_tune.cli.progress import show_progress
+from moesort_tune.cli.row_text import format_row
+from moesort_tune.domain import presets
 from moesort_tune.domain.presets import MODELS, list_default_shapes
-from moesort_tune.domain.settings import Settings
+from moesort_tune.domain.settings import NamedRouting, Settings
 from moesort_tune.domain.shape import Shape
-from moesort_tune.domain.vocabulary import MAX_EXPERTS, MAX_TOKENS, MAX_UNIT_SIZE, TIMINGS
+from moesort_tune.domain.vocabulary import MAX_EXPERTS, MAX_TOKENS, MAX_UNIT_SIZE, TIMINGS, Condition
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.measure.stopping import StoppingRule
 from moesort_tune.providers.facts import registry
@@ -53,8 +57,10 @@ EPILOG = """\b
 Examples:
   moesort-tune sweep
   moesort-tune sweep --arch gfx950 --model gpt-oss-120b --model deepseek-v3
+  moesort-tune sweep --model deepseek-v3 --ep 8
   moesort-tune sweep --experts 8,64,128,256 --topk 2,6,4,8 --tokens 1:4096 --out my.yaml
   moesort-tune sweep --from-misses misses.csv --time-budget 60 --resume
+  moesort-tune sweep --routing trace:routing.npz --out served.yaml
 """
 
 
@@ -66,7 +72,13 @@ Examples:
 @click.option("--kernels", type=ProviderChoice("all"), help="Default: all that can run here.")
 @click.option("--experts", type=INTEGERS, help="Expert counts; pair up with --topk.")
 @click.option("--topk", type=INTEGERS, help="Experts per token.")
-@click.option("--model", "models", type=MODEL, multiple=True, help=f"A preset: {', '.join(MODELS)}.")
+@click.option(
+    "--model",
+    "models",
+    type=MODEL_SHAPES,
+    multiple=True,
+    help=f"A preset, and its -shared where there is one: {', '.join(MODELS)}.",
+)
 @click.option("--from-misses", type=FilePath(), help="Shapes from a file of MOESORT_TUNE_MISSES.")
 @click.option("--tokens", type=TOKENS, help="Range to search. Default: 1:16384, on host 1:512.")
 @click.option("--timing", type=click.Choice(TIMINGS), default="graph", show_default=True)
@@ -76,11 +88,30 @@ Examples:
 @click.option(
     "--model-dim", type=IntRange(1, MAX_MODEL_DIM), default=4096, show_default=True, help="Columns of moe_buf."
 )
-@click.option("--ep", type=IntRange(1, MAX_EXPERTS), default=1, show_default=True, help="Ranks that share the experts.")
-@click.option("--routing", type=ROUTING, default="uniform", show_default=True, help="Or zipf:EXPONENT.")
+@click.option(
+    "--condition",
+    "conditions",
+    type=CONDITIONS,
+    multiple=True,
+    help=f"Of {', '.join(presets.CONDITIONS)}. Default: all, on host with-moe-buf, with --ep masked.",
+)
+@click.option(
+    "--ep",
+    type=IntRange(1, MAX_EXPERTS),
+    default=1,
+    show_default=True,
+    help=f"Ranks that share the experts where they are masked; 1 stands for {presets.MASKED_RANKS} there.",
+)
+@click.option(
+    "--routing",
+    type=ROUTING,
+    default="uniform",
+    show_default=True,
+    help="Or zipf:EXPONENT, dirichlet:CONCENTRATION, trace:FILE (see docs/operator.md).",
+)
 @click.option("--cold", is_flag=True, help="Flush the last-level cache before each launch (with --timing eager).")
 @click.option("--margin", type=MARGIN, default=0.02, show_default=True, help="Less is a tie.")
-@click.option("--time-budget", type=SECONDS, help="Seconds for all. Default: none, on host 12 a shape.")
+@click.option("--time-budget", type=SECONDS, help="Seconds for all. Default: none, on host 12 a row.")
 @click.option(
     "--point-limit",
     type=POINT_LIMIT,
@@ -115,8 +146,9 @@ def build_job(
     kernels: str | None,
     experts: list[int] | None,
     topk: list[int] | None,
-    models: tuple[Shape, ...],
+    models: tuple[list[Shape], ...],
     from_misses: Path | None,
+    conditions: tuple[list[Condition], ...],
     tokens: TokenRange | None,
     margin: float,
     time_budget: float | None,
@@ -124,26 +156,40 @@ def build_job(
     out: Path | None,
     resume: bool,
     replace: bool,
+    routing: NamedRouting,
     **settings: Any,
 ) -> SweepJob:
-    """Return the job that the options describe. Raise click.UsageError, and MoesortTuneError for a bad misses file."""
-    named = [*pair_options(experts, topk), *models, *(read_misses(from_misses) if from_misses else [])]
+    """Return the job that the options describe. Raise click.UsageError, and MoesortTuneError for a bad file."""
+    of_models = [shape for shapes in models for shape in shapes]
+    named = [*pair_options(experts, topk), *of_models, *(read_misses(from_misses) if from_misses else [])]
+    routing = identify_trace(routing)
+    if routing.shape is not None:
+        named = check_trace_shapes(routing, named)
     job = SweepJob(
         arch=arch,
         ordinal=ordinal,
         providers=list_providers(kernels),
         shapes=drop_repeats(named) or None,
         tokens=tokens,
-        settings=check_usage(lambda: Settings(**settings)),
+        settings=check_usage(lambda: Settings(**settings, routing=routing.routing, trace=routing.trace)),
         rule=StoppingRule(margin=margin),
         table=out,
         resume=resume,
         replace=replace,
         time_budget_s=time_budget,
         point_limit_s=point_limit,
+        conditions=tuple(dict.fromkeys(one for several in conditions for one in several)) or None,
     )
     check_grid(job)
     return job
+
+
+def check_trace_shapes(routing: NamedRouting, named: list[Shape]) -> list[Shape]:
+    """Return the shape of a trace, the only one that it can measure. Raise click.UsageError for others."""
+    others = [shape for shape in named if shape != routing.shape]
+    if others:
+        raise click.UsageError(f"{routing.trace} holds the routing of {routing.shape}, not that of {others[0]}")
+    return [routing.shape] if routing.shape else named
 
 
 def pair_options(experts: list[int] | None, topk: list[int] | None) -> list[Shape]:
@@ -176,12 +222,14 @@ def _is_installed(name: str) -> bool:
 
 def check_grid(job: SweepJob) -> None:
     """Raise click.UsageError for shapes that the settings or the largest token count make impossible."""
-    for shape in job.shapes or []:
-        if job.settings.ep > shape.num_experts:
-            raise click.UsageError(
-                f"--ep {job.settings.ep} leaves ranks without one of the {shape.num_experts} experts"
-            )
     arch = "host" if job.arch == "auto" else job.arch
+    asked = job.conditions is not None or job.settings.ep > 1
+    ranks = max(settings.ep for settings in job.list_settings(arch)) if asked else 1
+    if job.settings.ep > ranks:
+        raise click.UsageError(f"--ep {job.settings.ep} needs the condition masked: --condition masked")
+    for shape in job.shapes or []:
+        if ranks > shape.num_experts:
+            raise click.UsageError(f"--ep {ranks} leaves ranks without one of the {shape.num_experts} experts")
     for shape in job.shapes or list_default_shapes(arch):
         check_usage(partial(check_size, shape, job.tokens or get_default_tokens(arch), job.settings.unit_size))
 
@@ -202,8 +250,9 @@ def print_plan(job: SweepJob, as_json: bool) -> None:
         planned = [
             {
                 "kernels": row.provider,
-                "num_experts": row.shape.num_experts,
-                "topk": row.shape.topk,
+                "num_experts": row.key.shape.num_experts,
+                "topk": row.key.shape.topk,
+                **row.key.condition._asdict(),
                 "limits": select_limited(row.limits),
                 "ladder": row.ladder,
                 "in_table": row.there,
@@ -222,16 +271,17 @@ def _print_rows(rows: list[PlannedRow]) -> None:
     limited = list(rows[0].limits)[:-1]
     headings = [f"{kernel} to" for kernel in limited]
     ladder = "token counts measured first, then halved between changes of the winner"
-    print_result(_format_plan_line("experts/topk", headings, ladder))
+    width = max(len(text) for text in ("experts/topk", *(str(row.key) for row in rows)))
+    print_result(_format_plan_line("experts/topk".rjust(width), headings, ladder))
     for row in rows:
         limits = [_format_limit(row.limits[kernel]) for kernel in limited]
-        print_result(_format_plan_line(str(row.shape), limits, " ".join(map(str, row.ladder))))
+        print_result(_format_plan_line(str(row.key).rjust(width), limits, " ".join(map(str, row.ladder))))
         if row.there:
-            print_result(f"{'':>12}  in the table: {row.there}")
+            print_result(f"{'':>{width}}  in the table: {row.there}")
 
 
-def _format_plan_line(shape: str, limits: list[str], ladder: str) -> str:
-    return "  ".join((f"{shape:>12}", *(f"{limit:>10}" for limit in limits), ladder))
+def _format_plan_line(row: str, limits: list[str], ladder: str) -> str:
+    return "  ".join((row, *(f"{limit:>10}" for limit in limits), ladder))
 
 
 def _format_limit(limit: int) -> str:
@@ -246,8 +296,8 @@ def print_results(results: list[JobResult], as_json: bool) -> None:
         print_json([build_result_data(result) for result in results])
         return
     for result in results:
-        for row in result.result.rows:
-            print_result(f"{row.num_experts}/{row.topk}: {format_row(row)}")
+        for key, row in result.result.written.items():
+            print_result(f"{key}: {format_row(row)}")
         if result.result.rows:
             print_result(f"table: {result.table}")
         print_result(f"samples: {result.samples}")
@@ -263,18 +313,18 @@ def build_result_data(result: JobResult) -> dict[str, object]:
         "compute_units": result.facts.compute_units,
         "provider": result.facts.provider,
         "revision": result.facts.revision,
-        "rows": [msgspec.to_builtins(row) for row in result.result.rows],
-        "failed": {str(shape): reason for shape, reason in result.result.failed.items()},
-        "unfinished": {str(shape): reason for shape, reason in result.result.unfinished.items()},
+        "rows": [{**key.condition._asdict(), **msgspec.to_builtins(row)} for key, row in result.result.written.items()],
+        "failed": {str(key): reason for key, reason in result.result.failed.items()},
+        "unfinished": {str(key): reason for key, reason in result.result.unfinished.items()},
     }
 
 
 def raise_for_missing_rows(results: list[JobResult]) -> None:
     """Raise MoesortTuneError if a shape failed, or if the time budget ended before the first row."""
-    failed = {shape: reason for result in results for shape, reason in result.result.failed.items()}
+    failed = {key: reason for result in results for key, reason in result.result.failed.items()}
     if failed:
-        shape, reason = next(iter(failed.items()))
+        key, reason = next(iter(failed.items()))
         others = f", and {len(failed) - 1} more" if len(failed) > 1 else ""
-        raise MoesortTuneError(f"no row was written for {shape}{others}: {reason}")
+        raise MoesortTuneError(f"no row was written for {key}{others}: {reason}")
     if not any(result.result.rows for result in results):
         raise MoesortTuneError("the time budget was too short for a single row; raise --time-budget or use --resume")

@@ -9,15 +9,17 @@ from rich import box
 from rich.console import Console
 from rich.table import Table as Grid
 
+from moesort_tune.cli.row_text import format_choice, format_ties
 from moesort_tune.device.architectures import limit_lds_bytes
+from moesort_tune.device.products import format_product
 from moesort_tune.domain.candidates import Steps
 from moesort_tune.domain.device import DeviceLimits
-from moesort_tune.domain.vocabulary import MAX_TOKENS, KernelName
+from moesort_tune.domain.vocabulary import MAX_TOKENS, Condition, KernelName
 from moesort_tune.providers.facts.base import Facts
 from moesort_tune.providers.facts.registry import find_facts
 from moesort_tune.tables.candidates import list_names
 from moesort_tune.tables.errors import format_path
-from moesort_tune.tables.schema import Entry, Evidence, Kind, Row, Sweep, Table
+from moesort_tune.tables.schema import Device, Entry, Evidence, Kind, Row, Sweep, Table
 
 _LEFT_COLUMNS: Final = ("choice by tokens", "ties")
 
@@ -28,11 +30,10 @@ _KINDS: Final[dict[Kind, str]] = {
 """Notes on rows whose figures are no sweep's."""
 
 
-def print_table(console: Console, path: Path, table: Table) -> None:
-    """Print every entry: where and how it was measured, then a line a row."""
-    console.print(
-        f"{format_path(path)}: {table.arch}, {format_count(len(table.tables), 'entry', 'entries')}", style="bold"
-    )
+def print_table(console: Console, path: Path, table: Table, digest: str) -> None:
+    """Print every entry: where and how it was measured, then a line a row. digest: SHA-256 of the file."""
+    entries = format_count(len(table.tables), "entry", "entries")
+    console.print(f"{format_path(path)}: {table.arch}, {entries}, sha256 {digest}", style="bold", soft_wrap=True)
     for entry in table.tables:
         console.print()
         for line in describe_entry(entry):
@@ -47,7 +48,7 @@ def describe_entry(entry: Entry) -> Iterator[str]:
     """Yield lines on the device, the kernels, the settings and the software of an entry."""
     device, kernels = entry.device, entry.kernels
     yield (
-        f"{device.name}: {device.compute_units} compute units, wave{device.wavefront_size},"
+        f"{_format_product(device)}: {device.compute_units} compute units, wave{device.wavefront_size},"
         f" {device.lds_bytes // 1024} KiB of LDS"
     )
     if entry.sweep is None:
@@ -59,36 +60,22 @@ def describe_entry(entry: Entry) -> Iterator[str]:
         yield "with " + ", ".join(f"{name} {version}" for name, version in entry.software.items())
 
 
+def _format_product(device: Device) -> str:
+    """Return the device's name, and the product behind it where its id is known and no other name for the same."""
+    product = format_product(device.id or "")
+    return f"{device.name}, {product}" if product not in ("", device.name) else device.name
+
+
 def describe_sweep(sweep: Sweep) -> str:
     """Return when and how rows were measured."""
     timed = "as replayed graphs" if sweep.timing == "graph" else "launched one by one"
+    condition = Condition(sweep.moe_buf, sweep.masked)
     spread = f", experts over {sweep.ep} ranks" if sweep.ep > 1 else ""
     cache = ", cold cache" if sweep.cold else ""
     return (
         f"measured {sweep.date} {timed}, unit_size {sweep.unit_size}, model_dim {sweep.model_dim} {sweep.dtype},"
-        f" {sweep.routing} routing{spread}{cache}, seed {sweep.seed}"
+        f" {sweep.routing} routing, {condition}{spread}{cache}, seed {sweep.seed}"
     )
-
-
-def format_choice(row: Row) -> str:
-    """Return the policy by token ranges: 'oneshot to 24, multiphase from 25'."""
-    return ", ".join(_format_steps(row))
-
-
-def _format_steps(row: Row) -> Iterator[str]:
-    for index, (first, kernel) in enumerate(row.policy):
-        last = row.policy[index + 1][0] - 1 if index + 1 < len(row.policy) else None
-        if last is None:
-            yield f"{kernel} always" if first == 1 else f"{kernel} from {first}"
-        else:
-            yield f"{kernel} to {last}"
-
-
-def format_ties(row: Row) -> str:
-    """Return the token ranges in which no kernel won: '19-24, 30'; with the kernels where there are more than two."""
-    several = len(set(row.list_kernels())) > 2
-    ties = ((f"{first}" if first == last else f"{first}-{last}", tied) for first, last, tied in row.tie)
-    return ", ".join(f"{tokens} {'='.join(tied)}" if several else tokens for tokens, tied in ties) or "none"
 
 
 def _build_grid(arch: str, entry: Entry) -> Grid:
@@ -96,10 +83,10 @@ def _build_grid(arch: str, entry: Entry) -> Grid:
     device = _get_device(arch, entry)
     grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False)
     headings = ("experts", "topk", *_LEFT_COLUMNS, *(f"{kernel} up to" for kernel in limited))
-    for heading in (*headings, facts.rule_name if facts else "own rule", "its worst loss", "points", "noise"):
+    for heading in (*headings, facts.rule_name if facts else "own rule", "rule_loss", "points", "noise"):
         grid.add_column(heading, justify="left" if heading in _LEFT_COLUMNS else "right", overflow="fold")
     for row in entry.rows:
-        rule = facts.rule(row.num_experts, row.topk, device) if facts else ()
+        rule = facts.rule(row.num_experts, row.topk, device, entry.condition) if facts else ()
         grid.add_row(*_format_cells(row, _list_legal_tokens(row, limited, facts, device), rule))
     return grid
 
@@ -149,7 +136,7 @@ def _list_notes(entry: Entry, row: Row) -> Iterator[str]:
     if row.evidence.source:
         yield f"source: {row.evidence.source}"
     if row.device is not None:
-        yield f"measured on {row.device.name}"
+        yield f"measured on {_format_product(row.device)}"
     if row.evidence.since is not None:
         yield f"some of its points were measured earlier, from {row.evidence.since} on"
     if row.sweep is not None:

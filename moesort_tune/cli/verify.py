@@ -1,5 +1,6 @@
 """`moesort-tune verify`: measure points that no sweep measured, and report the cost of the table's choices."""
 
+from dataclasses import asdict
 from typing import Any
 
 import click
@@ -10,45 +11,68 @@ from moesort_tune.cli.parameters import (
     DEVICE,
     MARGIN,
     POINT_LIMIT,
+    ROUTING,
     SEED,
     FilePath,
-    FloatRange,
     IntRange,
     Parameter,
     ProviderChoice,
+    identify_trace,
 )
+from moesort_tune.domain.settings import NamedRouting
 from moesort_tune.domain.shape import Shape
 from moesort_tune.domain.vocabulary import TIMINGS
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.sweep.job import POINT_LIMIT_SECONDS
 from moesort_tune.tables.keeping import get_swept_range
-from moesort_tune.verify.job import VerifyJob, VerifyResult, format_swept, run_verification
-from moesort_tune.verify.verification import OTHER_SETTINGS, Question, SettingReport
+from moesort_tune.verify.asking import VerifyJob
+from moesort_tune.verify.conditions import (
+    AS_SWEPT,
+    NO_TABLE,
+    OF_CALLS,
+    OTHER_SETTINGS,
+    OTHER_SHAPES,
+    RegretLimit,
+    find_name,
+    hyphenate,
+    parse_limit,
+)
+from moesort_tune.verify.job import run_verification
+from moesort_tune.verify.regret import Regret
+from moesort_tune.verify.results import Skew, VerifyResult, format_swept
+from moesort_tune.verify.verification import Question, SettingReport
 
 
 def parse_settings(text: str) -> tuple[str, ...]:
     """Return the settings of 'all', 'none' or comma-separated names. Raise ValueError."""
     if text in ("all", "none"):
         return tuple(OTHER_SETTINGS) if text == "all" else ()
-    names = tuple(name.strip() for name in text.split(","))
-    for name in names:
-        if name not in OTHER_SETTINGS:
-            raise ValueError(f"no setting is called {name!r}; there are all, none, {', '.join(OTHER_SETTINGS)}")
-    return names
+    try:
+        return tuple(dict.fromkeys(find_name(name, OTHER_SETTINGS) for name in text.split(",")))
+    except ValueError as error:
+        raise ValueError(f"no setting is called like this: {error}, all, none") from error
 
 
 MAX_POINTS = 16384
 """Token counts of a shape: as many as a sweep's default range has."""
 
 SETTINGS = Parameter("NAME,NAME,...", parse_settings)
+LIMIT = Parameter("[CONDITION=]LIMIT", parse_limit)
 
 EPILOG = """\b
 Regret is the time of the choice over the time of the better kernel: 1 is perfect.
 
 \b
+--fail-above 1.05 looks at the worst regret that is more than noise where the table was swept, and at the mean of
+shapes without a row. A condition is any report's name; :mean or :p90 behind it takes that instead of the worst.
+
+\b
 Examples:
   moesort-tune verify tables/gfx950.yaml
   moesort-tune verify tables/gfx950.yaml --settings none --fail-above 1.05
+  moesort-tune verify tables/gfx950.yaml --settings masked,cold --seed 7 --fail-above masked=1.05
+  moesort-tune verify tables/gfx950.yaml --fail-above no-table=1.15 --fail-above no-table:mean=1.02
+  moesort-tune verify tables/gfx950.yaml --settings none --routing trace:routing.npz
 """
 
 
@@ -58,7 +82,20 @@ Examples:
 @click.option("--kernels", "provider", type=ProviderChoice(), default="builtin", show_default=True)
 @click.option("--timing", type=click.Choice(TIMINGS), default="graph", show_default=True)
 @click.option("--points", type=IntRange(1, MAX_POINTS), help="Token counts for each shape. Default: 8, on host 4.")
-@click.option("--settings", type=SETTINGS, default="all", show_default=True, help=f"{', '.join(OTHER_SETTINGS)}.")
+@click.option(
+    "--settings",
+    type=SETTINGS,
+    default="all",
+    show_default=True,
+    help=f"Beside those of the sweep: {', '.join(map(hyphenate, OTHER_SETTINGS))}.",
+)
+@click.option(
+    "--routing",
+    "routings",
+    type=ROUTING,
+    multiple=True,
+    help="Also under zipf:EXPONENT, dirichlet:CONCENTRATION, trace:FILE. Repeatable.",
+)
 @click.option("--margin", type=MARGIN, default=0.02, show_default=True, help="Less is a tie.")
 @click.option("--seed", type=SEED, default=1, show_default=True, help="Of points and inputs.")
 @click.option(
@@ -69,14 +106,19 @@ Examples:
     help="Seconds after which a kernel counts as never ending.",
 )
 @click.option(
-    "--fail-above",
-    type=FloatRange(1),
-    help="Exit 1 if the table's worst regret that is more than noise, or its mean on shapes without a row, is higher.",
+    "--fail-above", "limits", type=LIMIT, multiple=True, help="Exit 1 if a regret is higher (see below). Repeatable."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def verify(fail_above: float | None, as_json: bool, point_limit: float, **options: Any) -> None:
+def verify(
+    limits: tuple[tuple[str | None, str, float], ...],
+    as_json: bool,
+    point_limit: float,
+    routings: tuple[NamedRouting, ...],
+    **options: Any,
+) -> None:
     """Measure what the sweep of TABLE did not measure, and say what its choices cost beside others'."""
-    job = VerifyJob(point_limit_s=point_limit, **options)
+    job = VerifyJob(point_limit_s=point_limit, routings=tuple(dict.fromkeys(map(identify_trace, routings))), **options)
+    regret_limits = [build_limit(job, *limit) for limit in limits]
     result = run_verification(job, LineListener(Console(stderr=True)))
     if as_json:
         print_json(build_data(result))
@@ -85,9 +127,21 @@ def verify(fail_above: float | None, as_json: bool, point_limit: float, **option
     if result.failed:
         shapes = ", ".join(map(str, result.failed))
         raise MoesortTuneError(f"not everything could be measured: the kernels crashed or did not end for {shapes}")
-    fault = None if fail_above is None else result.find_fault(fail_above)
-    if fault is not None:
-        raise MoesortTuneError(f"{fault}, above the limit of {fail_above}")
+    faults = [fault for limit in regret_limits if (fault := result.find_fault(limit)) is not None]
+    if faults:
+        raise MoesortTuneError("; ".join(faults))
+
+
+def build_limit(job: VerifyJob, name: str | None, statistic: str, limit: float) -> RegretLimit:
+    """Return a limit on one of the job's reports. Raise click.UsageError for a condition that it does not measure."""
+    if name is None:
+        return RegretLimit(limit)
+    routings = [routing.routing for routing in job.routings]
+    measured = [AS_SWEPT, OTHER_SHAPES, NO_TABLE, *OF_CALLS, *job.settings, *routings]
+    try:
+        return RegretLimit(limit, find_name(name, dict.fromkeys(measured)), statistic)
+    except ValueError as error:
+        raise click.UsageError(f"--fail-above names a condition that is not measured: {error}") from error
 
 
 class LineListener:
@@ -115,18 +169,43 @@ def format_result(result: VerifyResult) -> str:
     """Return the reports as text."""
     device = f"{result.facts.name}, {result.facts.arch}, {result.facts.compute_units} compute units"
     swept = [f"swept: {line}" for line in format_swept(result.swept)]
-    return "\n\n".join(["\n".join([device, *swept]), *map(format_report, result.reports)])
+    skew = [format_skew(result.skew, result.margin)] if result.skew else []
+    return "\n\n".join(["\n".join([device, *swept]), *map(format_report, result.reports), *skew])
 
 
 def format_report(report: SettingReport) -> str:
-    """Return the text of one setting: a line for each policy, and whether a constant does as well."""
-    lines = [f"{report.setting} ({len(report.points)} points)", f"  {'':<24}{'mean':>7}{'worst':>8}  worst at"]
-    for name, regret in report.regrets.items():
-        where = str(regret.worst_at) if regret.worst > 1 else "-"
-        lines.append(f"  {name:<24}{regret.mean:>7.3f}{regret.worst:>8.3f}  {where}")
+    """Return the text of one setting: a line for each policy and group, and whether a constant does as well."""
+    head = f"{report.setting} ({len(report.points)} points)"
+    lines = [head, f"  {'':<36}{'mean':>7}{'p90':>8}{'worst':>8}  worst at"]
+    lines += [_format_line(name, regret) for name, regret in report.regrets.items()]
+    if report.setting in (OTHER_SHAPES, NO_TABLE):
+        lines += [
+            _format_line(f"{report.decider}, {group} ({points})", regret)
+            for group, (points, regret) in report.groups.items()
+        ]
     if report.as_good:
-        lines.append(f"  A single constant, tokens * experts > {report.constant}, does as well as the table here.")
+        who = "the table" if report.decider == "table" else "the rule"
+        lines.append(f"  A single constant, tokens * experts > {report.constant}, does as well as {who} here.")
     return "\n".join(lines)
+
+
+def _format_line(name: str, regret: Regret) -> str:
+    where = str(regret.worst_at) if regret.worst > 1 else "-"
+    return f"  {name:<36}{regret.mean:>7.3f}{regret.p90:>8.3f}{regret.worst:>8.3f}  {where}"
+
+
+def format_skew(skew: Skew, margin: float) -> str:
+    """Return the sentence on whether skewed routing asks for a table of its own."""
+    routings = ", ".join(skew.routings)
+    if not skew.above_margin:
+        return (
+            f"Under skewed routing ({routings}) the table's regret exceeds the margin of {margin:g} at none of "
+            f"{skew.points} points."
+        )
+    return (
+        f"Under skewed routing ({routings}) the table's regret exceeds the margin of {margin:g} at {skew.above_margin} "
+        f"of {skew.points} points, at most {skew.worst:.3f}."
+    )
 
 
 def build_data(result: VerifyResult) -> dict[str, object]:
@@ -146,6 +225,7 @@ def build_data(result: VerifyResult) -> dict[str, object]:
             for row in result.swept
         ],
         "reports": [build_report_data(report) for report in result.reports],
+        "skew": None if result.skew is None else asdict(result.skew),
         "failed": {str(shape): reason for shape, reason in result.failed.items()},
     }
 
@@ -155,19 +235,31 @@ def build_report_data(report: SettingReport) -> dict[str, object]:
     return {
         "setting": report.setting,
         "points": len(report.points),
+        "swept": report.swept,
+        "skewed": report.skewed,
         "constant": report.constant,
         "constant_does_as_well": report.as_good,
-        "regret": {
-            name: {
-                "mean": round(regret.mean, 4),
-                "worst": round(regret.worst, 4),
-                "worst_settled": round(regret.worst_settled, 4),
-                "worst_at": {
-                    "num_experts": regret.worst_at.shape.num_experts,
-                    "topk": regret.worst_at.shape.topk,
-                    "tokens": regret.worst_at.tokens,
-                },
-            }
-            for name, regret in report.regrets.items()
+        "above_margin": report.above_margin,
+        "regret": {name: build_regret_data(regret) for name, regret in report.regrets.items()},
+        "groups": {
+            name: {"points": points, **build_regret_data(regret)} for name, (points, regret) in report.groups.items()
+        },
+    }
+
+
+def build_regret_data(regret: Regret) -> dict[str, object]:
+    """Return the regret of one policy as plain data."""
+    where = regret.worst_at
+    return {
+        "mean": round(regret.mean, 4),
+        "p90": round(regret.p90, 4),
+        "worst": round(regret.worst, 4),
+        "worst_settled": round(regret.worst_settled, 4),
+        "worst_at": {
+            "num_experts": where.shape.num_experts,
+            "topk": where.shape.topk,
+            "tokens": where.tokens,
+            "moe_buf": where.condition.moe_buf,
+            "masked": where.condition.masked,
         },
     }

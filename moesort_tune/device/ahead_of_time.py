@@ -42,7 +42,7 @@ _OPTIONS = (
 
 
 class OffloadCompilerError(MoesortTuneError):
-    """No compiler for AMD GPUs was found, or it failed."""
+    """A compiler for AMD GPUs that was not found or failed."""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from moesort_tune.errors import MoesortTuneError
 
 Vendor = Literal["amd", "nvidia", "host"]
 KIB = 1024
+MIB = 1024 * KIB
 
 
 @dataclass(frozen=True)
@@ -15,6 +16,7 @@ class Architecture:
     """Facts implied by the name of an architecture.
 
     lds_bytes: on-chip memory that one workgroup may use.
+    outer_cache_bytes: a last-level cache behind the L2 that HIP reports, 0 where the L2 is the last level.
     parts: known products and partitions, {name: compute units}. The architecture alone does not determine the compute
     units, so a table is keyed by them as well.
     """
@@ -24,13 +26,15 @@ class Architecture:
     wavefront_size: int
     lds_bytes: int
     parts: dict[str, int]
+    outer_cache_bytes: int = 0
 
 
 # LDS and compute units: AMD's data sheets and the CDNA 2, 3 and 4 instruction set guides. A partition of an
-# MI300 has a share of the compute units (DPX a half, QPX a quarter, CPX one XCD).
+# MI300 has a share of the compute units (DPX a half, QPX a quarter, CPX one XCD). MI300's and MI350's Infinity Cache of
+# 256 MB lies behind an L2 of 4 MB for each XCD, which is all that HIP reports.
 ARCHITECTURES: dict[str, Architecture] = {
-    get_architecture.name: get_architecture
-    for get_architecture in (
+    architecture.name: architecture
+    for architecture in (
         Architecture("gfx90a", "amd", 64, 64 * KIB, {"MI210": 104, "MI250": 104, "MI250X": 110}),
         Architecture(
             "gfx942",
@@ -46,6 +50,7 @@ ARCHITECTURES: dict[str, Architecture] = {
                 "MI300A": 228,
                 "MI308X": 80,
             },
+            outer_cache_bytes=256 * MIB,
         ),
         Architecture(
             "gfx950",
@@ -53,6 +58,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             64,
             160 * KIB,
             {"MI350X": 256, "MI355X": 256, "MI355X DPX": 128, "MI355X QPX": 64, "MI355X CPX": 32},
+            outer_cache_bytes=256 * MIB,
         ),
         Architecture("sm_80", "nvidia", 32, 163 * KIB, {"A100": 108}),
         Architecture("sm_86", "nvidia", 32, 99 * KIB, {}),
@@ -66,6 +72,12 @@ ARCHITECTURES: dict[str, Architecture] = {
 }
 
 AMD_ARCHITECTURES = tuple(a.name for a in ARCHITECTURES.values() if a.vendor == "amd")
+
+
+def compute_last_level_cache_bytes(arch: str, l2_cache_bytes: int) -> int:
+    """Return the size of the last-level cache of a device whose L2 HIP reports to have `l2_cache_bytes`."""
+    known = ARCHITECTURES.get(arch)
+    return max(l2_cache_bytes, known.outer_cache_bytes if known else 0)
 
 
 def limit_lds_bytes(arch: str, stated: int) -> int:

@@ -13,12 +13,15 @@ def find_attached_gpu(gpus: Iterable[KfdGpu] | None, environment: Mapping[str, s
 
     gpus: the driver's list, which ignores the *_VISIBLE_DEVICES variables that hide GPUs from HIP.
     """
-    reported = [(get_reported_arch(gpu, environment), gpu.compute_units) for gpu in gpus or ()]
-    kinds = [kind for kind in reported if kind[0] in AMD_ARCHITECTURES]
-    if not kinds:
+    reported = [(get_reported_arch(gpu, environment), gpu.compute_units, gpu.device_id) for gpu in gpus or ()]
+    known = [one for one in reported if one[0] in AMD_ARCHITECTURES]
+    if not known:
         return None
-    arch, compute_units = kinds[0]
-    return AttachedGpu(arch, compute_units, alike=len(set(kinds)) == 1)
+    kind = known[0][:2]
+    ids = {device_id for *other, device_id in known if tuple(other) == kind}
+    return AttachedGpu(
+        *kind, alike={one[:2] for one in known} == {kind}, device_id=known[0][2] if len(ids) == 1 else ""
+    )
 
 
 OVERRIDE = re.compile(r"HSA_OVERRIDE_GFX_VERSION(_\d+)?")

@@ -12,7 +12,7 @@ Root = Literal["rocm.bindings", "hip"]
 
 
 class BindingsError(DeviceError):
-    """hip-python cannot be imported."""
+    """hip-python that cannot be imported."""
 
 
 @functools.cache

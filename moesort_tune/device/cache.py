@@ -24,7 +24,7 @@ LOCK_SECONDS = 900
 
 
 class CacheError(DeviceError):
-    """The cache folder cannot be used."""
+    """A cache folder that cannot be used."""
 
 
 def open_folder() -> Path:

@@ -34,7 +34,7 @@ A signal on the parent's death (PR_SET_PDEATHSIG) would miss a compiler's childr
 
 
 class ChildError(MoesortTuneError):
-    """A program could not be started or had to be killed. The text says which: 'did not end in 10 s'."""
+    """A program that could not be started or had to be killed. The text says which: 'did not end in 10 s'."""
 
 
 @dataclass(frozen=True)

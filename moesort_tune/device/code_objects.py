@@ -20,7 +20,7 @@ FOLDER_VARIABLE = "MOESORT_TUNE_CODE_OBJECTS"
 
 
 class ResourceError(MoesortTuneError):
-    """A kernel exceeds its resource limits."""
+    """A kernel that exceeds its resource limits."""
 
 
 _log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ COMPILE_SECONDS = 300
 
 
 class CompileError(DeviceError):
-    """hiprtc is missing, rejected the source, or crashed."""
+    """A hiprtc that is missing, rejected the source, or crashed."""
 
 
 @dataclass(frozen=True)

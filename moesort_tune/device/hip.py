@@ -7,71 +7,31 @@ import contextlib
 import ctypes
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from moesort_tune.device import bindings, hip_calls, libraries
-from moesort_tune.device.architectures import parse_gcn_arch_name
+from moesort_tune.device import bindings, hip_calls, libraries, properties
 from moesort_tune.device.hip_calls import import_hip, make_call_error, make_missing_call_error
-from moesort_tune.device.kfd import find_device_id
-from moesort_tune.device.machine import read_amdgpu_version
-from moesort_tune.domain.device import DeviceLimits
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 Own = TypeVar("Own", bound="Resource")
 
 HipError = hip_calls.HipError
 call = hip_calls.call
+DeviceProperties = properties.DeviceProperties
+get_runtime_version = properties.get_runtime_version
+get_driver_version = properties.get_driver_version
 
 _CAPTURING = 1
 """hipStreamCaptureStatusActive."""
 
 
-@dataclass(frozen=True)
-class DeviceProperties:
-    """Properties of a device that HIP reports. arch is bare ('gfx942'); lds_bytes: LDS that one workgroup may use.
-
-    pci_address: '0000:0c:00'; device_id: the PCI device number '0x74a1', which tells products of one architecture
-    apart. Each is empty where it is unknown.
-    """
-
-    name: str
-    arch: str
-    target: str
-    compute_units: int
-    wavefront_size: int
-    lds_bytes: int
-    l2_cache_bytes: int
-    memory_bytes: int
-    runtime: str
-    hip_version: str
-    driver_version: str
-    pci_address: str = ""
-    device_id: str = ""
-
-    @property
-    def limits(self) -> DeviceLimits:
-        """Return the part of the properties that launches and limits depend on."""
-        return DeviceLimits(self.arch, self.compute_units, self.wavefront_size, self.lds_bytes)
-
-
 def count_devices() -> int:
     """Return the number of the runtime's devices. Raise HipError, also where there is none."""
     return int(call("hipGetDeviceCount"))
-
-
-def get_runtime_version() -> str:
-    """Return HIP's version, '7.2.53211'. It is the library's, so no device is needed."""
-    return _format_version(int(call("hipRuntimeGetVersion")))
-
-
-def get_driver_version(runtime: str) -> str:
-    """Return the kernel driver's version: amdgpu's, '6.16.6', which HIP does not report; else HIP's answer."""
-    return read_amdgpu_version() if runtime == "amd" else _format_version(int(call("hipDriverGetVersion")))
 
 
 def open_device(runtime: str | None = None, ordinal: int = 0) -> "Device":
@@ -84,48 +44,7 @@ def open_device(runtime: str | None = None, ordinal: int = 0) -> "Device":
             "hipSetDevice", 101, "hipErrorInvalidDevice", f"there is no device {ordinal}, only {count} in all"
         )
     call("hipSetDevice", ordinal)
-    return Device(ordinal, _read_properties(chosen.runtime, ordinal))
-
-
-def _read_properties(runtime: str, ordinal: int) -> DeviceProperties:
-    hip = import_hip()
-    # hip-python 10 returns the struct, earlier ones fill the caller's.
-    try:
-        properties = call("hipGetDeviceProperties", ordinal)
-    except TypeError:
-        properties = hip.hipDeviceProp_t()
-        call("hipGetDeviceProperties", properties, ordinal)
-    target = _decode(properties.gcnArchName)
-    address = _format_pci_address(properties.pciDomainID, properties.pciBusID, properties.pciDeviceID)
-    return DeviceProperties(
-        name=_decode(properties.name),
-        arch=parse_gcn_arch_name(target),
-        target=target,
-        compute_units=int(properties.multiProcessorCount),
-        wavefront_size=int(properties.warpSize),
-        lds_bytes=int(properties.sharedMemPerBlock),
-        l2_cache_bytes=int(properties.l2CacheSize),
-        memory_bytes=int(properties.totalGlobalMem),
-        runtime=runtime,
-        hip_version=get_runtime_version(),
-        driver_version=get_driver_version(runtime),
-        pci_address=address,
-        device_id=find_device_id(address) if runtime == "amd" else "",
-    )
-
-
-def _format_pci_address(domain: int, bus: int, device: int) -> str:
-    """Return '0000:0c:00'; '' for the host, which is no PCI device and has zeros."""
-    return f"{domain:04x}:{bus:02x}:{device:02x}" if domain or bus or device else ""
-
-
-def _decode(value: str | bytes) -> str:
-    return value.decode(errors="replace") if isinstance(value, bytes) else value
-
-
-def _format_version(value: int) -> str:
-    """Return HIP's version number as text: 70253211 is 7.2.53211."""
-    return f"{value // 10_000_000}.{value // 100_000 % 100}.{value % 100_000}"
+    return Device(ordinal, properties.read_properties(chosen.runtime, ordinal))
 
 
 class Resource:
@@ -187,6 +106,15 @@ class Buffer(Resource):
             call("hipMemcpy", result.ctypes.data, self.pointer + offset, result.nbytes, kind)
         return result
 
+    def read_into(self, memory: "PinnedMemory", nbytes: int, offset: int = 0) -> npt.NDArray[np.uint8]:
+        """Return `nbytes` bytes from byte `offset` on, copied to the beginning of `memory` after all earlier work."""
+        self._check_range(offset, nbytes)
+        result = memory.array[:nbytes]
+        if nbytes:
+            kind = import_hip().hipMemcpyKind.hipMemcpyDeviceToHost
+            call("hipMemcpy", result.ctypes.data, self.pointer + offset, nbytes, kind)
+        return result
+
     def fill(self, byte: int) -> None:
         """Set every byte and wait for it."""
         if self.nbytes:
@@ -202,6 +130,20 @@ class Buffer(Resource):
     def _check_range(self, offset: int, nbytes: int) -> None:
         if offset < 0 or offset + nbytes > self.nbytes:
             raise ValueError(f"bytes {offset} to {offset + nbytes} are outside a buffer of {self.nbytes} bytes")
+
+
+class PinnedMemory(Resource):
+    """Host memory that stays where it is, to which a device copies several times as fast. array: its bytes."""
+
+    def __init__(self, nbytes: int) -> None:
+        self._pointer = int(call("hipHostMalloc", nbytes, 0))
+        self.array = np.ctypeslib.as_array((ctypes.c_uint8 * nbytes).from_address(self._pointer))
+
+    def destroy(self) -> None:
+        """Free the memory; a second call does nothing. Raise HipError."""
+        pointer, self._pointer = self._pointer, 0
+        if pointer:
+            call("hipHostFree", pointer)
 
 
 class Stream(_Handle):

@@ -15,7 +15,7 @@ HIP_SUCCESS = 0
 
 
 class HipError(remedies.DeviceError):
-    """A HIP call failed. call: its name; code: hipError_t or hiprtcResult; name: the code's name."""
+    """A failed HIP call. call: its name; code: hipError_t or hiprtcResult; name: the code's name."""
 
     def __init__(self, call: str, code: int, name: str, reason: str = "", remedy: str = "") -> None:
         super().__init__(f"{call} failed with {name} ({code})" + (f": {reason}" if reason else ""), remedy)

@@ -8,12 +8,18 @@ TOPOLOGY = Path("/sys/class/kfd/kfd/topology/nodes")
 
 @dataclass(frozen=True)
 class KfdGpu:
-    """One GPU (or partition of one) in the driver's list, which ignores *_VISIBLE_DEVICES."""
+    """One GPU (or partition of one) in the driver's list, which ignores *_VISIBLE_DEVICES.
+
+    device_id: the PCI device number, '0x74a1'; pci_address: domain, bus and device, '0000:0c:00', which the partitions
+    of a GPU share. Each is empty where the driver does not say it.
+    """
 
     node: int
     arch: str
     compute_units: int
     lds_bytes: int
+    device_id: str = ""
+    pci_address: str = ""
 
 
 def list_gpus(topology: Path = TOPOLOGY) -> tuple[KfdGpu, ...] | None:
@@ -33,18 +39,18 @@ def list_gpus(topology: Path = TOPOLOGY) -> tuple[KfdGpu, ...] | None:
 
 def find_device_id(pci_address: str, topology: Path = TOPOLOGY) -> str:
     """Return the PCI device number of the GPU at '0000:0c:00', like '0x74a1'; '' where the driver lists none there."""
-    try:
-        nodes = [_read_properties(path / "properties") or {} for path in topology.iterdir()]
-    except OSError:
-        return ""
-    found = {_format_pci_address(values): values.get("device_id", 0) for values in nodes if values.get("location_id")}
-    return f"{device_id:#x}" if (device_id := found.get(pci_address)) else ""
+    gpus = list_gpus(topology) if pci_address else None
+    return next((gpu.device_id for gpu in gpus or () if gpu.pci_address == pci_address), "")
 
 
 def _format_pci_address(values: dict[str, int]) -> str:
-    """Return domain, bus and device; location_id holds the bus in its bits from 8 on, the device in those from 3 on."""
-    location = values["location_id"]
-    return f"{values.get('domain', 0):04x}:{location >> 8 & 0xFF:02x}:{location >> 3 & 0x1F:02x}"
+    """Return domain, bus and device, '' where the driver says none.
+
+    location_id holds the bus in its bits from 8 on and the device in those from 3 on. The number of a partition is in
+    the bits from 28 on, or, by newer drivers, in the three lowest.
+    """
+    location = values.get("location_id", 0)
+    return f"{values.get('domain', 0):04x}:{location >> 8 & 0xFF:02x}:{location >> 3 & 0x1F:02x}" if location else ""
 
 
 def _read_properties(file: Path) -> dict[str, int] | None:
@@ -61,6 +67,8 @@ def _parse_gpu(node: int, values: dict[str, int]) -> KfdGpu:
         arch=decode_arch(values.get("gfx_target_version", 0)),
         compute_units=values["simd_count"] // max(values.get("simd_per_cu", 4), 1),
         lds_bytes=values.get("lds_size_in_kb", 0) * 1024,
+        device_id=f"{device_id:#06x}" if (device_id := values.get("device_id", 0)) else "",
+        pci_address=_format_pci_address(values),
     )
 
 

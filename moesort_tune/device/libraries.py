@@ -19,7 +19,7 @@ RUNTIMES: tuple[RuntimeName, ...] = ("amd", "cuda", "host")
 
 
 class RuntimeLibraryError(DeviceError):
-    """The requested HIP runtime cannot be used in this process."""
+    """A requested HIP runtime that cannot be used in this process."""
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ VERSION_SECONDS = 10
 
 
 class NativeBuildError(DeviceError):
-    """No compiler was found, or it failed."""
+    """A compiler that was not found or failed."""
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,8 @@ Symptom = Literal[
     "aiter too old",
     "table refused",
     "table of other kernels",
+    "table of another product",
+    "table not the required one",
     "no table",
 ]
 
@@ -139,6 +141,11 @@ REMEDIES: dict[Symptom, str] = {
     "aiter too old": "install AITER v0.1.14 or newer to measure its kernels",
     "table refused": "fix the named place, or measure the table again with `moesort-tune sweep`",
     "table of other kernels": "its decisions are not used; measure it again with `moesort-tune sweep`",
+    "table not the required one": (
+        "name the table with this digest by MOESORT_TUNE_TABLE (`moesort-tune show` prints a table's digest), or unset "
+        "MOESORT_TUNE_REQUIRE"
+    ),
+    "table of another product": "its decisions are used; a sweep of this product puts its own entry beside them",
     "no table": "measure one: `moesort-tune sweep`; until then AITER's rule decides",
 }
 

@@ -120,6 +120,7 @@ def _describe_device(ordinal: int) -> DeviceState:
         wavefront_size=properties.wavefront_size,
         lds_bytes=properties.lds_bytes,
         memory_bytes=properties.memory_bytes,
+        device_id=properties.device_id,
     )
 
 

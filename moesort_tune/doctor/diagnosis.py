@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -11,7 +11,9 @@ from moesort_tune.device.amd_libraries import Candidate
 from moesort_tune.device.architectures import ARCHITECTURES
 from moesort_tune.device.installed import Package
 from moesort_tune.device.machine import Machine
+from moesort_tune.device.products import format_product, rate_likeness
 from moesort_tune.device.remedies import REMEDIES
+from moesort_tune.runtime.search import REQUIRE_VARIABLE, TABLE_VARIABLE
 
 LAST_HIP_NUMBERED_LIKE_ROCM: releases.Release = (7, 2)
 """Last ROCm release whose HIP version begins like its own; ROCm 10.0 has HIP 7.15."""
@@ -27,7 +29,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class DeviceState:
-    """A device that a runtime offers."""
+    """A device that a runtime offers. device_id: tells products of one architecture apart, '' where it is unknown."""
 
     ordinal: int
     name: str
@@ -37,6 +39,12 @@ class DeviceState:
     wavefront_size: int
     lds_bytes: int
     memory_bytes: int
+    device_id: str = ""
+
+    @property
+    def product(self) -> str:
+        """The product's name and id; '' where the id is unknown."""
+        return format_product(self.device_id)
 
 
 @dataclass(frozen=True)
@@ -70,12 +78,27 @@ class CompilerState:
 
 
 @dataclass(frozen=True)
+class MeasuredDevice:
+    """A device that a table has an entry of. device_id: '' where the table does not say it."""
+
+    name: str
+    compute_units: int
+    device_id: str = ""
+
+    @property
+    def product(self) -> str:
+        """The product's name and id, or the device's name where the id is unknown."""
+        return format_product(self.device_id) or self.name
+
+
+@dataclass(frozen=True)
 class TableState:
     """A table that was found.
 
     origin: 'MOESORT_TUNE_TABLE', './tables' or 'shipped'.
     revisions: of its entries, where the revision of the same provider's kernels on this machine is known.
-    own_revisions: of those kernels on this machine.
+    own_revisions: of those kernels on this machine. devices: of its entries, each once.
+    digest: SHA-256 of the file, '' where it cannot be read.
     """
 
     path: str
@@ -85,6 +108,8 @@ class TableState:
     revisions: tuple[str, ...] = ()
     refused: str = ""
     own_revisions: tuple[str, ...] = ()
+    devices: tuple[MeasuredDevice, ...] = ()
+    digest: str = ""
 
 
 @dataclass(frozen=True)
@@ -134,6 +159,13 @@ class State:
         return next((runtime for runtime in self.runtimes if select_known_devices(runtime)), None)
 
     @property
+    def required(self) -> TableState | None:
+        """The table of MOESORT_TUNE_TABLE that has the digest of MOESORT_TUNE_REQUIRE, None without one."""
+        digest = self.machine.environment.get(REQUIRE_VARIABLE, "").lower()
+        named = (table for table in self.tables if table.origin == TABLE_VARIABLE)
+        return next((table for table in named if digest and table.digest == digest), None)
+
+    @property
     def is_cache_complete(self) -> bool:
         """Whether a sweep's kernels are all compiled already, so that nothing has to be written."""
         return self.cache.is_readable and self.best is not None and self.best.is_compiled
@@ -158,7 +190,7 @@ def find_problems(state: State) -> tuple[Problem, ...]:
     """Return the problems, the serious ones first."""
     if state.hip_python is None:
         # Every runtime fails for this one reason, so report it once.
-        checks = [_check_device_files, _check_hip_python, _check_cache, _check_tables]
+        checks = [_check_device_files, _check_hip_python, _check_cache, _check_tables, _check_required_table]
     else:
         checks = [
             _check_gpus,
@@ -169,6 +201,7 @@ def find_problems(state: State) -> tuple[Problem, ...]:
             _check_compilers,
             _check_cache,
             _check_tables,
+            _check_required_table,
             _check_torch,
             _check_aiter,
         ]
@@ -263,9 +296,36 @@ def _check_tables(state: State) -> Iterator[Problem]:
         elif unmeasured := [revision for revision in table.own_revisions if revision not in table.revisions]:
             what = f"{table.path} was measured with other kernels than these ({', '.join(unmeasured)})"
             yield Problem("table", what, REMEDIES["table of other kernels"], False)
+        else:
+            yield from _check_products(table, select_known_devices(state.best) if state.best else ())
     wanted = {device.arch for device in select_known_devices(state.best)} if state.best else set()
     for arch in sorted(wanted - {table.arch for table in state.tables}):
         yield Problem("table", f"there is none for {arch} yet", REMEDIES["no table"], False)
+
+
+def _check_required_table(state: State) -> Iterator[Problem]:
+    """Yield a problem where every process raises RequiredTableError."""
+    if state.machine.environment.get(REQUIRE_VARIABLE) and state.required is None:
+        what = f"no table of {TABLE_VARIABLE} has the digest that {REQUIRE_VARIABLE} asks for, so every process fails"
+        yield Problem("table", what, REMEDIES["table not the required one"], True)
+
+
+def _check_products(table: TableState, attached: Iterable[DeviceState]) -> Iterator[Problem]:
+    """Yield a note for each attached product, of whose size the table has entries of other products alone."""
+    own = {device.product: device for device in attached if device.arch == table.arch and device.product}
+    for product, device in own.items():
+        alike = [one for one in table.devices if one.compute_units == device.compute_units]
+        if alike and not any(_is_same_product(one, device) for one in alike):
+            there = " and ".join(sorted({one.product for one in alike}))
+            what = f"{table.path} was measured on {there}, and this is {product}"
+            yield Problem("table", what, REMEDIES["table of another product"], False)
+
+
+def _is_same_product(measured: MeasuredDevice, device: DeviceState) -> bool:
+    """Return whether both are of one product, by their names where the table says no id."""
+    if measured.device_id:
+        return rate_likeness(device.device_id, measured.device_id) > 0
+    return measured.name == device.name
 
 
 def _check_torch(state: State) -> Iterator[Problem]:

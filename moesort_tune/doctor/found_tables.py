@@ -4,14 +4,14 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from moesort_tune.doctor.diagnosis import TableState
+from moesort_tune.doctor.diagnosis import MeasuredDevice, TableState
 from moesort_tune.providers.facts.registry import BrokenProviderError, UnknownProviderError
 from moesort_tune.providers.work.base import revision_of
+from moesort_tune.runtime.search import TABLE_VARIABLE, compute_digest
 from moesort_tune.shipped import get_tables_folder
 from moesort_tune.tables.errors import TableError, format_path
-from moesort_tune.tables.files import is_folder
-from moesort_tune.tables.schema import Table
-from moesort_tune.tables.store import load
+from moesort_tune.tables.files import is_folder, load_bytes, read
+from moesort_tune.tables.schema import Device, Table
 
 
 def find_tables() -> tuple[TableState, ...]:
@@ -30,9 +30,9 @@ def _resolve(path: Path) -> Path:
 
 
 def _list_files() -> Iterator[tuple[str, Path]]:
-    named = os.environ.get("MOESORT_TUNE_TABLE")
+    named = os.environ.get(TABLE_VARIABLE)
     if named:
-        yield from (("MOESORT_TUNE_TABLE", path) for path in _list_named(Path(named)))
+        yield from ((TABLE_VARIABLE, path) for path in _list_named(Path(named)))
     for origin, folder in (("./tables", Path("tables")), ("shipped", get_tables_folder())):
         yield from ((origin, path) for path in sorted(folder.glob("*.yaml")))
 
@@ -46,10 +46,13 @@ def _list_named(named: Path) -> list[Path]:
 
 
 def _read_state(path: Path, origin: str) -> TableState:
+    digest = ""
     try:
-        table = load(path)
+        data = read(path)
+        digest = compute_digest(data)
+        table = load_bytes(path, data)
     except TableError as error:
-        return TableState(format_path(path), origin, refused=str(error))
+        return TableState(format_path(path), origin, refused=str(error), digest=digest)
     revisions, own_revisions = _list_revisions(table)
     return TableState(
         path=format_path(path),
@@ -58,7 +61,13 @@ def _read_state(path: Path, origin: str) -> TableState:
         compute_units=tuple(sorted({entry.device.compute_units for entry in table.tables})),
         revisions=revisions,
         own_revisions=own_revisions,
+        devices=tuple(dict.fromkeys(_describe_device(entry.device) for entry in table.tables)),
+        digest=digest,
     )
+
+
+def _describe_device(device: Device) -> MeasuredDevice:
+    return MeasuredDevice(device.name, device.compute_units, device.id or "")
 
 
 def _list_revisions(table: Table) -> tuple[tuple[str, ...], tuple[str, ...]]:

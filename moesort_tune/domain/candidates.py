@@ -27,6 +27,11 @@ def list_legal_kernels(tokens: int, limits: Limits) -> tuple[KernelName, ...]:
     return tuple(name for name, limit in limits.items() if tokens <= limit)
 
 
+def find_last_contested(limits: Limits) -> int:
+    """Return the largest token count at which at least two candidates are legal; 0 for a single candidate."""
+    return max(0, sorted(limits.values())[-2]) if len(limits) > 1 else 0
+
+
 def choose_legal(kernel: KernelName, tokens: int, limits: Limits) -> KernelName:
     """Return `kernel` if it may sort `tokens` tokens, else the next candidate in order that may, else an earlier one.
 

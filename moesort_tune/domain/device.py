@@ -4,11 +4,15 @@ from typing import NamedTuple
 
 
 class AttachedGpu(NamedTuple):
-    """The attached GPU. alike: every GPU that could be meant is of this kind."""
+    """The attached GPU. alike: every GPU that could be meant is of this kind.
+
+    device_id: tells products of one kind apart ('0x74a1'); '' where the GPUs of this kind are of several products.
+    """
 
     arch: str
     compute_units: int
     alike: bool
+    device_id: str = ""
 
 
 class DeviceLimits(NamedTuple):

@@ -1,8 +1,9 @@
-"""Shapes of published mixture-of-experts models: global experts and experts per token."""
+"""Defaults of a sweep: shapes of published mixture-of-experts models, and conditions."""
 
 from typing import Final
 
 from moesort_tune.domain.shape import Shape
+from moesort_tune.domain.vocabulary import Condition
 
 MODELS: Final[dict[str, Shape]] = {
     "mixtral-8x7b": Shape(8, 2),
@@ -18,7 +19,20 @@ MODELS: Final[dict[str, Shape]] = {
     "kimi-k2": Shape(384, 8),
     "qwen3-next": Shape(512, 10),
 }
-"""Publishers' names in lower case; `-shared`: the shared expert fused as one more expert."""
+"""Publishers' names in lower case, each with its global experts and experts per token.
+
+`-shared`: the shared expert fused as one more expert.
+"""
+
+CONDITIONS: Final[dict[str, Condition]] = {
+    "with-moe-buf": Condition(),
+    "without-moe-buf": Condition(moe_buf=False),
+    "masked": Condition(masked=True),
+}
+"""Conditions to sweep, by the names of the command line."""
+
+MASKED_RANKS: Final = 4
+"""Ranks that share the experts in a masked sweep that does not say how many."""
 
 HOST_SHAPES: Final[tuple[Shape, ...]] = (Shape(8, 2), Shape(64, 6), Shape(128, 4), Shape(256, 8))
 """The default on `host`: few enough to end within a minute on two cores."""
@@ -27,3 +41,16 @@ HOST_SHAPES: Final[tuple[Shape, ...]] = (Shape(8, 2), Shape(64, 6), Shape(128, 4
 def list_default_shapes(arch: str) -> list[Shape]:
     """Return the shapes to sweep by default, without repeats."""
     return list(HOST_SHAPES) if arch == "host" else sorted(set(MODELS.values()))
+
+
+def list_default_conditions(arch: str) -> tuple[Condition, ...]:
+    """Return the conditions to sweep by default: on `host`, which is slow and serves nobody, the usual one alone."""
+    return (Condition(),) if arch == "host" else tuple(CONDITIONS.values())
+
+
+def list_model_shapes(name: str) -> list[Shape]:
+    """Return the shapes that serving a model asks for: its own, and that with its shared expert fused.
+
+    Raise KeyError for a model without a preset.
+    """
+    return [MODELS[name], *(MODELS[fused] for fused in [f"{name}-shared"] if fused in MODELS)]

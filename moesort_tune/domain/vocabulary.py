@@ -1,4 +1,4 @@
-"""Kernel names, policies, timing modes and limits, each defined here and nowhere else. Standard library only."""
+"""Kernel names, policies, timing modes, limits and defaults, each defined only here. Standard library only."""
 
 from typing import Final, Literal, NamedTuple, get_args
 
@@ -7,6 +7,10 @@ KernelName = str
 
 NAME_PATTERN: Final = r"[a-z][a-z0-9_]{0,31}"
 """Regular expression of the names of kernels and providers, which stand in tables and on the command line."""
+
+
+RESERVED_NAMES: Final = frozenset(("all", "automatic", "tie"))
+"""Words that stand beside names of kernels and providers with a meaning of their own."""
 
 
 class Candidate(NamedTuple):
@@ -28,6 +32,27 @@ MULTIPHASE: Final = Candidate("multiphase", 2)
 OPERATION: Final = "moe_sorting"
 """The operation that the candidates of a table compute."""
 
+
+class Condition(NamedTuple):
+    """The work of a call besides sorting, on which its time depends.
+
+    moe_buf: zero a moe_buf. masked: read a local_expert_mask.
+    """
+
+    moe_buf: bool = True
+    masked: bool = False
+
+    def list_unusual(self) -> tuple[str, ...]:
+        """Return what distinguishes such calls from the usual ones: 'without moe_buf', 'masked', both or nothing."""
+        return (() if self.moe_buf else ("without moe_buf",)) + (("masked",) if self.masked else ())
+
+    def __str__(self) -> str:
+        return f"{'with' if self.moe_buf else 'without'} moe_buf{', masked' if self.masked else ''}"
+
+
+LOGGER: Final = "moesort_tune"
+"""Name of the logger of every message."""
+
 Timing = Literal["graph", "eager"]
 """Ways of timing kernels: as a replayed graph, as serving runs them, or launched one by one."""
 
@@ -43,6 +68,15 @@ MAX_TOPK: Final = 255
 
 MAX_UNIT_SIZE: Final = 1024
 """Rows of the largest GEMM tile."""
+
+DEFAULT_PROVIDER: Final = "builtin"
+"""Provider of the kernels where a command or a call names none."""
+
+DEFAULT_TIMING: Final[Timing] = "graph"
+
+DEFAULT_UNIT_SIZE: Final = 32
+
+DEFAULT_MODEL_DIM: Final = 4096
 
 DEFAULT_TOKENS: Final = (1, 16384)
 """First and last token count of a sweep, and of a row that does not say on which it was measured."""

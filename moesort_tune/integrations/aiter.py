@@ -19,6 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, NamedTuple
 
+from moesort_tune.domain.vocabulary import LOGGER
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.integrations.aiter_steering import MODULE, BuiltinSteering, PolicySteering, Steering
 from moesort_tune.integrations.import_hook import WhenImported
@@ -34,12 +35,12 @@ OTHER_REFERENCES: Final = ("aiter.fused_moe_dp_shared_expert",)
 
 NAME: Final = "moe_sorting"
 
-_log = logging.getLogger("moesort_tune")
+_log = logging.getLogger(LOGGER)
 _changing = threading.Lock()
 
 
 class AiterMissingError(MoesortTuneError):
-    """AITER is not installed."""
+    """AITER that is not installed, or not as a package on disk."""
 
 
 class _Way(NamedTuple):
@@ -96,7 +97,7 @@ class _Installation:
             original = getattr(module, NAME)
             package = aiter_package.find()
             if package is None:
-                raise AiterMissingError("what was imported as aiter is no package with files")
+                raise AiterMissingError("the imported module `aiter` was not loaded from a package on disk")
             self.steering = self._way.steering(original, package, self._table)
         except Exception as error:
             _log.warning("AITER is left as it is: %s", error)

@@ -8,7 +8,7 @@ from moesort_tune.errors import MoesortTuneError
 from moesort_tune.integrations.aiter_call import Call
 from moesort_tune.operator.arguments import ArgumentError
 from moesort_tune.operator.torch_operator import moe_sorting
-from moesort_tune.sorting.launches import OneshotTooLargeError
+from moesort_tune.sorting.launches import KernelTooLargeError
 from moesort_tune.sorting.problem import ProblemError
 
 
@@ -24,20 +24,19 @@ def sort_like_aiter(call: Call, table: str | None) -> tuple[torch.Tensor, ...]:
     [0, 0]. Raise UnsupportedError before anything is launched.
     """
     ids, dtype = call.get("topk_ids"), call.get("moebuf_dtype")
-    accumulates = call.get("accumulate", otherwise=True) or call.get("expert_mask") is not None
     try:
         result = moe_sorting(
             ids,
             call.get("topk_weights"),
             call.get("num_experts"),
             call.get("block_size"),
-            model_dim=call.get("model_dim") if accumulates else None,
+            model_dim=call.get("model_dim") if call.condition.moe_buf else None,
             moe_buf_dtype=dtype,
             return_local_topk_ids=bool(call.get("return_local_topk_ids")),
             table=table,
             **_build_optional_arguments(call),
         )
-    except (ArgumentError, ProblemError, OneshotTooLargeError) as error:
+    except (ArgumentError, ProblemError, KernelTooLargeError) as error:
         raise UnsupportedError(f"the builtin kernels do not support this call: {error}") from error
     moe_buf = torch.empty((0, 0), dtype=dtype, device=ids.device) if result.moe_buf is None else result.moe_buf
     local = () if result.local_topk_ids is None else (result.local_topk_ids,)

@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from moesort_tune.domain.vocabulary import Condition
 from moesort_tune.errors import MoesortTuneError
 
 KNOWN: Final = frozenset(
@@ -88,6 +89,12 @@ class Call:
         if position is not None and position < len(self.args):
             return self.args[position]
         return self.signature.defaults.get(name, otherwise)
+
+    @property
+    def condition(self) -> Condition:
+        """The work of the call besides sorting. AITER zeroes a moe_buf to accumulate into, and with a mask always."""
+        masked = self.get("expert_mask") is not None
+        return Condition(bool(self.get("accumulate", otherwise=True)) or masked, masked)
 
     def list_unknown(self) -> list[str]:
         """Return the arguments that are not in KNOWN and whose values are not the defaults."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from moesort_tune import runtime
-from moesort_tune.domain.vocabulary import AUTOMATIC
+from moesort_tune.domain.vocabulary import AUTOMATIC, LOGGER
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.integrations.aiter_call import Call, Signature
 from moesort_tune.providers.facts.aiter import PROVIDER
@@ -20,7 +20,7 @@ from moesort_tune.providers.work.aiter_package import AiterPackage
 if TYPE_CHECKING:
     import torch
 
-_log = logging.getLogger("moesort_tune")
+_log = logging.getLogger(LOGGER)
 
 MODULE: Final = "aiter.fused_moe"
 """Holds moe_sorting, and the switches of AITER's other backends."""
@@ -160,9 +160,10 @@ class PolicySteering(Steering):
             raise LeaveAlone("no usable table")
         tokens, topk = ids.shape
         num_experts = _convert_integer(call.get("num_experts")) or 0
-        if _is_published(dispatcher) and not dispatcher.has_row(num_experts, topk):
+        moe_buf, masked = call.condition
+        if _is_published(dispatcher) and not dispatcher.has_row(num_experts, topk, masked):
             raise LeaveAlone("not among the published figures")
-        policy = dispatcher.policy(tokens, num_experts, topk)
+        policy = dispatcher.policy(tokens, num_experts, topk, moe_buf, masked)
         args, kwargs = call.set_policy(policy)
         return functools.partial(self.original, *args, **kwargs)
 
@@ -177,12 +178,19 @@ class PolicySteering(Steering):
         return self._dispatchers[device]
 
     def _open_dispatcher(self, device: "torch.device") -> runtime.Dispatcher:
+        from moesort_tune.device.torch_devices import get_device_id
+
         arch, compute_units = _identify(device)
-        revision = self.package.revision
+        revision, device_id = self.package.revision, get_device_id(device) or None
         if self.table is None:
-            return runtime.get(arch, compute_units, kernels=KERNELS, revision=revision)
+            return runtime.get(arch, compute_units, kernels=KERNELS, revision=revision, device_id=device_id)
         return runtime.Dispatcher.load(
-            Path(self.table), arch=arch, compute_units=compute_units, kernels=KERNELS, revision=revision
+            Path(self.table),
+            arch=arch,
+            compute_units=compute_units,
+            kernels=KERNELS,
+            revision=revision,
+            device_id=device_id,
         )
 
 

@@ -7,10 +7,12 @@ import logging
 import os
 from typing import Final
 
+from moesort_tune.domain.vocabulary import LOGGER
+
 KERNELS_VARIABLE: Final = "MOESORT_TUNE_KERNELS"
 """Whose kernels sort: 'aiter' (the default) or 'builtin'."""
 
-_log = logging.getLogger("moesort_tune")
+_log = logging.getLogger(LOGGER)
 
 
 def register(framework: str) -> None:

@@ -18,7 +18,7 @@ from moesort_tune.measure.verdict import Verdict, agree
 
 
 class TimingError(MoesortTuneError):
-    """Report times that cannot be true, or that nothing could be timed."""
+    """Times that cannot be true, or nothing that could be timed."""
 
 
 class Timer(Protocol):

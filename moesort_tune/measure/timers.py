@@ -7,7 +7,7 @@ the time between two events is read.
 import itertools
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Final, NamedTuple
 
@@ -36,17 +36,21 @@ MAX_BACKLOG: Final = 64
 """Replays in one backlog; a host that needs longer than these last to launch one sample will not do it at all."""
 
 FLUSH_BYTES: Final = 256 << 20
-"""Zeroed to flush the last-level cache: 256 MB on MI300, where HIP reports only the L2 of one XCD."""
+"""Zeroed to flush the last-level cache, or twice the size of that cache, if this is more."""
 
 
 class Launches(NamedTuple):
-    """Number of runs in one sample: as many as last ENOUGH_US, but at least `least` and at most `most`."""
+    """Number of runs in one sample: as many as last enough_us, but at least `least` and at most `most`."""
 
     least: int = 1
     most: int = MAX_LAUNCHES
+    enough_us: float = ENOUGH_US
 
 
 ADAPTED: Final = Launches()
+
+OF_SENTINEL: Final = Launches(enough_us=ENOUGH_US / 2)
+"""Of the sentinel, whose time decides nothing but whether a round counts, to 3 %."""
 
 
 class Stopwatch:
@@ -94,18 +98,21 @@ class Stopwatch:
         return max(device_us, (time.perf_counter() - started) * 1e6)
 
 
-def choose_next_launches(launches: int, lasting_us: float, most: int = MAX_LAUNCHES) -> int:
+def choose_next_launches(launches: int, lasting_us: float, allowed: Launches = ADAPTED) -> int:
     """Return how many launches to try after `launches` lasted `lasting_us`; the same number if that was enough."""
-    if lasting_us >= ENOUGH_US:
+    if lasting_us >= allowed.enough_us:
         return launches
-    return min(most, math.ceil(1.2 * launches * ENOUGH_US / lasting_us))
+    return min(allowed.most, math.ceil(1.2 * launches * allowed.enough_us / lasting_us))
 
 
-def adapt_launches(settled_us: Callable[[int], float], allowed: Launches) -> int:
-    """Return a number of launches that lasts long enough. settled_us: times so many, with the returned number last."""
-    launches = allowed.least
+def adapt_launches(settled_us: Callable[[int], float], allowed: Launches, first: int = 1) -> int:
+    """Return a number of launches that lasts long enough.
+
+    settled_us: times so many, with the returned number last. first: what is tried first.
+    """
+    launches = min(max(first, allowed.least), allowed.most)
     for _ in range(ADAPTING_ROUNDS):
-        wanted = choose_next_launches(launches, settled_us(launches), allowed.most)
+        wanted = choose_next_launches(launches, settled_us(launches), allowed)
         if wanted <= launches:
             return launches
         launches = wanted
@@ -113,67 +120,92 @@ def adapt_launches(settled_us: Callable[[int], float], allowed: Launches) -> int
     return launches
 
 
-def capture_long_graph(stopwatch: Stopwatch, work: Work, allowed: Launches = ADAPTED) -> tuple[hip.Graph, int]:
-    """Return a graph of `work` whose replay lasts long enough, and how many times the work is in it."""
+class LongGraph(NamedTuple):
+    """A graph whose replay lasts long enough, and how many runs are in it."""
+
+    graph: hip.Graph
+    runs: int
+
+    def measure_us(self, stopwatch: Stopwatch) -> float:
+        """Return the microseconds of one run, from one replay."""
+        return stopwatch.measure_us(self.graph.launch) / self.runs
+
+
+def capture_long_graph(
+    stopwatch: Stopwatch, works: Sequence[Work], allowed: Launches = ADAPTED, expected_us: float = ENOUGH_US
+) -> LongGraph:
+    """Return a graph of each of `works` as often as the others, one after another.
+
+    expected_us: what one run takes, as far as it is known; the nearer it is, the less is captured in vain.
+    """
+    each = allowed._replace(least=-(-allowed.least // len(works)), most=max(1, allowed.most // len(works)))
     device, graphs = stopwatch.device, list[hip.Graph]()
     with ExitStack() as resources:
 
         def measure_settled_us(launches: int) -> float:
             resources.close()  # the shorter graph
-            graph = resources.enter_context(device.capture(stopwatch.capturing, repeat(work, launches)))
+            graph = resources.enter_context(device.capture(stopwatch.capturing, repeat_each(works, launches)))
             graphs[:] = [graph]
             return stopwatch.measure_settled_us(graph.launch)
 
-        launches = adapt_launches(measure_settled_us, allowed)
+        first = choose_next_launches(1, expected_us * len(works), each) if expected_us > 0 else 1
+        launches = adapt_launches(measure_settled_us, each, first)
         resources.pop_all()
-        return graphs[0], launches
+        return LongGraph(graphs[0], launches * len(works))
 
 
 class GraphTimer:
-    """Time replays of graphs that hold a candidate many times over. Close it to free the graphs.
+    """Time replays of graphs that hold a candidate many times over, on each input as often. Close it to free them.
 
-    sentinel: None where the clock is not watched. launches: of a candidate in its graph.
+    sentinel: its graph, which outlives this; None where the clock is not watched. launches: of a candidate in its
+    graph. expected_us: what one run of a candidate takes, as far as it is known.
     """
 
     def __init__(
-        self, stopwatch: Stopwatch, works: Works, sentinel: Work | None = None, launches: Launches = ADAPTED
+        self,
+        stopwatch: Stopwatch,
+        works: Works,
+        sentinel: LongGraph | None = None,
+        launches: Launches = ADAPTED,
+        *,
+        expected_us: Mapping[str, float] | None = None,
     ) -> None:
         """Capture nothing yet: each graph is captured when it is first needed."""
         self._stopwatch = stopwatch
-        self._works = works
+        self._works: dict[str, list[Work]] = {}
+        for (name, _), work in works.items():
+            self._works.setdefault(name, []).append(work)
         self._sentinel = sentinel
         self._launches = launches
-        self._graphs: dict[object, tuple[hip.Graph, int]] = {}
+        self._expected_us = expected_us or {}
+        self._graphs: dict[str, LongGraph] = {}
         self._resources = ExitStack()
 
-    def prepare(self, name: str, variant: int) -> None:
+    def prepare(self, name: str, variant: int) -> None:  # noqa: ARG002 - one graph has them all
         """Run a candidate, then capture and replay its graph, so that its first sample is not cold. Raise HipError."""
-        work = self._works[name, variant]
-        self._stopwatch.measure_us(work)
-        self._get_graph((name, variant), work)
+        for work in self._works[name]:
+            self._stopwatch.measure_us(work)
+        self._get_graph(name)
 
-    def sample(self, name: str, variant: int) -> float:
-        """Return the microseconds of one run, from one replay."""
-        return self._measure_replay_us((name, variant), self._works[name, variant])
+    def sample(self, name: str, variant: int) -> float:  # noqa: ARG002 - one graph has them all
+        """Return the microseconds of one run, from one replay: the mean of all inputs."""
+        return self._get_graph(name).measure_us(self._stopwatch)
 
     def sample_sentinel(self) -> float | None:
         """Return the microseconds of one sentinel, from one replay; None without a sentinel."""
-        return None if self._sentinel is None else self._measure_replay_us("sentinel", self._sentinel)
+        return None if self._sentinel is None else self._sentinel.measure_us(self._stopwatch)
 
     def close(self) -> None:
         """Free the graphs. Raise HipError."""
         self._graphs.clear()
         self._resources.close()
 
-    def _measure_replay_us(self, key: object, work: Work) -> float:
-        graph, launches = self._get_graph(key, work)
-        return self._stopwatch.measure_us(graph.launch) / launches
-
-    def _get_graph(self, key: object, work: Work) -> tuple[hip.Graph, int]:
-        if key not in self._graphs:
-            self._graphs[key] = capture_long_graph(self._stopwatch, work, self._launches)
-            self._resources.push(self._graphs[key][0])
-        return self._graphs[key]
+    def _get_graph(self, name: str) -> LongGraph:
+        if name not in self._graphs:
+            expected_us = self._expected_us.get(name, ENOUGH_US)
+            self._graphs[name] = capture_long_graph(self._stopwatch, self._works[name], self._launches, expected_us)
+            self._resources.push(self._graphs[name].graph)
+        return self._graphs[name]
 
 
 class Backlog:
@@ -216,8 +248,9 @@ def do_nothing(_stream: hip.Stream) -> None:
 
 
 class EagerTimer:
-    """Time candidates that a host launches one by one while it runs ahead. Close it to free its backlog.
+    """Time candidates that a host launches one by one while it runs ahead.
 
+    filler: a graph of sentinels, of which the backlog consists; None where a launch has run before the call returns.
     flush: memory that is zeroed before each sample, so that the last-level cache is cold.
     """
 
@@ -226,18 +259,16 @@ class EagerTimer:
         stopwatch: Stopwatch,
         works: Works,
         sentinel: Work,
+        filler: LongGraph | None = None,
         flush: hip.Buffer | None = None,
     ) -> None:
-        """Capture the backlog. Raise HipError."""
+        """Time the filler. Raise HipError."""
         self._stopwatch = stopwatch
         self._works = works
         self._sentinel = sentinel
         self._flush = flush
         self._launches: dict[object, int] = {}
-        self._resources = ExitStack()
-        self._backlog: Backlog | None = None
-        if stopwatch.device.properties.runtime != "host":  # where a launch has run before the call returns
-            self._backlog = self._capture_backlog()
+        self._backlog = filler and Backlog(filler.graph.launch, stopwatch.measure_us(filler.graph.launch))
 
     def sample(self, name: str, variant: int) -> float:
         """Return the microseconds of one run."""
@@ -251,15 +282,7 @@ class EagerTimer:
         return self._measure_repeated_us("sentinel", self._sentinel)
 
     def close(self) -> None:
-        """Free the backlog. Raise HipError."""
-        self._resources.close()
-
-    def _capture_backlog(self) -> Backlog:
-        with ExitStack() as resources:
-            filler = resources.enter_context(capture_long_graph(self._stopwatch, self._sentinel)[0])
-            backlog = Backlog(filler.launch, self._stopwatch.measure_us(filler.launch))
-            self._resources = resources.pop_all()
-            return backlog
+        """Do nothing: nothing is held."""
 
     def _measure_repeated_us(self, key: object, work: Work) -> float:
         if key not in self._launches:
@@ -279,13 +302,25 @@ class EagerTimer:
 def repeat(work: Work, times: int) -> Work:
     """Return the work `times` times over."""
 
+    return repeat_each((work,), times)
+
+
+def repeat_each(works: Sequence[Work], times: int) -> Work:
+    """Return each of the works `times` times over, one after another."""
+
     def enqueue(stream: hip.Stream) -> None:
-        for _ in range(times):
-            work(stream)
+        for work in works:
+            for _ in range(times):
+                work(stream)
 
     return enqueue
 
 
 def allocate_flush_buffer(device: hip.Device) -> hip.Buffer:
-    """Allocate memory at least as large as the last-level cache."""
-    return device.allocate(max(FLUSH_BYTES, 2 * device.properties.l2_cache_bytes))
+    """Allocate memory that is zeroed to flush the last-level cache."""
+    return device.allocate(compute_flush_bytes(device.properties.last_level_cache_bytes))
+
+
+def compute_flush_bytes(cache_bytes: int) -> int:
+    """Return the bytes to zero, so that nothing stays in a last-level cache of `cache_bytes`."""
+    return max(FLUSH_BYTES, 2 * cache_bytes)

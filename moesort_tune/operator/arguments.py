@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from moesort_tune.domain.vocabulary import AUTOMATIC
+from moesort_tune.domain.vocabulary import AUTOMATIC, Condition
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.operator.policies import POLICIES, describe_policies
 
@@ -14,7 +14,7 @@ _INT32, _FLOAT32 = torch.int32, torch.float32
 
 
 class ArgumentError(MoesortTuneError, ValueError):
-    """Report an argument of the operator that is not what it must be; the message names it."""
+    """An argument of the operator that is not what it must be; the message names it."""
 
 
 class Request(NamedTuple):
@@ -37,6 +37,11 @@ class Request(NamedTuple):
     measure_misses: bool = False
     return_local_topk_ids: bool = False
     output_aux: bool = False
+
+    @property
+    def condition(self) -> Condition:
+        """The work of the call besides sorting: a moe_buf, a mask."""
+        return Condition(bool(self.model_dim), self.local_expert_mask is not None)
 
 
 def convert_types(request: Request) -> Request:

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
 from moesort_tune.device import hip
-from moesort_tune.domain.vocabulary import KernelName
+from moesort_tune.domain.vocabulary import LOGGER, KernelName
 from moesort_tune.measure.engine import ONE_ROUND, Engine, Timer, TimingError
 from moesort_tune.measure.stopping import StoppingRule
 from moesort_tune.measure.timers import GraphTimer, Launches, Stopwatch, Work
 from moesort_tune.measure.verdict import Verdict
 
-_log = logging.getLogger("moesort_tune")
+_log = logging.getLogger(LOGGER)
 
 RULE: Final = StoppingRule.make_fixed(8, confidence=0.9)
 """Few rounds, since a first call waits for them; the interval of a ratio leaves out its two extremes."""
@@ -34,6 +34,8 @@ class ShapeKey(NamedTuple):
     tokens: int
     num_experts: int
     topk: int
+    moe_buf: bool = True
+    masked: bool = False
 
 
 class WarmTimer(Timer, Protocol):

@@ -10,11 +10,11 @@ from statistics import median
 import msgspec
 
 from moesort_tune.device import hip
-from moesort_tune.domain.candidates import Limits, Steps, choose_by_steps, choose_legal
+from moesort_tune.domain.candidates import Limits, find_last_contested
 from moesort_tune.domain.device import DeviceLimits
 from moesort_tune.domain.settings import Settings
 from moesort_tune.domain.shape import Shape
-from moesort_tune.domain.vocabulary import KernelName
+from moesort_tune.domain.vocabulary import LOGGER, Condition, KernelName
 from moesort_tune.measure.engine import compute_overall_noise
 from moesort_tune.measure.stopping import compare
 from moesort_tune.measure.verdict import Verdict
@@ -31,8 +31,6 @@ from moesort_tune.tables.errors import TableError
 from moesort_tune.tables.keeping import find_other_settings, find_reason_to_keep, list_replaced_rows
 from moesort_tune.tables.merge import merge_entry
 from moesort_tune.tables.schema import SCHEMA, Entry, Row, Table
-
-LOGGER = "moesort_tune"
 
 ROUTING = "served"
 """Routing of a learned row: that of the calls."""
@@ -75,12 +73,12 @@ def _merge(table: Table | None, arch: str, entries: list[Entry]) -> Table:
 
 def _add(table: Table, entry: Entry) -> Table:
     """Return `table` with the only row of `entry`, unless the row that it has for that shape comes first."""
+    if _has_swept_row(table, entry):
+        return table
     pair = next(list_replaced_rows(table, entry), None)
     if pair is None:
         return merge_entry(table, entry)
     old, new = pair
-    if old.evidence.kind != "learned":
-        return table
     if _are_measured_alike(old, new):
         row = _combine(old, new, _get_limits(table.arch, entry))
         return merge_entry(table, msgspec.structs.replace(entry, rows=(row,)))
@@ -88,6 +86,17 @@ def _add(table: Table, entry: Entry) -> Table:
         logging.getLogger(LOGGER).warning("not saved: %s", reason)
         return table
     return merge_entry(table, entry)
+
+
+def _has_swept_row(table: Table, entry: Entry) -> bool:
+    """Return whether `table` has a row for the shape that was not learned, be it of another product.
+
+    A few samples of this product would otherwise come before a whole sweep of its sibling.
+    """
+    (new,) = entry.rows
+    key = entry.key._replace(product=None)
+    rows = [one.complete(row) for one in table.tables if one.key._replace(product=None) == key for row in one.rows]
+    return any(row.shape == new.shape and row.evidence.kind != "learned" for row in rows)
 
 
 def _are_measured_alike(old: Row, new: Row) -> bool:
@@ -114,7 +123,7 @@ def _combine(old: Row, new: Row, device: DeviceLimits) -> Row:
         tokens=(min(known), max(known)),
         since=_find_first_day(old, new),
     )
-    return _choose_by(known, msgspec.structs.replace(new, evidence=evidence), device)
+    return _choose_by(known, msgspec.structs.replace(new, evidence=evidence), limits)
 
 
 def _find_first_day(old: Row, new: Row) -> datetime.date | None:
@@ -125,66 +134,47 @@ def _find_first_day(old: Row, new: Row) -> datetime.date | None:
 
 def _list_known_verdicts(row: Row, limits: Limits) -> dict[int, Verdict]:
     """Return the verdicts of a row at the ends of what was measured and on both sides of each change between them."""
-    first, last = row.evidence.tokens or (1, _find_last_choice(limits))
+    first, last = row.evidence.tokens or (1, find_last_contested(limits))
     starts = [tokens for tokens, _ in row.policy]
     starts += [tokens for low, high, _ in row.tie for tokens in (low, high + 1)]
     corners = {first, last, *starts, *(tokens - 1 for tokens in starts)}
     return {
         tokens: Verdict(row.list_tied(tokens) or (row.choose_kernel(tokens, tuple(limits)),))
         for tokens in corners
-        if first <= tokens <= min(last, _find_last_choice(limits))
+        if first <= tokens <= min(last, find_last_contested(limits))
     }
 
 
-def _find_last_choice(limits: Limits) -> int:
-    """Return the largest token count that more than one kernel may sort."""
-    return sorted(limits.values())[-2]
-
-
-def _choose_by(known: dict[int, Verdict], row: Row, device: DeviceLimits) -> Row:
-    """Return `row` with the policy that known verdicts ask for, and the kernels' own rule on both sides of them.
-
-    A few points say nothing about all the others.
-    """
-    limits = FACTS.limits(*row.shape, device)
-    steps = FACTS.rule(*row.shape, device)
-    starts = [*(start for start, _ in steps), *(limit + 1 for limit in limits.values())]
-    corners = {1, min(known) - 1, max(known) + 1, *starts, *(start - 1 for start in starts)}
-    outside = {
-        tokens: Verdict((_choose_at(tokens, steps, limits),))
-        for tokens in corners
-        if 1 <= tokens <= _find_last_choice(limits) and not min(known) <= tokens <= max(known)
-    }
-    found = find_switch_points(outside | known, limits)
+def _choose_by(known: dict[int, Verdict], row: Row, limits: Limits) -> Row:
+    """Return `row` with the policy that known verdicts ask for; outside of them the runtime asks the kernels' rule."""
+    found = find_switch_points(known, limits)
     return msgspec.structs.replace(row, policy=tuple(found.policy), tie=tuple(found.tie))
 
 
-def _choose_at(tokens: int, steps: Steps, limits: Limits) -> KernelName:
-    """Return the kernel that a rule's steps choose for `tokens`, or the next legal one."""
-    return choose_legal(choose_by_steps(steps, tokens), tokens, limits)
-
-
 def _build_entries(device: SortingDevice) -> list[Entry]:
-    """Return an entry with one row for each shape that was learned, since each has settings of its own."""
-    of_shapes: dict[Shape, dict[int, Learned]] = {}
+    """Return an entry with one row for each shape that was learned in a condition: each has settings of its own."""
+    of_shapes: dict[tuple[Shape, Condition], dict[int, Learned]] = {}
     for key, learned in device.encounters.get_learned().items():
         if learned.verdict is not None:
-            of_shapes.setdefault(Shape(key.num_experts, key.topk), {})[key.tokens] = learned
+            shape, condition = Shape(key.num_experts, key.topk), Condition(key.moe_buf, key.masked)
+            of_shapes.setdefault((shape, condition), {})[key.tokens] = learned
     facts = _collect_facts(device)
-    return [_build_entry(facts, shape, points) for shape, points in sorted(of_shapes.items())]
+    return [_build_entry(facts, *key, points) for key, points in sorted(of_shapes.items())]
 
 
-def _build_entry(facts: DeviceFacts, shape: Shape, points: Points) -> Entry:
+def _build_entry(facts: DeviceFacts, shape: Shape, condition: Condition, points: Points) -> Entry:
     first = next(iter(points.values()))
     settings = Settings(
         unit_size=first.unit_size,
         model_dim=max(1, first.model_dim),  # a table has no sweep of none; without a moe_buf it says nothing
         dtype=first.dtype,
         routing=ROUTING,
-        moe_buf=first.model_dim > 0,
+        moe_buf=condition.moe_buf,
     )
     conditions = Conditions(facts, settings, margin=0.0)
-    return build_entry(conditions, datetime.date.today(), _build_row(facts, shape, points))
+    entry = build_entry(conditions, datetime.date.today(), _build_row(facts, shape, points))
+    sweep = entry.sweep and msgspec.structs.replace(entry.sweep, masked=condition.masked)
+    return msgspec.structs.replace(entry, sweep=sweep)
 
 
 def _build_row(facts: DeviceFacts, shape: Shape, points: Points) -> Row:
@@ -193,9 +183,10 @@ def _build_row(facts: DeviceFacts, shape: Shape, points: Points) -> Row:
         for tokens, learned in points.items()
         if learned.verdict
     }
-    row = build_row(shape, FACTS.limits(shape.num_experts, shape.topk, facts.limits), measured)
+    limits = FACTS.limits(shape.num_experts, shape.topk, facts.limits)
+    row = build_row(shape, limits, measured)
     row = msgspec.structs.replace(row, evidence=msgspec.structs.replace(row.evidence, kind="learned"))
-    return _choose_by({tokens: point.verdict for tokens, point in measured.items()}, row, facts.limits)
+    return _choose_by({tokens: point.verdict for tokens, point in measured.items()}, row, limits)
 
 
 def _build_point(verdict: Verdict, samples_us: Mapping[KernelName, Sequence[float]]) -> MeasuredPoint:

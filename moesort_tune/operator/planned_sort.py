@@ -79,7 +79,7 @@ class PlannedSort:
         outputs: SortedTokens,
         workspace: torch.Tensor | None,
     ) -> None:
-        """Enqueue one sort of the request's tensors into `outputs`. Raise OneshotTooLargeError, HipError."""
+        """Enqueue one sort of the request's tensors into `outputs`. Raise KernelTooLargeError, HipError."""
         launches = self._launches.get(kernel) or self.prepare(kernel)
         inputs = (request.topk_ids, request.topk_weights, request.local_expert_mask, request.num_local_tokens)
         tensors = (*inputs, *outputs, workspace)
@@ -91,7 +91,7 @@ class PlannedSort:
             prepared.launch(stream)
 
     def prepare(self, kernel: KernelName) -> list["_Launch"]:
-        """Prepare the launches, which the first `launch` does otherwise. Raise OneshotTooLargeError."""
+        """Prepare the launches, which the first `launch` does otherwise. Raise KernelTooLargeError."""
         launches = self._kernels.prepare_launches(kernel, self.problem, SortingArguments())
         self._launches[kernel] = [_Launch.of(launch) for launch in launches]
         return self._launches[kernel]

@@ -3,13 +3,13 @@
 from typing import Final
 
 from moesort_tune.domain.vocabulary import AUTOMATIC, KernelName
-from moesort_tune.providers.facts.base import Facts
+from moesort_tune.providers.facts.base import Facts, map_kernels
 from moesort_tune.providers.facts.builtin import PROVIDER
 
 FACTS: Final[Facts] = PROVIDER.facts
 """Facts of the kernels that the operator runs."""
 
-KERNELS: Final[dict[int, KernelName]] = {candidate.policy: candidate.name for candidate in FACTS.candidates}
+KERNELS: Final[dict[int, KernelName]] = map_kernels(FACTS)
 """Kernels by their dispatch_policy, in the candidates' order."""
 
 POLICIES: Final = {AUTOMATIC: "automatic", **KERNELS}

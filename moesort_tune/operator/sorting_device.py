@@ -9,13 +9,14 @@ import torch
 from moesort_tune import runtime
 from moesort_tune.device import hip, libraries, torch_streams
 from moesort_tune.domain.candidates import choose_legal, list_legal_kernels
-from moesort_tune.domain.vocabulary import AUTOMATIC, KernelName
+from moesort_tune.domain.vocabulary import AUTOMATIC, DEFAULT_UNIT_SIZE, KernelName
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.measure.timers import Work
 from moesort_tune.operator.arguments import Request
 from moesort_tune.operator.first_encounter import Encounter, FirstEncounters, ShapeKey, make_replaying_timer
 from moesort_tune.operator.planned_sort import PlannedSort, SortedTokens
 from moesort_tune.operator.policies import KERNELS
+from moesort_tune.operator.recording import active
 from moesort_tune.sorting.kernels import SortingKernels
 from moesort_tune.sorting.launches import NEED_WORKSPACE
 from moesort_tune.sorting.problem import Problem
@@ -25,7 +26,7 @@ MAX_PLANS: Final = 4096
 
 
 class NotReadyError(MoesortTuneError):
-    """Report that the kernels cannot be loaded now."""
+    """Kernels that cannot be loaded now."""
 
 
 class SortingDevice:
@@ -40,6 +41,11 @@ class SortingDevice:
         self._dispatchers: dict[str | None, runtime.Dispatcher] = {}
         self._plans = _Plans()
         self._of_dtypes: dict[torch.dtype, torch.Tensor] = {}
+
+    @property
+    def device_id(self) -> str:
+        """Return the id that tells products of one architecture and size apart; '' where it is unknown."""
+        return self.kernels.device.properties.device_id
 
     def get_dispatcher(self, table: str | None = None) -> runtime.Dispatcher:
         """Return what decides on this device: `table`, a file or folder, else as runtime.get says. Raise TableError."""
@@ -66,6 +72,9 @@ class SortingDevice:
         )
         stream = torch_streams.get_current(self.device)
         kernel = self._choose(planned, request)
+        recorder = active.recorder
+        if recorder is not None and not stream.is_capturing():
+            recorder.note(request)
         if request.measure_misses and self._is_unknown(planned, request) and not stream.is_capturing():
             return self._sort_first_time(planned, kernel, stream, request=request)
         outputs = planned.allocate(request, self._get_empty(request.moe_buf_dtype))
@@ -78,23 +87,24 @@ class SortingDevice:
         if request.dispatch_policy:
             return KERNELS[request.dispatch_policy]
         problem, dispatcher = planned.problem, self.get_dispatcher(request.table)
-        if request.measure_misses and not dispatcher.has_row(problem.num_experts, problem.topk):
-            learned = self.encounters.get_kernel(_make_key(problem))
+        moe_buf, masked = request.condition
+        if request.measure_misses and not dispatcher.has_row(problem.num_experts, problem.topk, masked):
+            learned = self.encounters.get_kernel(_make_key(problem, request))
             if learned is not None:
                 return learned
-        kernel = KERNELS[dispatcher.policy(problem.rows, problem.num_experts, problem.topk)]
+        kernel = KERNELS[dispatcher.policy(problem.rows, problem.num_experts, problem.topk, moe_buf, masked)]
         legal = problem.rows <= planned.limits[kernel]
         return kernel if legal else choose_legal(kernel, problem.rows, planned.limits)
 
     def _is_unknown(self, planned: PlannedSort, request: Request) -> bool:
         """Return whether there are kernels to choose from and neither table nor memory knows this shape."""
-        problem = planned.problem
+        problem, masked = planned.problem, request.condition.masked
         return (
             request.dispatch_policy == AUTOMATIC
             and problem.rows > 0
             and len(list_legal_kernels(problem.rows, planned.limits)) > 1
-            and self.encounters.get_kernel(_make_key(problem)) is None
-            and not self.get_dispatcher(request.table).has_row(problem.num_experts, problem.topk)
+            and self.encounters.get_kernel(_make_key(problem, request)) is None
+            and not self.get_dispatcher(request.table).has_row(problem.num_experts, problem.topk, masked)
         )
 
     def _sort_first_time(
@@ -113,7 +123,7 @@ class SortingDevice:
             return lambda stream: planned.launch(kernel, stream, request=request, outputs=outputs, workspace=workspace)
 
         encounter = Encounter(
-            key=_make_key(planned.problem),
+            key=_make_key(planned.problem, request),
             works={kernel: work(kernel) for kernel in list_legal_kernels(planned.problem.rows, planned.limits)},
             otherwise=otherwise,
             unit_size=request.unit_size,
@@ -131,10 +141,15 @@ class SortingDevice:
 
     def _load_dispatcher(self, table: str | None) -> runtime.Dispatcher:
         limits, revision = self.kernels.limits, self.kernels.revision
+        device_id = self.device_id or None
         if table is None:
-            return runtime.get(limits.arch, limits.compute_units, revision=revision)
+            return runtime.get(limits.arch, limits.compute_units, revision=revision, device_id=device_id)
         return runtime.Dispatcher.load(
-            Path(table), arch=limits.arch, compute_units=limits.compute_units, revision=revision
+            Path(table),
+            arch=limits.arch,
+            compute_units=limits.compute_units,
+            revision=revision,
+            device_id=device_id,
         )
 
     def forget_tables(self) -> None:
@@ -149,7 +164,7 @@ class SortingDevice:
         return known
 
     def get_plan(
-        self, rows: int, topk: int, num_experts: int, *, unit_size: int = 32, moe_buf_row_bytes: int = 0
+        self, rows: int, topk: int, num_experts: int, *, unit_size: int = DEFAULT_UNIT_SIZE, moe_buf_row_bytes: int = 0
     ) -> PlannedSort:
         """Return this thread's plan of a problem, made at the first call. Raise ProblemError."""
         key = (rows, topk, num_experts, unit_size, moe_buf_row_bytes)
@@ -229,5 +244,5 @@ def _choose_runtime(device: torch.device) -> libraries.RuntimeName:
     return "amd" if torch.version.hip else "cuda"
 
 
-def _make_key(problem: Problem) -> ShapeKey:
-    return ShapeKey(problem.rows, problem.num_experts, problem.topk)
+def _make_key(problem: Problem, request: Request) -> ShapeKey:
+    return ShapeKey(problem.rows, problem.num_experts, problem.topk, *request.condition)

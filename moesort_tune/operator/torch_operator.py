@@ -6,7 +6,7 @@ from typing import Any, Final, Literal
 
 import torch
 
-from moesort_tune.domain.vocabulary import AUTOMATIC
+from moesort_tune.domain.vocabulary import AUTOMATIC, DEFAULT_UNIT_SIZE
 from moesort_tune.operator.arguments import (
     ArgumentError,
     Request,
@@ -36,7 +36,7 @@ def moe_sorting(
     topk_ids: torch.Tensor,
     topk_weights: torch.Tensor,
     num_experts: int,
-    unit_size: int = 32,
+    unit_size: int = DEFAULT_UNIT_SIZE,
     *,
     model_dim: int | None = None,
     moe_buf_dtype: torch.dtype = torch.bfloat16,
@@ -63,7 +63,7 @@ def moe_sorting(
 
     CPU tensors are sorted by the `host` runtime, CUDA and ROCm tensors by their GPU; one process uses one of these.
     Under graph capture it only launches, so the first call on a device must come before.
-    Raise ArgumentError and ProblemError naming the argument, OneshotTooLargeError for an illegal dispatch_policy=1,
+    Raise ArgumentError and ProblemError naming the argument, KernelTooLargeError for an illegal dispatch_policy,
     TableError, NotReadyError, HipError.
     """
     if on_miss not in (None, "measure"):
@@ -169,7 +169,7 @@ def _sort_fake(*arguments: Any) -> list[torch.Tensor]:
 
 
 def _sort_without_gradient(*arguments: Any) -> list[torch.Tensor]:
-    """Sort below autograd, so that weights that want a gradient do not make outputs that seem to have one."""
+    """Sort below autograd, so that outputs require no gradient where the weights do."""
     with torch._C._AutoDispatchBelowAutograd():
         return torch.ops.moesort_tune.moe_sorting.default(*arguments)  # type: ignore[no-any-return]
 

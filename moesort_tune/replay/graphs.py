@@ -10,6 +10,7 @@ import torch
 
 from moesort_tune.device import hip, torch_streams
 from moesort_tune.domain.candidates import Limits
+from moesort_tune.domain.settings import NamedRouting
 from moesort_tune.domain.vocabulary import KernelName
 from moesort_tune.measure.engine import ONE_ROUND, Engine, Measurement
 from moesort_tune.measure.stopping import StoppingRule
@@ -18,13 +19,17 @@ from moesort_tune.operator.arguments import Request
 from moesort_tune.operator.policies import FACTS
 from moesort_tune.operator.sorting_device import get_sorting_device
 from moesort_tune.operator.torch_operator import moe_sorting
+from moesort_tune.providers.facts.base import map_policies
 from moesort_tune.replay.steps import ServedModel
-from moesort_tune.sorting.inputs import make_inputs
+from moesort_tune.sorting.inputs import Routing, make_inputs
+from moesort_tune.sorting.traces import read_trace
+
+UNIFORM: Final = NamedRouting()
 
 VARIANTS: Final = 3
 """Number of routings, which the layers use in turn."""
 
-_POLICIES: Final[dict[KernelName, int]] = dict(FACTS.candidates)
+_POLICIES: Final[dict[KernelName, int]] = map_policies(FACTS)
 
 Step = tuple[int, KernelName]
 """Size of a graph, and the kernel in it."""
@@ -35,13 +40,15 @@ Replay = Callable[[], None]
 class SortGraphs:
     """Hold graphs of all of a model's sorts in one step. Close it to free them."""
 
-    def __init__(self, device: torch.device, model: ServedModel, seed: int) -> None:
-        """Load the kernels. Raise HipError, CompileError, NotReadyError."""
+    def __init__(self, device: torch.device, model: ServedModel, seed: int, routing: NamedRouting = UNIFORM) -> None:
+        """Load the kernels. Raise HipError, CompileError, NotReadyError, TraceError."""
         self.sorting = get_sorting_device(device)
         self.on_host = device.type == "cpu"
         self._device = device
         self.model = model
         self._seed = seed
+        self._routing = Routing.parse(routing.routing)
+        self._trace = None if routing.trace is None else read_trace(routing.trace)
         self._hip = self.sorting.kernels.device
         self._pool = None if self.on_host else torch.cuda.graph_pool_handle()
         with ExitStack() as resources:
@@ -138,7 +145,14 @@ class SortGraphs:
 
     def _make_arguments(self, size: int, seed: int) -> dict[str, Any]:
         shape = self.model.shape
-        inputs = make_inputs(rows=size, topk=shape.topk, num_experts=shape.num_experts, seed=seed)
+        inputs = make_inputs(
+            rows=size,
+            topk=shape.topk,
+            num_experts=shape.num_experts,
+            seed=seed,
+            routing=self._routing,
+            trace=self._trace,
+        )
         return {
             "topk_ids": torch.from_numpy(inputs.topk_ids).to(self._device),
             "topk_weights": torch.from_numpy(inputs.topk_weights).to(self._device),

@@ -11,14 +11,17 @@ import torch
 
 from moesort_tune.device import libraries
 from moesort_tune.domain.candidates import list_legal_kernels
+from moesort_tune.domain.settings import NamedRouting
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.operator.policies import FACTS
-from moesort_tune.replay.graphs import SortGraphs, Step
+from moesort_tune.providers.facts.aiter_rule import AITER_RULE
+from moesort_tune.replay.graphs import UNIFORM, SortGraphs, Step
 from moesort_tune.replay.steps import PolicyResult, ServedModel, choose_graph_sizes, simulate_arrivals, summarize_runs
 from moesort_tune.verify.policies import (
     Case,
     Policy,
     best_constant,
+    by_aiter_rule,
     by_constant,
     by_first_encounter,
     by_oracle,
@@ -45,7 +48,10 @@ GPU_LOAD: Final = Load(requests=4, input_tokens=1000, output_tokens=100)
 
 @dataclass(frozen=True)
 class ReplayJob:
-    """The options of one comparison; None stands for a default that depends on the device. trace: instead of a load."""
+    """The options of one comparison; None stands for a default that depends on the device.
+
+    trace: tokens of each step, instead of a load. routing: of the tokens.
+    """
 
     model: ServedModel
     concurrency: tuple[int, ...]
@@ -58,6 +64,7 @@ class ReplayJob:
     input_tokens: int | None = None
     output_tokens: int | None = None
     layers: int | None = None
+    routing: NamedRouting = UNIFORM
 
     def complete_load(self, default: Load) -> Load:
         """Return the load of these options, completed by the default."""
@@ -95,7 +102,7 @@ def run_replay(job: ReplayJob, report: Callable[[str], None]) -> ReplayResult:
     device = _choose_device(job.ordinal)
     on_host = device.type == "cpu"
     model = ServedModel(job.model.shape, job.layers or (1 if on_host else job.model.layers), job.model.model_dim)
-    with closing(SortGraphs(device, model, job.seed)) as graphs:
+    with closing(SortGraphs(device, model, job.seed, job.routing)) as graphs:
         return _compare(job, graphs, report)
 
 
@@ -106,7 +113,7 @@ def _compare(job: ReplayJob, graphs: SortGraphs, report: Callable[[str], None]) 
     if job.table is not None and dispatcher.entry is None:
         reasons = "; ".join(dispatcher.not_used)
         raise MoesortTuneError(f"{job.table} has no entry for this device and these kernels: {reasons}")
-    comparison = _Comparison(job, graphs, by_table(dispatcher.policy, FACTS))
+    comparison = _Comparison(job, graphs, by_table(dispatcher.policy, FACTS, graphs.sorting.kernels.limits))
     runs = []
     for title, steps in _build_traces(job, HOST_LOAD if graphs.on_host else GPU_LOAD).items():
         report(f"{title}: {len(steps)} steps, {len(set(choose_graph_sizes(steps)))} graph sizes")
@@ -176,13 +183,15 @@ class _Comparison:
         cases = {size: replace(self._cases[size], weight=count) for size, count in Counter(sizes).items()}
         runs = {policy.name: _plan(policy, cases, sizes) for policy in self._list_contenders(list(cases.values()))}
         samples = self.graphs.measure(runs, self.job.repeats).samples_us
-        return Run(title, steps, sizes, summarize_runs(samples, len(steps), FACTS.rule_name))
+        return Run(title, steps, sizes, summarize_runs(samples, len(steps), AITER_RULE))
 
     def _list_contenders(self, cases: Sequence[Case]) -> list[Policy]:
         """Return the policies, the baseline of the speedups first."""
         constant = best_constant(cases, lambda case, choice: case.times_us[case.run(choice)])
+        limits = self.graphs.sorting.kernels.limits
         return [
-            by_rule(FACTS, self.graphs.sorting.kernels.limits),
+            by_aiter_rule(limits),
+            by_rule(FACTS, limits),
             by_constant(constant, f"best constant ({constant})"),
             by_first_encounter(),
             self.table,

@@ -5,18 +5,20 @@ import os
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from moesort_tune import shipped
 from moesort_tune.domain.candidates import Limits
 from moesort_tune.domain.device import AttachedGpu, DeviceLimits
-from moesort_tune.domain.vocabulary import AUTOMATIC, KernelName, Timing
+from moesort_tune.domain.vocabulary import AUTOMATIC, Condition, KernelName, Timing
 from moesort_tune.providers.facts import registry
 from moesort_tune.providers.facts.base import Facts
 from moesort_tune.runtime.explanation import Explanation
 from moesort_tune.runtime.lookup import Plan, Reason, Rows, Segment, plan_of_provider, plan_of_rule
 from moesort_tune.runtime.search import Asked, Found, Surroundings, find
+from moesort_tune.runtime.selection import Source, choose_source
 from moesort_tune.tables.errors import format_path
+from moesort_tune.tables.schema import Entry
 
 if TYPE_CHECKING:
     from moesort_tune.runtime.misses import Misses
@@ -50,23 +52,24 @@ class _Cell:
 
 
 class Dispatcher:
-    """Decide by one entry of a table, or by the rule of the kernels' provider where there is none.
+    """Decide by the entries of tables, or by the rule of the kernels' provider where none is usable.
 
-    arch, compute_units: of the device, None where they are not known. kernels: name of their provider.
-    table, entry: what decides, None where nothing usable was found; not_used says why.
+    arch, compute_units, device_id: of the device, None where they are not known. kernels: name of their provider.
+    table, entry: what decides a usual call of a shape without a row, None where nothing is usable; not_used says why.
     """
 
     __slots__ = (
         "_cells",
-        "_device",
         "_facts",
         "_memo",
         "_misses",
         "_plans",
         "_policies",
         "_rows",
+        "_sources",
         "arch",
         "compute_units",
+        "device_id",
         "entry",
         "kernels",
         "not_used",
@@ -77,19 +80,21 @@ class Dispatcher:
         """Create one from a search's result; `load` is the usual way. misses: notes the shapes without a row."""
         self.arch = found.arch
         self.compute_units = found.compute_units
+        self.device_id = found.device_id
         self.kernels = facts.name
-        self.table = found.table
-        self.entry = found.entry
         self.not_used = found.not_used
-        self._rows = Rows(found.entry.rows) if found.entry else None
+        self._sources = found.sources
+        self._rows = [Rows(source.entry.rows) for source in found.sources]
+        usual = self._choose_source(None, Condition())
+        self.table = None if usual is None else found.sources[usual].table
+        self.entry = None if usual is None else found.sources[usual].entry
         self._facts = facts
         self._policies: dict[KernelName | None, int] = {None: AUTOMATIC, **dict(facts.candidates)}
-        self._device = limits_of(found)
         self._misses = misses
-        self._plans: dict[tuple[int, int], Plan] = {}
-        # A cell for each kind of decision; the memo holds the cell of each shape.
+        self._plans: dict[tuple[int, int, Condition], _Decided] = {}
+        # A cell for each kind of decision; the memo holds the cell of each call, of unusual ones with their condition.
         self._cells: dict[tuple[int, Reason], _Cell] = {}
-        self._memo: dict[tuple[int, int, int], _Cell] = {}
+        self._memo: dict[tuple[int, ...], _Cell] = {}
 
     @classmethod
     def load(
@@ -101,6 +106,7 @@ class Dispatcher:
         kernels: str = "builtin",
         timing: Timing = "graph",
         revision: str | None = None,
+        device_id: str | None = None,
     ) -> "Dispatcher":
         """Return a dispatcher by the table in `path`, a file or a folder that holds `<arch>.yaml`.
 
@@ -108,42 +114,53 @@ class Dispatcher:
         arch: 'gfx942', also as HIP writes it; by default that of the file, else MOESORT_TUNE_ARCH, else the attached
         AMD GPU's. compute_units: by default the attached GPU's, if it is of that architecture.
         kernels, timing: the provider of the kernels that will run, and how they run. revision: of these kernels; None
-        does not check. Where no entry is usable, AITER's rule decides (for AITER's own kernels: AITER), which is logged
-        once. Raise MoesortTuneError for a table that is missing or refused, ValueError for values that make no sense,
-        TypeError for compute units that are no integer.
+        does not check. device_id: of the product, '0x74a1' or NVIDIA's name; by default the attached GPU's. Where no
+        entry is usable, the rule of these kernels decides, which is logged once. Raise MoesortTuneError for a table
+        that is missing or refused, ValueError for values that make no sense, TypeError for compute units that are no
+        integer.
         """
-        asked = _check_asked(arch, compute_units, kernels, timing, revision)
+        asked = _check_asked(arch, compute_units, kernels, timing, revision, device_id)
         return _create(cls, asked, None if path is None else Path(path), strict=True)
 
-    def policy(self, tokens: int, num_experts: int, topk: int) -> int:
+    def policy(self, tokens: int, num_experts: int, topk: int, moe_buf: bool = True, masked: bool = False) -> int:
         """Return 1 for oneshot, 2 for multiphase, 0 to let AITER decide; other providers declare further numbers.
 
+        moe_buf: the call zeroes a moe_buf. masked: it brings a local_expert_mask; num_experts is its length.
         Raise TypeError for what is no integer (numpy's are), ValueError for negative tokens and empty shapes.
         """
         try:
             # A float finds the decision of the integer that it equals, but it has no `|`.
-            cell = self._memo[tokens | 0, num_experts | 0, topk | 0]
+            if moe_buf and not masked:
+                cell = self._memo[tokens | 0, num_experts | 0, topk | 0]
+            else:
+                cell = self._memo[tokens | 0, num_experts | 0, topk | 0, 1 if moe_buf else 0, 1 if masked else 0]
         except Exception:
-            cell = self._decide(tokens, num_experts, topk)
+            cell = self._decide(tokens, num_experts, topk, Condition(bool(moe_buf), bool(masked)))
         cell.times += 1  # atomic while there is a GIL; without one a count may get lost, nothing else
         return cell.policy
 
-    def explain(self, tokens: int, num_experts: int, topk: int) -> Explanation:
+    def explain(
+        self, tokens: int, num_experts: int, topk: int, moe_buf: bool = True, masked: bool = False
+    ) -> Explanation:
         """Return the decision with its reason and rows, without counting it. Raise as `policy` does."""
         tokens, num_experts, topk = _check_shape(tokens, num_experts, topk)
-        plan = self._plan(num_experts, topk)
-        segment = plan.at(tokens)
+        condition = Condition(bool(moe_buf), bool(masked))
+        decided = self._plan(num_experts, topk, condition)
+        segment = decided.plan.at(tokens)
+        source = decided.source
         return Explanation(
             tokens=tokens,
             num_experts=num_experts,
             topk=topk,
+            condition=condition,
             policy=self._policies[segment.kernel],
             kernel=segment.kernel or "automatic",
             reason=segment.reason,
-            rows=plan.rows,
-            tie=segment.reason is Reason.EXACT and bool(plan.rows[0].list_tied(tokens)),
-            table=self.table,
-            entry=self.entry,
+            rows=decided.plan.rows,
+            tie=segment.reason is Reason.EXACT and bool(decided.plan.rows[0].list_tied(tokens)),
+            table=source.table if source else None,
+            entry=source.entry if source else None,
+            device_id=self.device_id,
             not_used=self.not_used,
         )
 
@@ -154,10 +171,10 @@ class Dispatcher:
             totals[cell.reason.value] = totals.get(cell.reason.value, 0) + cell.times
         return dict(sorted(totals.items(), key=lambda item: -item[1]))
 
-    def has_row(self, num_experts: int, topk: int) -> bool:
-        """Return whether the entry in use has a row for exactly this shape. Raise TypeError for what is no integer."""
+    def has_row(self, num_experts: int, topk: int, masked: bool = False) -> bool:
+        """Return whether an entry has a row for exactly this shape. Raise TypeError for what is no integer."""
         shape = (_to_integer("num_experts", num_experts), _to_integer("topk", topk))
-        return self._rows is not None and shape in self._rows
+        return any(rows.find_exact(*shape, masked=masked) for rows in self._rows)
 
     def wait_for_misses(self) -> None:
         """Return when the misses noted so far are in their file, or cannot be, or after five seconds; for tests.
@@ -167,34 +184,55 @@ class Dispatcher:
         if self._misses is not None:
             self._misses.wait()
 
-    def _decide(self, tokens: int, num_experts: int, topk: int) -> _Cell:
+    def _decide(self, tokens: int, num_experts: int, topk: int, condition: Condition) -> _Cell:
         tokens, num_experts, topk = _check_shape(tokens, num_experts, topk)
-        segment: Segment = self._plan(num_experts, topk).at(tokens)
+        segment: Segment = self._plan(num_experts, topk, condition).plan.at(tokens)
         key = (self._policies[segment.kernel], segment.reason)
         cell = self._cells.setdefault(key, _Cell(*key))
         if len(self._memo) >= MEMO_SHAPES:
             self._memo.clear()
-        self._memo[tokens, num_experts, topk] = cell
-        if self._misses is not None and not self.has_row(num_experts, topk):
+        call = (tokens, num_experts, topk)
+        self._memo[call if condition == Condition() else (*call, *map(int, condition))] = cell
+        if self._misses is not None and not self.has_row(num_experts, topk, condition.masked):
             self._misses.note(num_experts=num_experts, topk=topk, tokens=tokens)
         return cell
 
-    def _plan(self, num_experts: int, topk: int) -> Plan:
-        plan = self._plans.get((num_experts, topk))
-        if plan is None:
-            plan = self._new_plan(num_experts, topk)
+    def _plan(self, num_experts: int, topk: int, condition: Condition) -> "_Decided":
+        key = (num_experts, topk, condition)
+        decided = self._plans.get(key)
+        if decided is None:
+            decided = self._create_plan(num_experts, topk, condition)
             if len(self._plans) >= PLAN_SHAPES:
                 self._plans.clear()
-            self._plans[num_experts, topk] = plan
-        return plan
+            self._plans[key] = decided
+        return decided
 
-    def _new_plan(self, num_experts: int, topk: int) -> Plan:
-        if self._rows is None and self._facts.decides_itself:
-            return plan_of_provider()
-        limits: Limits = self._facts.limits(num_experts, topk, self._device)
-        if self._rows is not None:
-            return self._rows.plan(num_experts, topk, limits)
-        return plan_of_rule(self._facts.rule(num_experts, topk, self._device), self._facts.rule_name, limits)
+    def _create_plan(self, num_experts: int, topk: int, condition: Condition) -> "_Decided":
+        index = self._choose_source((num_experts, topk), condition)
+        source = None if index is None else self._sources[index]
+        if source is None and self._facts.decides_itself:
+            return _Decided(plan_of_provider(), None)
+        device = limits_of(self.arch, self.compute_units, source.entry if source else None)
+        limits: Limits = self._facts.limits(num_experts, topk, device)
+        rule = self._facts.rule(num_experts, topk, device, condition)
+        if index is None:
+            return _Decided(plan_of_rule(rule, self._facts.rule_name, limits), None)
+        plan = self._rows[index].plan(num_experts, topk, limits, rule, masked=condition.masked)
+        return _Decided(plan, source)
+
+    def _choose_source(self, shape: tuple[int, int] | None, condition: Condition) -> int | None:
+        """Return the index of the source that decides a shape, or any shape without a row; None without sources."""
+        if not self._sources:
+            return None
+        exact = [shape is not None and bool(r.find_exact(*shape, masked=condition.masked)) for r in self._rows]
+        return choose_source(self._sources, exact=exact, condition=condition, device_id=self.device_id)
+
+
+class _Decided(NamedTuple):
+    """The plan of a shape under a condition, and the source that it is from, None for a rule."""
+
+    plan: Plan
+    source: Source | None
 
 
 _dispatchers: dict[Asked, Dispatcher] = {}
@@ -208,13 +246,15 @@ def get(
     kernels: str = "builtin",
     timing: Timing = "graph",
     revision: str | None = None,
+    device_id: str | None = None,
 ) -> Dispatcher:
     """Return the process's dispatcher for a device, creating it at the first call.
 
     Arguments and tables are those of `Dispatcher.load`. A table that is missing or refused does not stop a serving
-    process: the next one is tried, AITER's rule comes last, and log and `explain` say why.
+    process: the next one is tried, the kernels' rule comes last, and log and `explain` say why. Raise
+    RequiredTableError where MOESORT_TUNE_REQUIRE asks for another table.
     """
-    asked = _check_asked(arch, compute_units, kernels, timing, revision)
+    asked = _check_asked(arch, compute_units, kernels, timing, revision, device_id)
     if asked not in _dispatchers:
         with _creating:
             if asked not in _dispatchers:
@@ -238,15 +278,20 @@ os.register_at_fork(after_in_child=_renew_lock)
 
 
 def _create(cls: type[Dispatcher], asked: Asked, path: Path | None, *, strict: bool) -> Dispatcher:
-    found = find(asked, path, Surroundings(os.environ, _find_attached, shipped.get_tables_folder()), strict=strict)
+    folder = shipped.get_tables_folder()
+    around = Surroundings(os.environ, _find_attached, folder, digests="logging" in sys.modules)
+    found = find(asked, path, around, strict=strict)
     for doubt in found.doubts:
         _warn_once(doubt)
     facts = registry.get_facts(asked.kernels)
     dispatcher = cls(found, facts, _open_misses(found, asked.kernels))
-    if found.entry is None or found.table is None:
+    if not found.sources:
         _warn_once(_explain_missing_entry(found, facts))
-    else:
-        _log_if_imported(f"sorting kernels are chosen by {format_path(found.table)}, entry of {found.entry.key}")
+    for source in found.sources:
+        digest = f" (sha256 {source.digest})" if source.digest else ""
+        _log_if_imported(
+            f"sorting kernels are chosen by {format_path(source.table)}{digest}, entry of {source.entry.key}"
+        )
     return dispatcher
 
 
@@ -257,11 +302,16 @@ def _find_attached() -> AttachedGpu | None:
     return find_attached_gpu(kfd.list_gpus(), os.environ)
 
 
-def _check_asked(
-    arch: str | None, compute_units: int | None, kernels: str, timing: Timing, revision: str | None
+def _check_asked(  # noqa: PLR0917 - the arguments of load, in its order
+    arch: str | None,
+    compute_units: int | None,
+    kernels: str,
+    timing: Timing,
+    revision: str | None,
+    device_id: str | None,
 ) -> Asked:
     units = None if compute_units is None else _to_integer("compute_units", compute_units)
-    return Asked(_strip_features(arch), units, kernels, timing, revision)
+    return Asked(_strip_features(arch), units, kernels, timing, revision, device_id)
 
 
 def _strip_features(arch: str | None) -> str | None:
@@ -286,13 +336,13 @@ def _explain_missing_entry(found: Found, facts: Facts) -> str:
     return f"no usable table, so {decides} between the sorting kernels ({why}); `moesort-tune sweep` makes a table"
 
 
-def limits_of(found: Found) -> DeviceLimits:
+def limits_of(arch: str | None, compute_units: int | None, entry: Entry | None) -> DeviceLimits:
     """Return what limits the kernels on the device, so that no entry makes one legal where it is not."""
     from moesort_tune.device.architectures import ARCHITECTURES, limit_lds_bytes
 
-    arch, units = found.arch or "", found.compute_units or 0
-    if found.entry is not None:
-        device = found.entry.device
+    arch, units = arch or "", compute_units or 0
+    if entry is not None:
+        device = entry.device
         return DeviceLimits(arch, units, device.wavefront_size, limit_lds_bytes(arch, device.lds_bytes))
     known = ARCHITECTURES.get(arch)
     return DeviceLimits(arch, units, known.wavefront_size, known.lds_bytes) if known else UNKNOWN_DEVICE

@@ -1,9 +1,12 @@
 """A decision in words: what `Dispatcher.explain` returns."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
+from moesort_tune.device.products import rate_likeness
+from moesort_tune.domain.vocabulary import Condition
 from moesort_tune.runtime.lookup import Reason
 from moesort_tune.tables.errors import format_path
 from moesort_tune.tables.schema import Entry, Row
@@ -15,13 +18,15 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     policy: 1 oneshot, 2 multiphase, 0 the kernels' own rule. kernel: its name, 'automatic' for policy 0.
     rows: the rows that it was made from, two between neighbours, none by AITER's rule.
     tie: no kernel won at this token count.
-    table, entry: where the rows are from, None without a usable entry.
+    condition: of the call. table, entry: where the rows are from, None without a usable entry.
+    device_id: of the device, None where it is not known.
     not_used: a sentence for each entry that was not used.
     """
 
     tokens: int
     num_experts: int
     topk: int
+    condition: Condition
     policy: int
     kernel: str
     reason: Reason
@@ -29,6 +34,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     tie: bool
     table: Path | None
     entry: Entry | None
+    device_id: str | None
     not_used: tuple[str, ...]
 
     @property
@@ -38,6 +44,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         asked = f"{self.tokens} tokens, {self.num_experts} experts, topk {self.topk}"
+        asked += "" if self.condition == Condition() else f", {self.condition}"
         decision = f"{self.kernel} (policy {self.policy}) for {asked}"
         return f"{decision}: {self.reason}{self._format_rows()}; {self._format_entry()}"
 
@@ -49,4 +56,13 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     def _format_entry(self) -> str:
         if self.entry is None or self.table is None:
             return "; ".join(self.not_used) or "no table"
-        return f"table {format_path(self.table)}, entry of {self.entry.key}"
+        return (
+            f"table {format_path(self.table)}, entry of {self.entry.key}{''.join(self._format_differences(self.entry))}"
+        )
+
+    def _format_differences(self, entry: Entry) -> Iterator[str]:
+        """Yield how the entry differs from what was asked for."""
+        if entry.condition != self.condition:
+            yield f", measured {entry.condition}"
+        if self.device_id and not rate_likeness(self.device_id, entry.device.id):
+            yield f", measured on another product ({entry.device.name})"

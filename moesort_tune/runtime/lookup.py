@@ -71,6 +71,27 @@ class _Match(msgspec.Struct, frozen=True):
         return {choose_by_steps(steps, tokens) for steps in self.steps}
 
 
+class Beyond(msgspec.Struct, frozen=True):
+    """Decide where nothing was measured: by the provider's rule, but for kernels that lost at the end of what was.
+
+    lost_above: kernels that a later one in the candidates' order beat at the end of the range; lost_below: kernels that
+    an earlier one beat at its beginning.
+    """
+
+    rule: Steps
+    lost_above: frozenset[KernelName]
+    lost_below: frozenset[KernelName]
+
+    def choose(self, tokens: int, limits: Limits, *, above: bool) -> KernelName:
+        """Return the kernel for `tokens` outside of the range: the rule's, else the nearest that did not lose."""
+        names = list(limits)
+        lost = self.lost_above if above else self.lost_below
+        start = names.index(choose_by_steps(self.rule, tokens))
+        ordered = names[start:] + names[:start][::-1] if above else names[: start + 1][::-1] + names[start + 1 :]
+        legal = [name for name in ordered if tokens <= limits[name]]
+        return next((name for name in legal if name not in lost), next(iter(legal), names[-1]))
+
+
 class Rows:
     """The rows of one entry, indexed by topk and experts."""
 
@@ -84,13 +105,25 @@ class Rows:
     def __contains__(self, shape: tuple[int, int]) -> bool:
         return shape in self._shapes
 
-    def plan(self, num_experts: int, topk: int, limits: Limits) -> Plan:
-        """Return what these rows say about a shape, no kernel chosen past `limits`, which are those of the shape."""
-        match = self._match(num_experts, topk)
+    def find_exact(self, num_experts: int, topk: int, *, masked: bool) -> tuple[int, int] | None:
+        """Return the shape of the row that stands for a shape exactly, None without one.
+
+        A mask may have one entry more than the model has experts: a sentinel that is always off.
+        """
+        experts = (num_experts, num_experts - 1) if masked else (num_experts,)
+        return next(((count, topk) for count in experts if (count, topk) in self._shapes), None)
+
+    def plan(self, num_experts: int, topk: int, limits: Limits, rule: Steps, *, masked: bool = False) -> Plan:
+        """Return what these rows say about a shape, no kernel chosen past `limits`, which are those of the shape.
+
+        rule: the provider's own, for the token counts that no row was measured on.
+        """
+        exact = self.find_exact(num_experts, topk, masked=masked)
+        match = self._match(*(exact or (num_experts, topk)))
         if match.reason is Reason.EXACT:
             row = match.rows[0]
             limits = {name: min(limit, row.get_limit(name)) for name, limit in limits.items()}
-        return Plan(_segments(match, limits), match.rows)
+        return Plan(_segments(match, limits, _find_beyond(match.rows, tuple(limits), rule)), match.rows)
 
     def _match(self, num_experts: int, topk: int) -> _Match:
         used = nearest_by_ratio(self._topks, topk)
@@ -145,31 +178,46 @@ def _between(low: Row, high: Row, num_experts: int) -> _Match:
     return _Match(rows, (steps,), Reason.NEIGHBOURS)
 
 
-def _segments(match: _Match, limits: Limits) -> tuple[Segment, ...]:
+def _find_beyond(rows: Sequence[Row], names: Sequence[KernelName], rule: Steps) -> Beyond:
+    """Return what decides outside of the range that all of `rows` were measured on."""
+    lost_above, lost_below = set[KernelName](), set[KernelName]()
+    for row in rows:
+        first, last = row.evidence.tokens or DEFAULT_TOKENS
+        lost_above |= row.list_beaten(last, names, by_later=True)
+        lost_below |= row.list_beaten(first, names, by_later=False)
+    return Beyond(rule, frozenset(lost_above), frozenset(lost_below))
+
+
+def _segments(match: _Match, limits: Limits, beyond: Beyond | None = None) -> tuple[Segment, ...]:
     """Cut the token counts wherever choice or reason may change, decide for each part, and join what is alike."""
     swept = _find_swept_range(match.rows) if match.rows else None
     cuts = {0, *(limit + 1 for limit in limits.values()), *(first for steps in match.steps for first, _ in steps)}
     if swept is not None:
         cuts |= {swept.start, swept.stop}
+    if beyond is not None:
+        cuts |= {first for first, _ in beyond.rule}
     segments: list[Segment] = []
     for first in sorted(cut for cut in cuts if cut >= 0):
-        kernel, reason = _decide(match, first, limits, swept)
+        if beyond is not None and swept is not None and first and first not in swept:
+            kernel, reason = beyond.choose(first, limits, above=first >= swept.stop), Reason.BEYOND
+        else:
+            kernel, reason = _decide(match, first, limits, beyond.rule if beyond else match.steps[0])
         if not segments or (segments[-1].kernel, segments[-1].reason) != (kernel, reason):
             segments.append(Segment(first, kernel, reason))
     return tuple(segments)
 
 
-def _decide(match: _Match, tokens: int, limits: Limits, swept: range | None) -> tuple[KernelName, Reason]:
-    """Return the kernel for `tokens`, and why. Of several choices the first legal one in the candidates' order."""
+def _decide(match: _Match, tokens: int, limits: Limits, rule: Steps) -> tuple[KernelName, Reason]:
+    """Return the kernel for `tokens`, and why. Between two choices the rule decides, else the candidates' order."""
     choices = match.choices(tokens) if tokens else {next(iter(limits))}
     named = [name for name in limits if name in choices]
+    if len(named) > 1 and (preferred := choose_by_steps(rule, tokens)) in named and tokens <= limits[preferred]:
+        return preferred, Reason.DISAGREE
     kernel = next((name for name in named if tokens <= limits[name]), choose_legal(named[0], tokens, limits))
     if kernel != named[0]:
         return kernel, Reason.CLIPPED if named[0] == ONESHOT.name else Reason.CLIPPED_OTHER
     if tokens == 0:
         return kernel, Reason.NO_TOKENS
-    if swept is not None and tokens not in swept:
-        return kernel, Reason.BEYOND
     return kernel, Reason.DISAGREE if len(named) > 1 else match.reason
 
 

@@ -1,4 +1,4 @@
-"""Search for the table and entry that serve a process: files in their order, then the right kernels and device."""
+"""Search for the entries that may serve a process: every place that names a table, in their order."""
 
 import functools
 from collections.abc import Callable, Iterator, Mapping
@@ -10,31 +10,45 @@ import msgspec
 from moesort_tune.domain.device import AttachedGpu
 from moesort_tune.domain.vocabulary import TIMINGS, Timing
 from moesort_tune.providers.facts import registry
-from moesort_tune.runtime.selection import Wanted, select
+from moesort_tune.runtime.selection import Source, Wanted, find_usable, order_by_date, select_sources
 from moesort_tune.tables.errors import MissingTableError, TableError, format_key, format_path
-from moesort_tune.tables.files import is_folder, load
-from moesort_tune.tables.schema import Entry, Table
+from moesort_tune.tables.files import is_folder, load_bytes, read
+from moesort_tune.tables.schema import Table
 
 TABLE_VARIABLE: Final = "MOESORT_TUNE_TABLE"
 ARCH_VARIABLE: Final = "MOESORT_TUNE_ARCH"
+REQUIRE_VARIABLE: Final = "MOESORT_TUNE_REQUIRE"
+
+
+class RequiredTableError(TableError):
+    """MOESORT_TUNE_TABLE does not name the very file that MOESORT_TUNE_REQUIRE asks for."""
 
 
 class Surroundings(msgspec.Struct, frozen=True):
-    """The surroundings of a process. attached: finds the attached GPU; shipped: the package's folder of tables."""
+    """The surroundings of a process.
+
+    attached: finds the attached GPU; shipped: the package's folder of tables. digests: whether those of all tables are
+    wanted, and not only that of a required one.
+    """
 
     environment: Mapping[str, str]
     attached: Callable[[], AttachedGpu | None]
     shipped: Path
+    digests: bool = False
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """The caller's kernels and device, None where it names none. Raise ValueError for values that make no sense."""
+    """The caller's kernels and device, None where it names none. Raise ValueError for values that make no sense.
+
+    device_id: what tells products of one architecture apart, as a table's device.id.
+    """
 
     arch: str | None = None
     compute_units: int | None = None
     kernels: str = "builtin"
     timing: Timing = "graph"
     revision: str | None = None
+    device_id: str | None = None
 
     def __post_init__(self) -> None:
         registry.get_provider(self.kernels)
@@ -45,16 +59,17 @@ class Asked(msgspec.Struct, frozen=True):
 
 
 class Found(msgspec.Struct, frozen=True):
-    """The result of a search; table and entry are None where nothing is usable.
+    """The result of a search; without sources nothing is usable.
 
-    arch, compute_units: of the device, as far as they are known.
+    arch, compute_units, device_id: of the device, as far as they are known.
+    sources: the usable entries with the compute units that serve, the earliest place first.
     not_used: a sentence for each entry and file that does not serve; doubts: sentences that deserve a warning.
     """
 
     arch: str | None
     compute_units: int | None
-    table: Path | None
-    entry: Entry | None
+    device_id: str | None
+    sources: tuple[Source, ...]
     not_used: tuple[str, ...]
     doubts: tuple[str, ...]
 
@@ -63,18 +78,21 @@ class _Place(msgspec.Struct, frozen=True):
     """A file, or a folder of `<arch>.yaml`.
 
     by_caller: named in the call, so that a file's own architecture is meant where the call names none.
-    by_user: named at all; published figures are used from such a file alone.
+    by_user: named at all; figures that nobody measured are used from such a file alone.
+    digest: that of the only file that may be read, None for any.
     """
 
     path: Path
     by_caller: bool = False
     by_user: bool = True
+    digest: str | None = None
 
 
 def find(asked: Asked, path: Path | None, around: Surroundings, *, strict: bool) -> Found:
-    """Return the entry that serves; without a path, that of the environment's table, then that of a shipped one.
+    """Return the entries that may serve: of `path`, else of the environment's table and then of a shipped one.
 
-    strict: raise TableError for a table that is missing or refused, instead of continuing without it.
+    strict: raise TableError for a table that is missing or refused, instead of continuing without it. Raise
+    RequiredTableError in any case.
     """
     return _Search(asked, around, strict).run(path)
 
@@ -88,62 +106,76 @@ class _Search:
         self._strict = strict
         self._not_used: list[str] = []
         self._doubts: list[str] = []
+        self._arch: str | None = None
 
     def run(self, path: Path | None) -> Found:
+        sources: list[Source] = []
         for place in self._list_places(path):
             try:
-                found = self._search_place(place)
+                sources += self._search_place(place)
+            except RequiredTableError:
+                raise
             except TableError as error:
-                if self._strict:
+                if self._strict or place.digest:
                     raise
                 self._not_used.append(str(error))
                 self._doubts.append(f"{error}; this table is not used")
-                continue
-            if found is not None:
-                return found
-        arch = self._find_arch()
-        return self._create_result(arch, self._find_compute_units(arch))
+        arch = self._arch or self._find_arch()
+        units = self._find_compute_units(arch)
+        selected = select_sources(arch or "", sources, units, one_revision=self._asked.revision is None)
+        self._not_used += selected.not_used
+        self._doubts += [selected.doubt] if selected.doubt else []
+        found = (tuple(selected.sources), tuple(self._not_used), tuple(self._doubts))
+        return Found(arch, units, self._find_device_id(arch), *found)
 
     def _list_places(self, path: Path | None) -> Iterator[_Place]:
         if path is not None:
             yield _Place(path, by_caller=True)
             return
         named = self._around.environment.get(TABLE_VARIABLE)
+        digest = self._around.environment.get(REQUIRE_VARIABLE)
+        if digest and not named:
+            raise RequiredTableError(f"{REQUIRE_VARIABLE} is set, but {TABLE_VARIABLE} names no table; set both")
         if named:
-            yield _Place(Path(named))
-        yield _Place(self._around.shipped, by_user=False)
+            yield _Place(Path(named), digest=digest or None)
+        if not digest:
+            yield _Place(self._around.shipped, by_user=False)
 
-    def _search_place(self, place: _Place) -> Found | None:
+    def _search_place(self, place: _Place) -> list[Source]:
         if not place.by_user or is_folder(place.path):
-            return self._search_folder(place.path)
-        table = load(place.path)
+            return self._search_folder(place)
         arch = self._asked.arch if place.by_caller else self._find_arch()
-        return self._search_table(place.path, table, arch or table.arch, named=True)
+        return self._search_file(place, place.path, arch, named=True)
 
-    def _search_folder(self, folder: Path) -> Found | None:
-        arch = self._find_arch()
+    def _search_folder(self, place: _Place) -> list[Source]:
+        arch, folder = self._find_arch(), format_path(place.path)
         if arch is None:
-            where = format_path(folder)
-            self._not_used.append(f"{where}: the architecture is not known; pass arch= or set {ARCH_VARIABLE}")
-            return None
-        file = folder / f"{arch}.yaml"
+            self._not_used.append(f"{folder}: the architecture is not known; pass arch= or set {ARCH_VARIABLE}")
+            return []
         try:
-            table = load(file)
+            return self._search_file(place, place.path / f"{arch}.yaml", arch, named=False)
         except MissingTableError:
-            self._not_used.append(f"{format_path(folder)} holds no {format_key(arch)}.yaml")
-            return None
-        return self._search_table(file, table, arch, named=False)
+            if place.digest:
+                raise
+            self._not_used.append(f"{folder} holds no {format_key(arch)}.yaml")
+            return []
 
-    def _search_table(self, file: Path, table: Table, arch: str, *, named: bool) -> Found | None:
-        units = self._find_compute_units(arch)
+    def _search_file(self, place: _Place, file: Path, arch: str | None, *, named: bool) -> list[Source]:
+        data = read(file)
+        digest = compute_digest(data) if place.digest or self._around.digests else ""
+        if place.digest and digest != place.digest.lower():
+            wanted = format_key(place.digest)
+            raise RequiredTableError(f"{format_path(file)} has the digest {digest}, and {REQUIRE_VARIABLE} is {wanted}")
+        table = load_bytes(file, data)
+        self._arch = self._arch or arch or table.arch
+        return self._list_usable(file, digest, table, self._arch, named)
+
+    def _list_usable(self, file: Path, digest: str, table: Table, arch: str, named: bool) -> list[Source]:
         asked = self._asked
-        selection = select(table, Wanted(arch, units, asked.kernels, asked.timing, asked.revision, named=named))
-        name = format_path(file)
-        self._not_used += [f"{name}: {sentence}" for sentence in selection.not_used]
-        if selection.entry is None:
-            return None
-        self._doubts += [f"{name}: {selection.doubt}"] if selection.doubt else []
-        return self._create_result(arch, units, file, selection.entry)
+        wanted = Wanted(arch, asked.kernels, asked.timing, asked.revision, named=named)
+        usable, not_used = find_usable(table, wanted)
+        self._not_used += [f"{format_path(file)}: {sentence}" for sentence in not_used]
+        return [Source(file, digest, entry) for entry in order_by_date(usable)]
 
     @functools.cached_property
     def _attached(self) -> AttachedGpu | None:
@@ -164,7 +196,17 @@ class _Search:
             )
         return self._attached.compute_units
 
-    def _create_result(
-        self, arch: str | None, compute_units: int | None, table: Path | None = None, entry: Entry | None = None
-    ) -> Found:
-        return Found(arch, compute_units, table, entry, tuple(self._not_used), tuple(self._doubts))
+    def _find_device_id(self, arch: str | None) -> str | None:
+        """Return the id asked for, else the attached GPU's if it is the device that is meant."""
+        if self._asked.device_id or self._asked.compute_units:
+            return self._asked.device_id
+        if self._attached is None or self._attached.arch != arch or not self._attached.alike:
+            return None
+        return self._attached.device_id or None
+
+
+def compute_digest(data: bytes) -> str:
+    """Return the SHA-256 of a table's file in hexadecimal, as MOESORT_TUNE_REQUIRE asks for it."""
+    import hashlib  # takes a tenth of the time that importing this room does
+
+    return hashlib.sha256(data).hexdigest()

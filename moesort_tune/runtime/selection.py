@@ -1,50 +1,57 @@
-"""Select the entry of a table that serves a process, and say why the others do not."""
+"""Select the entry of a table that decides, and say why the others do not.
+
+Precedence, from the strongest: architecture, provider, kernels' revision, timing and operation must match; then the
+nearest compute units, an exact row for the shape, the condition of the call (moe_buf before mask), the product, the
+earlier place, the later date. Figures that nobody measured serve only where no entry was measured.
+"""
 
 import datetime
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import msgspec
 
+from moesort_tune.device.products import rate_likeness
+from moesort_tune.domain.vocabulary import Condition
 from moesort_tune.runtime.lookup import nearest_by_ratio
-from moesort_tune.tables.errors import format_key
+from moesort_tune.tables.errors import format_key, format_path
 from moesort_tune.tables.schema import Entry, Table
+
+
+class Source(msgspec.Struct, frozen=True):
+    """An entry that may serve, and the table that it is from. digest: SHA-256 of the file, '' where nobody asked."""
+
+    table: Path
+    digest: str
+    entry: Entry
 
 
 class Wanted(msgspec.Struct, frozen=True):
     """The kernels that will run and the device that they will run on; None where that is not known.
 
-    named: the file was named by the user, which published figures need to be used.
+    named: the file was named by the user, without which figures that nobody measured are not used.
     """
 
     arch: str | None
-    compute_units: int | None
     provider: str
     timing: str
     revision: str | None
     named: bool
 
 
-class Selection(msgspec.Struct, frozen=True):
-    """The entry that serves, and a sentence for each that does not. doubt: a warning about it."""
+class Selected(msgspec.Struct, frozen=True):
+    """The sources with the compute units that serve, a sentence for each other one, and a warning about them."""
 
-    entry: Entry | None
-    not_used: tuple[str, ...]
+    sources: list[Source]
+    not_used: list[str]
     doubt: str | None = None
 
 
-def select(table: Table, wanted: Wanted) -> Selection:
-    """Return the entry of the right kernels that is nearest in compute units; of several the measured, newest one."""
+def find_usable(table: Table, wanted: Wanted) -> tuple[list[Entry], list[str]]:
+    """Return the entries of the right kernels, and a sentence for each other one."""
     faults = {index: _find_fault(table, entry, wanted) for index, entry in enumerate(table.tables)}
     usable = [table.tables[index] for index, fault in faults.items() if fault is None]
-    not_used = [_format_fault(table.tables[index], fault) for index, fault in faults.items() if fault]
-    if not usable:
-        return Selection(None, tuple(not_used))
-    usable = [entry for entry in usable if _is_measured(entry)] or usable
-    used = _nearest_compute_units(usable, wanted.compute_units)
-    best = max((entry for entry in usable if entry.device.compute_units == used), key=_date)
-    others = (entry for index, entry in enumerate(table.tables) if faults[index] is None and entry is not best)
-    not_used += [_format_fault(entry, _why_not_best(entry, best)) for entry in others]
-    return Selection(best, tuple(not_used), _find_doubt(table.arch, usable, used, wanted.compute_units))
+    return usable, [_format_fault(table.tables[index], fault) for index, fault in faults.items() if fault]
 
 
 def _find_fault(table: Table, entry: Entry, wanted: Wanted) -> str | None:
@@ -54,7 +61,7 @@ def _find_fault(table: Table, entry: Entry, wanted: Wanted) -> str | None:
         return f"it is of {table.arch}, not of {format_key(wanted.arch)}"
     if key.provider != wanted.provider:
         return f"it is of other kernels: {key.provider}, not {wanted.provider}"
-    if not _is_measured(entry):
+    if not is_measured(entry):
         return None if wanted.named else f"{entry.evidence} figures are used only where their file is named"
     if wanted.revision is not None and key.revision != wanted.revision:
         return f"its kernels have changed: revision {key.revision} was measured, {wanted.revision} runs; sweep again"
@@ -63,12 +70,59 @@ def _find_fault(table: Table, entry: Entry, wanted: Wanted) -> str | None:
     return None
 
 
-def _nearest_compute_units(entries: Iterable[Entry], compute_units: int | None) -> int:
-    known = sorted({entry.device.compute_units for entry in entries})
-    return known[-1] if compute_units is None else nearest_by_ratio(known, compute_units)
+def select_sources(arch: str, sources: Sequence[Source], compute_units: int | None, *, one_revision: bool) -> Selected:
+    """Return the sources whose compute units are nearest to the device's, the most where those are not known.
+
+    one_revision: nobody said which kernels run, so only those of the first measured source count.
+    """
+    best = [source for source in sources if is_measured(source.entry)] or sources
+    known = sorted({source.entry.device.compute_units for source in best})
+    if not known:
+        return Selected([], [])
+    used = known[-1] if compute_units is None else nearest_by_ratio(known, compute_units)
+    selected = Selected([], [], _find_doubt(arch, known, used, compute_units))
+    revision = next(s.entry.kernels.revision for s in best if s.entry.device.compute_units == used)
+    for source in sources:
+        entry = source.entry
+        if source not in best:
+            why = f"a measured entry comes before {entry.evidence} figures"
+        elif entry.device.compute_units != used:
+            why = f"the one with {used} compute units is nearer to this device"
+        elif one_revision and entry.kernels.revision != revision:
+            why = f"the sweep of revision {revision} is newer or comes first"
+        else:
+            selected.sources.append(source)
+            continue
+        selected.not_used.append(f"{format_path(source.table)}: {_format_fault(entry, why)}")
+    return selected
 
 
-def _is_measured(entry: Entry) -> bool:
+def choose_source(
+    sources: Iterable[Source], *, exact: Iterable[bool], condition: Condition, device_id: str | None
+) -> int:
+    """Return the index of the source that decides a shape. exact: whether each of them has a row for it."""
+
+    def rank(item: tuple[int, tuple[Source, bool]]) -> tuple[object, ...]:
+        index, (source, has_row) = item
+        entry = source.entry
+        own = entry.condition
+        return (
+            has_row,
+            own.moe_buf == condition.moe_buf,
+            own.masked == condition.masked,
+            rate_likeness(device_id, entry.device.id),
+            -index,
+        )
+
+    return max(enumerate(zip(sources, exact, strict=True)), key=rank)[0]
+
+
+def order_by_date(entries: Sequence[Entry]) -> list[Entry]:
+    """Return the entries of one table, the newest first; those of one day keep their order."""
+    return sorted(entries, key=_date, reverse=True)
+
+
+def is_measured(entry: Entry) -> bool:
     """Return whether the figures were measured with the kernels of their revision, by a sweep or in serving."""
     return entry.evidence in ("measured", "learned")
 
@@ -77,21 +131,12 @@ def _date(entry: Entry) -> datetime.date:
     return entry.sweep.date if entry.sweep else datetime.date.min
 
 
-def _why_not_best(entry: Entry, best: Entry) -> str:
-    if not _is_measured(entry):
-        return f"a measured entry comes before {entry.evidence} figures"
-    if entry.device.compute_units != best.device.compute_units:
-        return f"the one with {best.device.compute_units} compute units is nearer to this device"
-    return f"the sweep of revision {best.kernels.revision} is newer or comes first"
-
-
-def _find_doubt(arch: str, entries: Iterable[Entry], used: int, compute_units: int | None) -> str | None:
+def _find_doubt(arch: str, known: Sequence[int], used: int, compute_units: int | None) -> str | None:
     if compute_units is not None and compute_units != used:
         return (
             f"no entry for {arch} with {compute_units} compute units; the one with {used} is used,"
             f" and `moesort-tune sweep` on this device makes a better one"
         )
-    known = sorted({entry.device.compute_units for entry in entries})
     if compute_units is None and len(known) > 1:
         counts = ", ".join(map(str, known))
         return (

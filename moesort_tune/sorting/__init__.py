@@ -1,1 +1,1 @@
-"""MoE token sorting: the problem, its reference, and the two kernels' sizes and launches."""
+"""MoE token sorting: the problem, its reference, and the builtin kernels' sizes and launches."""

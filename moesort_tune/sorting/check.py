@@ -1,15 +1,19 @@
 """Exact comparison of a kernel's outputs with the reference."""
 
 from dataclasses import fields
+from typing import Final
 
 import numpy as np
 
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.sorting.reference import SortedOutputs
 
+JUNK: Final = 0xA5
+"""Content of outputs and workspace before a checked sort, so that nothing is right by chance."""
+
 
 class WrongOutputError(MoesortTuneError):
-    """A kernel's output differs from the reference."""
+    """An output of a kernel that differs from the reference."""
 
 
 def check_outputs(actual: SortedOutputs, expected: SortedOutputs, *, kernel: str, shape: str) -> None:

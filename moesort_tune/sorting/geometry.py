@@ -1,9 +1,13 @@
-"""Sizes of outputs and LDS, and the largest problem that `oneshot` takes. Standard library only.
+"""Sizes of outputs and LDS, and the largest problem that each kernel takes. Standard library only.
 
 hip_kernels/layout.h maps the LDS whose bytes are counted here.
 """
 
 from typing import Final
+
+from moesort_tune.domain.candidates import Limits
+from moesort_tune.domain.device import DeviceLimits
+from moesort_tune.domain.vocabulary import MAX_TOKENS, MULTIPHASE, ONESHOT
 
 WORD_TOKENS = 32
 """Tokens whose choice of one expert is one word of LDS."""
@@ -51,6 +55,14 @@ def compute_oneshot_max_tokens(num_experts: int, topk: int, lds_bytes: int) -> i
     free = lds_bytes - LDS_BYTES_FIXED - LDS_VECTOR_BYTES - num_experts * LDS_BYTES_PER_EXPERT
     words = max(0, free // (num_experts * LDS_BYTES_PER_WORD))
     return min(words * WORD_TOKENS, compute_max_countable_tokens(topk))
+
+
+def compute_limits(num_experts: int, topk: int, device: DeviceLimits) -> Limits:
+    """Return the largest number of tokens that each builtin kernel takes, in the candidates' order."""
+    return {
+        ONESHOT.name: compute_oneshot_max_tokens(num_experts, topk, device.lds_bytes),
+        MULTIPHASE.name: MAX_TOKENS,
+    }
 
 
 ONESHOT_MAX_TOKENS_CPP: Final = f"""\

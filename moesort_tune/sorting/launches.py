@@ -4,14 +4,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from moesort_tune.domain.candidates import list_legal_kernels
 from moesort_tune.domain.device import DeviceLimits
-from moesort_tune.domain.vocabulary import MULTIPHASE, ONESHOT, KernelName
+from moesort_tune.domain.vocabulary import AUTOMATIC, MULTIPHASE, ONESHOT, KernelName
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.sorting.geometry import (
     WORD_TOKENS,
     compute_lds_bytes,
+    compute_limits,
     compute_max_countable_tokens,
-    compute_oneshot_max_tokens,
     round_up,
 )
 from moesort_tune.sorting.problem import Problem
@@ -27,6 +28,11 @@ MULTIPHASE_KERNELS = (
 """The kernels' variants: those with `_many` are for more (token, slot) pairs than threads, or many chunks; `_most` is
 for more than MANY_PAIRS pairs a thread; `_word` is for few chunks of one word each. All without `_many` or `_most` have
 a thread for each pair of a workgroup, and offsets of 32 bits."""
+
+CANDIDATES: Final = (ONESHOT, MULTIPHASE)
+"""The builtin kernels, in the order that decides ties."""
+
+KERNELS: Final = tuple(candidate.name for candidate in CANDIDATES)
 
 SOURCES: Final = {"oneshot.hip": ONESHOT_KERNELS, "multiphase.hip": MULTIPHASE_KERNELS}
 """Files of hip_kernels/ and the kernels in each of them."""
@@ -79,8 +85,8 @@ FIRST_ZERO_EIGHTHS = 1
 """Share of moe_buf, in eighths, that multiphase's first launch zeroes: it has less to sort than the second."""
 
 
-class OneshotTooLargeError(MoesortTuneError):
-    """oneshot was requested with more tokens than its LDS holds."""
+class KernelTooLargeError(MoesortTuneError):
+    """More tokens than the requested kernel takes."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +121,15 @@ class _Chunks:
 
 
 def plan(kernel: KernelName, problem: Problem, limits: DeviceLimits) -> tuple[Launch, ...]:
-    """Return the launches of one sort by `kernel`. Raise OneshotTooLargeError for more tokens than oneshot takes."""
+    """Return the launches of one sort by `kernel`. Raise KernelTooLargeError for more tokens than it takes."""
+    largest = compute_limits(problem.num_experts, problem.topk, limits)
+    if problem.rows > largest[kernel]:
+        legal = list_legal_kernels(problem.rows, largest)
+        policies = [*(candidate.policy for candidate in CANDIDATES if candidate.name in legal), AUTOMATIC]
+        raise KernelTooLargeError(
+            f"{kernel} takes at most {largest[kernel]} tokens with {problem.num_experts} experts on {limits.arch} "
+            f"(got {problem.rows}); use dispatch_policy={' or '.join(map(str, policies))}"
+        )
     return _PLANNERS[kernel](problem, limits)
 
 
@@ -127,12 +141,6 @@ def compute_workspace_bytes(problem: Problem, limits: DeviceLimits) -> int:
 
 
 def _plan_oneshot(problem: Problem, limits: DeviceLimits) -> tuple[Launch, ...]:
-    legal = compute_oneshot_max_tokens(problem.num_experts, problem.topk, limits.lds_bytes)
-    if problem.rows > legal:
-        raise OneshotTooLargeError(
-            f"oneshot takes at most {legal} tokens with {problem.num_experts} experts on {limits.arch} "
-            f"(got {problem.rows}); use dispatch_policy=2 or 0"
-        )
     block = _count_threads(problem, problem.pairs, limits)
     workgroups = _count_writing_workgroups(problem, problem.pairs, block)
     return (
@@ -235,6 +243,3 @@ _PLANNERS: Final[dict[KernelName, Callable[[Problem, DeviceLimits], tuple[Launch
     ONESHOT.name: _plan_oneshot,
     MULTIPHASE.name: _plan_multiphase,
 }
-
-KERNELS: Final = tuple(_PLANNERS)
-"""Names of the kernels, in the candidates' order."""

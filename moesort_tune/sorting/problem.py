@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from moesort_tune.domain.vocabulary import MAX_EXPERTS, MAX_TOKENS, MAX_TOPK, MAX_UNIT_SIZE
+from moesort_tune.domain.vocabulary import DEFAULT_UNIT_SIZE, MAX_EXPERTS, MAX_TOKENS, MAX_TOPK, MAX_UNIT_SIZE
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.sorting.geometry import compute_max_padded, compute_max_tiles
 
@@ -22,7 +22,7 @@ class Problem:
     rows: int
     topk: int
     num_experts: int
-    unit_size: int = 32
+    unit_size: int = DEFAULT_UNIT_SIZE
     moe_buf_bytes: int = 0
 
     def __post_init__(self) -> None:

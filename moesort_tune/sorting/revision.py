@@ -9,8 +9,9 @@ from typing import Final
 from moesort_tune.device import sources
 from moesort_tune.device.architectures import get_architecture
 from moesort_tune.domain.device import DeviceLimits
-from moesort_tune.sorting.geometry import compute_oneshot_max_tokens
-from moesort_tune.sorting.launches import SOURCES, compute_workspace_bytes, plan
+from moesort_tune.domain.vocabulary import MAX_TOKENS
+from moesort_tune.sorting.geometry import compute_limits
+from moesort_tune.sorting.launches import KERNELS, SOURCES, compute_workspace_bytes, plan
 from moesort_tune.sorting.problem import Problem
 
 KERNEL_FILES = tuple(SOURCES)
@@ -38,14 +39,18 @@ def compute_kernels_revision(arch: str) -> str:
 
 
 def _describe_launches(arch: str) -> Iterator[str]:
-    """Yield a line for each canonical problem: its limit, its workspace and every launch of both kernels."""
+    """Yield a line for each canonical problem: its workspace and every launch of each kernel that takes it.
+
+    A line before those of each shape has the kernels' limits, as far as anything limits them.
+    """
     known = get_architecture(arch)
     for compute_units, (num_experts, topk) in product(_COMPUTE_UNITS, _SHAPES):
-        limits = DeviceLimits(arch, compute_units, known.wavefront_size, known.lds_bytes)
-        limit = compute_oneshot_max_tokens(num_experts, topk, known.lds_bytes)
-        yield f"{num_experts} {topk} {limit}"
-        for tokens in (*_TOKENS, limit):
+        device = DeviceLimits(arch, compute_units, known.wavefront_size, known.lds_bytes)
+        limits = compute_limits(num_experts, topk, device)
+        limited = [limit for limit in limits.values() if limit < MAX_TOKENS]
+        yield " ".join(map(str, (num_experts, topk, *limited)))
+        for tokens in (*_TOKENS, *limited):
             problem = Problem(tokens, topk, num_experts, moe_buf_bytes=tokens * _TOKEN_BYTES)
-            launches = [*plan("oneshot", problem, limits)] if tokens <= limit else []
-            launches += plan("multiphase", problem, limits)
-            yield f"{tokens} {compute_workspace_bytes(problem, limits)} {[astuple(launch) for launch in launches]}"
+            kernels = [kernel for kernel in KERNELS if tokens <= limits[kernel]]
+            launches = [astuple(launch) for kernel in kernels for launch in plan(kernel, problem, device)]
+            yield f"{tokens} {compute_workspace_bytes(problem, device)} {launches}"

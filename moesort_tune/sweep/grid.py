@@ -5,9 +5,9 @@ import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from moesort_tune.domain.presets import MODELS
+from moesort_tune.domain.presets import CONDITIONS, MODELS, list_model_shapes
 from moesort_tune.domain.shape import Shape, make_shape
-from moesort_tune.domain.vocabulary import MAX_TOKENS
+from moesort_tune.domain.vocabulary import MAX_TOKENS, Condition
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.numerals import parse_integer, quote
 from moesort_tune.regular_files import open_regular
@@ -61,6 +61,20 @@ def get_model_shape(name: str) -> Shape:
         return MODELS[name.lower()]
     except KeyError:
         raise ValueError(f"no preset is called {name!r}; there are {', '.join(MODELS)}") from None
+
+
+def get_model_shapes(name: str) -> list[Shape]:
+    """Return the shapes that serving a preset asks for; raise a ValueError that names all presets."""
+    get_model_shape(name)
+    return list_model_shapes(name.lower())
+
+
+def parse_conditions(text: str) -> list[Condition]:
+    """Return the conditions of 'with-moe-buf,masked'; raise ValueError for another name."""
+    try:
+        return [CONDITIONS[name] for name in text.split(",")]
+    except KeyError as error:
+        raise ValueError(f"no condition is called {error}; there are {', '.join(CONDITIONS)}") from None
 
 
 def drop_repeats(shapes: Iterable[Shape]) -> list[Shape]:

@@ -5,14 +5,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from moesort_tune.domain import vocabulary
-from moesort_tune.domain.presets import list_default_shapes
+from moesort_tune.domain.presets import CONDITIONS, MASKED_RANKS, list_default_conditions, list_default_shapes
 from moesort_tune.domain.settings import Settings
 from moesort_tune.domain.shape import Shape
+from moesort_tune.domain.vocabulary import Condition
 from moesort_tune.measure.stopping import StoppingRule
 from moesort_tune.numerals import check_within
 from moesort_tune.sweep.records import Conditions
 from moesort_tune.sweep.row_search import Listener, SweepPlan
 from moesort_tune.sweep.runner import Sweep, SweepResult
+from moesort_tune.sweep.samples import SamplesReader, get_samples_path
 from moesort_tune.sweep.search import DEFAULT_MAX_POINTS, TokenRange
 from moesort_tune.sweep.table_sink import TableSink, check_folder, check_table
 from moesort_tune.sweep.worker.client import ProcessWorker
@@ -26,7 +28,7 @@ HOST_TOKENS = TokenRange(1, 512)
 """The default on `host`: two cores sort these in milliseconds."""
 
 HOST_SECONDS_PER_SHAPE = 12.0
-"""Default time budget on `host`, whose noise would let most points run to their limit."""
+"""Default time budget on `host` for one condition, whose noise would let most points run to their limit."""
 
 POINT_LIMIT_SECONDS = 120.0
 """A kernel that runs longer than this never ends."""
@@ -34,7 +36,10 @@ POINT_LIMIT_SECONDS = 120.0
 
 @dataclass(frozen=True)
 class SweepJob:
-    """A sweep as a person asked for it; None stands for a default that depends on the device."""
+    """A sweep as a person asked for it; None stands for a default that depends on the device.
+
+    settings: of all conditions; each has its own moe_buf, and ranks that share the experts where it is masked.
+    """
 
     arch: str
     ordinal: int
@@ -49,6 +54,7 @@ class SweepJob:
     time_budget_s: float | None = None
     point_limit_s: float = POINT_LIMIT_SECONDS
     max_points: int = DEFAULT_MAX_POINTS
+    conditions: tuple[Condition, ...] | None = None
 
     def __post_init__(self) -> None:
         """Raise ValueError for seconds that are not finite or not above 0."""
@@ -59,16 +65,31 @@ class SweepJob:
     def plan(self, arch: str) -> SweepPlan:
         """Return the sweep on a device of `arch`; several providers share the time budget."""
         shapes = self.shapes or list_default_shapes(arch)
+        settings = self.list_settings(arch)
         budget = self.time_budget_s
         if budget is None and arch == "host":
-            budget = HOST_SECONDS_PER_SHAPE * len(shapes)
+            budget = HOST_SECONDS_PER_SHAPE * len(shapes) * len(settings)
         return SweepPlan(
             shapes=shapes,
             tokens=self.tokens or get_default_tokens(arch),
-            settings=self.settings,
+            settings=settings,
             rule=self.rule,
             time_budget_s=None if budget is None else budget / len(self.providers),
             max_points=self.max_points,
+        )
+
+    def list_settings(self, arch: str) -> tuple[Settings, ...]:
+        """Return the settings of each condition: the masked one alone where ranks are all that was asked for.
+
+        The usual condition comes first, since the first is searched most closely.
+        """
+        spread = self.settings.ep > 1
+        default = (Condition(masked=True),) if spread else list_default_conditions(arch)
+        ranks = self.settings.ep if spread else MASKED_RANKS
+        return tuple(
+            replace(self.settings, moe_buf=one.moe_buf, ep=ranks if one.masked else 1)
+            for one in CONDITIONS.values()
+            if one in (self.conditions or default)
         )
 
     def locate_table(self, arch: str) -> Path:
@@ -100,8 +121,8 @@ def run_job(job: SweepJob, listener: Listener) -> list[JobResult]:
     with ExitStack() as stack:
         workers = _open_workers(job, stack, listener)
         job = replace(job, providers=tuple(worker.facts.provider for worker in workers))
-        sinks = [_open_sink(job, worker) for worker in workers]
-        return [_run_provider(job, worker, sink, listener) for worker, sink in zip(workers, sinks, strict=True)]
+        sinks = [_open_sinks(job, worker) for worker in workers]
+        return [_run_provider(job, worker, those, listener) for worker, those in zip(workers, sinks, strict=True)]
 
 
 def _open_workers(job: SweepJob, stack: ExitStack, listener: Listener) -> list[ProcessWorker]:
@@ -119,23 +140,33 @@ def _open_workers(job: SweepJob, stack: ExitStack, listener: Listener) -> list[P
     return workers
 
 
-def _open_sink(job: SweepJob, worker: ProcessWorker) -> TableSink:
-    """Return where a provider's results go. Raise MoesortTuneError where rows that are there would have to stay."""
+def _open_sinks(job: SweepJob, worker: ProcessWorker) -> list[TableSink]:
+    """Return where a provider's results go, condition by condition.
+
+    Raise MoesortTuneError where rows that are there would have to stay.
+    """
     facts = worker.facts
     table = job.locate_table(facts.arch)
     check_table(table, facts.arch)
-    sink = TableSink(table, Conditions(facts, job.settings, job.rule.margin), resume=job.resume, replace=job.replace)
-    plan = job.plan(facts.arch)
-    reasons = sink.list_reasons_to_stay(plan.shapes, plan.tokens, worker.limits)
+    plan, reader = job.plan(facts.arch), SamplesReader(get_samples_path(table))
+    sinks = [
+        TableSink(
+            table, Conditions(facts, settings, job.rule.margin), resume=job.resume, replace=job.replace, reader=reader
+        )
+        for settings in plan.settings
+    ]
+    reasons = [
+        reason for sink in sinks for reason in sink.list_reasons_to_stay(plan.shapes, plan.tokens, worker.limits)
+    ]
     if reasons:
         others = f" (and {len(reasons) - 1} more rows)" if len(reasons) > 1 else ""
         raise RowKeptError(f"nothing was measured: {table}: {reasons[0]}{others}")
-    return sink
+    return sinks
 
 
-def _run_provider(job: SweepJob, worker: ProcessWorker, sink: TableSink, listener: Listener) -> JobResult:
+def _run_provider(job: SweepJob, worker: ProcessWorker, sinks: list[TableSink], listener: Listener) -> JobResult:
     listener.announce_device(worker.facts)
-    for doubt in sink.list_doubts():
+    for doubt in dict.fromkeys(doubt for sink in sinks for doubt in sink.list_doubts()):
         listener.warn(doubt)
-    result = Sweep(job.plan(worker.facts.arch), workers=[worker], sink=sink, listener=listener).run()
-    return JobResult(worker.facts, sink.table, sink.samples, result)
+    result = Sweep(job.plan(worker.facts.arch), workers=[worker], sinks=sinks, listener=listener).run()
+    return JobResult(worker.facts, sinks[0].table, sinks[0].samples, result)

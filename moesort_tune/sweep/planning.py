@@ -8,14 +8,16 @@ import msgspec
 from moesort_tune.device.architectures import get_architecture
 from moesort_tune.domain.candidates import Limits
 from moesort_tune.domain.device import DeviceLimits
+from moesort_tune.domain.settings import Settings
 from moesort_tune.domain.shape import Shape
 from moesort_tune.providers.facts import registry
 from moesort_tune.providers.work.base import limits_of, revision_of
 from moesort_tune.sweep.job import SweepJob
 from moesort_tune.sweep.records import find_origin, find_points_of_origin
-from moesort_tune.sweep.row_search import SweepPlan
-from moesort_tune.sweep.rows import list_rungs
+from moesort_tune.sweep.row_key import RowKey
+from moesort_tune.sweep.rows import list_coarse_rungs, list_rungs
 from moesort_tune.sweep.samples import get_samples_path, read_samples
+from moesort_tune.sweep.search import TokenRange
 from moesort_tune.sweep.table_sink import build_sweep_record, check_table
 from moesort_tune.sweep.worker.devices import AUTO, detect_arch, open_worker
 from moesort_tune.tables import store
@@ -27,11 +29,12 @@ from moesort_tune.tables.schema import Entry, Evidence, Row, Table
 class PlannedRow:
     """A row ahead: the kernels' limits, and the token counts that are measured before the search goes between them.
 
+    ladder: of a condition after the first, what is measured in any case.
     there: the fate of the row that the table has, None where it has none.
     """
 
     provider: str
-    shape: Shape
+    key: RowKey
     limits: Limits
     ladder: list[int]
     there: str | None
@@ -48,9 +51,12 @@ def plan_rows(job: SweepJob, arch: str) -> list[PlannedRow]:
     for provider in job.providers:
         for shape in plan.shapes:
             limits = limits_of(registry.get_facts(provider), shape, device)
-            ladder = list_rungs(shape, plan.tokens, limits, provider=provider, device=device)
-            there = _describe_fate(job, plan, table, provider, shape) if table else None
-            rows.append(PlannedRow(provider, shape, limits, ladder, there))
+            for index, settings in enumerate(plan.list_settings(shape)):
+                condition = settings.condition
+                ladder = list_rungs(shape, plan.tokens, limits, provider=provider, device=device, condition=condition)
+                there = _describe_fate(job, settings, table, provider, shape) if table else None
+                shown = list_coarse_rungs(ladder, limits) if index else ladder
+                rows.append(PlannedRow(provider, RowKey(shape, condition), limits, shown, there))
     return rows
 
 
@@ -69,29 +75,30 @@ def find_arch(job: SweepJob) -> str:
         return worker.facts.arch
 
 
-def _describe_fate(job: SweepJob, plan: SweepPlan, table: Table, provider: str, shape: Shape) -> str | None:
-    """Return the fate of the rows of this shape, on the device and with the software of each."""
+def _describe_fate(job: SweepJob, settings: Settings, table: Table, provider: str, shape: Shape) -> str | None:
+    """Return the fate of the rows of this shape and condition, on the device and with the software of each."""
     revision = revision_of(provider, table.arch)
     entries = [
         entry
         for entry in table.tables
-        if (entry.key.provider, entry.key.timing) == (provider, plan.settings.timing)
+        if (entry.key.provider, entry.key.timing, entry.condition) == (provider, settings.timing, settings.condition)
         and revision in (None, entry.key.revision)
     ]
     there = [(entry, row) for entry in entries for row in entry.rows if row.shape == (shape.num_experts, shape.topk)]
-    return "; ".join(_describe_fate_in_entry(job, plan, table, entry, row) for entry, row in there) or None
+    return "; ".join(_describe_fate_in_entry(job, settings, table, entry, row) for entry, row in there) or None
 
 
-def _describe_fate_in_entry(job: SweepJob, plan: SweepPlan, table: Table, entry: Entry, row: Row) -> str:
+def _describe_fate_in_entry(job: SweepJob, settings: Settings, table: Table, entry: Entry, row: Row) -> str:
+    tokens = job.plan(table.arch).tokens
     first, last = get_swept_range(row)
     this = f"the row of {first} to {last} tokens of {entry.key}"
     if job.replace:
         return f"{this} is replaced"
     kept = _find_kept(job, table, entry, row)
-    ahead = _build_planned_row(plan, row, kept)
+    ahead = _build_planned_row(settings, tokens, row, kept)
     if reason := find_reason_to_keep(entry.complete(row), ahead):
         return f"refused: {reason}"
-    outside = any(tokens not in plan.tokens for tokens in kept)
+    outside = any(count not in tokens for count in kept)
     return f"{this} keeps its other token counts" if outside else f"{this} is measured again"
 
 
@@ -106,11 +113,11 @@ def _find_kept(job: SweepJob, table: Table, entry: Entry, row: Row) -> set[int]:
     return set(find_points_of_origin(origin, samples, shape=Shape(*row.shape), limits=limits, rule=job.rule))
 
 
-def _build_planned_row(plan: SweepPlan, row: Row, kept: set[int]) -> Row:
+def _build_planned_row(settings: Settings, tokens: TokenRange, row: Row, kept: set[int]) -> Row:
     """Return the row that would replace `row`, with the fields that find_reason_to_keep reads."""
-    counts = {plan.tokens.first, plan.tokens.last, *kept}
+    counts = {tokens.first, tokens.last, *kept}
     return msgspec.structs.replace(
         row,
         evidence=Evidence(tokens=(min(counts), max(counts))),
-        sweep=build_sweep_record(plan.settings, datetime.date.today()),
+        sweep=build_sweep_record(settings, datetime.date.today()),
     )

@@ -62,6 +62,7 @@ class Origin(NamedTuple):
     masked: bool
     device: str
     software: str
+    device_id: str
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,7 @@ class Conditions:
             self.settings.masked,
             facts.name,
             format_software(self.software),
+            facts.device_id,
         )
 
 
@@ -123,6 +125,7 @@ def get_origin(sample: Sample) -> Origin:
         sample.masked,
         sample.device,
         sample.software,
+        sample.device_id,
     )
 
 
@@ -157,6 +160,7 @@ def find_origin(row: Row, *, arch: str, entry: Entry) -> Origin | None:
         sweep.masked,
         (row.device or entry.device).name,
         format_software(row.software or entry.software),
+        key.product or "",
     )
 
 
@@ -165,7 +169,7 @@ def select_samples(row: Row, *, arch: str, entry: Entry, samples: Iterable[Sampl
     origin = find_origin(row, arch=arch, entry=entry)
     if origin is None:
         return []
-    origins = {origin, origin._replace(device="", software="")}
+    origins = {origin, origin._replace(device="", software="", device_id="")}
     return [s for s in samples if (s.num_experts, s.topk) == row.shape and get_origin(s) in origins]
 
 

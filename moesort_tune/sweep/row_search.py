@@ -11,8 +11,16 @@ from moesort_tune.errors import MoesortTuneError
 from moesort_tune.measure.engine import Measurement
 from moesort_tune.measure.stopping import StoppingRule
 from moesort_tune.sweep.records import MeasuredPoint, build_point
-from moesort_tune.sweep.rows import build_row, list_rungs
-from moesort_tune.sweep.search import DEFAULT_MAX_POINTS, Judged, Search, TokenRange, search_token_counts
+from moesort_tune.sweep.row_key import RowKey
+from moesort_tune.sweep.rows import build_row
+from moesort_tune.sweep.search import (
+    DEFAULT_MAX_POINTS,
+    EXACT_EDGE,
+    Judged,
+    Search,
+    TokenRange,
+    search_token_counts,
+)
 from moesort_tune.sweep.switch_points import find_witnesses
 from moesort_tune.sweep.worker.messages import DeviceFacts, MeasureRequest, Worker
 from moesort_tune.tables.schema import Row
@@ -38,19 +46,27 @@ MANY_DROPPED: Final = 0.1
 class SweepPlan:
     """Shapes, token counts and settings to sweep.
 
-    time_budget_s: for all of it, or None; the rows share what is left of it evenly.
+    settings: one for each condition. time_budget_s: for all of it, or None; the rows share what is left of it evenly.
     """
 
     shapes: list[Shape]
     tokens: TokenRange
-    settings: Settings
+    settings: tuple[Settings, ...]
     rule: StoppingRule
     time_budget_s: float | None = None
     max_points: int = DEFAULT_MAX_POINTS
 
+    def list_settings(self, shape: Shape) -> list[Settings]:
+        """Return the settings for a shape: all that leave no rank without an expert."""
+        return [settings for settings in self.settings if settings.ep <= shape.num_experts]
+
+    def list_keys(self) -> list[RowKey]:
+        """Return the rows ahead, in order."""
+        return [RowKey(shape, one.condition) for shape in self.shapes for one in self.list_settings(shape)]
+
 
 class Sink(Protocol):
-    """Store of results, this sweep's and earlier ones."""
+    """Store of results of one condition, this sweep's and earlier ones."""
 
     def find_known(self, shape: Shape, limits: Limits) -> dict[int, MeasuredPoint]:
         """Return points that need not be measured again."""
@@ -74,19 +90,19 @@ class Listener(Protocol):
     def announce_device(self, facts: DeviceFacts) -> None:
         """Announce the device that will be measured."""
 
-    def announce_shapes(self, shapes: Sequence[Shape]) -> None:
+    def announce_rows(self, keys: Sequence[RowKey]) -> None:
         """Announce the rows ahead."""
 
-    def announce_row(self, shape: Shape, points: int) -> None:
+    def announce_row(self, key: RowKey, points: int) -> None:
         """Announce a row of about so many points."""
 
-    def announce_point(self, shape: Shape, tokens: int, doing: str) -> None:
+    def announce_point(self, key: RowKey, tokens: int, doing: str) -> None:
         """Announce that 'checking' or 'timing' begins."""
 
-    def report_point(self, shape: Shape, tokens: int, point: MeasuredPoint) -> None:
+    def report_point(self, key: RowKey, tokens: int, point: MeasuredPoint) -> None:
         """Report a point that was measured or known."""
 
-    def report_row(self, row: Row) -> None:
+    def report_row(self, key: RowKey, row: Row) -> None:
         """Report a row that is in the table."""
 
     def warn(self, text: str) -> None:
@@ -110,6 +126,25 @@ class Deadline:
         return self.end - self.clock()
 
 
+@dataclass(frozen=True)
+class RowTask:
+    """The plan of one row: its limits, the token counts of its ladder, and how exactly to find edges of ties.
+
+    settings: those of the row's condition. edge: see search.search_token_counts.
+    """
+
+    shape: Shape
+    settings: Settings
+    limits: Limits
+    rungs: Sequence[int]
+    edge: float = EXACT_EDGE
+
+    @property
+    def key(self) -> RowKey:
+        """Return the row's name."""
+        return RowKey(self.shape, self.settings.condition)
+
+
 class RowSearch:
     """Measures one row. Its methods raise OutOfTimeError, WorkerLostError, WorkerRefusedError.
 
@@ -118,7 +153,7 @@ class RowSearch:
 
     def __init__(
         self,
-        shape: Shape,
+        task: RowTask,
         *,
         plan: SweepPlan,
         worker: Worker,
@@ -126,25 +161,26 @@ class RowSearch:
         listener: Listener,
         within: Deadline,
     ) -> None:
-        self._shape = shape
+        self._task = task
+        self._key = task.key
+        self._shape = task.shape
+        self._limits = task.limits
+        self._rungs = task.rungs
         self._plan = plan
         self._worker = worker
         self._sink = sink
         self._listener = listener
         self._within = within
-        facts = worker.facts
-        self._limits = worker.limits(shape)
-        self._rungs = list_rungs(shape, plan.tokens, self._limits, provider=facts.provider, device=facts.limits)
-        self._known = sink.find_known(shape, self._limits)
+        self._known = sink.find_known(task.shape, task.limits)
         self.points: dict[int, MeasuredPoint] = {}
         self.finished = False
 
     def row(self) -> Row:
         """Measure the row and return it."""
-        self._listener.announce_row(self._shape, len(self._rungs) + BISECTION_POINTS)
+        self._listener.announce_row(self._key, len(self._rungs) + BISECTION_POINTS)
         self.finished = self._search()
         self._confirm()
-        return build_row(self._shape, self._limits, self.points)
+        return build_row(self._shape, self._limits, self.points, condition=self._key.condition)
 
     def warnings(self) -> Iterator[str]:
         """Yield the reasons to doubt the row."""
@@ -153,13 +189,13 @@ class RowSearch:
         rounds = dropped + sum(point.rounds for point in points)
         if dropped > MANY_DROPPED * rounds:
             yield (
-                f"{self._shape}: {dropped} of {rounds} rounds were dropped, in which the sentinel's time moved: "
+                f"{self._key}: {dropped} of {rounds} rounds were dropped, in which the sentinel's time moved: "
                 "the device's clock changes, or something else runs on it"
             )
         unsettled = sum(not point.settled for point in points)
         if unsettled:
             yield (
-                f"{self._shape}: {unsettled} of {len(points)} points ended at a limit before their ratio was settled; "
+                f"{self._key}: {unsettled} of {len(points)} points ended at a limit before their ratio was settled; "
                 "they count as ties unless one kernel was likely faster"
             )
 
@@ -170,14 +206,14 @@ class RowSearch:
 
     def _search(self) -> bool:
         """Search to the end; return False where the deadline came before it but after the ladder."""
-        search = search_token_counts(self._rungs, max_points=self._plan.max_points)
+        search = search_token_counts(self._rungs, max_points=self._plan.max_points, edge=self._task.edge)
         tokens: int | None = next(search)
         while tokens is not None:
             if tokens not in self._known and self._within.left <= 0:
                 self._report_out_of_time()
                 return False
             self.points[tokens] = self._known.get(tokens) or self._measure(tokens)
-            self._listener.report_point(self._shape, tokens, self.points[tokens])
+            self._listener.report_point(self._key, tokens, self.points[tokens])
             tokens = _next(search, self.points[tokens])
         return True
 
@@ -198,19 +234,19 @@ class RowSearch:
         return find_witnesses({tokens: point.verdict for tokens, point in self.points.items()}, self._limits)
 
     def _measure(self, tokens: int) -> MeasuredPoint:
-        measurement = self._request(tokens, self._plan.settings)
+        measurement = self._request(tokens, self._task.settings)
         self._sink.keep_point(self._shape, tokens, measurement)
         return build_point(measurement)
 
     def _measure_again(self, tokens: int) -> MeasuredPoint:
-        settings = replace(self._plan.settings, seed=self._plan.settings.seed + CONFIRMING_SEEDS)
+        settings = replace(self._task.settings, seed=self._task.settings.seed + CONFIRMING_SEEDS)
         measurement = self._request(tokens, settings)
         measurement = measurement.confirm(self.points[tokens].verdict)
         self._sink.keep_point(self._shape, tokens, measurement)
         return build_point(measurement)
 
     def _request(self, tokens: int, settings: Settings) -> Measurement:
-        self._listener.announce_point(self._shape, tokens, "timing")
+        self._listener.announce_point(self._key, tokens, "timing")
         share_s = max(self._within.left / self._points_left(), LEAST_POINT_SECONDS)
         rule = replace(self._plan.rule, max_seconds=min(self._plan.rule.max_seconds, share_s))
         kernels = list_legal_kernels(tokens, self._limits)
@@ -227,7 +263,7 @@ class RowSearch:
                 "raise --time-budget, or go on later with --resume"
             )
         self._listener.warn(
-            f"{self._shape}: the time budget ended before every switch was bracketed; what lies between counts as a tie"
+            f"{self._key}: the time budget ended before every switch was bracketed; what lies between counts as a tie"
         )
 
 

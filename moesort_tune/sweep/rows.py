@@ -1,13 +1,14 @@
 """Build a row of the table: list the token counts that it needs, and derive the row from their points."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from statistics import median
+from typing import Final
 
 from moesort_tune.domain.candidates import Limits, choose_legal, list_legal_kernels
 from moesort_tune.domain.device import DeviceLimits
 from moesort_tune.domain.shape import Shape
-from moesort_tune.domain.vocabulary import MAX_TOKENS, MULTIPHASE, ONESHOT, KernelName
+from moesort_tune.domain.vocabulary import MAX_TOKENS, MULTIPHASE, ONESHOT, Condition, KernelName
 from moesort_tune.measure.verdict import Verdict
 from moesort_tune.providers.facts.aiter_rule import compute_aiter_oneshot_max_tokens
 from moesort_tune.providers.facts.registry import find_facts
@@ -16,17 +17,33 @@ from moesort_tune.sweep.search import TokenRange, build_ladder
 from moesort_tune.sweep.switch_points import Times, compute_rule_loss, find_switch_points, list_zones
 from moesort_tune.tables.schema import Evidence, Row
 
+_USUAL: Final = Condition()
 
-def list_rungs(shape: Shape, tokens: TokenRange, limits: Limits, *, provider: str, device: DeviceLimits) -> list[int]:
+FAR: Final = 1.5
+"""Ratio of the times of the loser and the winner of one condition from which no other condition is likely to have
+another winner: on an H100 the winner of 256/8 at 3072 tokens takes 1.3 times as long as the other without a moe_buf."""
+
+
+def list_rungs(
+    shape: Shape,
+    tokens: TokenRange,
+    limits: Limits,
+    *,
+    provider: str,
+    device: DeviceLimits,
+    condition: Condition = _USUAL,
+) -> list[int]:
     """Return the token counts that a row always measures, ascending.
 
     Among them are the last legal count of each kernel, the one behind it where several kernels stay legal, both sides
-    of each switch of the provider's own rule, and what its facts name as landmarks. Where one kernel alone is legal
-    there is no winner to find, and powers of two are enough for a line.
+    of each switch of the provider's own rule and of AITER's, and what its facts name as landmarks. Where one kernel
+    alone is legal there is no winner to find, and powers of two are enough for a line.
     """
-    legal = {limit for limit in limits.values() if limit < MAX_TOKENS}
-    behind = {limit + 1 for limit in legal if len(list_legal_kernels(limit + 1, limits)) > 1}
-    landmarks = {*legal, *behind, *_list_landmarks(shape, tokens, provider, device)}
+    landmarks = {
+        *_list_ends(limits),
+        *_list_aiter_switch(shape, limits),
+        *_list_landmarks(shape, tokens, provider, device, condition),
+    }
     return [
         rung
         for rung in build_ladder(tokens, landmarks)
@@ -34,14 +51,59 @@ def list_rungs(shape: Shape, tokens: TokenRange, limits: Limits, *, provider: st
     ]
 
 
-def _list_landmarks(shape: Shape, tokens: TokenRange, provider: str, device: DeviceLimits) -> Iterator[int]:
+def list_coarse_rungs(rungs: Sequence[int], limits: Limits) -> list[int]:
+    """Return the rungs that no condition does without: both ends, powers of two and the kernels' limits."""
+    ends = {rungs[0], rungs[-1], *_list_ends(limits)}
+    return [rung for rung in rungs if rung in ends or rung.bit_count() == 1]
+
+
+def list_rungs_after(
+    first: Row, points: Mapping[int, MeasuredPoint], rungs: Sequence[int], limits: Limits
+) -> list[int]:
+    """Return the rungs of a shape whose row of another condition is known.
+
+    Those are left out, but for the coarse ones, at which, as at the rungs beside them, one kernel won by far: no other
+    condition changes that much. Both sides of the switches that were found are added.
+    """
+    needed = {*list_coarse_rungs(rungs, limits), *(end for start, _ in first.policy[1:] for end in (start - 1, start))}
+    for index, rung in enumerate(rungs):
+        beside = [points[near] for near in rungs[max(0, index - 1) : index + 2] if near in points]
+        if len({point.verdict for point in beside}) != 1 or not all(_is_won_by_far(point) for point in beside):
+            needed.add(rung)
+    return sorted(rung for rung in needed if rungs[0] <= rung <= rungs[-1])
+
+
+def _is_won_by_far(point: MeasuredPoint) -> bool:
+    return len(point.times_us) == 1 or (not point.verdict.is_tie and (point.ratio or 1.0) >= FAR)
+
+
+def _list_ends(limits: Limits) -> set[int]:
+    """Return the last count for which each kernel is legal, and the one behind it where several are."""
+    legal = {limit for limit in limits.values() if limit < MAX_TOKENS}
+    return legal | {limit + 1 for limit in legal if len(list_legal_kernels(limit + 1, limits)) > 1}
+
+
+def _list_landmarks(
+    shape: Shape, tokens: TokenRange, provider: str, device: DeviceLimits, condition: Condition
+) -> Iterator[int]:
     """Yield the token counts at which the provider's facts expect a change."""
     facts = find_facts(provider)
     if facts is None:
         return
-    for first, _ in facts.rule(shape.num_experts, shape.topk, device):
+    for first, _ in facts.rule(shape.num_experts, shape.topk, device, condition):
         yield from (first - 1, first)
     yield from facts.landmarks(shape.num_experts, shape.topk, device, tokens.first, tokens.last)
+
+
+def _list_aiter_switch(shape: Shape, limits: Limits) -> tuple[int, ...]:
+    """Return both sides of the switch of AITER's rule, where a row says what that loses."""
+    last = compute_aiter_oneshot_max_tokens(shape.num_experts)
+    return (last, last + 1) if _is_judged(limits) else ()
+
+
+def _is_judged(limits: Limits) -> bool:
+    """Return whether the kernels that AITER's rule names are among these."""
+    return {ONESHOT.name, MULTIPHASE.name} <= limits.keys()
 
 
 def choose_by_aiter_rule(shape: Shape, tokens: int) -> KernelName:
@@ -54,10 +116,13 @@ def select_limited(limits: Limits) -> dict[KernelName, int]:
     return {kernel: max(0, limit) for kernel, limit in limits.items() if limit < MAX_TOKENS}
 
 
-def build_row(shape: Shape, limits: Limits, points: Mapping[int, MeasuredPoint]) -> Row:
+def build_row(
+    shape: Shape, limits: Limits, points: Mapping[int, MeasuredPoint], *, condition: Condition = _USUAL
+) -> Row:
     """Return the row that follows from these points; what lies between two sweeps and was skipped by both is a tie."""
     verdicts = {tokens: point.verdict for tokens, point in points.items()}
-    found = find_switch_points({**verdicts, **_find_skipped(verdicts, limits)}, limits)
+    skipped = _find_skipped(verdicts, limits, coarse=condition != _USUAL)
+    found = find_switch_points({**verdicts, **skipped}, limits)
     return Row(
         num_experts=shape.num_experts,
         topk=shape.topk,
@@ -77,18 +142,22 @@ def build_row(shape: Shape, limits: Limits, points: Mapping[int, MeasuredPoint])
 
 def _compute_aiter_rule_loss(shape: Shape, limits: Limits, times: Mapping[int, Times]) -> float | None:
     """Return the worst loss of AITER's rule, None where the kernels that it names are not among these."""
-    if not {ONESHOT.name, MULTIPHASE.name} <= limits.keys():
+    if not _is_judged(limits):
         return None
     return round(
         compute_rule_loss(times, lambda tokens: choose_legal(choose_by_aiter_rule(shape, tokens), tokens, limits)), 3
     )
 
 
-def _find_skipped(verdicts: Mapping[int, Verdict], limits: Limits) -> dict[int, Verdict]:
-    """Return ties at both ends of each stretch without a point in which a sweep of it would have measured one."""
+def _find_skipped(verdicts: Mapping[int, Verdict], limits: Limits, *, coarse: bool) -> dict[int, Verdict]:
+    """Return ties at both ends of each stretch without a point in which a sweep of it would have measured one.
+
+    coarse: it would have left out what only the first condition of a sweep needs; see list_rungs_after.
+    """
     ties: dict[int, Verdict] = {}
     for zone in list_zones(limits):
         for low, high in pairwise(zone.select_points(verdicts)):
-            if len(zone.kernels) > 1 and len(build_ladder(TokenRange(low, high))) > 2:
+            between = build_ladder(TokenRange(low, high))[1:-1]
+            if len(zone.kernels) > 1 and any(not coarse or rung.bit_count() == 1 for rung in between):
                 ties |= dict.fromkeys((low + 1, high - 1), Verdict(zone.kernels))
     return ties

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import BinaryIO
 
 from moesort_tune.domain.vocabulary import MAX_TOKENS, TIMINGS
 from moesort_tune.errors import MoesortTuneError
@@ -137,21 +138,55 @@ def read_samples(path: Path) -> list[Sample]:
 
     Raise MoesortTuneError if the file cannot be read or has other columns.
     """
-    try:
-        with open_regular(path) as file:
-            text = file.read().decode("utf-8", errors="replace")
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise MoesortTuneError(f"cannot read samples from {path}: {error.strerror}") from error
-    try:
-        header, *lines = list(csv.reader(io.StringIO(text))) or [list(COLUMNS)]
-    except csv.Error as error:
-        raise MoesortTuneError(f"cannot read samples from {path}: {error}") from error
-    columns = tuple(header)
+    return SamplesReader(path).read()
+
+
+class SamplesReader:
+    """Read a samples file again and again, what was read before only once."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._samples: list[Sample] = []
+        self._columns: tuple[str, ...] | None = None
+        self._file: tuple[int, int] | None = None
+        self._read_bytes = 0
+
+    def read(self) -> list[Sample]:
+        """Return all samples that are there now; see read_samples."""
+        try:
+            with open_regular(self._path) as file:
+                unended = self._read_on(file)
+            return [*self._samples, *unended]
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise MoesortTuneError(f"cannot read samples from {self._path}: {error.strerror}") from error
+        except csv.Error as error:
+            raise MoesortTuneError(f"cannot read samples from {self._path}: {error}") from error
+
+    def _read_on(self, file: BinaryIO) -> list[Sample]:
+        """Keep the lines that were added, all where the file is another one than before; return that of no end yet."""
+        status = os.fstat(file.fileno())
+        if (status.st_dev, status.st_ino) != self._file or status.st_size < self._read_bytes:
+            self._file = (status.st_dev, status.st_ino)
+            self._samples, self._columns, self._read_bytes = [], None, 0
+        file.seek(self._read_bytes)
+        whole, end, rest = file.read().rpartition(b"\n")
+        self._samples += self._parse_lines(whole)
+        self._read_bytes += len(whole) + len(end)
+        return self._parse_lines(rest)
+
+    def _parse_lines(self, data: bytes) -> list[Sample]:
+        lines = list(csv.reader(io.StringIO(data.decode("utf-8", errors="replace"))))
+        if self._columns is None and lines:
+            self._columns = _check_columns(self._path, tuple(lines.pop(0)))
+        return [sample for line in lines if (sample := _parse(self._columns or (), line)) is not None]
+
+
+def _check_columns(path: Path, columns: tuple[str, ...]) -> tuple[str, ...]:
     if columns not in (COLUMNS, *OLDER_COLUMNS):
         raise MoesortTuneError(f"{path} does not have the columns of a samples file; move it away to start a new one")
-    return [sample for line in lines if (sample := _parse(columns, line)) is not None]
+    return columns
 
 
 def _format(samples: Iterable[Sample]) -> str:

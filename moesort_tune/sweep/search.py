@@ -37,6 +37,13 @@ CLOSE: Final = 1.1
 NARROW: Final = 1.1
 """Ratio of two token counts up to which no other winner is looked for between them."""
 
+EXACT_EDGE: Final = 1.0
+"""Ratio of two token counts up to which the edge of a tie is not looked for between them: never."""
+
+ROUGH_EDGE: Final = 1.01
+"""The same where it was found exactly for another condition: what lies within a percent of the edge of a tie is nearly
+one. On an H100 every fifth point of a row goes into what is nearer."""
+
 FINE_FROM = 1024
 """Tokens from which the ladder's steps are 1.14 to 1.25 instead of 1.33 to 1.5: launches change shape there. One of
 five sweeps on an H100 missed multiphase winning from 2056 to 2304 tokens with the wide steps."""
@@ -65,17 +72,19 @@ def build_ladder(tokens: TokenRange, landmarks: Iterable[int] = ()) -> list[int]
     return sorted(rung for rung in rungs if rung in tokens)
 
 
-def search_token_counts(rungs: Iterable[int], *, max_points: int = DEFAULT_MAX_POINTS) -> Search:
+def search_token_counts(
+    rungs: Iterable[int], *, max_points: int = DEFAULT_MAX_POINTS, edge: float = EXACT_EDGE
+) -> Search:
     """Measure every rung, then halve the gaps between unlike verdicts until the two sides are adjacent.
 
-    A tie is a verdict like any other, so both edges of a tie are found. Between equal verdicts of which one was close,
-    gaps are halved as well until they are narrow. `max_points` bounds the search where noise makes the verdicts
-    flicker; the rungs are always measured.
+    A tie is a verdict like any other, so both edges of a tie are found, up to a ratio of `edge` of the two counts.
+    Between equal verdicts that are ties or of which one was close, gaps are halved as well until they are narrow.
+    `max_points` bounds the search where noise makes the verdicts flicker; the rungs are always measured.
     """
     judged: dict[int, Judged] = {}
     for tokens in rungs:
         judged[tokens] = yield tokens
-    while len(judged) < max_points and (gap := find_most_important_gap(judged)) is not None:
+    while len(judged) < max_points and (gap := find_most_important_gap(judged, edge)) is not None:
         middle = sum(gap) // 2
         judged[middle] = yield middle
 
@@ -83,26 +92,33 @@ def search_token_counts(rungs: Iterable[int], *, max_points: int = DEFAULT_MAX_P
 class Gap(IntEnum):
     """Why the token counts between two neighbours matter, the least important first.
 
-    CLOSE: one verdict on both sides, but a kernel that lost came close. EDGE_OF_TIE: the two sides differ, but share a
-    best kernel. CHANGE: no kernel is best on both sides.
+    INSIDE_TIE: the same tie on both sides. EDGE_OF_TIE: the two sides differ, but share a best kernel. CLOSE: one
+    verdict on both sides, but a kernel that lost came close. CHANGE: no kernel is best on both sides.
     """
 
     NONE = 0
-    EDGE_OF_TIE = 1
-    CLOSE = 2
-    CHANGE = 3
+    INSIDE_TIE = 1
+    EDGE_OF_TIE = 2
+    CLOSE = 3
+    CHANGE = 4
 
 
-def find_most_important_gap(judged: Mapping[int, Judged]) -> tuple[int, int] | None:
+def find_most_important_gap(judged: Mapping[int, Judged], edge: float = EXACT_EDGE) -> tuple[int, int] | None:
     """Return the neighbours between which to measure next: of the most important kind, the widest by ratio."""
     neighbours = [(low, high) for low, high in pairwise(sorted(judged)) if high - low > 1]
-    gaps = {(low, high): _rate_gap(judged, low, high) for low, high in neighbours}
+    gaps = {(low, high): _rate_gap(judged, low, high, edge) for low, high in neighbours}
     wanted = [gap for gap, kind in gaps.items() if kind is not Gap.NONE]
     return max(wanted, key=lambda gap: (gaps[gap], gap[1] / gap[0]), default=None)
 
 
-def _rate_gap(judged: Mapping[int, Judged], low: int, high: int) -> Gap:
+def _rate_gap(judged: Mapping[int, Judged], low: int, high: int, edge: float = EXACT_EDGE) -> Gap:
     below, above = judged[low], judged[high]
     if below.verdict == above.verdict:
-        return Gap.CLOSE if (below.close or above.close) and high > NARROW * low else Gap.NONE
-    return Gap.EDGE_OF_TIE if set(below.verdict.best) & set(above.verdict.best) else Gap.CHANGE
+        if high <= NARROW * low:
+            return Gap.NONE
+        if below.close or above.close:
+            return Gap.CLOSE
+        return Gap.INSIDE_TIE if below.verdict.is_tie else Gap.NONE
+    if set(below.verdict.best) & set(above.verdict.best):
+        return Gap.EDGE_OF_TIE if high > edge * low else Gap.NONE
+    return Gap.CHANGE

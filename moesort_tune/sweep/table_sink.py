@@ -17,12 +17,13 @@ from moesort_tune.measure.engine import Measurement
 from moesort_tune.sweep.records import (
     Conditions,
     MeasuredPoint,
+    Origin,
     build_samples,
     find_points,
     format_software,
     get_origin,
 )
-from moesort_tune.sweep.samples import Sample, append_samples, get_samples_path, read_samples
+from moesort_tune.sweep.samples import Sample, SamplesReader, append_samples, get_samples_path
 from moesort_tune.sweep.search import TokenRange
 from moesort_tune.tables import store
 from moesort_tune.tables.errors import TableError
@@ -54,10 +55,11 @@ def check_table(table: Path, arch: str) -> None:
 
 @dataclass
 class TableSink:
-    """Write one sweep's results.
+    """Write the results of one condition of a sweep.
 
     resume: whether samples of earlier sweeps with the same seed and margin are taken instead of measuring again.
     replace: whether rows are made of this sweep alone, and take the place of any that is there.
+    reader: of the samples, where several conditions share one.
     """
 
     table: Path
@@ -65,11 +67,14 @@ class TableSink:
     resume: bool = False
     replace: bool = False
     today: datetime.date = field(default_factory=datetime.date.today)
+    reader: SamplesReader | None = None
+    _reader: SamplesReader = field(init=False)
     _earlier: list[Sample] = field(init=False)
 
     def __post_init__(self) -> None:
         build_entry(self.conditions, self.today)  # refused now, if a table cannot say it
-        self._earlier = read_samples(self.samples)  # refused now, if it is no samples file
+        self._reader = self.reader or SamplesReader(self.samples)
+        self._earlier = self._reader.read()  # refused now, if it is no samples file
 
     @property
     def samples(self) -> Path:
@@ -87,7 +92,7 @@ class TableSink:
         if self.replace:
             return {}
         return find_points(
-            read_samples(self.samples),
+            self._reader.read(),
             conditions=self.conditions,
             shape=shape,
             limits=limits,
@@ -129,11 +134,14 @@ class TableSink:
             )
 
     def _count_samples_of_other_software(self) -> int:
-        origin = self.conditions.origin
+        ours = self.conditions.origin
         others = (get_origin(sample) for sample in self._earlier)
-        return sum(
-            one != origin and one._replace(device=origin.device, software=origin.software) == origin for one in others
-        )
+        return sum(one != ours and self._on_this_device(one) == ours for one in others)
+
+    def _on_this_device(self, origin: Origin) -> Origin:
+        """Return `origin` as if its samples had been measured on this device with this software."""
+        ours = self.conditions.origin
+        return origin._replace(device=ours.device, device_id=ours.device_id, software=ours.software)
 
     def keep_point(self, shape: Shape, tokens: int, measurement: Measurement) -> None:
         """Append the point to the sidecar and wait until it is on disk."""

@@ -1,29 +1,33 @@
 """Compare two tables, row by row."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 
 import msgspec
 
-from moesort_tune.domain.vocabulary import MAX_TOKENS, KernelName
+from moesort_tune.domain.vocabulary import KernelName
 from moesort_tune.tables.candidates import list_names
+from moesort_tune.tables.keeping import get_swept_range
 from moesort_tune.tables.schema import Entry, EntryKey, Range, Row, Table
 
 
 class Difference(msgspec.Struct, frozen=True):
-    """Token counts first..last (None: all that follow) for which another kernel is chosen.
+    """Token counts first..last for which another kernel is chosen.
 
     in_ties: everywhere in this range one of the two tables says that neither of these kernels won.
     """
 
     first: int
-    last: int | None
+    last: int
     before: KernelName
     after: KernelName
     in_ties: bool
 
 
 class RowChange(msgspec.Struct, frozen=True):
-    """A shape for which the two tables decide differently; before or after is None where it has no row."""
+    """A shape whose rows choose or were measured differently; before or after is None where there is no row.
+
+    differences: only within the token counts that both rows were measured on.
+    """
 
     before: Row | None
     after: Row | None
@@ -37,6 +41,14 @@ class RowChange(msgspec.Struct, frozen=True):
             raise ValueError("a change needs a row before or after it")
         return row.shape
 
+    @property
+    def swept_ranges(self) -> tuple[Range, Range] | None:
+        """Return the token counts that the two rows were measured on, None where they are the same or one is absent."""
+        if self.before is None or self.after is None:
+            return None
+        before, after = get_swept_range(self.before), get_swept_range(self.after)
+        return None if before == after else (before, after)
+
 
 class EntryChange(msgspec.Struct, frozen=True):
     """Two entries that stand for the same device, kernels and timing; before or after is None where there is none."""
@@ -48,7 +60,10 @@ class EntryChange(msgspec.Struct, frozen=True):
 
 
 def compare(before: Table, after: Table) -> list[EntryChange]:
-    """Return the changes of each entry, paired by key, or without the revision where no other entry fits better."""
+    """Return the changes of each entry, paired by key, else without the revision, the product or both.
+
+    What is left out of a pair's keys must leave one entry of `after` alone to choose from.
+    """
     return [_compare_entries(old, new) for old, new in _pair_entries(before, after)]
 
 
@@ -56,15 +71,32 @@ def _pair_entries(before: Table, after: Table) -> Iterator[tuple[Entry | None, E
     old = {entry.key: entry for entry in before.tables}
     new = {entry.key: entry for entry in after.tables}
     partner = {key: key for key in old if key in new}
-    for key in old.keys() - partner.keys():
-        free = [k for k in new if k not in partner.values() and k._replace(revision=key.revision) == key]
-        if len(free) == 1:
-            partner[key] = free[0]
+    for simplify in (_drop_revision, _drop_product, lambda key: _drop_revision(_drop_product(key))):
+        partner |= _find_partners(old.keys() - partner.keys(), new.keys() - set(partner.values()), simplify)
     for key, entry in old.items():
         yield entry, new[partner[key]] if key in partner else None
     for key, entry in new.items():
         if key not in partner.values():
             yield None, entry
+
+
+def _drop_revision(key: EntryKey) -> EntryKey:
+    return key._replace(revision=None)
+
+
+def _drop_product(key: EntryKey) -> EntryKey:
+    return key._replace(product=None)
+
+
+def _find_partners(
+    old: Set[EntryKey], new: Set[EntryKey], simplify: Callable[[EntryKey], EntryKey]
+) -> dict[EntryKey, EntryKey]:
+    """Return for each old key the new one that is equal once simplified, where each is the only one of its table."""
+    groups: dict[EntryKey, tuple[list[EntryKey], list[EntryKey]]] = {}
+    for side, keys in enumerate((old, new)):
+        for key in keys:
+            groups.setdefault(simplify(key), ([], []))[side].append(key)
+    return {before[0]: after[0] for before, after in groups.values() if len(before) == len(after) == 1}
 
 
 def _compare_entries(before: Entry | None, after: Entry | None) -> EntryChange:
@@ -82,36 +114,39 @@ def _compare_entries(before: Entry | None, after: Entry | None) -> EntryChange:
 
 
 def _compare_rows(before: Row | None, after: Row | None, candidates: Sequence[KernelName]) -> RowChange | None:
-    """Return the change of one shape, or None where both choose the same for every token count."""
+    """Return the change of one shape, or None where both choose the same for the same token counts."""
     if before is None or after is None:
         return RowChange(before, after)
-    differences = tuple(_find_differences(before, after, candidates))
-    return RowChange(before, after, differences) if differences else None
+    change = RowChange(before, after, tuple(_find_differences(before, after, candidates)))
+    return change if change.differences or change.swept_ranges else None
 
 
 def _find_differences(before: Row, after: Row, candidates: Sequence[KernelName]) -> Iterator[Difference]:
-    cuts = _find_cuts(before, after)
+    cuts, end = _find_cuts(before, after)
     choices = [
         (first, before.choose_kernel(first, candidates), after.choose_kernel(first, candidates)) for first in cuts
     ]
     spans = [span for index, span in enumerate(choices) if index == 0 or choices[index - 1][1:] != span[1:]]
     for index, (first, old, new) in enumerate(spans):
-        last = spans[index + 1][0] - 1 if index + 1 < len(spans) else None
+        last = spans[index + 1][0] - 1 if index + 1 < len(spans) else end
         if old != new:
             ties = (*before.list_ties(old, new), *after.list_ties(old, new))
             yield Difference(first, last, old, new, _is_covered(sorted(ties), first, last))
 
 
-def _find_cuts(*rows: Row) -> list[int]:
-    """Return token counts at which the choice of a row may change."""
-    limits = (limit + 1 for row in rows for limit in row.limits.values() if limit < MAX_TOKENS)
-    return sorted({*limits, *(first for row in rows for first, _ in row.policy)})
+def _find_cuts(*rows: Row) -> tuple[list[int], int]:
+    """Return the token counts measured in all rows at which the choice of one may change, and the last measured."""
+    ranges = [get_swept_range(row) for row in rows]
+    begin, end = max(first for first, _ in ranges), min(last for _, last in ranges)
+    limits = (limit + 1 for row in rows for limit in row.limits.values())
+    cuts = {begin, *limits, *(first for row in rows for first, _ in row.policy)}
+    return sorted(cut for cut in cuts if begin <= cut <= end), end
 
 
-def _is_covered(ranges: Iterable[Range], first: int, last: int | None) -> bool:
+def _is_covered(ranges: Iterable[Range], first: int, last: int) -> bool:
     """Return whether every count of first..last lies in one of these ascending ranges."""
     reached = first
     for start, end in ranges:
         if start <= reached:
             reached = max(reached, end + 1)
-    return last is not None and reached > last
+    return reached > last

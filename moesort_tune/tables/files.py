@@ -14,7 +14,11 @@ from moesort_tune.tables.validation import to_table
 
 def load(path: Path) -> Table:
     """Return the table in `path`. Raise TableError naming file, place and reason."""
-    data = _read(path)
+    return load_bytes(path, read(path))
+
+
+def load_bytes(path: Path, data: bytes) -> Table:
+    """Return the table that the bytes of `path` hold. Raise TableError naming file, place and reason."""
     try:
         return to_table(parse(data))
     except RefusedError as error:
@@ -30,7 +34,7 @@ def is_folder(path: Path) -> bool:
             return False
 
 
-def _read(path: Path) -> bytes:
+def read(path: Path) -> bytes:
     """Return the bytes of a file, at most one more than a table may have. Raise TableError."""
     with _convert_errors(path), open_regular(path) as file:
         return file.read(MAX_BYTES + 1)

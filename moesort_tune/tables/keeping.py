@@ -7,8 +7,11 @@ from moesort_tune.domain.vocabulary import DEFAULT_TOKENS
 from moesort_tune.tables.errors import TableError
 from moesort_tune.tables.schema import Entry, Range, Row, Table
 
-SETTINGS: Final = ("unit_size", "model_dim", "dtype", "routing", "ep", "cold", "moe_buf", "masked")
+SETTINGS: Final = ("unit_size", "model_dim", "dtype", "routing", "ep", "cold")
 """Settings of a sweep that its times depend on and that do not identify an entry; the seed is not one of them."""
+
+_OF_MOE_BUF: Final = ("model_dim", "dtype")
+"""Settings that mean nothing where there is no moe_buf."""
 
 
 class RowKeptError(TableError):
@@ -61,8 +64,8 @@ def find_other_settings(old: Row, new: Row) -> tuple[str, str] | None:
     differing = [name for name in SETTINGS if getattr(old.sweep, name) != getattr(new.sweep, name)]
     if "learned" in (old.evidence.kind, new.evidence.kind):
         differing = [name for name in differing if name != "routing"]  # served routing, which no sweep can ask for
-    if "ep" in differing:
-        differing = [name for name in differing if name != "masked"]  # follows from ep
+    if not (old.sweep.moe_buf or new.sweep.moe_buf):
+        differing = [name for name in differing if name not in _OF_MOE_BUF]
     if not differing:
         return None
     texts = [" and ".join(f"{name}={getattr(sweep, name)}" for name in differing) for sweep in (old.sweep, new.sweep)]

@@ -93,7 +93,7 @@ def _put_entry(table: Table, entry: Entry) -> Table:
 
 
 def _replace_rows(old: Entry, new: Entry) -> Entry:
-    return _set_rows(new, {**_complete_rows(old), **_complete_rows(new)}.values())
+    return set_rows(new, {**_complete_rows(old), **_complete_rows(new)}.values())
 
 
 def _choose_rows(first: Entry, second: Entry, replace: bool) -> tuple[Entry, list[Conflict]]:
@@ -106,7 +106,7 @@ def _choose_rows(first: Entry, second: Entry, replace: bool) -> tuple[Entry, lis
         rows[shape] = conflict.kept
         conflicts += [conflict] if conflict.kept != conflict.dropped else []
     kept = [entry for entry in (second, first) if any(row in rows.values() for row in _complete_rows(entry).values())]
-    return _set_rows(max(kept, key=_get_date), rows.values()), conflicts
+    return set_rows(max(kept, key=_get_date), rows.values()), conflicts
 
 
 def _settle(key: EntryKey, first: Row, second: Row, replace: bool) -> Conflict:
@@ -148,7 +148,8 @@ def _make_relative(row: Row, base: Entry) -> Row:
     )
 
 
-def _set_rows(entry: Entry, rows: Iterable[Row]) -> Entry:
+def set_rows(entry: Entry, rows: Iterable[Row]) -> Entry:
+    """Return the entry with these complete rows, each without what it shares with the entry, ascending by shape."""
     relative = (_make_relative(row, entry) for row in sorted(rows, key=lambda row: row.shape))
     return msgspec.structs.replace(entry, rows=tuple(relative))
 

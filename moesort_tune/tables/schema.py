@@ -7,8 +7,9 @@ from typing import Annotated, Final, Literal, NamedTuple
 
 import msgspec
 
+from moesort_tune.device.products import format_product
 from moesort_tune.domain.candidates import choose_legal
-from moesort_tune.domain.vocabulary import MAX_TOKENS, NAME_PATTERN, OPERATION, KernelName, Timing
+from moesort_tune.domain.vocabulary import MAX_TOKENS, NAME_PATTERN, OPERATION, Condition, KernelName, Timing
 
 SCHEMA: Final = 2
 """Version of the format that this package writes. It reads 1 as well: see schema_1.py."""
@@ -55,7 +56,7 @@ class Device(Record, frozen=True):
     """The GPU that was measured.
 
     lds_bytes: on-chip memory that one workgroup may use.
-    id: tells products of one architecture apart ('0x74a1'), where it is known.
+    id: tells products of one architecture apart, where it is known: '0x74a1', 'NVIDIA H100 80GB HBM3'.
     """
 
     name: Text
@@ -162,26 +163,46 @@ class Row(Record, frozen=True):
         """Return the kernels of which none won at `tokens`, in order; empty where one won."""
         return next((tied for first, last, tied in self.tie if first <= tokens <= last), ())
 
+    def list_beaten(self, tokens: int, candidates: Sequence[KernelName], *, by_later: bool) -> set[KernelName]:
+        """Return the kernels that lost at `tokens` to one that comes later in `candidates`, else to an earlier one."""
+        best = self.list_tied(tokens) or (self.choose_kernel(tokens, candidates),)
+        places = [candidates.index(name) for name in best]
+        beaten = candidates[: max(places)] if by_later else candidates[min(places) + 1 :]
+        return {name for name in beaten if name not in best}
+
 
 def _get_first(step: tuple[int, KernelName]) -> int:
     return step[0]
 
 
 class EntryKey(NamedTuple):
-    """Identifies an entry inside its table; revision and timing are None for published figures."""
+    """Identifies an entry inside its table; revision and timing are None for published figures.
+
+    product: the device's id, None where it is unknown; entries of several products stand side by side.
+    moe_buf, masked: the condition; published figures have the usual one.
+    """
 
     compute_units: int
     provider: str
     revision: str | None
     timing: Timing | None
+    product: str | None = None
+    moe_buf: bool = True
+    masked: bool = False
+
+    @property
+    def condition(self) -> Condition:
+        """The work of the timed calls besides sorting."""
+        return Condition(self.moe_buf, self.masked)
 
     def __str__(self) -> str:
-        parts = (f"{self.compute_units} compute units", self.provider, self.revision, self.timing)
-        return ", ".join(part for part in parts if part)
+        product = format_product(self.product) if self.product else None
+        parts = (f"{self.compute_units} compute units", self.provider, self.revision, self.timing, product)
+        return ", ".join(part for part in (*parts, *self.condition.list_unusual()) if part)
 
 
 class Entry(Record, frozen=True):
-    """The rows of one device, one set of kernels and one way of timing.
+    """The rows of one device, one set of kernels, one way of timing and one condition.
 
     operation: the computation that the kernels do.
     evidence: origin of the figures; those that others published have no sweep and no revision.
@@ -199,7 +220,14 @@ class Entry(Record, frozen=True):
     def key(self) -> EntryKey:
         """Return what tells this entry from the others of its table."""
         timing = self.sweep.timing if self.sweep else None
-        return EntryKey(self.device.compute_units, self.kernels.provider, self.kernels.revision, timing)
+        device, kernels = self.device, self.kernels
+        key = EntryKey(device.compute_units, kernels.provider, kernels.revision, timing, device.id)
+        return key._replace(**self.condition._asdict())
+
+    @property
+    def condition(self) -> Condition:
+        """The work of the timed calls besides sorting; for published figures the usual one."""
+        return Condition(self.sweep.moe_buf, self.sweep.masked) if self.sweep else Condition()
 
     def get_kind(self, row: Row) -> Kind:
         """Return the origin of the figures of one of its rows."""

@@ -1,16 +1,19 @@
 """Version 1 of the format, read for files that older programs wrote; imported only where one is met.
 
 Version 1 knew two kernels, oneshot and multiphase, and a limit of the first. It says nothing of the product, its rows
-were measured with a moe_buf, and with a mask wherever the experts were spread over ranks.
+were measured with a moe_buf, and with a mask wherever the experts were spread over ranks. Masked rows could stand in an
+entry of others: they become an entry of their own.
 """
 
 import datetime
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 import msgspec
 
-from moesort_tune.domain.vocabulary import MAX_TOKENS, MULTIPHASE, ONESHOT, Timing
+from moesort_tune.domain.vocabulary import MAX_TOKENS, MULTIPHASE, ONESHOT, Condition, Timing
 from moesort_tune.tables import schema as schema_2
+from moesort_tune.tables.merge import set_rows
 from moesort_tune.tables.schema import Count, Number, Range, Ratio, Record, Software, Text, TokenLimit, Word
 
 KERNELS = (ONESHOT.name, MULTIPHASE.name)
@@ -145,3 +148,27 @@ class Table(Record, frozen=True):
         return schema_2.Table(
             schema=schema_2.SCHEMA, arch=self.arch, tables=tuple(entry.upgrade() for entry in self.tables)
         )
+
+
+def split_conditions(table: schema_2.Table) -> schema_2.Table:
+    """Return an upgraded table with an entry for each condition of an entry's rows, the new ones at the end."""
+    parts = [list(_split_entry(entry)) for entry in table.tables]
+    entries = (*(entry for first, *_ in parts for entry in [first]), *(entry for _, *later in parts for entry in later))
+    return msgspec.structs.replace(table, tables=entries)
+
+
+def _split_entry(entry: schema_2.Entry) -> Iterator[schema_2.Entry]:
+    """Yield the rows of each condition as an entry."""
+    rows: dict[Condition, list[schema_2.Row]] = {}
+    for row in map(entry.complete, entry.rows):
+        condition = Condition(row.sweep.moe_buf, row.sweep.masked) if row.sweep else entry.condition
+        rows.setdefault(condition, []).append(row)
+    for condition, alike in rows.items():
+        yield set_rows(entry if condition == entry.condition else _take_origin(entry, alike[0]), alike)
+
+
+def _take_origin(entry: schema_2.Entry, row: schema_2.Row) -> schema_2.Entry:
+    """Return an entry of the device, software and sweep of one of its complete rows."""
+    return msgspec.structs.replace(
+        entry, device=row.device or entry.device, software=row.software or {}, sweep=row.sweep
+    )

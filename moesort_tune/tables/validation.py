@@ -1,6 +1,6 @@
 """Turns plain data into a Table, or refuses it with the place and the reason."""
 
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple, TypeVar
 
 import msgspec
@@ -21,7 +21,9 @@ def to_table(data: object) -> Table:
         from moesort_tune.tables import schema_1  # few files are that old
 
         table = _convert(data, schema_1.Table).upgrade()
-        check(table, limit_field=lambda _: schema_1.LIMIT_FIELD)
+        check(table, limit_field=lambda _: schema_1.LIMIT_FIELD, of_entry=("timing",))
+        table = schema_1.split_conditions(table)
+        check_keys(table)
     else:
         table = _convert(data, Table)
         check(table)
@@ -32,15 +34,29 @@ def _format_limit_field(kernel: KernelName) -> str:
     return f"limits.{kernel}"
 
 
-def check(table: Table, *, limit_field: Callable[[KernelName], str] = _format_limit_field) -> None:
+_OF_ENTRY: Final = ("timing", "moe_buf", "masked")
+"""Settings of a sweep that identify an entry, so that a row's own sweep never has others."""
+
+
+def check(
+    table: Table,
+    *,
+    limit_field: Callable[[KernelName], str] = _format_limit_field,
+    of_entry: Sequence[str] = _OF_ENTRY,
+) -> None:
     """Check everything that types cannot say. Raise RefusedError for the first thing that does not hold.
 
-    limit_field: where a row of the file holds a kernel's limit.
+    limit_field: where a row of the file holds a kernel's limit. of_entry: settings that all rows of an entry share.
     """
     for index, entry in enumerate(table.tables):
-        terms = _Terms(list_registered_names(entry.kernels.provider), limit_field)
+        terms = _Terms(list_registered_names(entry.kernels.provider), limit_field, of_entry)
         for place, reason in _find_entry_faults(entry, terms):
             raise RefusedError(f"tables[{index}]{place}", reason)
+    check_keys(table)
+
+
+def check_keys(table: Table) -> None:
+    """Check that no two entries have the same key. Raise RefusedError."""
     for index, key in _find_repeats(entry.key for entry in table.tables):
         raise RefusedError(f"tables[{index}]", f"a second entry for {key}; keep one of them")
 
@@ -77,17 +93,22 @@ Fault = tuple[str, str]
 
 
 class _Terms(NamedTuple):
-    """Names that the rows of an entry may use, None where any will do, and where a row of the file has a limit."""
+    """The constraints on the rows of an entry.
+
+    candidates: names that they may use, None where any will do. limit_field: where a row of the file has a limit.
+    of_entry: settings that they share with the entry.
+    """
 
     candidates: tuple[KernelName, ...] | None
     limit_field: Callable[[KernelName], str]
+    of_entry: Sequence[str]
 
 
 def _find_entry_faults(entry: Entry, terms: _Terms) -> Iterator[Fault]:
     if entry.evidence == "published":
         yield from _find_published_faults(entry)
     else:
-        yield from _find_measured_faults(entry)
+        yield from _find_measured_faults(entry, terms)
     yield from _find_sweep_faults(entry.sweep)
     for name in ("compute_units", "lds_bytes"):
         value = getattr(entry.device, name)
@@ -112,7 +133,7 @@ def _find_published_faults(entry: Entry) -> Iterator[Fault]:
             yield f".rows[{index}].evidence.source", "published figures must name their source"
 
 
-def _find_measured_faults(entry: Entry) -> Iterator[Fault]:
+def _find_measured_faults(entry: Entry, terms: _Terms) -> Iterator[Fault]:
     if entry.sweep is None:
         yield ".sweep", "missing; only an entry with evidence: published has none"
     if not entry.kernels.revision:
@@ -123,10 +144,22 @@ def _find_measured_faults(entry: Entry) -> Iterator[Fault]:
                 f".rows[{index}].evidence.kind",
                 f"published figures stand in an entry of their own, not in {entry.key}",
             )
-        if row.sweep is not None and entry.sweep is not None and row.sweep.timing != entry.sweep.timing:
-            yield f".rows[{index}].sweep.timing", f"expected {entry.sweep.timing!r} as in the entry"
+        for name in terms.of_entry if row.sweep is not None and entry.sweep is not None else ():
+            if getattr(row.sweep, name) != (expected := getattr(entry.sweep, name)):
+                yield f".rows[{index}].sweep.{name}", f"expected {_format_setting(expected)} as in the entry"
         if row.device is not None and row.device.compute_units != entry.device.compute_units:
             yield f".rows[{index}].device.compute_units", f"expected {entry.device.compute_units} as in the entry"
+        if row.device is not None and row.device.id != entry.device.id:
+            yield f".rows[{index}].device.id", _describe_other_product(row.device.id, entry.device.id)
+
+
+def _format_setting(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else repr(value)
+
+
+def _describe_other_product(found: str | None, expected: str | None) -> str:
+    rows = "rows of another product stand in an entry of their own"
+    return f"expected {expected!r} as in the entry, got {found!r}; {rows}" if expected else f"expected none; {rows}"
 
 
 def _find_sweep_faults(sweep: Sweep | None) -> Iterator[Fault]:

@@ -1,14 +1,18 @@
 """The policies that a table is compared with: a rule, a constant, the first encounter, one kernel always, an oracle."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final, Protocol
 
 from moesort_tune.domain.candidates import choose_by_steps
 from moesort_tune.domain.device import DeviceLimits
 from moesort_tune.domain.shape import Shape
-from moesort_tune.domain.vocabulary import KernelName
+from moesort_tune.domain.vocabulary import AUTOMATIC, MULTIPHASE, ONESHOT, Condition, KernelName, Timing
 from moesort_tune.measure.verdict import Verdict
+from moesort_tune.providers.facts.aiter import PROVIDER as AITER
 from moesort_tune.providers.facts.base import Facts
+
+USUAL: Final = Condition()
 
 
 @dataclass(frozen=True)
@@ -16,7 +20,7 @@ class Case:
     """A point with the times of every kernel that is legal there, in the candidates' order.
 
     times_us: median times. first_us: one time of each kernel from before any warm-up.
-    weight: how often the point occurs in what is compared.
+    weight: how often the point occurs in what is compared. condition, timing: of the calls that were timed.
     """
 
     shape: Shape
@@ -25,6 +29,8 @@ class Case:
     first_us: dict[KernelName, float]
     verdict: Verdict
     weight: int = 1
+    condition: Condition = USUAL
+    timing: Timing = "graph"
 
     @property
     def work(self) -> int:
@@ -55,20 +61,52 @@ Cost = Callable[[Case, KernelName], float]
 """Cost of a choice at a case; costs are summed over all cases."""
 
 
-def by_table(decide: Callable[[int, int, int], int], facts: Facts) -> Policy:
-    """Return the policy of a dispatcher. decide: its `policy`, of (tokens, num_experts, topk)."""
+class Decide(Protocol):
+    """A dispatcher's `policy`."""
+
+    def __call__(self, tokens: int, num_experts: int, topk: int, *, moe_buf: bool, masked: bool) -> int:
+        """Return the number of a policy."""
+
+
+def by_table(decide: Decide, facts: Facts, device: DeviceLimits, name: str = "table") -> Policy:
+    """Return the policy of a dispatcher, which may leave the choice to the kernels' own rule."""
     names = {candidate.policy: candidate.name for candidate in facts.candidates}
-    return Policy("table", lambda case: names[decide(case.tokens, case.shape.num_experts, case.shape.topk)])
+    own = by_rule(facts, device)
+
+    def choose(case: Case) -> KernelName:
+        condition, shape = case.condition, case.shape
+        number = decide(case.tokens, shape.num_experts, shape.topk, moe_buf=condition.moe_buf, masked=condition.masked)
+        return own.choose(case) if number == AUTOMATIC else names[number]
+
+    return Policy(name, choose)
+
+
+def by_timing(policies: Mapping[Timing, Policy], name: str = "table") -> Policy:
+    """Return the policy that lets another one decide for each way to launch."""
+    return Policy(name, lambda case: policies[case.timing].choose(case))
 
 
 def by_rule(facts: Facts, device: DeviceLimits) -> Policy:
     """Return the provider's own rule."""
 
     def choose(case: Case) -> KernelName:
-        steps = facts.rule(case.shape.num_experts, case.shape.topk, device)
+        steps = facts.rule(case.shape.num_experts, case.shape.topk, device, case.condition)
         return choose_by_steps(steps, case.tokens)
 
     return Policy(facts.rule_name, choose)
+
+
+def by_aiter_rule(device: DeviceLimits) -> Policy:
+    """Return AITER's rule, which chooses between kernels named oneshot and multiphase."""
+    return by_rule(AITER.facts, device)
+
+
+def list_rules(facts: Facts, device: DeviceLimits) -> list[Policy]:
+    """Return the provider's own rule, and AITER's where this is another one for kernels of the same names."""
+    own, others = by_rule(facts, device), by_aiter_rule(device)
+    names = {candidate.name for candidate in facts.candidates}
+    comparable = own.name != others.name and {ONESHOT.name, MULTIPHASE.name} <= names
+    return [own, others] if comparable else [own]
 
 
 def by_constant(constant: int, name: str) -> Policy:

@@ -1,6 +1,7 @@
 """Compute regret, the time of a choice over the time of the fastest kernel, for a table and for other policies."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Final
@@ -14,12 +15,13 @@ AS_GOOD: Final = 0.002
 
 @dataclass(frozen=True)
 class Regret:
-    """Regret of one policy over all cases. worst_at: where it is worst.
+    """Regret of one policy over all cases. p90: exceeded at a tenth of them at most; worst_at: where it is worst.
 
     worst_settled: the worst where another kernel won by more than the noise, 1.0 where none ever did.
     """
 
     mean: float
+    p90: float
     worst: float
     worst_at: Case
     worst_settled: float
@@ -29,10 +31,25 @@ def compute_regret(cases: Sequence[Case], policy: Policy) -> Regret:
     """Return the regret of `policy` over `cases`, of which there must be at least one."""
     losses = [case.loss(policy.choose(case)) for case in cases]
     worst, where = max(zip(losses, cases, strict=True), key=lambda pair: pair[0])
-    against = [
-        lost for lost, case in zip(losses, cases, strict=True) if case.run(policy.choose(case)) not in case.verdict.best
-    ]
-    return Regret(fmean(losses), worst, where, max(against, default=1.0))
+    p90 = sorted(losses)[math.ceil(0.9 * len(losses)) - 1]
+    settled = (lost for lost, _ in list_settled_losses(cases, policy))
+    return Regret(fmean(losses), p90, worst, where, max(settled, default=1.0))
+
+
+def list_settled_losses(cases: Sequence[Case], policy: Policy) -> list[tuple[float, Case]]:
+    """Return the regret of `policy` at each case where another kernel won by more than the noise, with the case."""
+    chosen = [(case.run(policy.choose(case)), case) for case in cases]
+    return [(case.loss(kernel), case) for kernel, case in chosen if kernel not in case.verdict.best]
+
+
+def compute_group_regrets(
+    cases: Sequence[Case], policy: Policy, group: Callable[[Case], str]
+) -> dict[str, tuple[int, Regret]]:
+    """Return the number of cases and the regret of `policy` in each group, in the order of the first cases."""
+    groups: dict[str, list[Case]] = {}
+    for case in cases:
+        groups.setdefault(group(case), []).append(case)
+    return {name: (len(alike), compute_regret(alike, policy)) for name, alike in groups.items()}
 
 
 def find_best_mean_constant(cases: Sequence[Case]) -> int:

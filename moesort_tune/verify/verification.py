@@ -10,6 +10,7 @@ from typing import Final, Protocol
 from moesort_tune.domain.candidates import Limits, list_legal_kernels
 from moesort_tune.domain.settings import Settings
 from moesort_tune.domain.shape import Shape
+from moesort_tune.domain.vocabulary import Condition
 from moesort_tune.measure.stopping import StoppingRule
 from moesort_tune.providers.facts import registry
 from moesort_tune.sweep.records import build_settings
@@ -18,25 +19,19 @@ from moesort_tune.sweep.worker.errors import WorkerLostError
 from moesort_tune.sweep.worker.messages import MeasureRequest, Worker
 from moesort_tune.tables import keeping
 from moesort_tune.tables.schema import Row
-from moesort_tune.verify.policies import Case, Policy, always, by_constant, by_first_encounter, by_rule
-from moesort_tune.verify.regret import Regret, compare_policies, find_best_mean_constant, is_constant_as_good
+from moesort_tune.verify.conditions import name_expert_group
+from moesort_tune.verify.policies import Case, Policy, always, by_constant, by_first_encounter, list_rules
+from moesort_tune.verify.regret import (
+    Regret,
+    compare_policies,
+    compute_group_regrets,
+    find_best_mean_constant,
+    is_constant_as_good,
+    list_settled_losses,
+)
 
-EP_RANKS: Final = 4
-"""Ranks of the expert-parallel setting; every preset has more experts."""
-
-OTHER_SETTINGS: Final[dict[str, dict[str, object]]] = {
-    "unit_size=16": {"unit_size": 16},
-    "unit_size=64": {"unit_size": 64},
-    "unit_size=128": {"unit_size": 128},
-    "model_dim=2048": {"model_dim": 2048},
-    "model_dim=7168": {"model_dim": 7168},
-    f"ep={EP_RANKS}": {"ep": EP_RANKS},
-    "eager": {"timing": "eager"},
-    "cold": {"timing": "eager", "cold": True},
-}
-"""Settings that a table is rarely measured with, by the name that --settings takes."""
-
-AS_SWEPT: Final = "as swept"
+SERVED_ROUTING: Final = "served"
+"""Routing of learned rows, which no sweep can repeat."""
 
 
 @dataclass(frozen=True)
@@ -49,15 +44,39 @@ class Question:
     settings: Settings = field(default_factory=Settings)
 
 
+Group = tuple[int, Regret]
+"""Number of points, and the regret of what decides."""
+
+
 @dataclass(frozen=True)
 class SettingReport:
-    """Regrets under one setting. constant: the best single constant; as_good: it does as well as the table."""
+    """Regrets under one setting, those of what decides first.
+
+    constant: the best single constant; as_good: it does as well as what decides.
+    above_margin: points at which another kernel won by more than the margin. swept: the table has rows that were
+    measured like this. skewed: the experts are not equally popular. groups: of the points, by expert count, and by
+    condition where there are several.
+    """
 
     setting: str
     points: list[Case]
     regrets: dict[str, Regret]
     constant: int
     as_good: bool
+    above_margin: int = 0
+    swept: bool = False
+    skewed: bool = False
+    groups: dict[str, Group] = field(default_factory=dict)
+
+    @property
+    def decider(self) -> str:
+        """The name of the policy that decides: the table, or what decides without one."""
+        return next(iter(self.regrets))
+
+    @property
+    def regret(self) -> Regret:
+        """The regret of the policy that decides."""
+        return self.regrets[self.decider]
 
 
 class Listener(Protocol):
@@ -73,10 +92,15 @@ class Listener(Protocol):
         """Report a shape that is left out from here on."""
 
 
-def select_for_setting(setting: str, questions: Sequence[Question]) -> list[Question]:
-    """Return the questions under one of OTHER_SETTINGS, without those that the table was measured for like this."""
-    changed = [replace(q, settings=replace(q.settings, **OTHER_SETTINGS[setting])) for q in questions]  # type: ignore[arg-type]
+def change_settings(questions: Sequence[Question], changes: Mapping[str, object]) -> list[Question]:
+    """Return the questions under changed settings, without those that the table was measured for like this."""
+    changed = [replace(q, settings=replace(q.settings, **changes)) for q in questions]  # type: ignore[arg-type]
     return [new for new, old in zip(changed, questions, strict=True) if new != old]
+
+
+def select_share(questions: Sequence[Question], share: int, turn: int) -> list[Question]:
+    """Return one question of so many, at least one of any; another turn begins with another one."""
+    return list(questions[turn % min(share, max(1, len(questions))) :: share])
 
 
 def find_shapes_between(shapes: Iterable[Shape]) -> list[Shape]:
@@ -138,7 +162,8 @@ def _build_settings(row: Row, seed: int) -> Settings:
     """Return the settings that a complete, measured row was measured with, and the inputs of `seed`."""
     if row.sweep is None:
         raise ValueError(f"expected a measured row, got {row.shape} without a sweep")
-    return build_settings(row.sweep, seed=seed)
+    settings = build_settings(row.sweep, seed=seed)
+    return replace(settings, routing="uniform") if settings.routing == SERVED_ROUTING else settings
 
 
 class Verification:
@@ -154,28 +179,38 @@ class Verification:
         self._listener = listener
         self.failed: dict[Shape, str] = {}
 
-    def report(self, setting: str, questions: Sequence[Question]) -> SettingReport | None:
+    def report(self, setting: str, questions: Sequence[Question], *, swept: bool = False) -> SettingReport | None:
         """Return None where no point is left to measure. Raise WorkerRefusedError for a wrong kernel."""
         usable = [question for question in questions if question.settings.ep <= question.shape.num_experts]
         self._listener.announce_setting(setting, len(usable))
         cases = [case for question in usable if (case := self._measure_if_possible(question))]
         if not cases:
             return None
+        skewed = any(question.settings.routing != "uniform" for question in usable)
+        return replace(self.compare(setting, cases, self._table), swept=swept, skewed=skewed)
+
+    def compare(self, setting: str, cases: list[Case], decides: Policy) -> SettingReport:
+        """Return the report on cases, at least one, that were measured already."""
         constant = find_best_mean_constant(cases)
+        groups = compute_group_regrets(cases, decides, lambda case: name_expert_group(case.shape))
+        if len({case.condition for case in cases}) > 1:
+            groups |= compute_group_regrets(cases, decides, lambda case: str(case.condition))
+        losses = [loss for loss, _ in list_settled_losses(cases, decides)]
         return SettingReport(
             setting=setting,
             points=cases,
-            regrets=compare_policies(cases, self._list_contenders(constant)),
+            regrets=compare_policies(cases, [decides, *self._list_contenders(constant)]),
             constant=constant,
-            as_good=is_constant_as_good(cases, self._table),
+            as_good=is_constant_as_good(cases, decides),
+            above_margin=sum(loss > 1 + self._rule.margin for loss in losses),
+            groups=groups,
         )
 
     def _list_contenders(self, constant: int) -> list[Policy]:
-        """Return the table and the policies that it competes with, the table first."""
+        """Return the policies that compete with what decides."""
         facts, device = registry.get_facts(self._worker.facts.provider), self._worker.facts.limits
         return [
-            self._table,
-            by_rule(facts, device),
+            *list_rules(facts, device),
             by_constant(constant, f"tokens * experts > {constant}"),
             by_first_encounter(),
             *always(facts),
@@ -193,8 +228,17 @@ class Verification:
 
     def _measure(self, question: Question) -> Case:
         self._listener.announce_point(question)
+        settings = question.settings
         kernels = list_legal_kernels(question.tokens, self._worker.limits(question.shape))
-        request = MeasureRequest(question.shape, question.tokens, question.settings, kernels, self._rule)
+        request = MeasureRequest(question.shape, question.tokens, settings, kernels, self._rule)
         answer = self._worker.measure(request)
         medians = {kernel: answer.measurement.times_us[kernel].median for kernel in kernels}
-        return Case(question.shape, question.tokens, medians, answer.first_us, answer.measurement.verdict)
+        return Case(
+            question.shape,
+            question.tokens,
+            medians,
+            answer.first_us,
+            answer.measurement.verdict,
+            condition=Condition(settings.moe_buf, settings.masked),
+            timing=settings.timing,
+        )

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
@@ -84,6 +85,7 @@ def test_replay_says_what_each_way_costs(tmp_path: Path) -> None:
     per_step = {way["name"]: round(way["us_per_step"]["median"], 1) for way in run["results"]}
     assert per_step == {
         "AITER's rule": 673.3,
+        "the builtin rule": 673.3,
         "best constant (2048)": 620.0,
         "first encounter": 620.0,
         "table": 620.0,
@@ -117,6 +119,19 @@ def test_result_as_json_says_what_was_replayed(tmp_path: Path) -> None:
     result = replay(tmp_path, "--trace", "steps.txt", "--repeats", "2", "--seed", "7")
     assert (result["name"], result["repeats"], result["seed"]) == ("gpt-oss-120b", 2, 7)
     assert result["model"]["shape"] == {"num_experts": 128, "topk": 4}
+
+
+def test_tokens_may_be_routed_as_they_were_served(tmp_path: Path) -> None:
+    """Protects a replay of served routing: its name is in the result, and a trace of another model is refused."""
+    (tmp_path / "steps.txt").write_text("16\n")
+    ids = [[0, 1, 2, 127], [5, 6, 7, 8]]
+    np.savez(tmp_path / "routing.npz", num_experts=128, tokens=[2], topk_ids=ids)
+    options = ("--trace", "steps.txt", "--repeats", "1", "--routing", "trace:routing.npz")
+    assert replay(tmp_path, *options)["routing"].startswith("trace:")
+    np.savez(tmp_path / "routing.npz", num_experts=8, tokens=[1], topk_ids=[[0, 1]])
+    answer = run_ab(tmp_path, *options)
+    assert answer.returncode == 2
+    assert "holds the routing of 8/2, not that of gpt-oss-120b, 128/4" in answer.stderr.replace("\n", " ")
 
 
 @pytest.mark.parametrize(

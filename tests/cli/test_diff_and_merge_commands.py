@@ -35,10 +35,10 @@ def test_diff_tells_token_ranges_and_whether_they_lie_in_ties(capsys: pytest.Cap
     reported = run_diff(capsys, table(entry(before)), table(entry(after, sweep=LATER)))
     assert reported.splitlines() == [
         "304 compute units, builtin, 5c1e0f, graph:",
-        "  8/2: removed, was oneshot to 899, multiphase from 900",
+        "  8/2: removed, was oneshot to 899, multiphase up to 16384",
         "  128/4: 20-24 tokens multiphase instead of oneshot (a tie: either will do)",
         "  256/8: 13-29 tokens oneshot instead of multiphase",
-        "  512/10: added, oneshot to 8, multiphase from 9",
+        "  512/10: added, oneshot to 8, multiphase up to 16384",
         "  1 row chooses as before",
     ]
 
@@ -50,6 +50,16 @@ def test_diff_of_changed_kernels_compares_their_rows(capsys: pytest.CaptureFixtu
         "304 compute units, builtin, 77, graph (was revision 5c1e0f):",
         "  128/4: 25-39 tokens oneshot instead of multiphase",
     ]
+
+
+def test_diff_of_two_products_names_the_one_before(capsys: pytest.CaptureFixture[str]) -> None:
+    """A table of another product, of other kernels or of no known one decides here as well."""
+    new = table(entry([row(switch=40)], device=device(id="0x74a5")))
+    old = entry(device=device(id="0x74a1"), kernels=Kernels(provider="builtin", revision="77"))
+    heading = "304 compute units, builtin, 5c1e0f, graph, MI325X (0x74a5) (was "
+    lines = run_diff(capsys, table(old), new).splitlines()
+    assert lines[0] == f"{heading}revision 77 of MI300X (0x74a1)):"
+    assert run_diff(capsys, table(entry()), new).splitlines() == [f"{heading}an unknown product):", lines[1]]
 
 
 def test_diff_tells_entries_that_only_one_table_has(capsys: pytest.CaptureFixture[str]) -> None:
@@ -64,14 +74,34 @@ def test_diff_tells_entries_that_only_one_table_has(capsys: pytest.CaptureFixtur
     assert "304 compute units, aiter: added" in reported
 
 
-def test_diff_goes_on_to_the_end_of_the_tokens(capsys: pytest.CaptureFixture[str]) -> None:
-    """Past the limit of oneshot both are multiphase, whatever the policy says."""
+def test_diff_ends_with_what_was_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    """Past the limit of oneshot both are multiphase, and past the last measured count neither row says anything."""
     before, after = row(switch=None, limits={"oneshot": 100}), row(policy=((1, "multiphase"),))
     assert "1-100 tokens multiphase instead of oneshot" in run_diff(
         capsys, table(entry([before])), table(entry([after]))
     )
     endless = row(switch=None, limits={"oneshot": (1 << 24) - 1})
-    assert "from 25 tokens oneshot instead of multiphase" in run_diff(capsys, table(), table(entry([endless])))
+    assert "25-16384 tokens oneshot instead of multiphase" in run_diff(capsys, table(), table(entry([endless])))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "lines"),
+    [
+        ((1, 64), (1, 16384), ["measured to 16384 tokens instead of 64", "25-39 tokens oneshot instead of multiphase"]),
+        ((1, 64), (32, 64), ["measured from 32 tokens on instead of 1", "32-39 tokens oneshot instead of multiphase"]),
+        ((1, 16), (8, 64), ["measured on 8-64 tokens instead of 1-16"]),
+        ((1, 16), (32, 64), ["measured on 32-64 tokens instead of 1-16"]),
+    ],
+)
+def test_diff_compares_what_both_tables_measured(
+    capsys: pytest.CaptureFixture[str], before: tuple[int, int], after: tuple[int, int], lines: list[str]
+) -> None:
+    """A switch at 25 and one at 40 differ only where both were measured; another range is news by itself."""
+    old, new = (
+        table(entry([row(switch=switch, evidence=Evidence(tokens=tokens))]))
+        for switch, tokens in ((25, before), (40, after))
+    )
+    assert run_diff(capsys, old, new).splitlines()[1:] == [f"  128/4: {line}" for line in lines]
 
 
 def test_diff_as_json(capsys: pytest.CaptureFixture[str]) -> None:
@@ -107,8 +137,8 @@ def test_merge_keeps_the_row_of_the_newer_sweep_and_says_so(capsys: pytest.Captu
     assert (both.sweep, [kept.sweep for kept in both.rows]) == (LATER, [sweep(), None, None])
     kept, dropped = ("a", "b") if swapped else ("b", "a")
     assert reported == (
-        "128/4 of 304 compute units, builtin, 5c1e0f, graph: kept oneshot to 39, multiphase from 40"
-        f" ({kept}.yaml, 2026-12-01), not oneshot to 24, multiphase from 25 ({dropped}.yaml, 2026-11-22)\n"
+        "128/4 of 304 compute units, builtin, 5c1e0f, graph: kept oneshot to 39, multiphase up to 16384"
+        f" ({kept}.yaml, 2026-12-01), not oneshot to 24, multiphase up to 16384 ({dropped}.yaml, 2026-11-22)\n"
     )
 
 
@@ -124,7 +154,7 @@ def test_merge_of_the_same_day_keeps_the_second(capsys: pytest.CaptureFixture[st
     """The one rule left when dates do not tell."""
     result, reported = run_merge(capsys, table(), table(entry([row(switch=40)])))
     assert result == table(entry([row(switch=40)]))
-    assert "kept oneshot to 39, multiphase from 40 (b.yaml, 2026-11-22)" in reported
+    assert "kept oneshot to 39, multiphase up to 16384 (b.yaml, 2026-11-22)" in reported
 
 
 NARROW = row(switch=64, evidence=Evidence(points=1, tokens=(64, 64)))
@@ -137,7 +167,7 @@ def test_merge_keeps_the_row_that_tells_more(capsys: pytest.CaptureFixture[str],
     result, reported = run_merge(capsys, *(tables[::-1] if swapped else tables))
     both = result.tables[0]
     assert both.complete(both.rows[0]) == entry().complete(row())
-    assert "kept oneshot to 24, multiphase from 25" in reported
+    assert "kept oneshot to 24, multiphase up to 16384" in reported
     if not swapped:
         result, _ = run_merge(capsys, *tables, "--replace")
         assert result.tables[0].rows == (NARROW,)
@@ -153,7 +183,8 @@ def test_merge_keeps_what_was_swept_before_what_was_learned(capsys: pytest.Captu
 
 
 @pytest.mark.parametrize(
-    ("setting", "reported"), [({"ep": 4}, ("ep=1", "ep=4")), ({"unit_size": 64}, ("unit_size=32", "unit_size=64"))]
+    ("setting", "reported"),
+    [({"cold": True}, ("cold=False", "cold=True")), ({"unit_size": 64}, ("unit_size=32", "unit_size=64"))],
 )
 def test_merge_refuses_rows_of_different_settings(
     capsys: pytest.CaptureFixture[str], setting: dict[str, int], reported: tuple[str, str]

@@ -1,5 +1,6 @@
 """`moesort-tune doctor`: what it prints on machines of several kinds."""
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from moesort_tune.cli.doctor import doctor
 from moesort_tune.device.amd_libraries import Candidate
 from moesort_tune.device.remedies import REMEDIES
 from moesort_tune.doctor import probing
-from moesort_tune.doctor.diagnosis import Failure, RuntimeState, State, TableState
+from moesort_tune.doctor.diagnosis import Failure, MeasuredDevice, RuntimeState, State, TableState
 from moesort_tune.doctor.found_tables import find_tables
 from moesort_tune.sorting.revision import compute_kernels_revision
 from tests.doctor import states
@@ -52,6 +53,44 @@ def test_report_of_a_fitting_container_names_what_would_be_used(run: Any) -> Non
     assert "7.2.2.562.43 (fits ROCm 7.2)" in text
     assert "/opt/rocm/lib/libamdhip64.so (the one to use)" in text
     assert "2.9.0a0+git1234 (ROCm (HIP 7.2.26015))" in text
+
+
+def test_report_names_products_of_devices_and_tables(run: Any) -> None:
+    """Protects whoever compares machines: several products share an architecture and a number of compute units."""
+    virtual = replace(states.MI300X_DEVICE, name="AMD Radeon Graphics", device_id="0x74b5")
+    measured = (MeasuredDevice("AMD Instinct MI300X", 304, "0x74a1"), MeasuredDevice("AMD Instinct MI325X", 304))
+    table = TableState("t.yaml", "./tables", "gfx942", (304,), devices=measured)
+    state = replace(states.with_amd(replace(states.AMD, devices=(virtual,))), tables=(table,))
+    text = run(state).stdout
+    assert "AMD Radeon Graphics: MI300X (0x74b5, virtual function), gfx942:sramecc+:xnack-, 304 compute units" in text
+    assert "t.yaml: gfx942, 304 compute units, measured on MI300X (0x74a1), AMD Instinct MI325X" in text
+    (device, _) = json.loads(run(state, "--json").stdout)["devices"]
+    assert device["device_id"] == "0x74b5"
+
+
+@pytest.mark.parametrize(
+    ("origin", "required", "note"),
+    [
+        ("MOESORT_TUNE_TABLE", "AB" * 32, "(the digest of t.yaml)"),
+        ("MOESORT_TUNE_TABLE", "cd" * 32, "(no table that is named has this digest)"),
+        ("./tables", "ab" * 32, "(no table that is named has this digest)"),
+    ],
+)
+def test_report_says_whether_the_required_table_is_there(run: Any, origin: str, required: str, note: str) -> None:
+    """Protects fleets that must decide alike: the digest of each table, and what a process would raise."""
+    table = TableState("t.yaml", origin, "gfx942", (304,), digest="ab" * 32)
+    machine = replace(states.BARE.machine, environment={"MOESORT_TUNE_REQUIRE": required})
+    text = run(replace(states.BARE, machine=machine, tables=(table,))).stdout
+    assert f"sha256 {'ab' * 32}" in text
+    assert f"MOESORT_TUNE_REQUIRE  {required} {note}" in text
+    assert ("so every process fails" in text) is note.startswith("(no")
+
+
+def test_report_names_gpus_that_no_runtime_opens(run: Any) -> None:
+    """Protects the person whose driver works and whose runtime does not: which GPU it is about."""
+    machine = replace(states.CONTAINER.machine, kfd_gpus=(replace(states.MI300X, device_id="0x74a1"),))
+    text = run(states.with_amd(RuntimeState("amd", failure=Failure("no ROCm")), machine)).stdout
+    assert "kfd 2   MI300X (0x74a1), gfx942, 304 compute units, which no runtime opens" in text
 
 
 def test_report_of_a_misfit_prints_the_pip_command(run: Any) -> None:
@@ -121,6 +160,7 @@ def test_tables_are_found_in_their_order_and_once(tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("MOESORT_TUNE_TABLE", str(tmp_path / "tables"))
     (table,) = [table for table in find_tables() if table.origin != "shipped"]
     assert (table.origin, table.arch, table.refused) == ("MOESORT_TUNE_TABLE", "gfx942", "")
+    assert table.digest == hashlib.sha256(examples.EXAMPLE.encode()).hexdigest()
 
 
 def test_place_that_may_not_be_looked_at_is_found_with_its_reason(

@@ -1,42 +1,40 @@
 """Exported tables decide as Python does, and read back as what they were."""
 
+import datetime
+import itertools
 import json
-import shutil
 import subprocess
-from collections.abc import Sequence
 from pathlib import Path
-from random import Random
 
 import msgspec
 import pytest
 from click.testing import CliRunner
 
 from moesort_tune.cli.export import export
-from moesort_tune.domain.candidates import Limits, Steps
+from moesort_tune.domain.candidates import choose_by_steps
 from moesort_tune.domain.device import DeviceLimits
-from moesort_tune.domain.vocabulary import MAX_TOKENS, Candidate
+from moesort_tune.domain.vocabulary import MAX_TOKENS, Condition
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.providers.facts import registry
 from moesort_tune.providers.facts.base import Facts
 from moesort_tune.runtime import Dispatcher
-from moesort_tune.runtime.search import Found
 from moesort_tune.tables import json_schema, store
-from moesort_tune.tables.export.cpp import to_cpp
-from moesort_tune.tables.schema import Entry, Kernels, Row, Table
-from tests.tables.examples import device, entry, row, sweep, table
+from moesort_tune.tables.schema import Evidence, Kernels, Table
+from tests.cli.exported import COMPILER, STRICT, ThreeKernels, compile_program
+from tests.tables.examples import device, entry, make_published_entry, row, sweep, table
 
-COMPILER = shutil.which("g++") or "c++"
-STRICT = ("-std=c++17", "-Wall", "-Wextra", "-Wshadow", "-Wconversion", "-Werror", "-pedantic", "-O1")
-
-# Prints, for each line 'experts topk compute_units' of stdin, the policy of 0..20000 tokens as one character each.
+# Prints, for each line 'experts topk compute_units moe_buf masked' of stdin, the policy of 0..20000 tokens as one
+# character each.
 ASK = """
 #include "policy.h"
 #include <cstdio>
 static_assert(moesort_policy(-1, 128, 4, 304) == 0, "usable at compile time");
 int main() {
-  int experts, topk, units;
-  while (std::scanf("%d %d %d", &experts, &topk, &units) == 3) {
-    for (int tokens = 0; tokens <= 20000; ++tokens) std::putchar('0' + moesort_policy(tokens, experts, topk, units));
+  int experts, topk, units, moe_buf, masked;
+  while (std::scanf("%d %d %d %d %d", &experts, &topk, &units, &moe_buf, &masked) == 5) {
+    for (int tokens = 0; tokens <= 20000; ++tokens) {
+      std::putchar('0' + moesort_policy(tokens, experts, topk, units, moe_buf != 0, masked != 0));
+    }
     std::putchar('\\n');
   }
 }
@@ -84,18 +82,6 @@ def run_export(path: Path, *arguments: str) -> str:
     return result.stdout
 
 
-def compile_program(folder: Path, header: str, source: str) -> Path:
-    """Return `source` compiled with the exported header."""
-    (folder / "policy.h").write_text(header)
-    (folder / "ask.cpp").write_text(source)
-    binary = folder / "ask"
-    done = subprocess.run(
-        [COMPILER, *STRICT, folder / "ask.cpp", "-o", binary], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return binary
-
-
 @pytest.mark.parametrize("kernels", ["builtin", "aiter"])
 def test_header_decides_as_the_runtime_for_every_token_count(tmp_path: Path, kernels: str) -> None:
     """Every row of two devices and a dozen shapes without one, 0 to 20000 tokens, known and unknown compute units."""
@@ -105,14 +91,21 @@ def test_header_decides_as_the_runtime_for_every_token_count(tmp_path: Path, ker
     one = table(entry(ROWS, kernels=of), entry(boasting, kernels=of, device=small))
     path = write_table(tmp_path, one)
     binary = compile_program(tmp_path, run_export(path, "--format", "cpp", "--kernels", kernels), ASK)
-    asked = [(*shape, 304) for shape in [r.shape for r in ROWS] + UNKNOWN] + [(128, 4, 80), (100, 4, 100), (64, 4, 200)]
-    asked += [(512, 4, 80), (400, 4, 80), (700, 4, 80)]
-    lines = "".join(f"{experts} {topk} {units}\n" for experts, topk, units in asked)
+    shapes = [(*shape, 304) for shape in [r.shape for r in ROWS] + UNKNOWN] + [
+        (128, 4, 80),
+        (100, 4, 100),
+        (64, 4, 200),
+    ]
+    shapes += [(512, 4, 80), (400, 4, 80), (700, 4, 80)]
+    asked = [(*shape, True, False) for shape in shapes]
+    asked += [(128, 4, 304, False, False), (129, 4, 304, True, True), (100, 4, 304, False, True)]
+    lines = "".join(f"{' '.join(str(int(value)) for value in question)}\n" for question in asked)
     answers = subprocess.run([binary], input=lines, capture_output=True, text=True, check=True).stdout.split()
-    dispatchers = {units: Dispatcher.load(path, compute_units=units, kernels=kernels) for _, _, units in asked}
-    for (experts, topk, units), answer in zip(asked, answers, strict=True):
+    dispatchers = {units: Dispatcher.load(path, compute_units=units, kernels=kernels) for _, _, units, *_ in asked}
+    for (experts, topk, units, *condition), answer in zip(asked, answers, strict=True):
         policy = dispatchers[units].policy
-        assert answer == "".join(str(policy(tokens, experts, topk)) for tokens in range(20001)), (experts, topk, units)
+        expected = "".join(str(policy(tokens, experts, topk, *condition)) for tokens in range(20001))
+        assert answer == expected, (experts, topk, units, condition)
 
 
 def run_compiled(folder: Path, *sources: str) -> str:
@@ -164,37 +157,6 @@ int main() { std::printf("%d %d %d", ten(15, 128, 4, 304), moesort_policy(15, 12
     assert run_compiled(two_headers, source) == "2 2 1"
 
 
-class ThreeKernels:
-    """Facts of three invented kernels, whose limits depend on every argument."""
-
-    name = "invented"
-    label = "invented"
-    candidates: tuple[Candidate, ...] = (Candidate("wave", 3), Candidate("oneshot", 1), Candidate("multiphase", 7))
-    rule_name = "no rule"
-    decides_itself = False
-    limits_cpp = """\
-constexpr int max_tokens(int candidate, int num_experts, int topk, int lds_bytes, int wavefront_size) {
-  if (candidate == 0) return num_experts > 16 * wavefront_size ? -1 : 2 * wavefront_size / topk;
-  return candidate == 1 ? lds_bytes / num_experts / 4 : 16777215;
-}
-"""
-
-    def limits(self, num_experts: int, topk: int, device: DeviceLimits) -> Limits:
-        """Return limits by wave size and LDS, one of them below 0."""
-        wave = -1 if num_experts > 16 * device.wavefront_size else 2 * device.wavefront_size // topk
-        return {"wave": wave, "oneshot": device.lds_bytes // num_experts // 4, "multiphase": MAX_TOKENS}
-
-    def rule(self, num_experts: int, topk: int, device: DeviceLimits) -> Steps:
-        """Return one step."""
-        del num_experts, topk, device
-        return ((1, "multiphase"),)
-
-    def landmarks(self, num_experts: int, topk: int, device: DeviceLimits, first: int, last: int) -> Sequence[int]:
-        """Return none."""
-        del num_experts, topk, device, first, last
-        return ()
-
-
 @pytest.mark.parametrize("facts", [registry.get_facts("builtin"), registry.get_facts("aiter"), ThreeKernels()])
 def test_limits_in_cpp_are_those_of_the_facts(tmp_path: Path, facts: Facts) -> None:
     """For every number of experts and each LDS size that an architecture has: the limits stand in two languages."""
@@ -226,52 +188,73 @@ int main() {{
     assert list(map(int, answers)) == expected
 
 
-TURNS = [
-    *(("wave",), ("oneshot",), ("multiphase",), ("oneshot", "multiphase"), ("wave", "oneshot", "multiphase")),
-    *(("multiphase", "oneshot", "wave", "multiphase"), ("wave", "multiphase", "wave", "oneshot")),
-]
-"""Kernels one after another; few enough that neighbouring rows often have the same."""
+@pytest.mark.parametrize("facts", [registry.get_facts("builtin"), registry.get_facts("aiter"), ThreeKernels()])
+def test_rule_in_cpp_is_that_of_the_facts(tmp_path: Path, facts: Facts) -> None:
+    """On both sides of each of the rule's steps, for each condition: it decides where nothing was measured."""
+    source = f"""
+#include <cstdio>
+namespace gfx942 {{ {facts.rule_cpp("gfx942")} }}
+namespace sm_90 {{ {facts.rule_cpp("sm_90")} }}
+int main() {{
+  int nvidia, tokens, experts, topk, moe_buf, masked;
+  while (std::scanf("%d %d %d %d %d %d", &nvidia, &tokens, &experts, &topk, &moe_buf, &masked) == 6) {{
+    std::putchar('0' + (nvidia != 0 ? sm_90::rule(tokens, experts, topk, moe_buf != 0, masked != 0)
+                                    : gfx942::rule(tokens, experts, topk, moe_buf != 0, masked != 0)));
+  }}
+}}
+"""
+    names = [candidate.name for candidate in facts.candidates]
+    lines, expected = [], ""
+    for nvidia, experts, topk, moe_buf, masked in itertools.product(
+        (0, 1), (*range(1, 1025, 7), 511, 512, 818, 819, 1024), (1, 2, 9, 255), (False, True), (False, True)
+    ):
+        device = DeviceLimits(("gfx942", "sm_90")[nvidia], 132, 32, 65536)
+        steps = facts.rule(experts, topk, device, Condition(moe_buf, masked))
+        for tokens in sorted({1, MAX_TOKENS, *(t for first, _ in steps for t in (first - 1, first) if t >= 1)}):
+            lines.append(f"{nvidia} {tokens} {experts} {topk} {moe_buf:d} {masked:d}\n")
+            expected += str(names.index(choose_by_steps(steps, tokens)))
+    binary = compile_program(tmp_path, "", source)
+    assert subprocess.run([binary], input="".join(lines), capture_output=True, text=True, check=True).stdout == expected
 
 
-def make_random_row(random: Random, num_experts: int, topk: int) -> Row:
-    """Return a row with switches and limits below 400 tokens, each limit above or below what the policy asks for."""
-    turns = random.choice(TURNS)
-    firsts = [1, *sorted(random.sample(range(2, 400), len(turns) - 1))]
-    limits = {kernel: random.randrange(400) for kernel in ("wave", "oneshot", "multiphase") if random.random() < 0.4}
-    return row(num_experts, topk, policy=tuple(zip(firsts, turns, strict=True)), limits=limits)
+def test_entries_of_each_product_are_exported_and_named(tmp_path: Path) -> None:
+    """The plain function takes the newest; entries of another kind of figures stay outside."""
+    old = entry([row(128, 4, 20)], device=device(id="0x74a1"))
+    new = entry([row(128, 4, 30)], device=device(id="0x74a5"), sweep=sweep(date=datetime.date(2026, 12, 1)))
+    modelled = entry([row(128, 4, 40)], device=device(id="0x74a9"), evidence="modelled")
+    header = run_export(write_table(tmp_path, table(old, modelled, new)), "--format", "cpp")
+    assert "graph, MI300X (0x74a1), measured 2026-11-22" in header
+    assert "graph, MI325X (0x74a5), measured 2026-12-01" in header
+    assert "0x74a9" not in header
+    assert header.index("{30, 1}") < header.index("{20, 1}")
+    assert "{0x74a5u, 0x74b9u}" in header
 
 
-def make_random_entry(random: Random, compute_units: int, wavefront_size: int) -> Entry:
-    """Return an entry of the invented kernels with rows of four topks."""
-    rows = [
-        make_random_row(random, num_experts, topk)
-        for topk in (1, 2, 4, 9)
-        for num_experts in random.sample(range(topk, 1025), 8)
-    ]
-    on = device(compute_units=compute_units, wavefront_size=wavefront_size, lds_bytes=random.choice((8192, 65536)))
-    return entry(rows, kernels=Kernels(provider="invented", revision="1"), device=on)
+def test_entries_of_each_size_are_of_its_newest_revision(tmp_path: Path) -> None:
+    """Protects from mixing kernels: a process that names no revision goes by the first one of its own size."""
+    newer = sweep(date=datetime.date(2026, 12, 1))
+    small, revision = device(compute_units=80), Kernels(provider="builtin", revision="7")
+    entries = (
+        entry([row(128, 4, 10)], device=small, kernels=revision),
+        entry([row(128, 4, 20)]),
+        entry([row(128, 4, 30)], kernels=revision, sweep=newer),
+    )
+    path = write_table(tmp_path, table(*entries))
+    header = run_export(path, "--format", "cpp")
+    assert [f"{{{switch}, 1}}" in header for switch in (10, 20, 30)] == [True, False, True]
+    named = run_export(path, "--format", "cpp", "--revision", "5c1e0f")
+    assert [f"{{{switch}, 1}}" in named for switch in (10, 20, 30)] == [False, True, False]
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_header_of_three_kernels_decides_as_the_runtime(tmp_path: Path, seed: int) -> None:
-    """Rows that agree, disagree and are interpolated at several switches; limits that clip each of the kernels."""
-    random = Random(seed)
-    entries = [make_random_entry(random, 304, 64), make_random_entry(random, 80, 32)]
-    facts = ThreeKernels()
-    binary = compile_program(tmp_path, to_cpp("gfx942", entries, facts), ASK.replace("20000", "450"))
-    shapes = [one.shape for found in entries for one in found.rows]
-    shapes += [(num_experts, 3 * topk) for num_experts, topk in shapes]  # rows of a nearest topk limit nothing
-    shapes += [(random.randint(1, 1100), random.randint(1, 12)) for _ in range(400)]
-    asked = [(*shape, found) for shape in shapes for found in entries]
-    lines = "".join(f"{experts} {topk} {found.device.compute_units}\n" for experts, topk, found in asked)
-    answers = subprocess.run([binary], input=lines, capture_output=True, text=True, check=True).stdout.split()
-    dispatchers = {id(one): Dispatcher(Found("gfx942", None, Path("t.yaml"), one, (), ()), facts) for one in entries}
-    chosen = set()
-    for (experts, topk, found), answer in zip(asked, answers, strict=True):
-        policy = dispatchers[id(found)].policy
-        assert answer == "".join(str(policy(tokens, experts, topk)) for tokens in range(451)), (experts, topk)
-        chosen |= set(answer)
-    assert chosen == {"3", "1", "7"}
+def test_published_figures_are_exported_where_nothing_was_measured(tmp_path: Path) -> None:
+    """Protects measured entries of any size from figures of others, as in Python."""
+    published = make_published_entry(
+        [row(128, 4, 10, evidence=Evidence(source="a page"))], device=device(compute_units=80)
+    )
+    measured = entry([row(128, 4, 20)], kernels=Kernels(provider="aiter", revision="1"))
+    for entries, exported in (((published,), [True, False]), ((published, measured), [False, True])):
+        header = run_export(write_table(tmp_path, table(*entries)), "--format", "cpp", "--kernels", "aiter")
+        assert [f"{{{switch}, 1}}" in header for switch in (10, 20)] == exported
 
 
 def test_header_of_a_hostile_name_is_still_only_a_comment(tmp_path: Path) -> None:

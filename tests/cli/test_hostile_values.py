@@ -80,8 +80,8 @@ def test_negative_zero_is_zero() -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["verify", "t.yaml", "--fail-above", "nan"], "'nan' is not a finite number in the range x>=1"),
-        (["verify", "t.yaml", "--fail-above", "1e309"], "'1e309' is not a finite number in the range x>=1"),
+        (["verify", "t.yaml", "--fail-above", "nan"], "'nan' is not a finite number"),
+        (["verify", "t.yaml", "--fail-above", "1e309"], "'1e309' is not a finite number"),
         (["sweep", "--margin", "nan"], "'nan' is not a finite number in the range 0<=x<=1"),
         (["sweep", "--point-limit", "inf"], "'inf' is not a finite number in the range 0<x<=1000000"),
         (["sweep", "--point-limit", "1e7"], "10000000.0 is not in the range 0<x<=1000000"),

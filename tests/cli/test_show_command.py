@@ -1,8 +1,10 @@
 """`show`: a table for a person, one decision, JSON, a picture."""
 
 import builtins
+import hashlib
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -47,16 +49,34 @@ def test_show_tells_where_and_how_each_entry_was_measured(capsys: pytest.Capture
     Path("gfx942.yaml").write_text(EXAMPLE)
     lines = [line.rstrip() for line in run_show(capsys, "gfx942.yaml").splitlines()]
     assert lines[:6] == [
-        "gfx942.yaml: gfx942, 1 entry",
+        f"gfx942.yaml: gfx942, 1 entry, sha256 {hashlib.sha256(EXAMPLE.encode()).hexdigest()}",
         "",
         "AMD Instinct MI300X: 304 compute units, wave64, 64 KiB of LDS",
         "builtin kernels, revision 5c1e0f",
-        "measured 2026-11-22 as replayed graphs, unit_size 32, model_dim 4096 bfloat16, uniform routing, seed 0",
+        "measured 2026-11-22 as replayed graphs, unit_size 32, model_dim 4096 bfloat16, uniform routing,"
+        " with moe_buf, seed 0",
         "with hip 7.2.53211, driver 6.16.6, compiler hiprtc 7.2, moesort_tune 0.1.0",
     ]
     reported = next(line for line in lines if line.strip().startswith("128"))
-    words = "128 4 oneshot to 24, multiphase from 25 19-24 1024 oneshot to 56 31% 14 0.6%"
+    words = "128 4 oneshot to 24, multiphase up to 16384 19-24 1024 oneshot to 1024 31% 14 0.6%"
     assert " ".join(reported.split()) == words
+
+
+@pytest.mark.parametrize(
+    ("name", "device_id", "text"),
+    [
+        ("AMD Instinct MI300X VF", "0x74b5", "AMD Instinct MI300X VF, MI300X (0x74b5, virtual function): 304"),
+        ("AMD Radeon Graphics", "0x1234", "AMD Radeon Graphics, 0x1234: 304"),
+        ("NVIDIA H200", "NVIDIA H200", "NVIDIA H200: 304"),
+        ("AMD Instinct MI300X", None, "AMD Instinct MI300X: 304"),
+    ],
+)
+def test_show_tells_the_product_behind_a_name(
+    capsys: pytest.CaptureFixture[str], name: str, device_id: str | None, text: str
+) -> None:
+    """A driver's name may say little; of an NVIDIA GPU it is the id, and said once."""
+    store.save(Path("gfx942.yaml"), table(entry(device=device(name=name, id=device_id))))
+    assert f"{text} compute units" in run_show(capsys, "gfx942.yaml")
 
 
 def test_show_tells_up_to_where_oneshot_is_really_taken(capsys: pytest.CaptureFixture[str]) -> None:
@@ -64,22 +84,23 @@ def test_show_tells_up_to_where_oneshot_is_really_taken(capsys: pytest.CaptureFi
     rows = [row(64, 4, None, limits={"oneshot": 1 << 20}), row(1024, 4, None, limits={"oneshot": 7})]
     aiters = entry(rows, kernels=Kernels(provider="aiter", revision="1"))
     store.save(Path("gfx942.yaml"), table(entry(rows, device=device(lds_bytes=1 << 24)), aiters))
-    lines = [line.split() for line in run_show(capsys, "gfx942.yaml").splitlines() if "oneshot always" in line]
-    assert [line[5] for line in lines] == [str(compute_oneshot_max_tokens(64, 4, 65536)), "7", str(1 << 20), "0"]
+    shown = run_show(capsys, "gfx942.yaml").splitlines()
+    lines = [re.split(r"  +", line.strip()) for line in shown if "oneshot up to 16384" in line]
+    assert [line[4] for line in lines] == [str(compute_oneshot_max_tokens(64, 4, 65536)), "7", str(1 << 20), "0"]
 
 
 def test_show_tells_what_is_special_about_rows(capsys: pytest.CaptureFixture[str]) -> None:
     """Learned by a serving process, published by others, of another sweep, always one kernel."""
     learned = row(8, 2, None, evidence=Evidence(points=2, kind="learned"))
-    other = row(512, 10, policy=((1, "multiphase"),), sweep=sweep(seed=7, ep=4), software={"hip": "6.4"})
+    other = row(512, 10, policy=((1, "multiphase"),), sweep=sweep(seed=7, cold=True), software={"hip": "6.4"})
     source = row(evidence=Evidence(source="AITER pull request 3521"), limits={})
     store.save(Path("gfx942.yaml"), table(entry([learned, other]), make_published_entry([source])))
     reported = run_show(capsys, "gfx942.yaml")
     for words in (
-        "oneshot always",
+        "oneshot up to 16384 (limit 1024)",
         "learned by a serving process",
-        "multiphase always",
-        "experts over 4 ranks, seed 7",
+        "multiphase up to 16384",
+        "with moe_buf, cold cache, seed 7",
         "with hip 6.4",
         "aiter kernels, figures published by others: used only where this file is named",
         "source: AITER pull request 3521",
@@ -96,7 +117,8 @@ def test_lookup_prints_the_decision_and_why(capsys: pytest.CaptureFixture[str]) 
     )
     reported = json.loads(run_show(capsys, "gfx942.yaml", "--lookup", "20,100,8", "--json"))
     assert (reported["policy"], reported["kernel"], reported["reason"]) == (1, "oneshot", "nearest topk")
-    assert reported["entry"] == {"compute_units": 304, "provider": "builtin", "revision": "5c1e0f", "timing": "graph"}
+    key = {"compute_units": 304, "provider": "builtin", "revision": "5c1e0f", "timing": "graph", "product": None}
+    assert reported["entry"].items() >= key.items()
 
 
 def test_lookup_asks_the_entry_that_the_options_name(capsys: pytest.CaptureFixture[str]) -> None:
@@ -106,6 +128,40 @@ def test_lookup_asks_the_entry_that_the_options_name(capsys: pytest.CaptureFixtu
     assert run_show(capsys, "gfx942.yaml", "--lookup", "50,128,4", "--compute-units", "304").startswith("multiphase")
     store.save(Path("gfx950.yaml"), table(make_published_entry(), arch="gfx950"))
     assert "exact row" in run_show(capsys, "gfx950.yaml", "--lookup", "50,128,4")
+
+
+def test_lookup_asks_for_the_condition_and_the_product(capsys: pytest.CaptureFixture[str]) -> None:
+    """Calls without a moe_buf, with a mask, and on another product each have an entry of their own."""
+    entries = [
+        entry([row(switch=10)], device=device(id="0x74a1")),
+        entry([row(switch=20)], device=device(id="0x74a1"), sweep=sweep(moe_buf=False)),
+        entry([row(switch=30)], device=device(id="0x74a1"), sweep=sweep(masked=True)),
+        entry([row(switch=40)], device=device(id="0x74a5")),
+    ]
+    store.save(Path("gfx942.yaml"), table(*entries))
+    for options, switch in (
+        (["--device-id", "0x74a1"], 10),
+        (["--device-id", "0x74a1", "--no-moe-buf"], 20),
+        (["--masked"], 30),
+        (["--device-id", "0x74a5"], 40),
+        (["--device-id", "0x74a5", "--no-moe-buf"], 20),
+    ):
+        chosen = [
+            run_show(capsys, "gfx942.yaml", "--lookup", f"{tokens},128,4", *options) for tokens in (switch - 1, switch)
+        ]
+        assert [text.split()[0] for text in chosen] == ["oneshot", "multiphase"], options
+    assert "128 experts, topk 4, without moe_buf: exact row" in chosen[0]
+    reported = json.loads(run_show(capsys, "gfx942.yaml", "--lookup", "20,129,4", "--masked", "--json"))
+    assert (reported["moe_buf"], reported["masked"], reported["reason"]) == (True, True, "exact row")
+
+
+def test_show_tells_the_condition_of_each_entry(capsys: pytest.CaptureFixture[str]) -> None:
+    """Protects from reading the figures of one condition as those of another."""
+    entries = (entry(sweep=sweep(moe_buf=False)), entry(sweep=sweep(timing="eager", ep=4)))
+    store.save(Path("gfx942.yaml"), table(*entries))
+    shown = run_show(capsys, "gfx942.yaml")
+    assert "uniform routing, without moe_buf, seed 0" in shown
+    assert "uniform routing, with moe_buf, masked, experts over 4 ranks, seed 0" in shown
 
 
 def test_lookup_refuses_what_is_no_call(capsys: pytest.CaptureFixture[str]) -> None:
@@ -119,7 +175,7 @@ def test_json_holds_the_table(capsys: pytest.CaptureFixture[str]) -> None:
     """For scripts: the same fields as in the file."""
     Path("gfx942.yaml").write_text(EXAMPLE)
     reported = json.loads(run_show(capsys, "gfx942.yaml", "--json"))
-    assert reported["path"] == "gfx942.yaml"
+    assert (reported["path"], len(reported["sha256"])) == ("gfx942.yaml", 64)
     assert reported["tables"][0]["rows"][0]["policy"] == [[1, "oneshot"], [25, "multiphase"]]
 
 

@@ -12,12 +12,14 @@ from pathlib import Path
 import pytest
 
 from moesort_tune.cli.main import run
+from moesort_tune.runtime import Dispatcher
 from moesort_tune.sweep import job as jobs
 from moesort_tune.sweep.older_samples import OLDER_COLUMNS
 from moesort_tune.sweep.samples import COLUMNS, get_samples_path, read_samples
 from moesort_tune.sweep.worker import devices
 from moesort_tune.sweep.worker.client import ProcessWorker
 from moesort_tune.sweep.worker.messages import WorkerSpec
+from moesort_tune.tables import store
 from tests.cli.swept import SMALL, HostMachine, build_clock
 from tests.sweep.kernels import KERNELS, MULTIPHASE, ONESHOT
 from tests.sweep.serving import ANSWERED_POINTS, serve
@@ -142,14 +144,14 @@ def test_other_settings_are_refused_before_anything_is_timed(
     assert host.sweep("--experts", "8,128", "--topk", "2,4", "--tokens", "1:4") == 0
     table, samples = host.table.read_text(), get_samples_path(host.table).read_text()
     capsys.readouterr()
-    assert host.sweep("--experts", "64,8,128", "--topk", "2,2,4", "--tokens", "1:4", "--ep", "4") == 1
+    assert host.sweep("--experts", "64,8,128", "--topk", "2,2,4", "--tokens", "1:4", "--unit-size", "64") == 1
     error = capsys.readouterr().err
     assert "nothing was measured" in error
-    assert "the row of 8/2 was measured with ep=1, and the new one with ep=4" in error
+    assert "the row of 8/2 was measured with unit_size=32, and the new one with unit_size=64" in error
     assert "--replace to put the new one in its place, or name another file with --out (and 1 more rows)" in error
     assert "checking" not in error
     assert (host.table.read_text(), get_samples_path(host.table).read_text()) == (table, samples)
-    assert host.sweep("--experts", "64", "--topk", "2", "--tokens", "1:4", "--ep", "4") == 0
+    assert host.sweep("--experts", "64", "--topk", "2", "--tokens", "1:4", "--unit-size", "64") == 0
 
 
 def test_dry_run_tells_what_becomes_of_the_rows(host: HostMachine, capsys: pytest.CaptureFixture[str]) -> None:
@@ -162,18 +164,40 @@ def test_dry_run_tells_what_becomes_of_the_rows(host: HostMachine, capsys: pytes
         return [row["in_table"] for row in json.loads(capsys.readouterr().out)["rows"]]
 
     row = "the row of 1 to 16 tokens of "
-    assert all(one is None for one in (list_fates()[1], list_fates("--timing", "eager")[0]))
+    assert all(one is None for one in (list_fates()[1], list_fates("--timing", "eager")[0], list_fates("--ep", "2")[0]))
     for options, fate in (
         (("--tokens", "1:32"), " is measured again"),
         (("--tokens", "8"), " keeps its other token counts"),
-        (("--ep", "2", "--replace"), " is replaced"),
+        (("--unit-size", "64", "--replace"), " is replaced"),
     ):
         sentence = list_fates(*options)[0] or ""
         assert sentence.startswith(row)
         assert sentence.endswith(fate)
-    assert (list_fates("--ep", "2")[0] or "").startswith("refused: the row of 8/2 was measured with ep=1")
+    assert (list_fates("--unit-size", "64")[0] or "").startswith(
+        "refused: the row of 8/2 was measured with unit_size=32"
+    )
     get_samples_path(host.table).unlink()
     assert (list_fates("--tokens", "8")[0] or "").startswith("refused: the row of 8/2 rests on")
+
+
+def test_conditions_get_entries_of_one_table(host: HostMachine, capsys: pytest.CaptureFixture[str]) -> None:
+    """One run of the kernels under each condition, whose rows a dispatcher finds; results and lines name them."""
+    options = ("--experts", "8,256", "--topk", "2,8", "--tokens", "1:16", "--condition", "with-moe-buf,without-moe-buf")
+    assert host.sweep(*options, "--condition", "masked", "--ep", "8", "--json") == 0
+    printed = capsys.readouterr()
+    assert "checking 2 shapes under 3 conditions, then timing them" in printed.err
+    assert "[2/6] experts/topk 8/2 without moe_buf: about" in printed.err
+    rows = json.loads(printed.out)[0]["rows"]
+    conditions = [(True, False), (False, False), (True, True)]
+    assert [(row["num_experts"], row["moe_buf"], row["masked"]) for row in rows] == [
+        (experts, *condition) for experts in (8, 256) for condition in conditions
+    ]
+    entries = store.load(host.table).tables
+    assert sorted(entry.condition for entry in entries) == sorted(conditions)
+    assert [entry.sweep.ep for entry in entries if entry.sweep] == [8 if entry.key.masked else 1 for entry in entries]
+    dispatcher = Dispatcher.load(host.table, arch="host")
+    for num_experts in (256, 257):
+        assert dispatcher.explain(8, num_experts, 8, masked=True).reason.value == "exact row"
 
 
 @pytest.mark.parametrize("columns", [COLUMNS, *OLDER_COLUMNS], ids=["edited", "oldest", "old"])
@@ -277,6 +301,7 @@ def test_budget_for_nothing_is_reported(host: HostMachine, capsys: pytest.Captur
 UNENDING_SWEEP = """
 import functools, sys
 from moesort_tune.cli.main import run
+from moesort_tune.runtime import Dispatcher
 from moesort_tune.sweep.worker import devices
 from tests.sweep.kernels import KERNELS, MULTIPHASE, ONESHOT
 from tests.sweep.serving import serve_two_points

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
@@ -30,7 +31,11 @@ def run(*arguments: str) -> Result:
         (["--arch", "gfx1"], "'gfx1' is not known; expected auto or one of gfx90a, gfx942, gfx950"),
         (["--model", "gpt-5"], "no preset is called 'gpt-5'; there are mixtral-8x7b"),
         (["--routing", "zipf:x"], "routing must be uniform or zipf:EXPONENT"),
+        (["--routing", "dirichlet:0"], "dirichlet:CONCENTRATION with a concentration from 0.01 to 100"),
         (["--ep", "16", "--experts", "8", "--topk", "2"], "--ep 16 leaves ranks without one of the 8 experts"),
+        (["--ep", "8", "--condition", "with-moe-buf"], "--ep 8 needs the condition masked: --condition masked"),
+        (["--condition", "masked", "--experts", "2", "--topk", "1"], "--ep 4 leaves ranks without one of the 2"),
+        (["--condition", "bare"], "no condition is called 'bare'; there are with-moe-buf, without-moe-buf, masked"),
         (["--cold"], "use eager timing with it"),
         (["--unit-size", "0"], "0 is not in the range 1<=x<=1024"),
         (["--time-budget", "0"], "0.0 is not in the range x>0"),
@@ -43,6 +48,17 @@ def test_bad_values_are_bad_usage_and_quoted(arguments: list[str], words: str) -
     result = run(*arguments)
     assert result.exit_code == 2
     assert words in result.output
+
+
+def test_trace_is_swept_for_its_own_shape_alone(tmp_path: Path) -> None:
+    """Routing of one model says nothing about another's; without shapes the trace's is meant."""
+    trace = tmp_path / "routing.npz"
+    np.savez(trace, num_experts=16, tokens=[1], topk_ids=[[0, 1]])
+    options = ("--dry-run", "--arch", "gfx950", "--tokens", "1:64", "--routing", f"trace:{trace}")
+    assert "16/2" in run(*options).output
+    result = run(*options, "--model", "gpt-oss-120b")
+    assert result.exit_code == 2
+    assert "holds the routing of 16/2, not that of 128/4" in " ".join(result.output.split())
 
 
 def test_missing_misses_file_is_reported(tmp_path: Path) -> None:
@@ -70,9 +86,47 @@ def test_dry_run_as_json_has_the_default_grid() -> None:
     assert all(row["ladder"][0] == 1 and row["ladder"][-1] == 16384 for row in plan["rows"])
 
 
+def plan_rows(*options: str) -> list[tuple[int, int, bool, bool]]:
+    """Return shape and condition of each row that a sweep would measure."""
+    rows = json.loads(run("--dry-run", "--json", *options).stdout)["rows"]
+    return [(row["num_experts"], row["topk"], row["moe_buf"], row["masked"]) for row in rows]
+
+
+def test_three_conditions_are_swept_by_default_and_one_on_the_host() -> None:
+    """Serving asks under all three; on the host each would take a minute and serve nobody."""
+    shape = ("--model", "gpt-oss-120b")
+    with_buffer, without, masked = (128, 4, True, False), (128, 4, False, False), (128, 4, True, True)
+    assert plan_rows("--arch", "gfx942", *shape) == [with_buffer, without, masked]
+    assert plan_rows("--arch", "host", *shape) == [with_buffer]
+    assert plan_rows("--arch", "host", *shape, "--condition", "masked,without-moe-buf") == [without, masked]
+    asked = ("--condition", "masked", "--condition", "with-moe-buf", "--ep", "8")
+    assert plan_rows("--arch", "gfx942", *shape, *asked) == [with_buffer, masked]
+
+
+def test_model_under_expert_parallelism_gets_the_masked_rows_that_serving_asks_for() -> None:
+    """Of its own shape and of that with its shared expert: vLLM's mask has one entry more than either."""
+    assert plan_rows("--arch", "gfx942", "--model", "deepseek-v3", "--ep", "8") == [
+        (256, 8, True, True),
+        (257, 9, True, True),
+    ]
+    assert plan_rows("--arch", "gfx942", "--model", "gpt-oss-120b", "--ep", "8") == [(128, 4, True, True)]
+
+
+def test_shape_with_too_few_experts_for_the_default_ranks_is_swept_without_a_mask() -> None:
+    """Nobody asked for a mask, so the shape is no error."""
+    assert plan_rows("--arch", "gfx942", "--experts", "2", "--topk", "1") == [(2, 1, True, False), (2, 1, False, False)]
+
+
+def test_dry_run_names_the_conditions() -> None:
+    """A person sees which rows there will be."""
+    text = run("--dry-run", "--arch", "gfx942", "--model", "gpt-oss-120b").output
+    for key in ("128/4", "128/4 without moe_buf", "128/4 masked"):
+        assert f"\n{key:>21}  " in text
+
+
 def test_dry_run_has_each_provider_s_own_limit() -> None:
     """AITER's oneshot takes any number of tokens, and none from 819 experts on, whatever LDS a device has."""
-    shapes = ("--experts", "8,819", "--topk", "2")
+    shapes = ("--experts", "8,819", "--topk", "2", "--condition", "with-moe-buf")
     plan = json.loads(run("--dry-run", "--json", "--arch", "gfx942", "--kernels", "aiter", *shapes).stdout)
     assert [(row["kernels"], row["limits"]) for row in plan["rows"]] == [("aiter", {}), ("aiter", {"oneshot": 0})]
 
@@ -81,11 +135,8 @@ def test_dry_run_takes_the_shapes_of_misses(tmp_path: Path) -> None:
     """What a deployment asked for in vain is the next grid, beside shapes named otherwise."""
     misses = tmp_path / "misses.csv"
     misses.write_text("num_experts,topk,arch,compute_units,kernels,tokens\n96,4,gfx942,304,builtin,7\n")
-    plan = json.loads(
-        run(
-            "--dry-run", "--json", "--arch", "gfx942", "--from-misses", str(misses), "--experts", "8", "--topk", "2"
-        ).stdout
-    )
+    options = ("--from-misses", str(misses), "--experts", "8", "--topk", "2", "--condition", "masked")
+    plan = json.loads(run("--dry-run", "--json", "--arch", "gfx942", *options).stdout)
     assert [(row["num_experts"], row["topk"]) for row in plan["rows"]] == [(8, 2), (96, 4)]
 
 

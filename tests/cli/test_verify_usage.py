@@ -17,8 +17,15 @@ def run(*arguments: str) -> Result:
     ("arguments", "words"),
     [
         ([], "Missing argument 'TABLE'"),
-        (["t.yaml", "--settings", "unit_size=17"], "no setting is called 'unit_size=17'; there are all, none"),
-        (["t.yaml", "--fail-above", "0.5"], "0.5 is not in the range x>=1"),
+        (["t.yaml", "--settings", "unit_size=17"], "no setting is called like this: 'unit_size=17' is none of without"),
+        (["t.yaml", "--fail-above", "0.5"], "limit must be a finite number at least 1, got 0.5"),
+        (["t.yaml", "--fail-above", "masked=x"], "'x' is not a finite number"),
+        (
+            ["t.yaml", "--settings", "eager", "--fail-above", "cold=1.1"],
+            "--fail-above names a condition that is not measured: 'cold' is none of as-swept, shapes-without-a-row",
+        ),
+        (["t.yaml", "--routing", "zipf:x"], "zipf:EXPONENT with an exponent above 0 and below 10, got 'zipf:x'"),
+        (["t.yaml", "--routing", "trace:"], "expected trace:FILE"),
         (["t.yaml", "--points", "0"], "0 is not in the range 1<=x<=16384"),
     ],
 )
@@ -33,6 +40,12 @@ def test_missing_table_is_told_with_the_command_that_makes_it(tmp_path: Path) ->
     """A table that is not there names itself and the next step."""
     result = run(str(tmp_path / "none.yaml"))
     assert "moesort-tune sweep --out" in str(result.exception)
+
+
+def test_missing_trace_is_named(tmp_path: Path) -> None:
+    """A trace that is not there is reported before a device is opened."""
+    result = run("t.yaml", "--routing", f"trace:{tmp_path / 'none.npz'}")
+    assert "none.npz: No such file" in str(result.exception)
 
 
 def test_help_has_examples() -> None:

@@ -23,9 +23,15 @@ def make_gpu(version: int, compute_units: int, device_id: int, *, xcc: int = 1, 
     }
 
 
+def put(gpu: dict[str, int], bus: int, *, device: int = 0, domain: int = 0) -> dict[str, int]:
+    """Return the node of a GPU in a slot."""
+    return {**gpu, "domain": domain, "location_id": bus << 8 | device << 3}
+
+
 MI210 = make_gpu(90010, 104, 0x740F)
 MI300X = make_gpu(90402, 304, 0x74A1, xcc=8)
 MI300X_CPX = make_gpu(90402, 38, 0x74A1, xcc=1)
+MI325X = make_gpu(90402, 304, 0x74A5, xcc=8)
 MI308X = make_gpu(90402, 80, 0x74A2, xcc=4)
 MI355X = make_gpu(90500, 256, 0x75A3, xcc=8, lds_kb=160)
 PHOENIX_APU = {**make_gpu(110003, 12, 0x15BF), "simd_per_cu": 2, "simd_count": 24, "cpu_cores_count": 16}

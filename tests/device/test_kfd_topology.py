@@ -10,21 +10,23 @@ from tests.device import kfd_trees as trees
 
 
 @pytest.mark.parametrize(
-    ("node", "arch", "compute_units"),
+    ("node", "arch", "compute_units", "device_id"),
     [
-        (trees.MI210, "gfx90a", 104),
-        (trees.MI300X, "gfx942", 304),
-        (trees.MI300X_CPX, "gfx942", 38),
-        (trees.MI308X, "gfx942", 80),
-        (trees.MI355X, "gfx950", 256),
+        (trees.MI210, "gfx90a", 104, "0x740f"),
+        (trees.MI300X, "gfx942", 304, "0x74a1"),
+        (trees.MI300X_CPX, "gfx942", 38, "0x74a1"),
+        (trees.MI325X, "gfx942", 304, "0x74a5"),
+        (trees.MI308X, "gfx942", 80, "0x74a2"),
+        (trees.MI355X, "gfx950", 256, "0x75a3"),
     ],
 )
-def test_gpu_is_reported_by_arch_and_compute_units(
-    tmp_path: Path, node: dict[str, int], arch: str, compute_units: int
+def test_gpu_is_reported_by_arch_compute_units_and_product(
+    *, tmp_path: Path, node: dict[str, int], arch: str, compute_units: int, device_id: str
 ) -> None:
-    """Protects the table's key: one gfx name covers parts and partitions of very different size."""
-    found = kfd.list_gpus(trees.write(tmp_path, trees.CPU, trees.CPU, node))
-    assert found == (kfd.KfdGpu(2, arch, compute_units, ARCHITECTURES[arch].lds_bytes),)
+    """Protects the table's key: one gfx name covers parts and partitions of very different size, and products."""
+    found = kfd.list_gpus(trees.write(tmp_path, trees.CPU, trees.CPU, trees.put(node, 0x0C)))
+    lds_bytes = ARCHITECTURES[arch].lds_bytes
+    assert found == (kfd.KfdGpu(2, arch, compute_units, lds_bytes, device_id, "0000:0c:00"),)
 
 
 def test_every_partition_is_a_gpu_in_the_order_of_nodes(tmp_path: Path) -> None:
@@ -67,10 +69,28 @@ def test_machine_without_a_gpu_has_none(tmp_path: Path) -> None:
 
 def test_device_id_is_that_of_the_gpu_at_the_address(tmp_path: Path) -> None:
     """Protects products of one architecture and size from being taken for each other: MI300X and MI325X."""
-    first = {**trees.MI300X, "domain": 0, "location_id": 0x0C << 8}
-    second = {**trees.MI300X, "domain": 1, "location_id": 0x22 << 8 | 1 << 3, "device_id": 0x74A5}
-    topology = trees.write(tmp_path, trees.CPU, first, None, second)
+    second = trees.put(trees.MI325X, 0x22, device=1, domain=1)
+    topology = trees.write(tmp_path, trees.CPU, trees.put(trees.MI300X, 0x0C), None, second)
     assert kfd.find_device_id("0000:0c:00", topology) == "0x74a1"
     assert kfd.find_device_id("0001:22:01", topology) == "0x74a5"
     assert kfd.find_device_id("0000:22:01", topology) == ""
+    assert kfd.find_device_id("", topology) == ""
     assert kfd.find_device_id("0000:0c:00", tmp_path / "none") == ""
+
+
+@pytest.mark.parametrize("shift", [28, 0])
+def test_partitions_share_the_address_of_their_gpu(tmp_path: Path, shift: int) -> None:
+    """HIP and torch name a partition by the address of the whole GPU, wherever the driver writes its number."""
+    place = trees.put(trees.MI300X_CPX, 0x0C)
+    parts = [{**place, "location_id": place["location_id"] | part << shift} for part in range(8)]
+    topology = trees.write(tmp_path, trees.CPU, *parts, trees.put(trees.MI325X, 0x0D))
+    found = kfd.list_gpus(topology)
+    assert found is not None
+    assert [gpu.pci_address for gpu in found] == ["0000:0c:00"] * 8 + ["0000:0d:00"]
+    assert [kfd.find_device_id(address, topology) for address in ("0000:0c:00", "0000:0d:00")] == ["0x74a1", "0x74a5"]
+
+
+def test_driver_without_ids_and_addresses_says_so(tmp_path: Path) -> None:
+    """Protects old drivers: nothing known is not a product 0 in slot 0."""
+    topology = trees.write(tmp_path, {**trees.MI300X, "device_id": 0})
+    assert [(gpu.device_id, gpu.pci_address) for gpu in kfd.list_gpus(topology) or ()] == [("", "")]

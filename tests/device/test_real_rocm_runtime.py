@@ -16,10 +16,10 @@ except MoesortTuneError as error:
 """
 
 _PROPERTIES = """
-from moesort_tune.device import hip
+from moesort_tune.device import properties
 from moesort_tune.errors import MoesortTuneError
 try:
-    hip._read_properties("amd", 0)
+    properties.read_properties("amd", 0)
 except MoesortTuneError as error:
     print(error)
 """

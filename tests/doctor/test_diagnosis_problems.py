@@ -14,6 +14,7 @@ from moesort_tune.doctor.diagnosis import (
     CacheState,
     CompilerState,
     Failure,
+    MeasuredDevice,
     Problem,
     RuntimeState,
     State,
@@ -166,6 +167,25 @@ def test_table_of_other_kernels_is_reported_by_their_revision() -> None:
     """Protects against stale tables: the file exists, but none of its decisions are used."""
     state = replace(states.BARE, tables=(_make_table("host", "older"),))
     assert find_one("table", state).what == "host.yaml was measured with other kernels than these (40d6000000000000)"
+
+
+@pytest.mark.parametrize(
+    ("measured", "what"),
+    [
+        ([("AMD Instinct MI300X VF", "0x74b5")], None),
+        ([("AMD Instinct MI325X", "0x74a5"), ("AMD Instinct MI300X", "0x74a1")], None),
+        ([("AMD Instinct MI300X", "")], None),
+        ([("AMD Instinct MI325X", "0x74a5")], "t.yaml was measured on MI325X (0x74a5), and this is MI300X (0x74a1)"),
+        ([("AMD Instinct MI325X", "")], "t.yaml was measured on AMD Instinct MI325X, and this is MI300X (0x74a1)"),
+    ],
+)
+def test_table_of_another_product_is_a_note(measured: list[tuple[str, str]], what: str | None) -> None:
+    """Its decisions are used; only a product that has no entry of its own is worth a word."""
+    devices = tuple(MeasuredDevice(name, 304, device_id) for name, device_id in measured)
+    amd = replace(states.AMD, devices=(replace(states.MI300X_DEVICE, device_id="0x74a1"),))
+    state = replace(states.with_amd(amd), tables=(TableState("t.yaml", "./tables", "gfx942", (304,), devices=devices),))
+    expected = [Problem("table", what, REMEDIES["table of another product"], serious=False)] if what else []
+    assert [problem for problem in find_problems(state) if problem.subject == "table"] == expected
 
 
 def test_published_table_is_not_called_stale() -> None:

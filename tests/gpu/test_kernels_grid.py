@@ -6,6 +6,7 @@ The host runtime takes minutes for it and runs tests/sorting instead, so here it
 import numpy as np
 import pytest
 
+from moesort_tune.device import hip
 from moesort_tune.domain.vocabulary import KernelName
 from moesort_tune.sorting.check import check_outputs
 from moesort_tune.sorting.geometry import compute_oneshot_max_tokens
@@ -81,5 +82,6 @@ def test_captured_sort_serves_every_token_count(
             check_outputs(
                 prepared.read_outputs(), cases.set_tokens(case, tokens).expected, kernel=kernel, shape=f"{tokens}"
             )
-            assert prepared.is_moe_buf_zero()
+            with hip.PinnedMemory(cases.PIECE_BYTES) as memory:
+                assert prepared.is_moe_buf_zero(memory)
         graph.destroy()

@@ -7,7 +7,15 @@ import pytest
 
 from moesort_tune.device import compiler, hip, sources
 from moesort_tune.measure.sentinel import Sentinel
-from moesort_tune.measure.timers import EagerTimer, GraphTimer, Stopwatch, Work, Works, allocate_flush_buffer
+from moesort_tune.measure.timers import (
+    EagerTimer,
+    GraphTimer,
+    Stopwatch,
+    Work,
+    Works,
+    allocate_flush_buffer,
+    capture_long_graph,
+)
 from tests.opt_in import needs_gpu
 
 pytestmark = pytest.mark.gpu
@@ -55,11 +63,12 @@ def _launcher(kernel: hip.Kernel, microseconds: int) -> Work:
 def test_timer_recovers_a_known_length(device: hip.Device, works: Works, mode: str) -> None:
     """Times are the device's own: what lasts 2 or 60 us is measured as that, whatever the host needs to launch it."""
     stopwatch, sentinel = Stopwatch(device, device.create_stream()), Sentinel(device)
+    sentinels = capture_long_graph(stopwatch, [sentinel.launch])
     if mode == "graph":
-        timer: GraphTimer | EagerTimer = GraphTimer(stopwatch, works, sentinel.launch)
+        timer: GraphTimer | EagerTimer = GraphTimer(stopwatch, works, sentinels)
     else:
         flush = allocate_flush_buffer(device) if mode == "cold" else None
-        timer = EagerTimer(stopwatch, works, sentinel.launch, flush)
+        timer = EagerTimer(stopwatch, works, sentinel.launch, sentinels, flush)
     for name, spin_us in SPIN_US.items():
         samples = sorted(timer.sample(name, 0) for _ in range(15))
         assert spin_us - TICK_US <= samples[7] <= RELATIVE * spin_us + OVERHEAD_US[mode]
@@ -68,7 +77,8 @@ def test_timer_recovers_a_known_length(device: hip.Device, works: Works, mode: s
 
 def test_sentinel_takes_microseconds(device: hip.Device, works: Works) -> None:
     """The sentinel is long enough to tell a clock by and short enough to cost nothing."""
-    timer = GraphTimer(Stopwatch(device, device.create_stream()), works, Sentinel(device).launch)
+    stopwatch, sentinel = Stopwatch(device, device.create_stream()), Sentinel(device)
+    timer = GraphTimer(stopwatch, works, capture_long_graph(stopwatch, [sentinel.launch]))
     assert 1.0 < sorted(timer.sample_sentinel() or 0.0 for _ in range(15))[7] < 50.0
     timer.close()
 

@@ -13,7 +13,7 @@ from moesort_tune.device.ahead_of_time import Build, OffloadCompiler
 from moesort_tune.device.architectures import AMD_ARCHITECTURES
 from moesort_tune.domain.vocabulary import KernelName
 from moesort_tune.sorting.check import check_outputs
-from moesort_tune.sorting.launches import KERNELS, OneshotTooLargeError
+from moesort_tune.sorting.launches import KERNELS, KernelTooLargeError
 from moesort_tune.sorting.revision import KERNEL_FILES, compute_kernels_revision
 from tests.isa import tinygrad_emulator, where
 from tests.isa.counts import LaunchCost, compute_launch_cost
@@ -78,7 +78,7 @@ def read_aiter_costs() -> dict[tuple[str, int, int, int], Cost]:
 
 
 def run(point: Point, code: bytes) -> list[EmulatedLaunch]:
-    """Run and check one sort; return its launches. Raise OneshotTooLargeError, WrongOutputError."""
+    """Run and check one sort; return its launches. Raise KernelTooLargeError, WrongOutputError."""
     device = EmulatedDevice(point.arch, compute_units=COMPUTE_UNITS)
     case = cases.make_uniform(point.tokens, point.topk, point.num_experts, unit_size=UNIT_SIZE)
     case = cases.Case(case.problem, case.inputs, optional_outputs=())
@@ -199,7 +199,7 @@ def main(
         for point in list_points((name,), kernels, parse_list(shape, SHAPES), tuple(map(int, tokens.split(",")))):
             try:
                 launches = run(point, build.code)
-            except OneshotTooLargeError:
+            except KernelTooLargeError:
                 continue
             costs = [compute_launch_cost(launch) for launch in launches]
             click.echo(format_line(point, costs))

@@ -13,13 +13,16 @@ from moesort_tune.measure.engine import TimingError
 from moesort_tune.measure.timers import (
     ADAPTED,
     ADAPTING_ROUNDS,
+    ENOUGH_US,
     MAX_BACKLOG,
     MAX_LAUNCHES,
     Backlog,
     Launches,
     Stopwatch,
     adapt_launches,
+    capture_long_graph,
     choose_next_launches,
+    compute_flush_bytes,
     do_nothing,
 )
 
@@ -160,6 +163,37 @@ def test_number_of_launches_that_never_lasts_is_tried_before_it_is_used() -> Non
     assert len(seen) == ADAPTING_ROUNDS + 1
 
 
+@pytest.mark.parametrize(
+    ("expected_us", "captured"),
+    [(ENOUGH_US, [1, 4]), (400.0, [1, 4]), (0.0, [1, 4]), (50.0, [2, 4]), (20.0, [4])],
+)
+def test_graph_holds_each_work_as_often(expected_us: float, captured: list[int]) -> None:
+    """Protects comparisons from one lucky input, and sweeps from captures in vain where the time is known nearly."""
+    runs: list[list[str]] = []
+
+    class Graph:
+        def __init__(self, work: Any) -> None:
+            runs.append([])
+            work(None)
+
+        def launch(self, stream: object) -> None:
+            """Take 20 us a run."""
+
+        def __enter__(self) -> "Graph":
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            """Free nothing."""
+
+    device = SimpleNamespace(capture=lambda _, work: Graph(work))
+    stopwatch = SimpleNamespace(device=device, capturing=None, measure_settled_us=lambda _: 20.0 * len(runs[-1]))
+    works = [lambda _, name=name: runs[-1].append(name) for name in "abc"]
+    graph = capture_long_graph(cast(Stopwatch, stopwatch), works, expected_us=expected_us)
+    assert [one.count("a") for one in runs] == captured
+    assert runs[-1] == [name for name in "abc" for _ in range(captured[-1])]
+    assert graph.runs == 3 * captured[-1]
+
+
 class Event:
     """An event of a stream that runs everything at once: it reads the device's clock when it is recorded."""
 
@@ -213,3 +247,9 @@ def test_first_sample_counts_only_where_it_is_long(
     assert stopwatch.measure_settled_us(work) == pytest.approx(settled_us)
     assert len(coming) == (1 if settled_us > 2000.0 else 0)
     assert stopwatch.enqueued_at == pytest.approx(host_us[0] / 1e6)
+
+
+@pytest.mark.parametrize(("cache_mib", "flushed_mib"), [(0, 256), (50, 256), (128, 256), (256, 512)])
+def test_flush_is_twice_the_last_level_cache_or_more(cache_mib: int, flushed_mib: int) -> None:
+    """Protects cold times: as much as the cache holds may still be there after as many bytes were zeroed."""
+    assert compute_flush_bytes(cache_mib << 20) == flushed_mib << 20

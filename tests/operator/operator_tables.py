@@ -13,11 +13,14 @@ from moesort_tune.tables.schema import Entry, Kernels, Row
 from tests.tables import examples
 
 
-def make_entry(kernels: SortingKernels, *rows: Row, revision: str | None = None) -> Entry:
-    """Return an entry of the device and of the kernels loaded on it, or of another revision of them."""
+def make_entry(kernels: SortingKernels, *rows: Row, revision: str | None = None, product: str | None = None) -> Entry:
+    """Return an entry of the device, or of another product, and of the kernels loaded on it, or another revision."""
     limits = kernels.limits
     device = examples.device(
-        compute_units=limits.compute_units, lds_bytes=limits.lds_bytes, wavefront_size=limits.wavefront_size
+        compute_units=limits.compute_units,
+        lds_bytes=limits.lds_bytes,
+        wavefront_size=limits.wavefront_size,
+        id=product,
     )
     of_kernels = Kernels(provider="builtin", revision=revision or kernels.revision)
     return examples.entry(rows, device=device, kernels=of_kernels)

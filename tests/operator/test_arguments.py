@@ -9,7 +9,7 @@ import torch
 
 from moesort_tune.operator.arguments import ArgumentError, Request, check
 from moesort_tune.operator.torch_operator import moe_sorting
-from moesort_tune.sorting.launches import OneshotTooLargeError
+from moesort_tune.sorting.launches import KernelTooLargeError
 from moesort_tune.sorting.problem import ProblemError
 from moesort_tune.tables.errors import TableError
 from tests.operator.torch_cases import make_arguments
@@ -148,7 +148,7 @@ def test_wrong_option_is_named(arguments: dict[str, Any], changes: dict[str, Any
 def test_forced_oneshot_past_its_limit_is_an_error(torch_device: torch.device) -> None:
     """Protects the outputs: a policy that cannot be followed is not silently replaced by the other one."""
     case = cases.make_uniform(2000, 2, 1024)
-    with pytest.raises(OneshotTooLargeError, match=r"with 1024 experts .*\(got 2000\); use dispatch_policy=2 or 0"):
+    with pytest.raises(KernelTooLargeError, match=r"with 1024 experts .*\(got 2000\); use dispatch_policy=2 or 0"):
         moe_sorting(**make_arguments(case, torch_device), dispatch_policy=1)
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from moesort_tune.domain.device import DeviceLimits
-from moesort_tune.domain.vocabulary import AUTOMATIC, MAX_TOKENS
+from moesort_tune.domain.vocabulary import AUTOMATIC, MAX_TOKENS, Condition
 from moesort_tune.providers.facts import registry
-from moesort_tune.providers.facts.base import Facts
+from moesort_tune.providers.facts.base import Facts, map_kernels, map_policies
 from tests.providers.third import PROVIDER as THIRD
 
 ALL = [*map(registry.get_facts, registry.BUNDLED), THIRD.facts]
@@ -61,11 +61,18 @@ def test_limits_name_the_candidates_in_order(facts: Facts, num_experts: int, top
 @pytest.mark.parametrize(("num_experts", "topk"), SHAPES)
 def test_rule_names_candidates_from_one_token_on(facts: Facts, num_experts: int, topk: int) -> None:
     """Without a table every number of tokens has a choice."""
-    steps = facts.rule(num_experts, topk, DEVICES[0])
+    steps = facts.rule(num_experts, topk, DEVICES[0], Condition())
     starts = [tokens for tokens, _ in steps]
     assert starts[0] == 1
     assert starts == sorted(set(starts))
     assert {kernel for _, kernel in steps} <= {candidate.name for candidate in facts.candidates}
+
+
+def test_policies_and_kernels_are_mapped_in_order(facts: Facts) -> None:
+    """What asks for a candidate by its number gets the one that the number was made from."""
+    policies = map_policies(facts)
+    assert list(policies) == [candidate.name for candidate in facts.candidates]
+    assert map_kernels(facts) == {policy: name for name, policy in policies.items()}
 
 
 def test_policies_tell_candidates_apart(facts: Facts) -> None:

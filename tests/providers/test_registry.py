@@ -93,10 +93,19 @@ def test_provider_is_loaded_when_it_is_asked_for(install: Install) -> None:
         ("PROVIDER = 3", "TypeError: expected a Provider, got 3"),
         ("", "AttributeError: module 'third' has no attribute 'PROVIDER'"),
         (get_text(name="fourth"), "ValueError: its facts are named 'fourth'"),
-        (get_text(candidates="(Candidate('Wave', 1),)"), "'Wave' is no name of lower-case letters"),
-        (get_text(candidates="()"), "its candidates need different names"),
-        (get_text(candidates="(Candidate('a', 1), Candidate('b', 1))"), "its candidates need different names"),
-        (get_text(candidates="(Candidate('a', 0), Candidate('b', 1))"), "different policies other than 0"),
+        (get_text(candidates="(Candidate('Wave', 1),)"), "that begins with a letter, got 'Wave'"),
+        (get_text(candidates="(Candidate('1', 1),)"), "ValueError: expected a name of at most 32 lower-case letters"),
+        (get_text(candidates="(Candidate(3, 1),)"), "that begins with a letter, got 3"),
+        *(
+            (get_text(candidates=f"(Candidate({name!r}, 1),)"), f"other than all, automatic, tie, got {name!r}")
+            for name in ("all", "automatic", "tie")
+        ),
+        (get_text(candidates="()"), "expected at least one candidate, got none"),
+        (get_text(candidates="(Candidate('a', 1), Candidate('a', 2))"), "candidates of different names, got a, a"),
+        (get_text(candidates="(Candidate('a', 1), Candidate('b', 1))"), "the policy of each candidate, got 1, 1"),
+        (get_text(candidates="(Candidate('a', 0), Candidate('b', 1))"), "the policy of each candidate, got 0, 1"),
+        (get_text(candidates="(Candidate('a', -1), Candidate('b', 1))"), "the policy of each candidate, got -1, 1"),
+        (get_text(candidates="(Candidate('a', 1.5), Candidate('b', True))"), "of each candidate, got 1.5, True"),
     ],
 )
 def test_provider_that_cannot_be_loaded_is_named_with_its_package(install: Install, module: str, reason: str) -> None:
@@ -108,6 +117,14 @@ def test_provider_that_cannot_be_loaded_is_named_with_its_package(install: Insta
     assert reason in str(broken.value)
     assert str(broken.value).endswith("update or uninstall that package")
     assert registry.find_facts("third") is None
+
+
+@pytest.mark.parametrize("name", ["all", "automatic", "tie"])
+def test_reserved_name_of_a_provider_is_refused(install: Install, name: str) -> None:
+    """On the command line and in a table these words mean something else than whose kernels to run."""
+    install(module=get_text(name=name), **{name: "third:PROVIDER"})
+    with pytest.raises(BrokenProviderError, match=f"other than all, automatic, tie, got '{name}'"):
+        registry.get_provider(name)
 
 
 def test_unknown_provider_is_refused_with_the_names_that_there_are(install: Install) -> None:

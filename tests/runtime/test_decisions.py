@@ -4,16 +4,16 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from moesort_tune import runtime
-from moesort_tune.providers.facts.aiter_rule import compute_aiter_oneshot_max_tokens
 from moesort_tune.runtime import Dispatcher, Reason
 from moesort_tune.sorting.geometry import compute_oneshot_max_tokens
 from moesort_tune.tables import store
 from moesort_tune.tables.errors import TableError
-from moesort_tune.tables.schema import Kernels, Table
+from moesort_tune.tables.schema import Evidence, Kernels, Table
 from tests.tables.examples import EXAMPLE, device, entry, make_published_entry, row, table
 
 
@@ -116,7 +116,8 @@ def test_decision_is_clipped_by_the_limit_of_the_entrys_device(tmp_path: Path) -
 @pytest.mark.parametrize("num_experts", [8, 64, 60, 1024])
 def test_table_that_boasts_of_lds_is_clipped_by_what_the_architecture_has(tmp_path: Path, num_experts: int) -> None:
     """A kernel launched with more LDS than there is fails: a table's text cannot make it legal."""
-    rows = [row(experts, 4, None, limits={}) for experts in (8, 64, 1024)]
+    everywhere = Evidence(tokens=(1, 1 << 20))
+    rows = [row(experts, 4, None, limits={}, evidence=everywhere) for experts in (8, 64, 1024)]
     boasting = entry(rows, device=device(lds_bytes=1 << 24))
     dispatcher = Dispatcher.load(save_table(tmp_path, table(boasting)))
     longest = compute_oneshot_max_tokens(num_experts, 4, 65536)
@@ -142,19 +143,18 @@ def test_less_lds_than_the_architecture_has_is_believed(tmp_path: Path) -> None:
     assert [dispatcher.policy(tokens, 64, 4) for tokens in (longest, longest + 1)] == [1, 2]
 
 
-def test_without_a_usable_entry_aiters_rule_decides_and_says_why(
+def test_without_a_usable_entry_the_kernels_rule_decides_and_says_why(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The table is of other kernels: it is not used, and the log says so once."""
     path = save_table(tmp_path)
     for _ in range(3):
         dispatcher = Dispatcher.load(path, revision="other")
-    rule = compute_aiter_oneshot_max_tokens(128)
-    assert [dispatcher.policy(tokens, 128, 4) for tokens in (rule, rule + 1)] == [1, 2]
-    assert dispatcher.explain(rule, 128, 4).reason is Reason.RULE
+    assert [dispatcher.policy(tokens, 128, 4) for tokens in (1024, 1025)] == [1, 2]
+    assert dispatcher.explain(1024, 128, 4).reason is Reason.OWN_RULE
     assert "its kernels have changed: revision 5c1e0f was measured, other runs" in str(dispatcher.explain(1, 128, 4))
     assert [record.levelname for record in caplog.records] == ["WARNING"]
-    assert "AITER's rule decides" in caplog.text
+    assert "the builtin rule decides" in caplog.text
 
 
 def test_aiters_own_kernels_are_left_alone_without_an_entry(tmp_path: Path) -> None:
@@ -166,7 +166,8 @@ def test_aiters_own_kernels_are_left_alone_without_an_entry(tmp_path: Path) -> N
 
 def test_aiters_kernels_are_steered_within_aiters_limits(tmp_path: Path) -> None:
     """Forced, its oneshot takes any token count below 819 experts and never ends from there on."""
-    rows = [row(512, 10, None, limits={"oneshot": 1 << 23}), row(1024, 10, None, limits={"oneshot": 1 << 23})]
+    everywhere: dict[str, Any] = {"limits": {"oneshot": 1 << 23}, "evidence": Evidence(tokens=(1, 1 << 23))}
+    rows = [row(512, 10, None, **everywhere), row(1024, 10, None, **everywhere)]
     kernels = Kernels(provider="aiter", revision="1")
     dispatcher = Dispatcher.load(save_table(tmp_path, table(entry(rows, kernels=kernels))), kernels="aiter")
     assert [dispatcher.policy(100_000, experts, 10) for experts in (512, 818, 819, 1024)] == [1, 1, 2, 2]

@@ -127,7 +127,7 @@ def test_error_while_reading_gives_way_to_the_next_table(
 
 
 @pytest.mark.parametrize("arch", ["x" * 300, "x" * 5000, "../gfx942", "\x1b[31m", "gfx942\n", os.fsdecode(b"\xff")])
-def test_architecture_that_is_none_leaves_aiters_rule(
+def test_architecture_that_is_none_leaves_the_kernels_rule(
     ours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arch: str
 ) -> None:
     """MOESORT_TUNE_ARCH is part of a file's name and of sentences."""
@@ -136,7 +136,7 @@ def test_architecture_that_is_none_leaves_aiters_rule(
         monkeypatch.setenv("MOESORT_TUNE_TABLE", str(named))
         runtime.reset()
         reported = runtime.get().explain(1, 8, 2)
-        assert reported.reason is Reason.RULE
+        assert reported.reason is Reason.OWN_RULE
         assert all(sentence.isprintable() and len(sentence) < 1500 for sentence in reported.not_used)
         assert str(reported).isprintable()
 

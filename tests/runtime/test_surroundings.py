@@ -15,6 +15,7 @@ from moesort_tune.device.kfd import list_gpus
 from moesort_tune.domain.device import AttachedGpu
 from moesort_tune.domain.shape import Shape
 from moesort_tune.runtime import Dispatcher, Reason
+from moesort_tune.runtime.search import compute_digest
 from moesort_tune.sweep.grid import read_misses
 from moesort_tune.tables import store
 from moesort_tune.tables.schema import Table
@@ -98,13 +99,13 @@ def test_named_file_serves_where_no_amd_gpu_is_known(
 def test_broken_named_table_does_not_stop_a_serving_process(
     shipped_tables: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is reported with place and reason, and the next table or AITER's rule decides."""
+    """It is reported with place and reason, and the next table or the kernels' rule decides."""
     assert shipped_tables.is_dir()
     broken = tmp_path / "broken.yaml"
     broken.write_text("schema: 1\narch: gfx942\ntables: 5\n")
     monkeypatch.setenv("MOESORT_TUNE_TABLE", str(broken))
     dispatcher = runtime.get(arch="gfx942", compute_units=304)
-    assert dispatcher.explain(1, 128, 4).reason is Reason.RULE
+    assert dispatcher.explain(1, 128, 4).reason is Reason.OWN_RULE
     assert f"{broken}: tables: expected a list with at least one item, got 5; this table is not used" in caplog.text
     with pytest.raises(Exception, match="tables: expected a list"):
         Dispatcher.load(arch="gfx942", compute_units=304)
@@ -141,7 +142,8 @@ def test_log_says_which_entry_decides(shipped_tables: Path, caplog: pytest.LogCa
     with caplog.at_level(logging.INFO, logger="moesort_tune"):
         runtime.get(arch="gfx942", compute_units=304)
     assert caplog.messages == [
-        f"sorting kernels are chosen by {path}, entry of 304 compute units, builtin, 5c1e0f, graph"
+        f"sorting kernels are chosen by {path} (sha256 {compute_digest(path.read_bytes())}), entry of"
+        " 304 compute units, builtin, 5c1e0f, graph"
     ]
 
 
@@ -169,6 +171,24 @@ def test_attached_gpu_is_told_from_sysfs(
     """Partitions, an integrated GPU beside the real one, several kinds, an overridden name, nothing readable."""
     found = find_attached_gpu(list_gpus(trees.write(tmp_path, *nodes)), environment)
     assert (found and (found.arch, found.compute_units, found.alike)) == attached
+
+
+@pytest.mark.parametrize(
+    ("nodes", "alike", "device_id"),
+    [
+        ([trees.MI300X, trees.MI300X], True, "0x74a1"),
+        ([trees.MI300X, trees.MI325X], True, ""),
+        ([trees.MI325X, trees.MI308X], False, "0x74a5"),
+        ([trees.PHOENIX_APU, trees.MI300X_CPX, trees.MI300X_CPX], True, "0x74a1"),
+    ],
+)
+def test_attached_product_is_known_where_its_kind_is_of_one(
+    tmp_path: Path, nodes: list[dict[str, int]], alike: bool, device_id: str
+) -> None:
+    """Which of two products of one kind will run is not known without HIP, and needs no question either."""
+    found = find_attached_gpu(list_gpus(trees.write(tmp_path, *nodes)), {})
+    assert found is not None
+    assert (found.alike, found.device_id) == (alike, device_id)
 
 
 def test_several_kinds_of_gpus_are_reported(

@@ -4,11 +4,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from moesort_tune.device import hip
 from moesort_tune.domain.vocabulary import KernelName
 from moesort_tune.sorting.inputs import SortingInputs, make_inputs, make_mask
 from moesort_tune.sorting.kernels import OPTIONAL_OUTPUTS, SortingKernels
 from moesort_tune.sorting.problem import Problem
 from moesort_tune.sorting.reference import SortedOutputs, moe_sorting
+
+PIECE_BYTES = 1 << 24
+"""Of the zeroed buffer, read at a time."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +30,14 @@ class Case:
     def run(self, kernels: SortingKernels, kernel: KernelName) -> SortedOutputs:
         """Sort on the device, into outputs full of junk; the zeroed buffer is checked here."""
         stream = kernels.device.create_stream()
-        with kernels.prepare(self.problem, self.inputs, self.optional_outputs) as prepared:
+        with (
+            kernels.prepare(self.problem, self.inputs, self.optional_outputs) as prepared,
+            hip.PinnedMemory(PIECE_BYTES) as memory,
+        ):
             prepared.spoil()
             prepared.launch(kernel, stream)
             stream.synchronize()
-            assert prepared.is_moe_buf_zero(), "moe_buf holds bytes that are not zero"
+            assert prepared.is_moe_buf_zero(memory), "moe_buf holds bytes that are not zero"
             return prepared.read_outputs()
 
 

@@ -12,7 +12,7 @@ from moesort_tune.sorting.geometry import WORD_TOKENS, compute_oneshot_max_token
 from moesort_tune.sorting.launches import (
     KERNELS,
     WORDS_IN_FLIGHT,
-    OneshotTooLargeError,
+    KernelTooLargeError,
     compute_workspace_bytes,
     plan,
 )
@@ -49,8 +49,8 @@ def draw_device(draw: st.DrawFn) -> DeviceLimits:
 def test_launches_fit_every_device(problem: Problem, limits: DeviceLimits, kernel: str) -> None:
     """Protects launches from being refused: LDS, threads and grids stay within what every device has."""
     try:
-        launches = plan("oneshot" if kernel == "oneshot" else "multiphase", problem, limits)
-    except OneshotTooLargeError:
+        launches = plan(kernel, problem, limits)
+    except KernelTooLargeError:
         assert problem.rows > compute_oneshot_max_tokens(problem.num_experts, problem.topk, limits.lds_bytes)
         return
     for launch in launches:
@@ -112,7 +112,7 @@ def test_variants_for_few_tokens_have_threads_and_offsets_enough(
         problem.num_experts, problem.topk, limits.lds_bytes
     ):
         return
-    for launch in plan("oneshot" if kernel == "oneshot" else "multiphase", problem, limits):
+    for launch in plan(kernel, problem, limits):
         if launch.kernel.endswith(("_many", "_most")):
             continue
         own_rows = problem.rows if kernel == "oneshot" else launch.chunk_tokens
@@ -130,7 +130,7 @@ def test_launches_zero_moe_buf_whole_and_once(problem: Problem, limits: DeviceLi
         problem.num_experts, problem.topk, limits.lds_bytes
     ):
         return
-    launches = plan("oneshot" if kernel == "oneshot" else "multiphase", problem, limits)
+    launches = plan(kernel, problem, limits)
     ends = [0] + [launch.zero_end for launch in launches]
     assert [launch.zero_begin for launch in launches] == ends[:-1]
     assert ends[-1] == problem.moe_buf_bytes
@@ -140,7 +140,7 @@ def test_launches_zero_moe_buf_whole_and_once(problem: Problem, limits: DeviceLi
 def test_oneshot_too_large_says_what_to_do() -> None:
     """Protects the message: the limit, what was asked for, and the way out."""
     limits = DeviceLimits("gfx942", 304, 64, 65536)
-    with pytest.raises(OneshotTooLargeError) as error:
+    with pytest.raises(KernelTooLargeError) as error:
         plan("oneshot", Problem(5000, 4, 128), limits)
     limit = compute_oneshot_max_tokens(128, 4, 65536)
     assert str(error.value) == (

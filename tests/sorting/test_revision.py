@@ -1,20 +1,27 @@
 """The revision names what runs: every constant of the launches changes it, where the constants stand does not."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from moesort_tune.device.architectures import ARCHITECTURES
+from moesort_tune.domain import vocabulary
+from moesort_tune.domain.candidates import Limits
 from moesort_tune.domain.device import DeviceLimits
-from moesort_tune.sorting import geometry, launches
+from moesort_tune.providers.facts.builtin import PROVIDER
+from moesort_tune.sorting import geometry, launch_changes, launches, revision
 from moesort_tune.sorting.problem import Problem
 from moesort_tune.sorting.revision import compute_kernels_revision
+
+MI300X = DeviceLimits("gfx942", 304, 64, 65536)
 
 CONSTANTS = [
     (module, name)
     for module in (geometry, launches)
     for name, value in vars(module).items()
-    if name.isupper() and all(isinstance(one, int) for one in (value if isinstance(value, tuple) else (value,)))
+    if name.isupper() and not hasattr(vocabulary, name)
+    if all(isinstance(one, int) for one in (value if isinstance(value, tuple) else (value,)))
 ]
 
 
@@ -79,3 +86,39 @@ def test_revision_stays_when_nothing_changes() -> None:
     first = {arch: compute_kernels_revision(arch) for arch in ARCHITECTURES}
     compute_kernels_revision.cache_clear()
     assert {arch: compute_kernels_revision(arch) for arch in ARCHITECTURES} == first
+
+
+def test_candidates_are_those_of_the_facts() -> None:
+    """A kernel that the facts offer has launches, and is described here, in the order that decides ties."""
+    assert PROVIDER.facts.candidates == launches.CANDIDATES
+    assert launches.KERNELS == tuple(launches._PLANNERS) == tuple(geometry.compute_limits(8, 2, MI300X))
+
+
+@pytest.mark.parametrize("arch", ["gfx942", "sm_90", "host"])
+def test_description_has_every_variant_of_every_candidate(arch: str) -> None:
+    """Protects tables from a kernel whose launches could change without a change of the revision."""
+    text = "\n".join(revision._describe_launches(arch))
+    for kernel in (name for names in launches.SOURCES.values() for name in names):
+        assert f"('{kernel}', " in text
+
+
+def test_revision_changes_with_another_candidate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A third kernel enters the revision and the landmarks with its entries in the lists of kernels alone."""
+    before = compute_kernels_revision("gfx942")
+    compute_kernels_revision.cache_clear()
+
+    def limit(num_experts: int, topk: int, device: DeviceLimits) -> Limits:
+        return {**geometry.compute_limits(num_experts, topk, device), "third": 100}
+
+    def plan(problem: Problem, device: DeviceLimits) -> tuple[launches.Launch, ...]:
+        return tuple(replace(launch, kernel="third") for launch in launches._plan_oneshot(problem, device))
+
+    for module in (revision, launches, launch_changes):
+        monkeypatch.setattr(module, "compute_limits", limit)
+    monkeypatch.setattr(revision, "KERNELS", (*launches.KERNELS, "third"))
+    monkeypatch.setitem(launches._PLANNERS, "third", plan)
+    text = "\n".join(revision._describe_launches("gfx942"))
+    assert f"\n8 2 {geometry.compute_oneshot_max_tokens(8, 2, MI300X.lds_bytes)} 100\n" in text
+    assert "('third', " in text
+    assert compute_kernels_revision("gfx942") != before
+    assert {100, 101} <= set(launch_changes.find_launch_changes(8, 2, MI300X, 1, 4096))

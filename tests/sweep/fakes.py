@@ -9,6 +9,7 @@ from moesort_tune.domain.shape import Shape
 from moesort_tune.domain.vocabulary import MAX_TOKENS, MULTIPHASE, ONESHOT, KernelName
 from moesort_tune.measure.engine import Engine, Measurement
 from moesort_tune.sweep.records import MeasuredPoint
+from moesort_tune.sweep.row_key import RowKey
 from moesort_tune.sweep.worker.messages import CheckRequest, DeviceFacts, Measured, MeasureRequest
 from moesort_tune.tables.schema import Row
 from tests.measure.synthetic import SyntheticTimer
@@ -114,19 +115,19 @@ class ListListener:
     def announce_device(self, facts: DeviceFacts) -> None:
         """Ignore it."""
 
-    def announce_shapes(self, shapes: Sequence[Shape]) -> None:
+    def announce_rows(self, keys: Sequence[RowKey]) -> None:
         """Ignore it."""
 
-    def announce_row(self, shape: Shape, points: int) -> None:
+    def announce_row(self, key: RowKey, points: int) -> None:
         """Ignore it."""
 
-    def announce_point(self, shape: Shape, tokens: int, doing: str) -> None:
+    def announce_point(self, key: RowKey, tokens: int, doing: str) -> None:
         """Ignore it."""
 
-    def report_point(self, shape: Shape, tokens: int, point: MeasuredPoint) -> None:
+    def report_point(self, key: RowKey, tokens: int, point: MeasuredPoint) -> None:
         """Ignore it."""
 
-    def report_row(self, row: Row) -> None:
+    def report_row(self, key: RowKey, row: Row) -> None:
         """Ignore it."""
 
     def warn(self, text: str) -> None:

@@ -8,7 +8,7 @@ import pytest
 from moesort_tune.domain.candidates import Limits, Steps
 from moesort_tune.domain.device import DeviceLimits
 from moesort_tune.domain.shape import Shape
-from moesort_tune.domain.vocabulary import MAX_TOKENS, Candidate
+from moesort_tune.domain.vocabulary import MAX_TOKENS, Candidate, Condition
 from moesort_tune.providers.facts import registry
 from moesort_tune.providers.facts.base import Provider
 from tests.sweep.fakes import FakeWorker
@@ -36,10 +36,15 @@ constexpr int max_tokens(int candidate, int num_experts, int /*topk*/, int lds_b
         del topk
         return {"sprint": 768 // num_experts, "stride": device.lds_bytes // (8 * num_experts), "march": MAX_TOKENS}
 
-    def rule(self, num_experts: int, topk: int, device: DeviceLimits) -> Steps:
+    def rule(self, num_experts: int, topk: int, device: DeviceLimits, condition: Condition) -> Steps:
         """Return a rule that takes sprint for too few tokens, and never stride."""
-        del num_experts, topk, device
+        del num_experts, topk, device, condition
         return ((1, "sprint"), (6, "march"))
+
+    def rule_cpp(self, arch: str) -> str:
+        """Return the same in C++."""
+        del arch
+        return "constexpr int rule(int tokens, int, int, bool, bool) { return tokens < 6 ? 0 : 2; }"
 
     def landmarks(self, num_experts: int, topk: int, device: DeviceLimits, first: int, last: int) -> Sequence[int]:
         """Return one token count that no ladder has."""

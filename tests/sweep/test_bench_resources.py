@@ -68,7 +68,7 @@ def test_graph_whose_timing_fails_is_given_back(device: hip.Device, monkeypatch:
         before = count_live_objects()
         monkeypatch.setattr(Stopwatch, "measure_settled_us", refuse)
         with pytest.raises(TimingError):
-            capture_long_graph(stopwatch, sentinel.launch)
+            capture_long_graph(stopwatch, [sentinel.launch])
         assert count_live_objects() == before
         stopwatch.close()
         sentinel.close()

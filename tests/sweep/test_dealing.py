@@ -9,6 +9,7 @@ import pytest
 from moesort_tune.domain.settings import Settings
 from moesort_tune.domain.shape import Shape
 from moesort_tune.measure.stopping import StoppingRule
+from moesort_tune.sweep.row_key import RowKey
 from moesort_tune.sweep.row_search import SweepPlan
 from moesort_tune.sweep.runner import Sweep, SweepResult
 from moesort_tune.sweep.search import TokenRange
@@ -32,8 +33,8 @@ def sweep_by(
     *workers: FakeWorker, sink: ListSink | None = None, listener: ListListener | None = None, **changes: Any
 ) -> SweepResult:
     """Return the result of a sweep of every shape from 1 to 64 tokens."""
-    plan = SweepPlan(SHAPES, TokenRange(1, 64), Settings(), StoppingRule(max_rounds=40), **changes)
-    sinks: dict[str, Any] = {"sink": sink or ListSink(), "listener": listener or ListListener()}
+    plan = SweepPlan(SHAPES, TokenRange(1, 64), (Settings(),), StoppingRule(max_rounds=40), **changes)
+    sinks: dict[str, Any] = {"sinks": [sink or ListSink()], "listener": listener or ListListener()}
     return Sweep(plan, workers=workers, clock=lambda: 0.0, **sinks).run()
 
 
@@ -117,7 +118,7 @@ def test_lost_worker_costs_its_shape_only() -> None:
 
     listener = ListListener()
     result = sweep_by(*(make_crossing_worker(before=act_on(SHAPES[2], lose)) for _ in range(2)), listener=listener)
-    assert result.failed == {SHAPES[2]: "the kernels did not end within 30 s"}
+    assert result.failed == {RowKey(SHAPES[2]): "the kernels did not end within 30 s"}
     assert len(result.rows) == len(SHAPES) - 1
     assert listener.warnings == [f"{SHAPES[2]} gets no row: the kernels did not end within 30 s"]
 

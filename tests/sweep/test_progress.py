@@ -10,6 +10,7 @@ from moesort_tune.domain.settings import Settings
 from moesort_tune.domain.shape import Shape
 from moesort_tune.measure.stopping import StoppingRule
 from moesort_tune.sweep.records import MeasuredPoint
+from moesort_tune.sweep.row_key import RowKey
 from moesort_tune.sweep.row_search import BISECTION_POINTS, SweepPlan
 from moesort_tune.sweep.runner import Sweep
 from moesort_tune.sweep.search import TokenRange
@@ -27,36 +28,36 @@ class NotingListener(ListListener):
 
     reported: list[tuple[object, ...]] = field(default_factory=list)
 
-    def announce_shapes(self, shapes: Sequence[Shape]) -> None:
+    def announce_rows(self, keys: Sequence[RowKey]) -> None:
         """Keep it."""
-        self.reported.append(("planned", *shapes))
+        self.reported.append(("planned", *(key.shape for key in keys)))
 
-    def announce_row(self, shape: Shape, points: int) -> None:
+    def announce_row(self, key: RowKey, points: int) -> None:
         """Keep it."""
-        self.reported.append(("row_started", shape, points))
+        self.reported.append(("row_started", key.shape, points))
 
-    def announce_point(self, shape: Shape, tokens: int, doing: str) -> None:
+    def announce_point(self, key: RowKey, tokens: int, doing: str) -> None:
         """Keep it."""
-        self.reported.append((doing, shape, tokens))
+        self.reported.append((doing, key.shape, tokens))
 
-    def report_point(self, shape: Shape, tokens: int, point: MeasuredPoint) -> None:
+    def report_point(self, key: RowKey, tokens: int, point: MeasuredPoint) -> None:
         """Keep it."""
-        self.reported.append(("point_done", shape, tokens, point.verdict.winner))
+        self.reported.append(("point_done", key.shape, tokens, point.verdict.winner))
 
-    def report_row(self, row: Row) -> None:
+    def report_row(self, key: RowKey, row: Row) -> None:  # noqa: ARG002 - the row has its shape
         """Keep it."""
         self.reported.append(("row_done", row.shape))
 
 
 def make_plan(last: int, **changes: object) -> SweepPlan:
     """Return one shape, from 1 token on."""
-    whole = SweepPlan([SHAPE], TokenRange(1, last), Settings(), StoppingRule(max_rounds=40))
+    whole = SweepPlan([SHAPE], TokenRange(1, last), (Settings(),), StoppingRule(max_rounds=40))
     return replace(whole, **changes)  # type: ignore[arg-type]
 
 
 def run_sweep(worker: FakeWorker, asked: SweepPlan, listener: ListListener | None = None) -> Row:
     """Return the one row."""
-    (row,) = Sweep(asked, workers=[worker], sink=ListSink(), listener=listener or ListListener()).run().rows
+    (row,) = Sweep(asked, workers=[worker], sinks=[ListSink()], listener=listener or ListListener()).run().rows
     return row
 
 
@@ -104,7 +105,7 @@ def test_points_of_a_row_share_what_is_left_of_its_time() -> None:
 
     worker = time_two_kernels(lambda _, tokens: 3.0 * tokens, lambda _, __: 7.5, before=before)
     budgeted = make_plan(4, time_budget_s=20.0)
-    Sweep(budgeted, workers=[worker], sink=ListSink(), listener=ListListener(), clock=lambda: 0.0).run()
+    Sweep(budgeted, workers=[worker], sinks=[ListSink()], listener=ListListener(), clock=lambda: 0.0).run()
     ahead = [4, 3, 2, 1, 0, 0]
     assert seconds == pytest.approx([20.0 / (rungs + BISECTION_POINTS) for rungs in ahead])
 
@@ -133,7 +134,7 @@ def test_each_shape_has_its_own_limit() -> None:
 
     shapes = [Shape(8, 2), SHAPE]
     worker, sink = Limited({ONESHOT: lambda _, __: 4.0, MULTIPHASE: lambda _, __: 6.0}), NotingSink()
-    result = Sweep(make_plan(96, shapes=shapes), workers=[worker], sink=sink, listener=ListListener()).run()
+    result = Sweep(make_plan(96, shapes=shapes), workers=[worker], sinks=[sink], listener=ListListener()).run()
     assert [row.limits[ONESHOT] for row in result.rows] == sink.limits == [1000, 62]
     assert {tokens for shape, tokens in sink.points if shape == SHAPE} >= {56, 57, 62, 64, 96}
 

@@ -9,6 +9,7 @@ from moesort_tune.domain.settings import Settings
 from moesort_tune.domain.shape import Shape
 from moesort_tune.measure.stopping import StoppingRule
 from moesort_tune.sweep.records import MeasuredPoint, build_point
+from moesort_tune.sweep.row_key import RowKey
 from moesort_tune.sweep.row_search import BISECTION_POINTS, CONFIRMING_SEEDS, SweepPlan
 from moesort_tune.sweep.runner import Sweep, SweepResult
 from moesort_tune.sweep.search import TokenRange
@@ -31,7 +32,7 @@ def make_plan(**changes: object) -> SweepPlan:
     values: dict[str, object] = {
         "shapes": SHAPES,
         "tokens": TokenRange(1, 512),
-        "settings": Settings(),
+        "settings": (Settings(),),
         "rule": StoppingRule(max_rounds=40),
         **changes,
     }
@@ -41,7 +42,7 @@ def make_plan(**changes: object) -> SweepPlan:
 def run_sweep(worker: FakeWorker, sink: ListSink | None = None, **changes: object) -> tuple[SweepResult, ListListener]:
     """Run one sweep; return its result and warnings."""
     listener = ListListener()
-    result = Sweep(make_plan(**changes), workers=[worker], sink=sink or ListSink(), listener=listener).run()
+    result = Sweep(make_plan(**changes), workers=[worker], sinks=[sink or ListSink()], listener=listener).run()
     return result, listener
 
 
@@ -56,7 +57,7 @@ def test_sweep_finds_the_known_crossing_and_its_tie() -> None:
 
 def test_sweep_gives_the_same_rows_for_another_seed() -> None:
     """Noise of 1 % moves no switch outside the ties of both sweeps."""
-    rows = [run_sweep(make_crossing_worker(noise=0.01), settings=Settings(seed=seed))[0].rows for seed in (0, 1)]
+    rows = [run_sweep(make_crossing_worker(noise=0.01), settings=(Settings(seed=seed),))[0].rows for seed in (0, 1)]
     for one, other in zip(*rows, strict=True):
         for tokens in range(1, 513):
             if not one.list_tied(tokens) and not other.list_tied(tokens):
@@ -109,7 +110,7 @@ def test_lost_worker_costs_its_shape_only(kind: type) -> None:
 
     result, listener = run_sweep(make_crossing_worker(before=before))
     assert [(row.num_experts, row.topk) for row in result.rows] == [(128, 4)]
-    assert result.failed == {Shape(8, 2): "the kernels did not end within 30 s"}
+    assert result.failed == {RowKey(Shape(8, 2)): "the kernels did not end within 30 s"}
     assert listener.warnings == ["8/2 gets no row: the kernels did not end within 30 s"]
 
 
@@ -163,7 +164,7 @@ def run_sweep_in_time(time_budget_s: float) -> tuple[SweepResult, ListListener, 
     """Run a sweep under a budget, by a clock that ticks."""
     worker, listener = make_crossing_worker(), ListListener()
     budgeted = make_plan(time_budget_s=time_budget_s)
-    sweep = Sweep(budgeted, workers=[worker], sink=ListSink(), listener=listener, clock=TickingClock())
+    sweep = Sweep(budgeted, workers=[worker], sinks=[ListSink()], listener=listener, clock=TickingClock())
     return sweep.run(), listener, worker
 
 
@@ -171,7 +172,7 @@ def test_budget_that_ends_within_a_ladder_gives_no_row() -> None:
     """What could not be measured is said, with what to do about it."""
     result, listener, _ = run_sweep_in_time(2.0)
     assert result.rows == []
-    assert list(result.unfinished) == SHAPES
+    assert list(result.unfinished) == [RowKey(shape) for shape in SHAPES]
     assert "raise --time-budget, or go on later with --resume" in listener.warnings[0]
 
 
@@ -234,7 +235,7 @@ def test_deadline_ends_the_confirmations() -> None:
             return 10.0 - left_s if len(worker.timed) >= len(whole.points) else 0.0
 
         budgeted = make_plan(shapes=[Shape(128, 4)], time_budget_s=10.0)
-        (row,) = Sweep(budgeted, workers=[worker], sink=ListSink(), listener=ListListener(), clock=clock).run().rows
+        (row,) = Sweep(budgeted, workers=[worker], sinks=[ListSink()], listener=ListListener(), clock=clock).run().rows
         assert row.policy[:2] == ((1, ONESHOT), (42, MULTIPHASE))
         assert len(worker.timed) == len(whole.points) + (2 if left_s else 0)
 

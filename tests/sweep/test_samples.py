@@ -8,8 +8,16 @@ import pytest
 
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.shipped import get_tables_folder
+from moesort_tune.sweep import samples as samples_module
 from moesort_tune.sweep.older_samples import OLDER_COLUMNS
-from moesort_tune.sweep.samples import COLUMNS, Sample, append_samples, get_samples_path, read_samples
+from moesort_tune.sweep.samples import (
+    COLUMNS,
+    Sample,
+    SamplesReader,
+    append_samples,
+    get_samples_path,
+    read_samples,
+)
 
 SAMPLE = Sample(
     date="2026-11-22",
@@ -68,6 +76,30 @@ def test_torn_last_line_is_left_out_and_ended(tmp_path: Path) -> None:
     assert read_samples(path) == [SAMPLE]
     append_samples(path, [SAMPLE])
     assert read_samples(path) == [SAMPLE, SAMPLE]
+
+
+def test_reader_reads_what_was_added_since(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Protects long sweeps, which look at their own growing file again and again; nothing is missed or read twice."""
+    path, parsed = tmp_path / "s.csv", []
+    reader, plain = SamplesReader(path), samples_module._parse
+
+    def parse(columns: tuple[str, ...], line: list[str]) -> Sample | None:
+        parsed.append(line)
+        return plain(columns, line)
+
+    monkeypatch.setattr(samples_module, "_parse", parse)
+    assert reader.read() == []
+    for count in (1, 2, 3):
+        append_samples(path, [SAMPLE])
+        assert reader.read() == [SAMPLE] * count
+    assert len(parsed) == 3
+    path.write_bytes(path.read_bytes()[:-1])
+    assert reader.read() == [SAMPLE] * 3
+    append_samples(path, [SAMPLE])
+    assert reader.read() == [SAMPLE] * 4
+    path.unlink()
+    append_samples(path, [SAMPLE])
+    assert reader.read() == [SAMPLE]
 
 
 @pytest.mark.parametrize(

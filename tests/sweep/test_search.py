@@ -146,7 +146,9 @@ CLOSE = Judged(ONE, 1 / 0.95)
         ({30: ONE_WINS, 34: CLOSE}, (30, 34)),
         ({30: Judged(ONE, 1.11), 60: ONE_WINS}, None),
         ({30: Judged(MANY, 1.09), 60: MANY_WIN}, (30, 60)),
-        ({30: TIED, 60: TIED}, None),
+        ({30: TIED, 60: TIED}, (30, 60)),
+        ({30: TIED, 33: TIED}, None),
+        ({30: TIED, 60: TIED, 63: ONE_WINS}, (60, 63)),
     ],
 )
 def test_search_goes_where_most_may_be_found(judged: dict[int, Judged], gap: tuple[int, int] | None) -> None:
@@ -164,7 +166,8 @@ A, B, TIE_AB, TIE_BC = (Verdict(names) for names in (("a",), ("b",), ("a", "b"),
         (Judged(TIE_AB), Judged(TIE_BC), Gap.EDGE_OF_TIE),
         (Judged(B), Judged(TIE_BC), Gap.EDGE_OF_TIE),
         (Judged(TIE_AB, 1.05), Judged(TIE_AB), Gap.CLOSE),
-        (Judged(TIE_AB, 1.2), Judged(TIE_AB), Gap.NONE),
+        (Judged(TIE_AB, 1.2), Judged(TIE_AB), Gap.INSIDE_TIE),
+        (Judged(A, 1.2), Judged(A), Gap.NONE),
     ],
 )
 def test_gap_between_verdicts_of_three(below: Judged, above: Judged, gap: Gap) -> None:

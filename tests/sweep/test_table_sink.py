@@ -14,6 +14,7 @@ from moesort_tune.domain.settings import Settings
 from moesort_tune.domain.shape import Shape
 from moesort_tune.measure.stopping import StoppingRule
 from moesort_tune.sweep.records import Conditions, MeasuredPoint
+from moesort_tune.sweep.row_key import RowKey
 from moesort_tune.sweep.row_search import SweepPlan
 from moesort_tune.sweep.runner import Sweep, SweepResult
 from moesort_tune.sweep.samples import read_samples
@@ -51,13 +52,18 @@ class Machine:
 
     def sweep(self, first: int, last: int, *, clock: Any = lambda: 0.0, budget: float | None = None, **of: Any) -> Row:
         """Run a sweep of first..last and return its row in the table."""
-        sink = self.open_sink(**of)
+        self.sweep_into(self.open_sink(**of), first, last, clock=clock, budget=budget)
+        return self.read_entry().complete(self.read_entry().rows[0])
+
+    def sweep_into(
+        self, sink: TableSink, first: int, last: int, *, clock: Any = lambda: 0.0, budget: float | None = None
+    ) -> None:
+        """Run a sweep of first..last."""
         self.worker.timed.clear()
         self.worker.facts = sink.conditions.facts
         self.listener.warnings.clear()
-        plan = SweepPlan([SHAPE], TokenRange(first, last), sink.conditions.settings, StoppingRule(), budget)
-        self.result = Sweep(plan, workers=[self.worker], sink=sink, listener=self.listener, clock=clock).run()
-        return self.read_entry().complete(self.read_entry().rows[0])
+        plan = SweepPlan([SHAPE], TokenRange(first, last), (sink.conditions.settings,), StoppingRule(), budget)
+        self.result = Sweep(plan, workers=[self.worker], sinks=[sink], listener=self.listener, clock=clock).run()
 
     def read_entry(self) -> Entry:
         """Return the table's only entry."""
@@ -131,23 +137,23 @@ def test_switch_between_two_sweeps_is_confirmed(machine: Machine) -> None:
 @pytest.mark.parametrize(
     ("setting", "reported"),
     [
-        ({"ep": 4}, "measured with ep=1, and the new one with ep=4"),
         ({"unit_size": 64}, "measured with unit_size=32, and the new one with unit_size=64"),
         ({"model_dim": 2048}, "measured with model_dim=4096, and the new one with model_dim=2048"),
         ({"dtype": "float32"}, "measured with dtype=bfloat16, and the new one with dtype=float32"),
         ({"routing": "zipf:1.2"}, "measured with routing=uniform, and the new one with routing=zipf:1.2"),
+        ({"cold": True, "timing": "eager"}, "measured with cold=False, and the new one with cold=True"),
     ],
 )
 def test_other_settings_never_replace_a_row_unasked(machine: Machine, setting: dict[str, Any], reported: str) -> None:
     """No entry is known by these settings, so their rows would take each other's place: only --replace does that."""
-    before = machine.sweep(1, 64)
+    before = machine.sweep(1, 64, timing=setting.get("timing", "graph"))
     (reason,) = machine.list_reasons(1, 64, **setting)
     assert reported in reason
     assert "--replace" in reason
     assert "--out" in reason
     assert machine.list_reasons(1, 64, replace=True, **setting) == []
     assert machine.sweep(1, 64, **setting) == before  # another sweep may have come first
-    assert reported in machine.result.failed[SHAPE]
+    assert reported in machine.result.failed[RowKey(SHAPE)]
     machine.sweep(1, 64, replace=True, **setting)
     assert machine.read_entry().sweep != before.sweep
 
@@ -264,7 +270,56 @@ def test_device_that_no_table_can_name_is_refused_first(machine: Machine, facts:
 
 def test_table_changed_meanwhile_is_looked_at_again(machine: Machine) -> None:
     """Another sweep may have written since this one began: its row is kept all the same."""
-    sink = machine.open_sink(ep=4)
+    sink = machine.open_sink(unit_size=64)
     machine.sweep(1, 64)
-    with pytest.raises(RowKeptError, match="ep=1"):
+    with pytest.raises(RowKeptError, match="unit_size=32"):
         sink.keep_row(machine.read_entry().rows[0], {1: POINT}, finished=True)
+
+
+@pytest.mark.parametrize("other", [{"moe_buf": False}, {"ep": 4}])
+def test_condition_leaves_the_rows_and_samples_of_another_alone(machine: Machine, other: dict[str, Any]) -> None:
+    """Calls without a moe_buf, or with a mask, are measured and kept on their own, whatever is there already."""
+    machine.sweep(1, 64)
+    (before,) = store.load(machine.table).tables
+    assert machine.list_reasons(8, 16, **other) == []
+    sink = machine.open_sink(**other, resume=True)
+    assert sink.find_known(SHAPE, machine.worker.limits(SHAPE)) == {}
+    assert [*sink.list_doubts()] == []
+    machine.sweep_into(sink, 8, 16)
+    kept, new = store.load(machine.table).tables
+    assert (kept, new.condition, new.rows[0].evidence.tokens) == (before, sink.conditions.settings.condition, (8, 16))
+
+
+@pytest.mark.parametrize("other", [{"moe_buf": False}, {"ep": 4}])
+def test_later_sweep_extends_the_row_of_its_condition(machine: Machine, other: dict[str, Any]) -> None:
+    """A row grows by a sweep of another range; the rows of other conditions stay as they are."""
+    machine.sweep(1, 64)
+    (usual,) = store.load(machine.table).tables
+    for first, last in ((1, 16), (16, 64)):
+        assert machine.list_reasons(first, last, **other) == []
+        machine.sweep_into(machine.open_sink(**other), first, last)
+    kept, extended = store.load(machine.table).tables
+    assert kept == usual
+    assert (extended.rows[0].evidence.tokens, extended.rows[0].policy) == ((1, 64), usual.rows[0].policy)
+    assert machine.list_reasons(16, 128, **other) == []
+
+
+def test_columns_of_an_absent_moe_buf_refuse_no_row(machine: Machine) -> None:
+    """Without a moe_buf model_dim and dtype mean nothing: such points are alike."""
+    machine.sweep(1, 16, moe_buf=False)
+    row = machine.sweep(16, 64, moe_buf=False, model_dim=7168, dtype="float16")
+    assert row.evidence.tokens == (1, 64)
+
+
+def test_product_leaves_the_rows_and_samples_of_another_alone(machine: Machine) -> None:
+    """MI300X and MI325X share architecture and compute units, and a virtual machine may name both alike."""
+    first, other = (dataclasses.replace(FACTS, device_id=device_id) for device_id in ("0x74a1", "0x74a5"))
+    machine.sweep(1, 64, facts=first)
+    (before,) = store.load(machine.table).tables
+    assert machine.list_reasons(8, 16, facts=other) == []
+    assert machine.open_sink(facts=other, resume=True).find_known(SHAPE, machine.worker.limits(SHAPE)) == {}
+    sink = machine.open_sink(facts=other, resume=True)
+    assert any("are not taken by --resume" in doubt for doubt in sink.list_doubts())
+    machine.sweep_into(sink, 8, 16)
+    kept, new = store.load(machine.table).tables
+    assert (kept, new.device.id, new.rows[0].evidence.tokens) == (before, "0x74a5", (8, 16))

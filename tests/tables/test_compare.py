@@ -5,7 +5,7 @@ import pytest
 from moesort_tune.domain.vocabulary import MAX_TOKENS
 from moesort_tune.tables.candidates import list_names
 from moesort_tune.tables.compare import Difference, compare
-from moesort_tune.tables.schema import Kernels, Row
+from moesort_tune.tables.schema import Evidence, Kernels, Row
 from tests.tables.examples import BOTH, device, entry, row, table
 
 
@@ -36,11 +36,18 @@ def test_change_lies_in_ties_where_they_cover_all_of_it(
     assert found == [Difference(5, 9, "multiphase", "oneshot", in_ties)]
 
 
-def test_change_at_every_token_count_has_no_end() -> None:
+def test_change_at_every_token_count_ends_with_what_was_measured() -> None:
     """Two rows of one step each that never agree: neither a switch nor a limit cuts them."""
     always = row(switch=None, limits={"oneshot": MAX_TOKENS})
     never = row(policy=((1, "multiphase"),), limits={"oneshot": MAX_TOKENS})
-    assert list_differences(always, never) == [Difference(1, None, "oneshot", "multiphase", False)]
+    assert list_differences(always, never) == [Difference(1, 16384, "oneshot", "multiphase", False)]
+
+
+def test_rows_measured_on_other_token_counts_are_changed() -> None:
+    """Protects from silence about a row that was extended, though the counts that both measured choose alike."""
+    short, long = (row(evidence=Evidence(tokens=(1, last))) for last in (64, 4096))
+    (changed,) = compare(table(entry([short])), table(entry([long])))
+    assert (changed.rows[0].swept_ranges, changed.rows[0].differences) == (((1, 64), (1, 4096)), ())
 
 
 def test_changes_of_a_row_are_told_apart() -> None:
@@ -114,3 +121,22 @@ def test_candidates_are_the_providers_or_those_that_rows_name() -> None:
     mixed = entry([row(policy=((1, "c"), (9, "a")), limits={"b": 5})], kernels=ELSEWHERE)
     assert list_names(mixed) == ("b", "c", "a")
     assert list_names(entry([row(policy=((1, "multiphase"),))])) == ("oneshot", "multiphase")
+
+
+def test_entry_of_a_product_is_compared_with_its_own() -> None:
+    """Each product's entry has its own successor, whatever their order, also of another revision."""
+    old = [entry([row(switch=10)], device=device(id=name)) for name in ("0x74a1", "0x74a5")]
+    new = [entry([row()], device=one.device, kernels=Kernels(provider="builtin", revision="new")) for one in old]
+    pairs = [(changed.before, changed.after) for changed in compare(table(*old), table(*reversed(new)))]
+    assert pairs == [(one.key, other.key) for one, other in zip(old, new, strict=True)]
+
+
+@pytest.mark.parametrize("revision", ["5c1e0f", "new"])
+def test_only_product_is_compared_with_the_other_tables_only_one(revision: str) -> None:
+    """The choices of two products are worth comparing, and so are those of a table from before there were ids."""
+    new = entry(device=device(id="0x74a5"), kernels=Kernels(provider="builtin", revision=revision))
+    for old in (entry(), entry(device=device(id="0x74a1"))):
+        (changed,) = compare(table(old), table(new))
+        assert (changed.before, changed.after, changed.unchanged) == (old.key, new.key, 1)
+    third = entry(device=device(id="0x74a9"))
+    assert len(compare(table(entry(), third), table(new))) == 3

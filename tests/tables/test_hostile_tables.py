@@ -160,9 +160,11 @@ def test_any_table_answers_any_call(tokens: int, num_experts: int, topk: int) ->
 
 def _make_dispatcher() -> Dispatcher:
     from moesort_tune.runtime.search import Found
+    from moesort_tune.runtime.selection import Source
 
     one = to_table(parse(VALID[1].encode())).tables[0]
-    return Dispatcher(Found("gfx942", 304, Path("gfx942.yaml"), one, (), ()), get_facts("builtin"))
+    source = Source(Path("gfx942.yaml"), "", one)
+    return Dispatcher(Found("gfx942", 304, None, (source,), (), ()), get_facts("builtin"))
 
 
 DISPATCHER = _make_dispatcher()

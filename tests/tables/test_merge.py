@@ -8,7 +8,7 @@ import pytest
 from moesort_tune.tables.errors import TableError
 from moesort_tune.tables.merge import merge_entry, merge_tables
 from moesort_tune.tables.schema import Evidence, Kind
-from tests.tables.examples import entry, make_published_entry, row, sweep, table
+from tests.tables.examples import device, entry, make_published_entry, row, sweep, table
 
 LATER = datetime.date(2026, 12, 1)
 
@@ -97,14 +97,46 @@ def test_row_says_its_kind_where_its_new_entry_has_another() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "words"),
+    ("settings", "changed", "words"),
     [
-        ({"moe_buf": False}, "moe_buf=True in the first table and with moe_buf=False in"),
-        ({"masked": True}, "masked=False in the first table and with masked=True in"),
-        ({"ep": 4}, "ep=1 in the first table and with ep=4 in"),
+        ({"ep": 4}, {"ep": 8}, "ep=4 in the first table and with ep=8 in"),
+        ({}, {"model_dim": 7168}, "model_dim=4096 in the first table and with model_dim=7168 in"),
     ],
 )
-def test_rows_of_other_conditions_are_no_choice_for_a_merge(settings: dict[str, Any], words: str) -> None:
-    """Protects rows of launches without a moe_buf, or with a mask, from those of the other kind."""
+def test_rows_of_other_settings_are_no_choice_for_a_merge(
+    settings: dict[str, Any], changed: dict[str, Any], words: str
+) -> None:
+    """Protects rows of one condition from those that were measured otherwise."""
+    first, second = (entry([row(switch=20)], sweep=sweep(**one)) for one in (settings, settings | changed))
     with pytest.raises(TableError, match=f"measured with {words}"):
-        merge_tables(table(), table(entry([row(switch=20)], sweep=sweep(**settings))))
+        merge_tables(table(first), table(second))
+
+
+@pytest.mark.parametrize("settings", [{"moe_buf": False}, {"masked": True}, {"ep": 4}])
+def test_conditions_stand_side_by_side(settings: dict[str, Any]) -> None:
+    """Calls without a moe_buf, or with a mask, have rows of their own."""
+    other = entry([row(switch=20)], sweep=sweep(**settings))
+    both = merge_tables(table(), table(other))
+    assert (both.table, both.conflicts, both.differences) == (table(entry(), other), [], [])
+    again = entry([row(switch=31)], sweep=sweep(**settings))
+    assert merge_entry(both.table, again) == table(entry(), again)
+
+
+def test_columns_of_a_moe_buf_that_is_absent_mean_nothing() -> None:
+    """Rows without a moe_buf are alike whatever size it would have had."""
+    first, second = (
+        entry([row(switch=switch)], sweep=sweep(moe_buf=False, model_dim=columns, dtype=dtype))
+        for switch, columns, dtype in ((20, 4096, "bfloat16"), (21, 7168, "float16"))
+    )
+    assert merge_tables(table(first), table(second)).table == table(second)
+
+
+@pytest.mark.parametrize("known", ["0x74a1", None])
+def test_products_stand_side_by_side(known: str | None) -> None:
+    """A sweep on an MI325X leaves the rows of an MI300X alone, and those of which nobody knows the product."""
+    one, other = (entry([row(switch=switch)], device=device(id=name)) for switch, name in ((20, known), (30, "0x74a5")))
+    assert merge_entry(table(one), other) == table(one, other)
+    both = merge_tables(table(one), table(other))
+    assert (both.table, both.conflicts, both.differences) == (table(one, other), [], [])
+    again = entry([row(switch=31)], device=device(id="0x74a5"))
+    assert merge_entry(both.table, again) == table(one, again)

@@ -39,14 +39,35 @@ def test_rows_were_masked_where_experts_were_spread_and_had_a_moe_buf() -> None:
     spread = EXAMPLE_1.replace("seed: 0}", "seed: 0, ep: 4}")
     sweeps = [read(text).tables[0].sweep for text in (EXAMPLE_1, spread)]
     assert [(sweep.ep, sweep.moe_buf, sweep.masked) for sweep in sweeps if sweep] == [(1, True, False), (4, True, True)]
-    own = EXAMPLE_1.replace(
-        "evidence: {",
-        "sweep: {date: 2026-11-21, timing: graph, unit_size: 32, model_dim: 4096,"
-        " dtype: bfloat16, routing: uniform, seed: 0, ep: 2}, evidence: {",
-    )
-    row = read(own).tables[0].rows[0]
-    assert row.sweep is not None
-    assert (row.sweep.masked, row.tie) == (True, ((19, 24, BOTH),))
+
+
+SPREAD_SWEEP = """sweep: {date: 2026-11-21, timing: graph, unit_size: 32, model_dim: 4096, dtype: bfloat16, \
+routing: uniform, seed: 0, ep: 2}"""
+SPREAD_ROW = f"""\
+  - {{num_experts: 64, topk: 6, oneshot_max_tokens: 1024, policy: [[1, oneshot]], tie: [[19, 24]], {SPREAD_SWEEP}}}
+"""
+
+
+def test_masked_rows_among_others_become_an_entry() -> None:
+    """Schema 1 had them in one, where today's key tells them apart."""
+    plain, masked = read(EXAMPLE_1 + SPREAD_ROW).tables
+    assert plain == read(EXAMPLE).tables[0]
+    assert (masked.key, masked.device) == (plain.key._replace(masked=True), plain.device)
+    assert (masked.sweep and masked.sweep.ep, len(masked.rows)) == (2, 1)
+    assert (masked.rows[0].sweep, masked.rows[0].tie) == (None, ((19, 24, BOTH),))
+
+
+def test_entry_of_which_every_row_says_otherwise_is_one_of_their_condition() -> None:
+    """No empty entry is left where the rows were."""
+    (masked,) = read(EXAMPLE_1.replace("evidence: {", f"{SPREAD_SWEEP}, evidence: {{")).tables
+    assert (masked.key.masked, masked.rows[0].sweep) == (True, None)
+
+
+def test_second_row_of_one_condition_is_refused() -> None:
+    """Two entries of schema 1 may have masked rows of one shape, of which one would be lost."""
+    eager = EXAMPLE_1.split("tables:", 1)[1].split("\n", 1)[1].replace("seed: 0}", "seed: 0, ep: 4}")
+    with pytest.raises(RefusedError, match=r"a second entry for .*, masked; keep one of them"):
+        read(EXAMPLE_1 + SPREAD_ROW + eager)
 
 
 def test_learned_rows_and_published_entries_keep_their_kind() -> None:

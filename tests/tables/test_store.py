@@ -25,7 +25,7 @@ def test_saved_table_reads_back_the_same(tmp_path: Path) -> None:
     """Every field survives: several entries, published ones, learned rows, rows of another sweep."""
     rows = (
         row(8, 2, None),
-        row(sweep=sweep(date=datetime.date(2026, 1, 2), ep=4), software={"hip": "6.4"}, tie=((19, 24, BOTH),)),
+        row(sweep=sweep(date=datetime.date(2026, 1, 2), unit_size=64), software={"hip": "6.4"}, tie=((19, 24, BOTH),)),
         row(
             256,
             8,
@@ -182,7 +182,7 @@ def test_rows_keep_the_device_that_they_were_measured_on(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("new", "reported"),
     [
-        (entry([row(switch=40)], sweep=sweep(ep=4)), "measured with ep=1, and the new one with ep=4"),
+        (entry([row(switch=40)], sweep=sweep(unit_size=64)), "measured with unit_size=32, and the new one with"),
         (entry([row(evidence=Evidence(points=14, tokens=(1, 64)))]), "from 1 to 16384, and the new one would reach"),
     ],
 )

@@ -21,7 +21,7 @@ def test_table_of_the_documentation_is_accepted() -> None:
     """The example that people copy from is a valid table."""
     accepted = to_table(parse(EXAMPLE.encode()))
     assert accepted.arch == "gfx942"
-    assert accepted.tables[0].key == (304, "builtin", "5c1e0f", "graph")
+    assert accepted.tables[0].key == (304, "builtin", "5c1e0f", "graph", None, True, False)
     assert accepted.tables[0].rows[0].policy == ((1, "oneshot"), (25, "multiphase"))
 
 
@@ -67,6 +67,13 @@ FAULTS_OF_EITHER_SCHEMA = [
     ("19, 24", "24, 19", "tables[0].rows[0].tie[0]: expected [first, last], got [24, 19]"),
     ("19, 24", "19, 99999999", "tables[0].rows[0].tie[0]: expected at most 16777215 tokens, got 99999999"),
 ]
+
+
+def test_key_names_a_condition_where_it_is_not_the_usual_one() -> None:
+    """Sentences name entries by their keys: those of one device must not read alike."""
+    keys = [entry(sweep=sweep(**settings)).key for settings in ({}, {"moe_buf": False}, {"ep": 4})]
+    usual = "304 compute units, builtin, 5c1e0f, graph"
+    assert [str(key) for key in keys] == [usual, f"{usual}, without moe_buf", f"{usual}, masked"]
 
 
 @pytest.mark.parametrize("example", [EXAMPLE, EXAMPLE_1], ids=["schema 2", "schema 1"])
@@ -247,6 +254,20 @@ def test_data_of_another_kind_is_told_to_be_no_table(text: str) -> None:
         (table(entry([row(sweep=sweep(ep=4, masked=False))])), "tables[0].rows[0].sweep.masked: expected true where"),
         (table(entry(sweep=None)), "tables[0].sweep: missing"),
         (table(entry([row(sweep=sweep(timing="eager"))])), "tables[0].rows[0].sweep.timing: expected 'graph'"),
+        (table(entry([row(sweep=sweep(moe_buf=False))])), "tables[0].rows[0].sweep.moe_buf: expected true as in"),
+        (table(entry([row(sweep=sweep(ep=4))])), "tables[0].rows[0].sweep.masked: expected false as in the entry"),
+        (
+            table(entry([row(device=device(id="0x74a5"))], device=device(id="0x74a1"))),
+            "tables[0].rows[0].device.id: expected '0x74a1' as in the entry, got '0x74a5'; rows of another product",
+        ),
+        (
+            table(entry([row(device=device(id="0x74a5"))])),
+            "tables[0].rows[0].device.id: expected none; rows of another product stand in an entry of their own",
+        ),
+        (
+            table(*[entry(device=device(id="0x74a1"))] * 2),
+            "tables[1]: a second entry for 304 compute units, builtin, 5c1e0f, graph, MI300X (0x74a1); keep one",
+        ),
         (
             table(entry([row(device=device(compute_units=80))])),
             "tables[0].rows[0].device.compute_units: expected 304 as in the entry",
@@ -267,6 +288,7 @@ def test_tables_of_several_kinds_of_entries_are_accepted() -> None:
     check(table(entry(), entry(sweep=sweep(timing="eager")), entry(kernels=Kernels(provider="builtin", revision="2"))))
     check(table(entry(), make_published_entry(), entry([row(evidence=Evidence(kind="learned"))], device=_halve())))
     check(table(entry(evidence="modelled"), entry(evidence="learned", device=_halve())))
+    check(table(entry(), *(entry(device=device(id=name)) for name in ("0x74a1", "0x74b5", "0x74a5"))))
 
 
 def _halve() -> object:

@@ -8,7 +8,7 @@ from moesort_tune.domain.device import DeviceLimits
 from moesort_tune.domain.shape import Shape
 from moesort_tune.domain.vocabulary import MULTIPHASE as MULTIPHASE_CANDIDATE
 from moesort_tune.domain.vocabulary import ONESHOT as ONESHOT_CANDIDATE
-from moesort_tune.domain.vocabulary import KernelName
+from moesort_tune.domain.vocabulary import Condition, KernelName
 from moesort_tune.measure.verdict import Verdict
 from moesort_tune.providers.facts import registry
 from moesort_tune.verify.policies import (
@@ -19,10 +19,17 @@ from moesort_tune.verify.policies import (
     by_constant,
     by_first_encounter,
     by_oracle,
-    by_rule,
     by_table,
+    list_rules,
 )
-from moesort_tune.verify.regret import compare_policies, compute_regret, find_best_mean_constant, is_constant_as_good
+from moesort_tune.verify.regret import (
+    compare_policies,
+    compute_group_regrets,
+    compute_regret,
+    find_best_mean_constant,
+    is_constant_as_good,
+    list_settled_losses,
+)
 
 ONESHOT, MULTIPHASE = ONESHOT_CANDIDATE.name, MULTIPHASE_CANDIDATE.name
 BUILTIN = registry.get_facts("builtin")
@@ -110,10 +117,11 @@ def test_constant_within_a_fifth_of_a_percent_does_as_well() -> None:
 
 def test_policies_that_contend_choose_each_their_own_way() -> None:
     """Protects verify and ab, which compare the table with the very same policies."""
-    policies = [make_constant(2048), by_rule(BUILTIN, DEVICE), by_first_encounter(), *always(BUILTIN)]
+    policies = [make_constant(2048), *list_rules(BUILTIN, DEVICE), by_first_encounter(), *always(BUILTIN)]
     regrets = compare_policies(POINTS, policies)
     assert list(regrets) == [
         "tokens * experts > 2048",
+        "the builtin rule",
         "AITER's rule",
         "first encounter",
         "always oneshot",
@@ -128,8 +136,58 @@ def test_policies_that_contend_choose_each_their_own_way() -> None:
 
 def test_table_chooses_by_policy_number() -> None:
     """Protects the meaning of the dispatcher's numbers, which are the provider's."""
-    table = by_table(lambda tokens, _experts, _topk: 1 if tokens < 32 else 2, BUILTIN)
+    table = by_table(lambda tokens, *_, **__: 1 if tokens < 32 else 2, BUILTIN, DEVICE)
     assert [table.choose(case) for case in POINTS] == [ONESHOT, ONESHOT, MULTIPHASE, MULTIPHASE, MULTIPHASE]
+
+
+def test_table_is_asked_for_the_condition_of_the_point() -> None:
+    """Protects conditions as keys: a table that knows better without moe_buf is asked for that."""
+
+    def decide(tokens: int, num_experts: int, topk: int, *, moe_buf: bool, masked: bool) -> int:
+        del tokens, num_experts, topk
+        return 1 if moe_buf and not masked else 2
+
+    table = by_table(decide, BUILTIN, DEVICE)
+    conditions = [Condition(), Condition(moe_buf=False), Condition(masked=True)]
+    choices = [table.choose(replace(POINTS[0], condition=condition)) for condition in conditions]
+    assert choices == [ONESHOT, MULTIPHASE, MULTIPHASE]
+
+
+def test_choice_that_is_left_to_the_kernels_is_their_rules() -> None:
+    """Protects AITER without a table: policy 0 runs what AITER's own rule takes, oneshot up to 904 tokens of 8."""
+    table = by_table(lambda *_, **__: 0, registry.get_facts("aiter"), DEVICE, "no table")
+    assert [table.choose(replace(POINTS[-1], tokens=tokens)) for tokens in (904, 905)] == [ONESHOT, MULTIPHASE]
+
+
+def test_aiters_rule_competes_where_it_is_another_one() -> None:
+    """Protects the comparison with AITER, which is its own rule for its own kernels."""
+    names = {
+        name: [rule.name for rule in list_rules(registry.get_facts(name), DEVICE)] for name in ("builtin", "aiter")
+    }
+    assert names == {"builtin": ["the builtin rule", "AITER's rule"], "aiter": ["AITER's rule"]}
+
+
+def test_p90_is_exceeded_by_a_tenth_of_the_points_at_most() -> None:
+    """Protects the reports: of ten points one may be worse, of nine none."""
+    points = [make_point(128, 8, 6.0 + number, multiphase_us=6.0) for number in range(10)]
+    always_oneshot = Policy("always", lambda _: ONESHOT)
+    assert compute_regret(points, always_oneshot).p90 == pytest.approx(14 / 6)
+    assert compute_regret(points[:9], always_oneshot).p90 == pytest.approx(14 / 6)
+
+
+def test_settled_losses_leave_ties_out() -> None:
+    """Protects the count of points above the margin from noise."""
+    points = [make_point(128, 8, 6.1), make_point(128, 64, 9.0), make_point(128, 16, 3.0)]
+    assert list_settled_losses(points, Policy("always", lambda _: ONESHOT)) == [(1.5, points[1])]
+
+
+def test_groups_have_their_own_regret() -> None:
+    """Protects reports by expert count: the regret of few experts does not hide that of many."""
+    groups = compute_group_regrets(POINTS, Policy("always", lambda _: ONESHOT), lambda case: str(case.shape))
+    assert {name: (points, regret.worst) for name, (points, regret) in groups.items()} == {
+        "128/2": (3, 1.5),
+        "8/2": (2, 2.0),
+    }
 
 
 def test_choice_that_is_not_legal_runs_the_last_candidate() -> None:

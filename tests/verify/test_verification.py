@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from moesort_tune.domain.settings import Settings
 from moesort_tune.domain.shape import Shape
-from moesort_tune.domain.vocabulary import MAX_TOKENS
+from moesort_tune.domain.vocabulary import MAX_TOKENS, Condition
 from moesort_tune.domain.vocabulary import MULTIPHASE as MULTIPHASE_CANDIDATE
 from moesort_tune.domain.vocabulary import ONESHOT as ONESHOT_CANDIDATE
 from moesort_tune.measure.stopping import StoppingRule
@@ -19,16 +19,17 @@ from moesort_tune.sweep.search import TokenRange
 from moesort_tune.sweep.worker.errors import WorkerLostError
 from moesort_tune.sweep.worker.messages import MeasureRequest
 from moesort_tune.tables.schema import Evidence
+from moesort_tune.verify.conditions import AS_SWEPT, NO_TABLE, OTHER_SETTINGS
 from moesort_tune.verify.policies import Policy
 from moesort_tune.verify.verification import (
-    AS_SWEPT,
     Question,
     SettingReport,
     Verification,
+    change_settings,
     choose_questions,
     draw_tokens,
     find_shapes_between,
-    select_for_setting,
+    select_share,
 )
 from tests.sweep.fakes import time_two_kernels
 from tests.tables.examples import row, sweep
@@ -110,9 +111,25 @@ def test_each_row_is_verified_with_its_own_settings() -> None:
 def test_settings_that_a_row_was_measured_with_are_not_repeated() -> None:
     """A row that was swept with unit_size 64 has one variation less; the others have it."""
     questions = [Question(Shape(8, 2), 5, True, Settings(unit_size=64)), Question(Shape(64, 6), 5, True)]
-    assert [q.shape for q in select_for_setting("unit_size=64", questions)] == [Shape(64, 6)]
-    assert [q.settings.cold for q in select_for_setting("cold", questions)] == [True, True]
-    assert [q.settings.timing for q in select_for_setting("eager", questions)] == ["eager", "eager"]
+    assert [q.shape for q in change_settings(questions, OTHER_SETTINGS["unit_size=64"].changes)] == [Shape(64, 6)]
+    cold = change_settings(questions, OTHER_SETTINGS["cold"].changes)
+    assert [(q.settings.cold, q.settings.timing) for q in cold] == [(True, "eager")] * 2
+
+
+def test_shares_take_turns_and_never_leave_nothing() -> None:
+    """Protects affordable settings: each asks a part of the points, not the same one, and at least one point."""
+    questions = [Question(Shape(8, 2), tokens, True) for tokens in range(8)]
+    shares = [[q.tokens for q in select_share(questions, 4, turn)] for turn in range(5)]
+    assert shares == [[0, 4], [1, 5], [2, 6], [3, 7], [0, 4]]
+    assert [[q.tokens for q in select_share(questions[:1], 4, turn)] for turn in range(4)] == [[0]] * 4
+    assert select_share([], 4, 3) == []
+
+
+def test_learned_rows_are_verified_under_a_routing_that_can_be_drawn() -> None:
+    """Protects tables with learned rows: nobody can draw what was 'served'."""
+    rows = [row(8, 2, None, limits={"oneshot": 500}, sweep=sweep(routing="served"))]
+    questions = choose_questions(rows, limits_of=lambda _: LIMITS, measured={}, per_shape=2, seed=7)
+    assert {q.settings.routing for q in questions} == {"uniform"}
 
 
 def make_verification(switch: int, before: Callable[[Any], None] = lambda _: None) -> tuple[Verification, Names]:
@@ -170,5 +187,42 @@ def test_shape_whose_kernels_crash_is_left_out_and_the_rest_goes_on() -> None:
 def test_expert_parallelism_skips_shapes_with_too_few_experts() -> None:
     """Each rank has at least one expert."""
     check, names = make_verification(40)
-    check.report("ep=4", select_for_setting("ep=4", [*QUESTIONS, Question(Shape(2, 2), 9, True)]))
-    assert names.settings == [("ep=4", len(QUESTIONS))]
+    changes = OTHER_SETTINGS["masked"].changes
+    check.report("masked", change_settings([*QUESTIONS, Question(Shape(2, 2), 9, True)], changes))
+    assert names.settings == [("masked", len(QUESTIONS))]
+
+
+def test_points_carry_the_condition_of_their_calls() -> None:
+    """Protects what the table is asked: masked calls and those without moe_buf are measured, and asked for, as such."""
+    check, _ = make_verification(40)
+    for name, condition in (("masked", Condition(masked=True)), ("without moe_buf", Condition(moe_buf=False))):
+        report = check.report(name, change_settings(QUESTIONS, OTHER_SETTINGS[name].changes))
+        assert report is not None
+        assert {case.condition for case in report.points} == {condition}
+
+
+def test_report_counts_the_points_above_the_margin() -> None:
+    """Protects the sentence on skewed routing: a switch at 100 tokens is wrong at one point of five, 60 tokens."""
+    report = measure_report(100)
+    assert (report.above_margin, report.decider, report.skewed) == (1, "table", False)
+    check, _ = make_verification(100)
+    skewed = check.report("zipf:1.2", change_settings(QUESTIONS, OTHER_SETTINGS["zipf:1.2"].changes))
+    assert skewed is not None
+    assert (skewed.above_margin, skewed.skewed) == (1, True)
+
+
+def test_measured_points_can_be_decided_otherwise() -> None:
+    """Protects the report without a table: the same points, another decider, grouped by experts and condition."""
+    check, _ = make_verification(40)
+    report = check.report(AS_SWEPT, QUESTIONS)
+    masked = check.report("masked", change_settings(QUESTIONS, OTHER_SETTINGS["masked"].changes))
+    assert report is not None
+    assert masked is not None
+    without = check.compare(NO_TABLE, report.points + masked.points, Policy("no table", lambda _: ONESHOT))
+    assert without.decider == "no table"
+    assert without.regret.worst == pytest.approx(16 / 6)
+    assert {name: points for name, (points, _) in without.groups.items()} == {
+        "up to 64 experts": 10,
+        "with moe_buf": 5,
+        "with moe_buf, masked": 5,
+    }

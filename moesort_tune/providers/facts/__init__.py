@@ -1,1 +1,1 @@
-"""Facts of each provider's kernels, known without running them. Standard library only."""
+"""Facts of each provider's kernels, known without running them; base.py says what they may import."""

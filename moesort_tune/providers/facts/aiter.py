@@ -5,9 +5,10 @@ from typing import Final
 
 from moesort_tune.domain.candidates import Limits, Steps
 from moesort_tune.domain.device import DeviceLimits
-from moesort_tune.domain.vocabulary import MAX_TOKENS, MULTIPHASE, ONESHOT, Candidate
+from moesort_tune.domain.vocabulary import MAX_TOKENS, MULTIPHASE, ONESHOT, Candidate, Condition
 from moesort_tune.providers.facts.aiter_rule import (
     AITER_RULE,
+    AITER_RULE_CPP,
     ENDLESS_ONESHOT_EXPERTS,
     build_rule_steps,
     compute_aiter_forced_oneshot_max_tokens,
@@ -32,12 +33,16 @@ constexpr int max_tokens(int candidate, int num_experts, int /*topk*/, int /*lds
 """
 
     def limits(self, num_experts: int, topk: int, device: DeviceLimits) -> Limits:  # noqa: ARG002
-        """Return that forced oneshot takes any number of tokens, except for so many experts that it hangs."""
+        """Return the limits of forcing each kernel: none, except where oneshot hangs for too many experts."""
         return {ONESHOT.name: compute_aiter_forced_oneshot_max_tokens(num_experts), MULTIPHASE.name: MAX_TOKENS}
 
-    def rule(self, num_experts: int, topk: int, device: DeviceLimits) -> Steps:  # noqa: ARG002
-        """Return the rule of AITER's policy 0."""
+    def rule(self, num_experts: int, topk: int, device: DeviceLimits, condition: Condition) -> Steps:  # noqa: ARG002
+        """Return the rule of AITER's policy 0, which asks for the experts alone."""
         return build_rule_steps(compute_aiter_oneshot_max_tokens(num_experts))
+
+    def rule_cpp(self, arch: str) -> str:  # noqa: ARG002
+        """Return the same in C++."""
+        return AITER_RULE_CPP
 
     def landmarks(self, num_experts: int, topk: int, device: DeviceLimits, first: int, last: int) -> Sequence[int]:  # noqa: ARG002
         """Return none: what AITER's launches depend on is not known here."""

@@ -25,6 +25,16 @@ def compute_aiter_oneshot_max_tokens(num_experts: int) -> int:
     return (lds_rows - 2) // 8 * 8
 
 
+AITER_RULE_CPP: Final = f"""\
+constexpr int rule(int tokens, int num_experts, int /*topk*/, bool /*moe_buf*/, bool /*masked*/) {{
+  if (num_experts >= {_NEVER_ONESHOT_EXPERTS}) return 1;
+  const int lds_rows = {_RULE_LDS_INTS} / (num_experts + 1);
+  return tokens <= (lds_rows < 10 ? 0 : (lds_rows - 2) / 8 * 8) ? 0 : 1;
+}}
+"""
+"""The rule in C++17: the index of the candidate, oneshot before multiphase."""
+
+
 def compute_aiter_forced_oneshot_max_tokens(num_experts: int) -> int:
     """Return the largest token count for which policy 1 is safe; -1 where it never is.
 

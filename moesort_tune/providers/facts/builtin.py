@@ -5,8 +5,9 @@ from typing import Final
 
 from moesort_tune.domain.candidates import Limits, Steps
 from moesort_tune.domain.device import DeviceLimits
-from moesort_tune.domain.vocabulary import MAX_TOKENS, MULTIPHASE, ONESHOT, Candidate
-from moesort_tune.providers.facts.aiter_rule import AITER_RULE, build_rule_steps, compute_aiter_oneshot_max_tokens
+from moesort_tune.domain.vocabulary import MAX_TOKENS, MULTIPHASE, ONESHOT, Candidate, Condition
+from moesort_tune.providers.facts import builtin_rule
+from moesort_tune.providers.facts.aiter_rule import build_rule_steps
 from moesort_tune.providers.facts.base import Provider
 from moesort_tune.sorting import geometry
 
@@ -19,25 +20,26 @@ constexpr int max_tokens(int candidate, int num_experts, int topk, int lds_bytes
 
 
 class BuiltinFacts:
-    """The kernels of hip_kernels/: oneshot, limited by LDS, and multiphase. Without a table AITER's rule decides."""
+    """The kernels of hip_kernels/: oneshot, limited by LDS, and multiphase."""
 
     name = "builtin"
     label = "moesort-tune's"
     candidates: tuple[Candidate, ...] = (ONESHOT, MULTIPHASE)
-    rule_name = AITER_RULE
+    rule_name = builtin_rule.BUILTIN_RULE
     decides_itself = False
     limits_cpp = _LIMITS_CPP
 
     def limits(self, num_experts: int, topk: int, device: DeviceLimits) -> Limits:
-        """Return what LDS and 16-bit counters leave room for; see sorting.geometry."""
-        return {
-            ONESHOT.name: geometry.compute_oneshot_max_tokens(num_experts, topk, device.lds_bytes),
-            MULTIPHASE.name: MAX_TOKENS,
-        }
+        """Return the limits of the kernels: LDS and 16-bit counters limit oneshot, nothing limits multiphase."""
+        return geometry.compute_limits(num_experts, topk, device)
 
-    def rule(self, num_experts: int, topk: int, device: DeviceLimits) -> Steps:  # noqa: ARG002
-        """Return AITER's rule, which asks for the experts alone."""
-        return build_rule_steps(compute_aiter_oneshot_max_tokens(num_experts))
+    def rule(self, num_experts: int, topk: int, device: DeviceLimits, condition: Condition) -> Steps:
+        """Return the rule of builtin_rule.py."""
+        return build_rule_steps(builtin_rule.oneshot_max_tokens(num_experts, topk, device.arch, condition))
+
+    def rule_cpp(self, arch: str) -> str:
+        """Return the same in C++."""
+        return builtin_rule.rule_cpp(arch)
 
     def landmarks(self, num_experts: int, topk: int, device: DeviceLimits, first: int, last: int) -> Sequence[int]:
         """Return both sides of each change of the launches' shape."""

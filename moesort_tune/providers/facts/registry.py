@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
-from moesort_tune.domain.vocabulary import NAME_PATTERN
+from moesort_tune.domain.vocabulary import NAME_PATTERN, RESERVED_NAMES
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.providers.facts.base import Facts, Provider
 
@@ -64,7 +64,7 @@ def get_provider(name: str) -> Provider:
 
 
 def get_facts(name: str) -> Facts:
-    """Return the facts of the provider that is registered as `name`. Raise as `provider` does."""
+    """Return the facts of the provider that is registered as `name`. Raise as get_provider does."""
     return get_provider(name).facts
 
 
@@ -96,12 +96,27 @@ def _check(name: str, found: object) -> None:
     if found.facts.name != name:
         raise ValueError(f"its facts are named {found.facts.name!r}")
     kernels = [candidate.name for candidate in found.facts.candidates]
+    policies = [candidate.policy for candidate in found.facts.candidates]
     for word in (name, *kernels):
-        if not re.fullmatch(NAME_PATTERN, word):
-            raise ValueError(f"{word!r} is no name of lower-case letters, digits and underscores, 32 at most")
-    policies = {candidate.policy for candidate in found.facts.candidates}
-    if not kernels or len(set(kernels)) < len(kernels) or len(policies - {0}) < len(kernels):
-        raise ValueError("its candidates need different names, and different policies other than 0")
+        _check_name(word)
+    if not kernels:
+        raise ValueError("expected at least one candidate, got none")
+    if len(set(kernels)) < len(kernels):
+        raise ValueError(f"expected candidates of different names, got {', '.join(kernels)}")
+    if len(set(policies)) < len(policies) or not all(type(policy) is int and policy >= 1 for policy in policies):
+        got = ", ".join(map(repr, policies))
+        raise ValueError(f"expected a different whole number from 1 as the policy of each candidate, got {got}")
+
+
+def _check_name(word: object) -> None:
+    """Raise ValueError for a name that neither a table nor the command line could hold."""
+    if not isinstance(word, str) or not re.fullmatch(NAME_PATTERN, word):
+        raise ValueError(
+            "expected a name of at most 32 lower-case letters, digits and underscores that begins with a letter, "
+            f"got {word!r}"
+        )
+    if word in RESERVED_NAMES:
+        raise ValueError(f"expected a name other than {', '.join(sorted(RESERVED_NAMES))}, got {word!r}")
 
 
 def _list_registrations(name: str) -> tuple[_Registration, ...]:

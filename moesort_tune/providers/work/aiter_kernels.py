@@ -16,25 +16,23 @@ from moesort_tune.domain.vocabulary import KernelName
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.measure.timers import Work
 from moesort_tune.providers.facts.aiter import PROVIDER
+from moesort_tune.providers.facts.base import map_policies
 from moesort_tune.providers.work import aiter_package
 from moesort_tune.providers.work.base import Point, limits_of, unavailable
-from moesort_tune.providers.work.points import build_problem, make_variant
-from moesort_tune.sorting.check import WrongOutputError, check_outputs
+from moesort_tune.providers.work.points import ExpectedOutputs, build_problem, make_variant
+from moesort_tune.sorting.check import JUNK
 from moesort_tune.sorting.inputs import SortingInputs
-from moesort_tune.sorting.reference import SortedOutputs, moe_sorting
+from moesort_tune.sorting.reference import SortedOutputs
 
 FACTS: Final = PROVIDER.facts
 
-POLICIES: Final = {candidate.name: candidate.policy for candidate in FACTS.candidates}
+POLICIES: Final = map_policies(FACTS)
 
 ZEROED_BYTES: Final = 16
 """AITER zeroes moe_buf in pieces of so many bytes and leaves a shorter tail as it is."""
 
 FIRST_POINT: Final = Point(Shape(8, 2), 1, Settings(), variants=1)
 """The sort that has AITER compile its kernels."""
-
-JUNK: Final = 0xA5
-"""Fills outputs before a check, so that nothing is right by chance."""
 
 
 class AiterKernels:
@@ -112,8 +110,8 @@ class PreparedAiter:
     def __init__(self, package: ModuleType, device: torch.device, point: Point, inputs: list[SortingInputs]) -> None:
         self._aiter: Any = package
         self._device = device
-        self._point = point
-        self._inputs = inputs
+        self._settings = point.settings
+        self._expected = ExpectedOutputs(point, inputs)
         self._problem = build_problem(point)
         self._tensors = [self._allocate(one) for one in inputs]
         masks = [one.local_expert_mask for one in inputs]
@@ -130,12 +128,10 @@ class PreparedAiter:
         self._wait_for_torch()
         self.work(kernel, variant)(stream)
         stream.synchronize()
-        problem = self._problem
-        expected = moe_sorting(self._inputs[variant], num_experts=problem.num_experts, unit_size=problem.unit_size)
-        check_outputs(self._read_defined(tensors), expected, kernel=f"AITER's {kernel}", shape=str(self._point))
-        nbytes = problem.moe_buf_bytes // ZEROED_BYTES * ZEROED_BYTES
-        if tensors.moe_buf.view(-1).view(torch.uint8)[:nbytes].any():
-            raise WrongOutputError(f"AITER's {kernel} is wrong for {self._point}: moe_buf is not all zero")
+        nbytes = self._problem.moe_buf_bytes // ZEROED_BYTES * ZEROED_BYTES
+        moe_buf_is_zero = not tensors.moe_buf.view(-1).view(torch.uint8)[:nbytes].any()
+        outputs, named = self._read_defined(tensors), f"{FACTS.label} {kernel}"
+        self._expected.check(outputs, variant, kernel=named, moe_buf_is_zero=moe_buf_is_zero)
 
     def work(self, kernel: KernelName, variant: int) -> Work:
         """Return a function that makes AITER's call, which allocates nothing."""
@@ -151,7 +147,7 @@ class PreparedAiter:
         return sort
 
     def _allocate(self, inputs: SortingInputs) -> _Tensors:
-        problem, settings = self._problem, self._point.settings
+        problem, settings = self._problem, self._settings
         moe_buf_shape = (problem.rows, settings.model_dim) if settings.moe_buf else (0, 0)  # as with accumulate=False
         ids = torch.from_numpy(inputs.topk_ids).to(self._device)
         weights = torch.from_numpy(inputs.topk_weights).to(self._device)

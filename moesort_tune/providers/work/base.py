@@ -96,7 +96,7 @@ class ProviderError(MoesortTuneError):
     """Kernels that cannot run here."""
 
 
-_UNKNOWN: Final = "there are none of that name"
+_UNKNOWN: Final = "no provider of that name is registered"
 
 
 def available() -> list[str]:

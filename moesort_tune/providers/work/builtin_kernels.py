@@ -11,13 +11,14 @@ from moesort_tune.domain.vocabulary import KernelName
 from moesort_tune.measure.timers import Work
 from moesort_tune.providers.facts.builtin import PROVIDER
 from moesort_tune.providers.work.base import Point, limits_of
-from moesort_tune.providers.work.points import build_problem, make_variant
-from moesort_tune.sorting.check import WrongOutputError, check_outputs
+from moesort_tune.providers.work.points import ExpectedOutputs, build_problem, make_variant
 from moesort_tune.sorting.inputs import SortingInputs
 from moesort_tune.sorting.kernels import PreparedSort, SortingKernels
-from moesort_tune.sorting.reference import SortedOutputs, moe_sorting
 
 FACTS: Final = PROVIDER.facts
+
+PIECE_BYTES: Final = 1 << 24
+"""Bytes of moe_buf that are read at a time."""
 
 
 class BuiltinKernels:
@@ -27,14 +28,18 @@ class BuiltinKernels:
 
     def __init__(self, device: hip.Device) -> None:
         self.compiler = f"hiprtc {hip.get_compiler_version()}"
-        self._kernels = SortingKernels(device)
+        with ExitStack() as resources:
+            self._memory = resources.enter_context(hip.PinnedMemory(PIECE_BYTES))
+            self._kernels = SortingKernels(device)
+            resources.callback(self._kernels.close)
+            self._resources = resources.pop_all()
         self.revision = self._kernels.revision
 
     def warm_up(self, stream: hip.Stream) -> None:
         """Do nothing: the kernels are compiled when they are opened."""
 
     def limits(self, shape: Shape) -> Limits:
-        """Return the limits that LDS sets."""
+        """Return the limits of the kernels, as the facts state them."""
         return limits_of(FACTS, shape, self._kernels.limits)
 
     @contextmanager
@@ -44,36 +49,35 @@ class BuiltinKernels:
         inputs = [make_variant(point, variant) for variant in range(point.variants)]
         with ExitStack() as stack:
             sorts = [stack.enter_context(self._kernels.prepare(problem, one)) for one in inputs]
-            yield PreparedBuiltin(point, inputs, sorts)
+            yield PreparedBuiltin(point, inputs, sorts, self._memory)
 
     def close(self) -> None:
         """Unload the kernels."""
-        self._kernels.close()
+        self._resources.close()
 
 
 class PreparedBuiltin:
-    """One PreparedSort for each input."""
+    """One PreparedSort for each input. memory: what moe_buf is read through."""
 
-    def __init__(self, point: Point, inputs: list[SortingInputs], sorts: list[PreparedSort]) -> None:
-        self._point = point
-        self._inputs = inputs
+    def __init__(
+        self, point: Point, inputs: list[SortingInputs], sorts: list[PreparedSort], memory: hip.PinnedMemory
+    ) -> None:
+        self._memory = memory
         self._sorts = sorts
-        self._expected: dict[int, SortedOutputs] = {}
+        self._expected = ExpectedOutputs(point, inputs)
 
     def check(self, kernel: KernelName, variant: int, stream: hip.Stream) -> None:
-        """Run `kernel` over junk and compare every output exactly. Raise WrongOutputError."""
+        """Run `kernel` over junk and compare every output exactly. Raise WrongOutputError.
+
+        Which bytes of moe_buf a workgroup zeroes does not depend on the input, so they are read for the first one only:
+        reading them takes longer than everything else.
+        """
         sort = self._sorts[variant]
         sort.spoil()
         sort.launch(kernel, stream)
         stream.synchronize()
-        problem = sort.problem
-        if variant not in self._expected:  # the same for every kernel
-            self._expected[variant] = moe_sorting(
-                self._inputs[variant], num_experts=problem.num_experts, unit_size=problem.unit_size
-            )
-        check_outputs(sort.read_outputs(), self._expected[variant], kernel=kernel, shape=str(self._point))
-        if problem.moe_buf_bytes and not sort.is_moe_buf_zero():
-            raise WrongOutputError(f"{kernel} is wrong for {self._point}: moe_buf is not all zero")
+        moe_buf_is_zero = variant != 0 or sort.is_moe_buf_zero(self._memory)
+        self._expected.check(sort.read_outputs(), variant, kernel=kernel, moe_buf_is_zero=moe_buf_is_zero)
 
     def work(self, kernel: KernelName, variant: int) -> Work:
         """Prepare the launches of one sort, and return a function that enqueues them."""

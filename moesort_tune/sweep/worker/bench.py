@@ -4,11 +4,21 @@ from collections.abc import Callable
 from contextlib import ExitStack, closing
 
 from moesort_tune.device import hip
+from moesort_tune.domain.shape import Shape
 from moesort_tune.domain.vocabulary import KernelName
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.measure.engine import Engine, Measurement, WarmUp
 from moesort_tune.measure.sentinel import Sentinel
-from moesort_tune.measure.timers import EagerTimer, GraphTimer, Stopwatch, Works, allocate_flush_buffer, repeat
+from moesort_tune.measure.timers import (
+    OF_SENTINEL,
+    EagerTimer,
+    GraphTimer,
+    Stopwatch,
+    Works,
+    allocate_flush_buffer,
+    capture_long_graph,
+    repeat,
+)
 from moesort_tune.providers.work.base import Point, PreparedPoint, open_kernels
 from moesort_tune.sweep.worker.messages import (
     Answer,
@@ -22,7 +32,7 @@ from moesort_tune.sweep.worker.messages import (
 )
 
 VARIANTS = 3
-"""Inputs of a point, used in turn."""
+"""Inputs of a point: a graph has sorts of each, launches one by one take them in turn."""
 
 SELF_AVERAGING_TOKENS = 4096
 """From so many tokens on one random routing is like any other, and memory is better spent otherwise."""
@@ -47,8 +57,11 @@ class Bench:
             self._stream = resources.enter_context(self._device.create_stream())
             self._stopwatch = resources.enter_context(closing(Stopwatch(self._device, self._stream)))
             self._sentinel = resources.enter_context(closing(Sentinel(self._device)))
+            self._sentinels = capture_long_graph(self._stopwatch, [self._sentinel.launch], OF_SENTINEL)
+            resources.push(self._sentinels.graph)
             self._resources = resources.pop_all()
         self._flush: hip.Buffer | None = None
+        self._known_us: dict[tuple[Shape, KernelName], dict[int, float]] = {}
         self._checked: set[tuple[Point, KernelName]] = set()
 
     def close(self) -> None:
@@ -94,7 +107,7 @@ class Bench:
             works = {(k, v): prepared.work(k, v) for k in request.kernels for v in range(point.variants)}
             first_us = {kernel: self._stopwatch.measure_us(works[kernel, 0]) for kernel in request.kernels}
             self._check_once(point, prepared, request.kernels)
-            return Measured(self._time(request, works, point.variants), first_us)
+            return Measured(self._time(request, works, first_us), first_us)
 
     def _check_once(self, point: Point, prepared: PreparedPoint, kernels: tuple[KernelName, ...]) -> None:
         for kernel in kernels:
@@ -104,22 +117,36 @@ class Bench:
                 prepared.check(kernel, variant, self._stream)
             self._checked.add((point, kernel))
 
-    def _time(self, request: MeasureRequest, works: Works, variants: int) -> Measurement:
-        with closing(self._open_timer(request, works)) as timer:
-            return Engine(
+    def _time(self, request: MeasureRequest, works: Works, first_us: dict[KernelName, float]) -> Measurement:
+        with closing(self._open_timer(request, works, first_us)) as timer:
+            measurement = Engine(
                 timer,
                 request.kernels,
-                variants=variants,
+                variants=len(works) // len(request.kernels),
                 seed=request.settings.seed,
                 rule=request.rule,
                 warm_up=WarmUp(max_seconds=request.rule.max_seconds / 4),
             ).measure()
+        for kernel, interval in measurement.times_us.items():
+            self._known_us.setdefault((request.shape, kernel), {})[request.tokens] = interval.median
+        return measurement
 
-    def _open_timer(self, request: MeasureRequest, works: Works) -> GraphTimer | EagerTimer:
+    def _open_timer(
+        self, request: MeasureRequest, works: Works, first_us: dict[KernelName, float]
+    ) -> GraphTimer | EagerTimer:
         if request.settings.timing == "graph":
-            return GraphTimer(self._stopwatch, works, self._sentinel.launch)
+            expected_us = {name: self._expect_us(request, name, time_us) for name, time_us in first_us.items()}
+            return GraphTimer(self._stopwatch, works, self._sentinels, expected_us=expected_us)
         flush = self._get_flush_buffer() if request.settings.cold else None
-        return EagerTimer(self._stopwatch, works, self._sentinel.launch, flush)
+        # On a host a launch has run before the call returns, so that there is nothing to queue behind.
+        filler = None if self._device.properties.runtime == "host" else self._sentinels
+        return EagerTimer(self._stopwatch, works, self._sentinel.launch, filler, flush)
+
+    def _expect_us(self, request: MeasureRequest, kernel: KernelName, first_us: float) -> float:
+        """Return what one sort may take: as long as at the nearest token count so far, whatever the condition."""
+        known = self._known_us.get((request.shape, kernel), {})
+        nearest = min(known, key=lambda tokens: max(tokens, request.tokens) / min(tokens, request.tokens), default=None)
+        return first_us if nearest is None else known[nearest]
 
     def _get_flush_buffer(self) -> hip.Buffer:
         if self._flush is None:

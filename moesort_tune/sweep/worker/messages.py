@@ -33,8 +33,8 @@ class WorkerSpec:
 class DeviceFacts:
     """The device and kernels that a worker has opened, as a table's entry and the samples record them.
 
-    device_id: what tells products of one architecture apart ('0x74a1'); pci_address: '0000:0c:00', host: the machine's
-    name. Each is empty where it is unknown.
+    device_id: tells products of one architecture apart: '0x74a1', of an NVIDIA GPU its name; pci_address:
+    '0000:0c:00', host: the machine's name. Each is empty where it is unknown.
     """
 
     name: str
