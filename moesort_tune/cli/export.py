@@ -9,7 +9,7 @@ from moesort_tune.cli.default_table import find_default_table
 from moesort_tune.cli.output import print_json, print_result
 from moesort_tune.cli.parameters import PROVIDER, FilePath, Parameter, parse_words
 from moesort_tune.device.architectures import limit_lds_bytes
-from moesort_tune.domain.vocabulary import TIMINGS, Timing
+from moesort_tune.domain.vocabulary import DEFAULT_PROVIDER, DEFAULT_TIMING, TIMINGS, Timing
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.providers.facts.base import Facts
 from moesort_tune.runtime.selection import Source, Wanted, find_usable, order_by_date, select_sources
@@ -31,8 +31,10 @@ Examples:
 @click.command(epilog=EPILOG)
 @click.argument("table", type=FilePath(), required=False)
 @click.option("--format", "form", type=click.Choice(["cpp", "json"]), required=True, help="C++17 header, or JSON.")
-@click.option("--kernels", "facts", type=PROVIDER, default="builtin", show_default=True, help="builtin, aiter, ...")
-@click.option("--timing", type=click.Choice(TIMINGS), default="graph", show_default=True)
+@click.option(
+    "--kernels", "facts", type=PROVIDER, default=DEFAULT_PROVIDER, show_default=True, help="builtin, aiter, ..."
+)
+@click.option("--timing", type=click.Choice(TIMINGS), default=DEFAULT_TIMING, show_default=True)
 @click.option("--name", type=FUNCTION, default="moesort_policy", show_default=True, help="Of the C++ function.")
 @click.option("--revision", type=REVISION, help="Of the kernels; by default that of the newest sweep.")
 def export(*, table: Path | None, form: str, facts: Facts, timing: Timing, name: str, revision: str | None) -> None:

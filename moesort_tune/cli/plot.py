@@ -69,7 +69,8 @@ def build_panels(path: Path, table: Table) -> list[Panel]:
 
 def _format_title(entry: Entry, row: Row) -> str:
     key = entry.key
-    return f"{row.num_experts} experts, topk {row.topk}\n{key.compute_units} CUs, {key.provider}, {key.timing}"
+    parts = (f"{key.compute_units} CUs", key.provider, key.timing, *key.condition.list_unusual())
+    return f"{row.num_experts} experts, topk {row.topk}\n{', '.join(map(str, parts))}"
 
 
 def _collect_times(

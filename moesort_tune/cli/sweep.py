@@ -32,7 +32,7 @@ from moesort_tune.domain import presets
 from moesort_tune.domain.presets import MODELS, list_default_shapes
 from moesort_tune.domain.settings import NamedRouting, Settings
 from moesort_tune.domain.shape import Shape
-from moesort_tune.domain.vocabulary import MAX_EXPERTS, MAX_TOKENS, MAX_UNIT_SIZE, TIMINGS, Condition
+from moesort_tune.domain.vocabulary import DEFAULT_TIMING, MAX_EXPERTS, MAX_TOKENS, MAX_UNIT_SIZE, TIMINGS, Condition
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.measure.stopping import StoppingRule
 from moesort_tune.providers.facts import registry
@@ -81,7 +81,7 @@ Examples:
 )
 @click.option("--from-misses", type=FilePath(), help="Shapes from a file of MOESORT_TUNE_MISSES.")
 @click.option("--tokens", type=TOKENS, help="Range to search. Default: 1:16384, on host 1:512.")
-@click.option("--timing", type=click.Choice(TIMINGS), default="graph", show_default=True)
+@click.option("--timing", type=click.Choice(TIMINGS), default=DEFAULT_TIMING, show_default=True)
 @click.option(
     "--unit-size", type=IntRange(1, MAX_UNIT_SIZE), default=32, show_default=True, help="Rows of a GEMM tile."
 )

@@ -21,7 +21,7 @@ from moesort_tune.cli.parameters import (
 )
 from moesort_tune.domain.settings import NamedRouting
 from moesort_tune.domain.shape import Shape
-from moesort_tune.domain.vocabulary import TIMINGS
+from moesort_tune.domain.vocabulary import DEFAULT_PROVIDER, DEFAULT_TIMING, TIMINGS
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.sweep.job import POINT_LIMIT_SECONDS
 from moesort_tune.tables.keeping import get_swept_range
@@ -79,8 +79,8 @@ Examples:
 @click.command(epilog=EPILOG, short_help="Measure what a sweep did not, and say what the table's choices cost.")
 @click.argument("table", type=FilePath())
 @click.option("--device", "ordinal", type=DEVICE, default=0, show_default=True, help="Number of the device.")
-@click.option("--kernels", "provider", type=ProviderChoice(), default="builtin", show_default=True)
-@click.option("--timing", type=click.Choice(TIMINGS), default="graph", show_default=True)
+@click.option("--kernels", "provider", type=ProviderChoice(), default=DEFAULT_PROVIDER, show_default=True)
+@click.option("--timing", type=click.Choice(TIMINGS), default=DEFAULT_TIMING, show_default=True)
 @click.option("--points", type=IntRange(1, MAX_POINTS), help="Token counts for each shape. Default: 8, on host 4.")
 @click.option(
     "--settings",

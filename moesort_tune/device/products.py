@@ -45,6 +45,13 @@ PRODUCTS: Final[dict[str, Product]] = {
 }
 
 _PCI_ID = re.compile(r"0x[0-9a-f]{4}")
+_HEXADECIMAL = re.compile(r"0[xX]0*([0-9a-fA-F]{1,8})")
+
+
+def normalize_device_id(device_id: str) -> str:
+    """Return a PCI device number as '0x74a1', however it was written in hexadecimal, and any other id as it is."""
+    found = _HEXADECIMAL.fullmatch(device_id)
+    return f"0x{int(found[1], 16):04x}" if found else device_id
 
 
 def format_product(device_id: str) -> str:
@@ -66,9 +73,11 @@ def rate_likeness(wanted: str | None, measured: str | None) -> int:
     """Return 2 for the same device id, 1 for another one of the same product, 0 for other and for unknown products."""
     if not wanted or not measured:
         return 0
+    wanted, measured = normalize_device_id(wanted), normalize_device_id(measured)
     return 2 if wanted == measured else int(wanted in list_alike(measured))
 
 
 def parse_pci_number(device_id: str | None) -> int:
     """Return 0x74a1 for '0x74a1', and 0 for what is no PCI device number, as NVIDIA's names are none."""
-    return int(device_id, 16) if device_id and _PCI_ID.fullmatch(device_id) else 0
+    number = normalize_device_id(device_id or "")
+    return int(number, 16) if _PCI_ID.fullmatch(number) else 0

@@ -146,7 +146,7 @@ REMEDIES: dict[Symptom, str] = {
         "MOESORT_TUNE_REQUIRE"
     ),
     "table of another product": "its decisions are used; a sweep of this product puts its own entry beside them",
-    "no table": "measure one: `moesort-tune sweep`; until then AITER's rule decides",
+    "no table": "measure one: `moesort-tune sweep`; until then the kernels' own rule decides",
 }
 
 _NO_DEVICE = {"hipErrorNoDevice", "hipErrorNotInitialized", "hipErrorInsufficientDriver"}

@@ -28,7 +28,7 @@ from moesort_tune.sweep.table_sink import build_entry
 from moesort_tune.sweep.worker.messages import DeviceFacts
 from moesort_tune.tables import store
 from moesort_tune.tables.errors import TableError
-from moesort_tune.tables.keeping import find_other_settings, find_reason_to_keep, list_replaced_rows
+from moesort_tune.tables.keeping import covers, find_other_settings, find_reason_to_keep, list_replaced_rows
 from moesort_tune.tables.merge import merge_entry
 from moesort_tune.tables.schema import SCHEMA, Entry, Row, Table
 
@@ -117,13 +117,19 @@ def _combine(old: Row, new: Row, device: DeviceLimits) -> Row:
     before, now = old.evidence, new.evidence
     evidence = msgspec.structs.replace(
         now,
-        points=(before.points or 0) + (now.points or 0),
+        points=_count_points(old, new),
         noise=max(before.noise or 0.0, now.noise or 0.0),
         rule_loss=max(before.rule_loss or 1.0, now.rule_loss or 1.0),
         tokens=(min(known), max(known)),
         since=_find_first_day(old, new),
     )
     return _choose_by(known, msgspec.structs.replace(new, evidence=evidence), limits)
+
+
+def _count_points(old: Row, new: Row) -> int:
+    """Return how many token counts both rest on, at least: a process saves what it has saved before once more."""
+    points = [row.evidence.points or 0 for row in (old, new)]
+    return max(points) if covers(old, new) or covers(new, old) else sum(points)
 
 
 def _find_first_day(old: Row, new: Row) -> datetime.date | None:

@@ -90,9 +90,11 @@ def record_routing(path: str | PathLike[str], *, max_rows: int = MAX_ROWS, every
     not recorded: let the model run without graphs meanwhile. The first call's (num_experts, topk) is recorded.
     max_rows: most rows in all; every: only one call of so many, so that more of a large model's steps are among them
     (choose a number that does not divide its layers). docs/operator.md describes the file.
-    Raise MoesortTuneError where another recording is under way or no call was recorded, OSError where the file cannot
-    be written.
+    Raise MoesortTuneError where another recording is under way, where no call was recorded, and, before anything is,
+    where `path` is in no folder; OSError where the file cannot be written.
     """
+    if not Path(path).parent.is_dir():
+        raise MoesortTuneError(f"{path} cannot be written: {Path(path).parent} is no folder")
     if active.recorder is not None:
         raise MoesortTuneError("routing is already being recorded; end that recording first")
     recorder = active.recorder = Recorder(max_rows, every)

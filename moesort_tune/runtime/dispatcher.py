@@ -8,9 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from moesort_tune import shipped
+from moesort_tune.device.products import normalize_device_id
 from moesort_tune.domain.candidates import Limits
 from moesort_tune.domain.device import AttachedGpu, DeviceLimits
-from moesort_tune.domain.vocabulary import AUTOMATIC, Condition, KernelName, Timing
+from moesort_tune.domain.vocabulary import (
+    AUTOMATIC,
+    DEFAULT_PROVIDER,
+    DEFAULT_TIMING,
+    LOGGER,
+    Condition,
+    KernelName,
+    Timing,
+)
 from moesort_tune.providers.facts import registry
 from moesort_tune.providers.facts.base import Facts
 from moesort_tune.runtime.explanation import Explanation
@@ -36,7 +45,6 @@ UNKNOWN_DEVICE: Final = DeviceLimits("", compute_units=0, wavefront_size=64, lds
 
 MISSES_VARIABLE: Final = "MOESORT_TUNE_MISSES"
 
-LOGGER: Final = "moesort_tune"
 _warned: dict[str, object] = {}
 
 
@@ -103,8 +111,8 @@ class Dispatcher:
         *,
         arch: str | None = None,
         compute_units: int | None = None,
-        kernels: str = "builtin",
-        timing: Timing = "graph",
+        kernels: str = DEFAULT_PROVIDER,
+        timing: Timing = DEFAULT_TIMING,
         revision: str | None = None,
         device_id: str | None = None,
     ) -> "Dispatcher":
@@ -117,7 +125,7 @@ class Dispatcher:
         does not check. device_id: of the product, '0x74a1' or NVIDIA's name; by default the attached GPU's. Where no
         entry is usable, the rule of these kernels decides, which is logged once. Raise MoesortTuneError for a table
         that is missing or refused, ValueError for values that make no sense, TypeError for compute units that are no
-        integer.
+        integer and for a device_id that is no text.
         """
         asked = _check_asked(arch, compute_units, kernels, timing, revision, device_id)
         return _create(cls, asked, None if path is None else Path(path), strict=True)
@@ -162,7 +170,21 @@ class Dispatcher:
             entry=source.entry if source else None,
             device_id=self.device_id,
             not_used=self.not_used,
+            without_row=self._list_tables_without(source, num_experts, topk, condition) if source else (),
         )
+
+    def _list_tables_without(
+        self, source: Source, num_experts: int, topk: int, condition: Condition
+    ) -> tuple[Path, ...]:
+        """Return the tables of earlier places than the source's that have no row for the shape."""
+        tables = dict.fromkeys(one.table for one in self._sources)
+        earlier = list(tables)[: list(tables).index(source.table)]
+        having = {
+            one.table
+            for one, rows in zip(self._sources, self._rows, strict=True)
+            if rows.find_exact(num_experts, topk, masked=condition.masked)
+        }
+        return tuple(path for path in earlier if path not in having)
 
     def counts(self) -> dict[str, int]:
         """Return how often `policy` decided for each reason, the most frequent first."""
@@ -243,8 +265,8 @@ def get(
     arch: str | None = None,
     compute_units: int | None = None,
     *,
-    kernels: str = "builtin",
-    timing: Timing = "graph",
+    kernels: str = DEFAULT_PROVIDER,
+    timing: Timing = DEFAULT_TIMING,
     revision: str | None = None,
     device_id: str | None = None,
 ) -> Dispatcher:
@@ -311,6 +333,10 @@ def _check_asked(  # noqa: PLR0917 - the arguments of load, in its order
     device_id: str | None,
 ) -> Asked:
     units = None if compute_units is None else _to_integer("compute_units", compute_units)
+    if device_id is not None:
+        if not isinstance(device_id, str):
+            raise TypeError(f"device_id must be a str like '0x74a1', got {device_id!r}")
+        device_id = normalize_device_id(device_id)
     return Asked(_strip_features(arch), units, kernels, timing, revision, device_id)
 
 

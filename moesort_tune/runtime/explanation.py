@@ -21,6 +21,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     condition: of the call. table, entry: where the rows are from, None without a usable entry.
     device_id: of the device, None where it is not known.
     not_used: a sentence for each entry that was not used.
+    without_row: tables of earlier places, which have rows but not this one, so that they could only have guessed.
     """
 
     tokens: int
@@ -36,6 +37,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     entry: Entry | None
     device_id: str | None
     not_used: tuple[str, ...]
+    without_row: tuple[Path, ...] = ()
 
     @property
     def row(self) -> Row | None:
@@ -46,7 +48,8 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
         asked = f"{self.tokens} tokens, {self.num_experts} experts, topk {self.topk}"
         asked += "" if self.condition == Condition() else f", {self.condition}"
         decision = f"{self.kernel} (policy {self.policy}) for {asked}"
-        return f"{decision}: {self.reason}{self._format_rows()}; {self._format_entry()}"
+        earlier = "".join(f"; {format_path(path)} has no such row" for path in self.without_row)
+        return f"{decision}: {self.reason}{self._format_rows()}; {self._format_entry()}{earlier}"
 
     def _format_rows(self) -> str:
         shapes = " and ".join(f"{row.num_experts}/{row.topk}" for row in self.rows)
@@ -64,5 +67,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
         """Yield how the entry differs from what was asked for."""
         if entry.condition != self.condition:
             yield f", measured {entry.condition}"
-        if self.device_id and not rate_likeness(self.device_id, entry.device.id):
+        if self.device_id and entry.device.id is None:
+            yield f", measured on a product that the entry does not tell by its id ({entry.device.name})"
+        elif self.device_id and not rate_likeness(self.device_id, entry.device.id):
             yield f", measured on another product ({entry.device.name})"

@@ -167,13 +167,13 @@ def _match_experts(rows: Sequence[Row], num_experts: int) -> _Match:
 
 def _between(low: Row, high: Row, num_experts: int) -> _Match:
     """Interpolate every switch of two rows that take the same kernels one after another; else keep both policies."""
-    rows = (low, high)
-    if [kernel for _, kernel in low.policy] != [kernel for _, kernel in high.policy]:
-        return _Match(rows, (low.policy, high.policy), Reason.NEIGHBOURS)
+    rows, policies = (low, high), (low.swept_policy, high.swept_policy)
+    if [kernel for _, kernel in policies[0]] != [kernel for _, kernel in policies[1]]:
+        return _Match(rows, policies, Reason.NEIGHBOURS)
     below, above = num_experts - low.num_experts, high.num_experts - num_experts
     steps = [
         ((first * above + other * below) // (below + above), kernel)
-        for (first, kernel), (other, _) in zip(low.policy, high.policy, strict=True)
+        for (first, kernel), (other, _) in zip(*policies, strict=True)
     ]
     return _Match(rows, (steps,), Reason.NEIGHBOURS)
 

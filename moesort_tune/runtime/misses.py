@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from moesort_tune.domain.vocabulary import MAX_EXPERTS, MAX_TOKENS, MAX_TOPK
+from moesort_tune.domain.vocabulary import LOGGER, MAX_EXPERTS, MAX_TOKENS, MAX_TOPK
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.regular_files import open_regular_to_append
 from moesort_tune.tables.errors import format_path
@@ -46,7 +46,7 @@ EXIT_SECONDS: Final = 2.0
 """Time that a process waits at its exit for queued misses."""
 
 _HEADER: Final = ",".join(COLUMNS).encode()
-_LOG = logging.getLogger("moesort_tune")
+_LOG = logging.getLogger(LOGGER)
 
 
 class Misses:

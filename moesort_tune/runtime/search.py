@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from moesort_tune.domain.device import AttachedGpu
-from moesort_tune.domain.vocabulary import TIMINGS, Timing
+from moesort_tune.domain.vocabulary import DEFAULT_PROVIDER, DEFAULT_TIMING, TIMINGS, Timing
 from moesort_tune.providers.facts import registry
 from moesort_tune.runtime.selection import Source, Wanted, find_usable, order_by_date, select_sources
 from moesort_tune.tables.errors import MissingTableError, TableError, format_key, format_path
@@ -21,7 +21,7 @@ REQUIRE_VARIABLE: Final = "MOESORT_TUNE_REQUIRE"
 
 
 class RequiredTableError(TableError):
-    """MOESORT_TUNE_TABLE does not name the very file that MOESORT_TUNE_REQUIRE asks for."""
+    """MOESORT_TUNE_TABLE does not name the very file that MOESORT_TUNE_REQUIRE asks for, or it cannot be used."""
 
 
 class Surroundings(msgspec.Struct, frozen=True):
@@ -45,8 +45,8 @@ class Asked(msgspec.Struct, frozen=True):
 
     arch: str | None = None
     compute_units: int | None = None
-    kernels: str = "builtin"
-    timing: Timing = "graph"
+    kernels: str = DEFAULT_PROVIDER
+    timing: Timing = DEFAULT_TIMING
     revision: str | None = None
     device_id: str | None = None
 
@@ -116,7 +116,9 @@ class _Search:
             except RequiredTableError:
                 raise
             except TableError as error:
-                if self._strict or place.digest:
+                if place.digest:
+                    raise RequiredTableError(str(error)) from error
+                if self._strict:
                     raise
                 self._not_used.append(str(error))
                 self._doubts.append(f"{error}; this table is not used")
@@ -150,7 +152,10 @@ class _Search:
     def _search_folder(self, place: _Place) -> list[Source]:
         arch, folder = self._find_arch(), format_path(place.path)
         if arch is None:
-            self._not_used.append(f"{folder}: the architecture is not known; pass arch= or set {ARCH_VARIABLE}")
+            unknown = f"{folder}: the architecture is not known; pass arch= or set {ARCH_VARIABLE}"
+            if place.digest:
+                raise RequiredTableError(unknown)
+            self._not_used.append(unknown)
             return []
         try:
             return self._search_file(place, place.path / f"{arch}.yaml", arch, named=False)
@@ -164,9 +169,12 @@ class _Search:
         data = read(file)
         digest = compute_digest(data) if place.digest or self._around.digests else ""
         if place.digest and digest != place.digest.lower():
-            wanted = format_key(place.digest)
+            whole = len(place.digest) == len(digest) and place.digest.isalnum()
+            wanted = place.digest if whole else format_key(place.digest)
             raise RequiredTableError(f"{format_path(file)} has the digest {digest}, and {REQUIRE_VARIABLE} is {wanted}")
         table = load_bytes(file, data)
+        if place.digest and arch not in (None, table.arch):
+            raise RequiredTableError(f"{format_path(file)} is of {table.arch}, and this device is {format_key(arch)}")
         self._arch = self._arch or arch or table.arch
         return self._list_usable(file, digest, table, self._arch, named)
 

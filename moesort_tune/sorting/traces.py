@@ -90,7 +90,8 @@ def _parse_trace(data: bytes) -> Trace:
     if ids.ndim != 2 or tokens.ndim != 1 or experts.ndim != 0:
         raise ValueError("topk_ids must have two dimensions, tokens one and num_experts none")
     shape = make_shape(int(experts), ids.shape[1])
-    if not len(ids) or (tokens < 1).any() or tokens.sum(dtype=np.int64) != len(ids):
+    within = ((tokens >= 1) & (tokens <= len(ids))).all()  # so that no sum overflows
+    if not len(ids) or not within or tokens.sum(dtype=np.int64) != len(ids):
         raise ValueError(f"topk_ids has {len(ids)} rows, of at least 1, and tokens must divide them into calls")
     if ids.min() < 0 or ids.max() >= shape.num_experts:
         raise ValueError(f"ids must be 0 to {shape.num_experts - 1}, got {ids.min()} to {ids.max()}")
@@ -118,8 +119,8 @@ def _read_array(archive: zipfile.ZipFile, name: str) -> npt.NDArray[Any]:
         if version != (1, 0):
             raise ValueError(f"{name} has version {version} of numpy's format, and not (1, 0)")
         shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(file)
-        if dtype.kind not in "iu" or fortran_order:
-            raise ValueError(f"{name} must be integers in C order, got {dtype}")
+        if dtype.kind not in "iu":
+            raise ValueError(f"{name} must be integers, got {dtype}")
         size = math.prod(shape) * dtype.itemsize
         if min(shape, default=0) < 0:
             raise ValueError(f"{name} claims to be of shape {shape}")
@@ -128,4 +129,4 @@ def _read_array(archive: zipfile.ZipFile, name: str) -> npt.NDArray[Any]:
         content = file.read(size)
         if len(content) != size:
             raise ValueError(f"{name} ends after {len(content)} of {size} bytes")
-    return np.frombuffer(content, dtype).reshape(shape)
+    return np.frombuffer(content, dtype).reshape(shape, order="F" if fortran_order else "C")

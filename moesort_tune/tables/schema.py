@@ -9,7 +9,15 @@ import msgspec
 
 from moesort_tune.device.products import format_product
 from moesort_tune.domain.candidates import choose_legal
-from moesort_tune.domain.vocabulary import MAX_TOKENS, NAME_PATTERN, OPERATION, Condition, KernelName, Timing
+from moesort_tune.domain.vocabulary import (
+    DEFAULT_TOKENS,
+    MAX_TOKENS,
+    NAME_PATTERN,
+    OPERATION,
+    Condition,
+    KernelName,
+    Timing,
+)
 
 SCHEMA: Final = 2
 """Version of the format that this package writes. It reads 1 as well: see schema_1.py."""
@@ -142,6 +150,12 @@ class Row(Record, frozen=True):
     def get_limit(self, kernel: KernelName) -> int:
         """Return the largest token count for which the row allows `kernel`."""
         return self.limits.get(kernel, MAX_TOKENS)
+
+    @property
+    def swept_policy(self) -> tuple[tuple[int, KernelName], ...]:
+        """The policy without the steps past the swept range: those follow from a limit, and nobody measured them."""
+        _, last = self.evidence.tokens or DEFAULT_TOKENS
+        return tuple(step for step in self.policy if _get_first(step) <= last) or self.policy[:1]
 
     def list_kernels(self) -> Iterator[KernelName]:
         """Yield every kernel that the row names, some of them more than once."""

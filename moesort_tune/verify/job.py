@@ -13,7 +13,7 @@ from moesort_tune.runtime.search import Found
 from moesort_tune.sweep.worker.devices import open_worker
 from moesort_tune.sweep.worker.messages import DeviceFacts
 from moesort_tune.tables import store
-from moesort_tune.tables.schema import Entry
+from moesort_tune.tables.schema import Entry, Table
 from moesort_tune.verify.asking import Asked, Asking, VerifyJob, find_entries
 from moesort_tune.verify.conditions import NO_TABLE
 from moesort_tune.verify.policies import by_table, by_timing
@@ -30,7 +30,7 @@ def run_verification(job: VerifyJob, listener: Listener) -> VerifyResult:
     with open_worker(arch=table.arch, ordinal=job.ordinal, provider=job.provider, limit_s=job.point_limit_s) as worker:
         facts, device = registry.get_facts(job.provider), worker.facts
         usual, entry = _load_usual_dispatcher(job, device)
-        otherwise = _load_other_dispatcher(job, device) or usual
+        otherwise = _load_other_dispatcher(job, device, table) or usual
         dispatchers = {timing: usual if timing == job.timing else otherwise for timing in TIMINGS}
         asking = Asking(job, worker, entry, find_entries(usual, table), otherwise.entry)
         settings = asking.list_settings()  # refused, if at all, before anything is measured
@@ -76,9 +76,12 @@ def _load_usual_dispatcher(job: VerifyJob, facts: DeviceFacts) -> tuple[runtime.
     return dispatcher, dispatcher.entry
 
 
-def _load_other_dispatcher(job: VerifyJob, facts: DeviceFacts) -> runtime.Dispatcher | None:
+def _load_other_dispatcher(job: VerifyJob, facts: DeviceFacts, table: Table) -> runtime.Dispatcher | None:
     """Return the dispatcher of a deployment that launches in the other way; None where the table has no rows for it."""
     (other,) = (timing for timing in TIMINGS if timing != job.timing)
+    wanted = (job.provider, facts.revision, other)
+    if all((one.key.provider, one.key.revision, one.key.timing) != wanted for one in table.tables):
+        return None  # not asked for at all, since a dispatcher without an entry warns
     dispatcher = _load_dispatcher(job, facts, other)
     return dispatcher if dispatcher.entry is not None and dispatcher.entry.sweep is not None else None
 

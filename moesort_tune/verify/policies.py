@@ -7,7 +7,7 @@ from typing import Final, Protocol
 from moesort_tune.domain.candidates import choose_by_steps
 from moesort_tune.domain.device import DeviceLimits
 from moesort_tune.domain.shape import Shape
-from moesort_tune.domain.vocabulary import AUTOMATIC, MULTIPHASE, ONESHOT, Condition, KernelName, Timing
+from moesort_tune.domain.vocabulary import AUTOMATIC, DEFAULT_TIMING, MULTIPHASE, ONESHOT, Condition, KernelName, Timing
 from moesort_tune.measure.verdict import Verdict
 from moesort_tune.providers.facts.aiter import PROVIDER as AITER
 from moesort_tune.providers.facts.base import Facts
@@ -30,7 +30,7 @@ class Case:
     verdict: Verdict
     weight: int = 1
     condition: Condition = USUAL
-    timing: Timing = "graph"
+    timing: Timing = DEFAULT_TIMING
 
     @property
     def work(self) -> int:

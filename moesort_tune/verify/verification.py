@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Final, Protocol
 
-from moesort_tune.domain.candidates import Limits, list_legal_kernels
+from moesort_tune.domain.candidates import Limits, find_last_contested, list_legal_kernels
 from moesort_tune.domain.settings import Settings
 from moesort_tune.domain.shape import Shape
 from moesort_tune.domain.vocabulary import Condition
@@ -110,11 +110,6 @@ def find_shapes_between(shapes: Iterable[Shape]) -> list[Shape]:
     return [shape for shape in dict.fromkeys(between) if shape not in ordered and shape.topk <= shape.num_experts]
 
 
-def find_contested_tokens(limits: Limits) -> int:
-    """Return the largest token count at which at least two candidates are legal; there is nothing to choose past it."""
-    return max(0, sorted(limits.values())[-2]) if len(limits) > 1 else 0
-
-
 def choose_questions(
     rows: Sequence[Row],
     *,
@@ -132,7 +127,7 @@ def choose_questions(
     questions = []
     for shape in [*swept, *find_shapes_between(swept)]:
         tokens = _get_swept_range(swept[shape]) if shape in swept else TokenRange(1, last)
-        reach = TokenRange(tokens.first, min(tokens.last, find_contested_tokens(limits_of(shape))))
+        reach = TokenRange(tokens.first, min(tokens.last, find_last_contested(limits_of(shape))))
         random_ = random.Random(f"{seed} {shape}")
         drawn = draw_tokens(reach, measured.get(shape, set()), per_shape, random_)
         settings = _build_settings(swept[max((one for one in swept if one <= shape), default=min(swept))], seed)

@@ -6,7 +6,14 @@ import sys
 import pytest
 
 from moesort_tune.device.architectures import ARCHITECTURES
-from moesort_tune.device.products import PRODUCTS, format_product, list_alike, parse_pci_number, rate_likeness
+from moesort_tune.device.products import (
+    PRODUCTS,
+    format_product,
+    list_alike,
+    normalize_device_id,
+    parse_pci_number,
+    rate_likeness,
+)
 
 H100 = "NVIDIA H100 80GB HBM3"
 
@@ -69,7 +76,15 @@ def test_ids_of_a_product_begin_with_the_one_at_hand() -> None:
     assert (list_alike(H100), list_alike("")) == ((H100,), ())
 
 
-@pytest.mark.parametrize("text", [H100, "", None, "74a1", "0x74a1f", "0X74A1", "\u0661x74a1"])
+@pytest.mark.parametrize("text", ["0x74a5", "0x74A5", "0X74a5", "0x0074a5"])
+def test_number_means_the_same_however_it_is_written(text: str) -> None:
+    """Protects MI325X from the rows of MI300X, where a table or a caller writes the id in capitals."""
+    assert normalize_device_id(text) == "0x74a5"
+    assert parse_pci_number(text) == 0x74A5
+    assert (rate_likeness("0x74a5", text), rate_likeness(text, "0x74a5"), rate_likeness(text, "0x74a1")) == (2, 2, 0)
+
+
+@pytest.mark.parametrize("text", [H100, "", None, "74a1", "0x74a1f", "0x", "\u0661x74a1"])
 def test_what_is_no_pci_number_counts_as_0(text: str | None) -> None:
     """A table may hold any text."""
     assert parse_pci_number(text) == 0

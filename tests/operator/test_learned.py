@@ -103,6 +103,16 @@ def test_swept_row_is_kept(remember: Any, kernels: SortingKernels, tmp_path: Pat
     ]
 
 
+def test_saving_again_counts_nothing_twice(remember: Any, tmp_path: Path) -> None:
+    """Protects a process that saves every hour: what it knew already is no new evidence."""
+    path = tmp_path / "table.yaml"
+    for tokens in ((10,), (10,), (10, 20)):
+        remember({(count, 64, 4): "oneshot" for count in tokens})
+        moesort_tune.save(path)
+        (row,) = read_rows(path)
+        assert row.evidence.points == len(tokens)
+
+
 def test_processes_add_to_what_others_learned(remember: Any, tmp_path: Path) -> None:
     """Protects the ranks of one deployment, which save into one file: the last one to write knows what all learned."""
     path = tmp_path / "table.yaml"

@@ -122,6 +122,12 @@ def test_model_that_fails_leaves_what_was_recorded(torch_device: torch.device, t
     assert read_rows(tmp_path / "t")[0] == [[0, 1]]
 
 
+def test_folder_that_does_not_exist_is_refused_before_anything_is_recorded(tmp_path: Path) -> None:
+    """Protects an hour of serving from a misspelt path, which used to be found out at its end."""
+    with pytest.raises(MoesortTuneError, match="is no folder"), record_routing(tmp_path / "nowhere" / "t.npz"):
+        pytest.fail("nothing may be recorded")
+
+
 def test_second_recording_and_senseless_limits_are_refused(tmp_path: Path) -> None:
     """Protects the first recording from being lost."""
     with (

@@ -50,7 +50,9 @@ def test_own_row_does_not_hide_shipped_exact_rows(
     own = save_own(tmp_path, monkeypatch, entry([row(128, 4, 100)]))
     reported = get().explain(30, 64, 4)
     assert (reported.kernel, reported.reason, reported.table) == ("oneshot", Reason.EXACT, shipped_table)
+    assert str(reported).endswith(f"; {own} has no such row")
     reported = get().explain(30, 128, 4)
+    assert "has no such row" not in str(reported)
     assert (reported.kernel, reported.reason, reported.table) == ("oneshot", Reason.EXACT, own)
     assert get().explain(30, 96, 4).table == own  # a guess either way, and the own table comes first
 
@@ -95,15 +97,39 @@ def test_required_digest_admits_that_very_file_alone(
     assert get().explain(30, 64, 4).table == own  # the shipped exact row is not read
     runtime.reset()
     monkeypatch.setenv("MOESORT_TUNE_REQUIRE", "0" * 64)
-    with pytest.raises(RequiredTableError, match=f"has the digest {digest}, and MOESORT_TUNE_REQUIRE is"):
+    with pytest.raises(RequiredTableError, match=f"has the digest {digest}, and MOESORT_TUNE_REQUIRE is 0{{64}}$"):
         get()
     own.unlink()
-    with pytest.raises(Exception, match=r"own\.yaml does not exist"):
+    with pytest.raises(RequiredTableError, match=r"own\.yaml does not exist"):
         get()
     monkeypatch.delenv("MOESORT_TUNE_TABLE")
     with pytest.raises(RequiredTableError, match="names no table"):
         get()
     assert shipped_table.exists()
+
+
+def test_required_table_that_cannot_decide_here_is_an_error(
+    shipped_table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Protects fleets that must decide alike from a machine that goes by its rule: another arch, an unknown one."""
+    own = save_own(tmp_path, monkeypatch, entry([row(128, 4, 100)]))
+    monkeypatch.setenv("MOESORT_TUNE_REQUIRE", hashlib.sha256(own.read_bytes()).hexdigest())
+    with pytest.raises(RequiredTableError, match="is of gfx942, and this device is gfx950"):
+        runtime.get(arch="gfx950", compute_units=256)
+    monkeypatch.setenv("MOESORT_TUNE_TABLE", str(shipped_table.parent))
+    with pytest.raises(RequiredTableError, match="the architecture is not known"):
+        runtime.get()
+    own.write_text("tables: [")
+    monkeypatch.setenv("MOESORT_TUNE_TABLE", str(own))
+    monkeypatch.setenv("MOESORT_TUNE_REQUIRE", hashlib.sha256(own.read_bytes()).hexdigest())
+    with pytest.raises(RequiredTableError, match=r"own\.yaml"):
+        get()
+
+
+def test_device_id_that_is_no_text_is_refused() -> None:
+    """Protects from another product's rows: a number would match none."""
+    with pytest.raises(TypeError, match="device_id must be a str"):
+        runtime.get(arch="gfx942", device_id=0x74A1)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("moe_buf", "last"), [(True, (6000 + 40 * 128) // 4), (False, (7000 + 20 * 128) // 4)])

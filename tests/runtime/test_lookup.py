@@ -87,13 +87,14 @@ def decide_beyond(rows: Sequence[Row], tokens: int, limits: Limits) -> KernelNam
 
 def list_choices_by_contract(low: Row, high: Row, tokens: int, num_experts: int) -> set[KernelName]:
     """Return the choices of two rows, or of the same row twice, before any limit."""
-    kernels = [kernel for _, kernel in low.policy]
-    if low is high or kernels != [kernel for _, kernel in high.policy]:
-        return {next(k for first, k in reversed(r.policy) if first <= tokens) for r in (low, high)}
+    ends = {id(r): (r.evidence.tokens or (1, 16384))[1] for r in (low, high)}
+    policies = [[step for step in r.policy if step[0] <= ends[id(r)]] for r in (low, high)]
+    kernels = [kernel for _, kernel in policies[0]]
+    if low is high or kernels != [kernel for _, kernel in policies[1]]:
+        return {next(k for first, k in reversed(policy) if first <= tokens) for policy in policies}
     lo, hi = low.num_experts, high.num_experts
     switches = [
-        (a * (hi - num_experts) + b * (num_experts - lo)) // (hi - lo)
-        for (a, _), (b, _) in zip(low.policy, high.policy, strict=True)
+        (a * (hi - num_experts) + b * (num_experts - lo)) // (hi - lo) for (a, _), (b, _) in zip(*policies, strict=True)
     ]
     return {kernels[max(index for index, switch in enumerate(switches) if switch <= tokens)]}
 
@@ -321,6 +322,19 @@ def test_every_switch_between_rows_of_one_sequence_is_interpolated() -> None:
         (1, "wave", Reason.NEIGHBOURS),
         (15, "oneshot", Reason.NEIGHBOURS),
         (150, "multiphase", Reason.NEIGHBOURS),
+    ]
+
+
+def test_switch_that_follows_from_a_limit_beyond_the_range_is_not_interpolated() -> None:
+    """Protects 124 experts between a row without a switch in its range and one that switches at 5 tokens."""
+    swept = Evidence(tokens=(1, 64))
+    low = row(60, 4, 5697, limits={"oneshot": 5696}, evidence=swept)
+    high = row(128, 4, 5, limits={"oneshot": 2624}, evidence=swept)
+    plan = Rows([low, high]).plan(124, 4, UNLIMITED, ((1, "oneshot"), (40, "multiphase")))
+    assert [(s.first, s.kernel, s.reason) for s in plan.segments[1:-1]] == [
+        (1, "oneshot", Reason.NEIGHBOURS),
+        (5, "oneshot", Reason.DISAGREE),
+        (40, "multiphase", Reason.DISAGREE),
     ]
 
 

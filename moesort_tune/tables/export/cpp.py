@@ -126,15 +126,13 @@ class _Data:
         return added
 
     def _add_row(self, row: Row, device: DeviceLimits) -> None:
-        first_step = self._steps
-        self._steps += len(row.policy)
-        self.steps.append(
-            "    " + ", ".join(f"{{{tokens}, {self._candidates[kernel]}}}" for tokens, kernel in row.policy)
-        )
+        first_step, policy = self._steps, row.swept_policy
+        self._steps += len(policy)
+        self.steps.append("    " + ", ".join(f"{{{tokens}, {self._candidates[kernel]}}}" for tokens, kernel in policy))
         limits = ", ".join(self._format_limits(row, row.num_experts + sentinel, device) for sentinel in (0, 1))
         first, last = get_swept_range(row)
         lost = [self._format_lost(row, first, by_later=False), self._format_lost(row, last, by_later=True)]
-        turns = self._turns.setdefault(tuple(kernel for _, kernel in row.policy), len(self._turns))
+        turns = self._turns.setdefault(tuple(kernel for _, kernel in policy), len(self._turns))
         parts = (f"{{{limits}}}", first, last + 1, *lost, turns, first_step, self._steps)
         self.rows.append(f"    {{{', '.join(map(str, parts))}}}")
 
