@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from moesort_tune.domain.vocabulary import AUTOMATIC, Condition
+from moesort_tune.domain.vocabulary import AUTOMATIC, DEFAULT_UNIT_SIZE, Condition
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.operator.policies import POLICIES, describe_policies
 
@@ -27,7 +27,7 @@ class Request(NamedTuple):
     topk_ids: torch.Tensor
     topk_weights: torch.Tensor
     num_experts: int
-    unit_size: int = 32
+    unit_size: int = DEFAULT_UNIT_SIZE
     model_dim: int | None = None
     moe_buf_dtype: torch.dtype = torch.bfloat16
     local_expert_mask: torch.Tensor | None = None
@@ -211,10 +211,11 @@ def _check_numbers(dispatch_policy: int, model_dim: int | None) -> None:
 def _make_error(name: str, tensor: torch.Tensor, dtype: torch.dtype, shape: str) -> ArgumentError:
     layout = "" if tensor.is_contiguous() else f" with strides {list(tensor.stride())}"
     return ArgumentError(
-        f"{name} must be a contiguous {_format_dtype(dtype)} tensor of shape {shape}, "
-        f"got {_format_dtype(tensor.dtype)} of shape {list(tensor.shape)}{layout}"
+        f"{name} must be a contiguous {format_dtype(dtype)} tensor of shape {shape}, "
+        f"got {format_dtype(tensor.dtype)} of shape {list(tensor.shape)}{layout}"
     )
 
 
-def _format_dtype(dtype: torch.dtype) -> str:
+def format_dtype(dtype: torch.dtype) -> str:
+    """Return 'bfloat16' for torch.bfloat16."""
     return str(dtype).removeprefix("torch.")

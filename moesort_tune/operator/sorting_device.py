@@ -12,7 +12,7 @@ from moesort_tune.domain.candidates import choose_legal, list_legal_kernels
 from moesort_tune.domain.vocabulary import AUTOMATIC, DEFAULT_UNIT_SIZE, KernelName
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.measure.timers import Work
-from moesort_tune.operator.arguments import Request
+from moesort_tune.operator.arguments import Request, format_dtype
 from moesort_tune.operator.first_encounter import Encounter, FirstEncounters, ShapeKey, make_replaying_timer
 from moesort_tune.operator.planned_sort import PlannedSort, SortedTokens
 from moesort_tune.operator.policies import KERNELS
@@ -88,9 +88,9 @@ class SortingDevice:
             return KERNELS[request.dispatch_policy]
         problem, dispatcher = planned.problem, self.get_dispatcher(request.table)
         moe_buf, masked = request.condition
-        if request.measure_misses and not dispatcher.has_row(problem.num_experts, problem.topk, masked):
+        if request.measure_misses:
             learned = self.encounters.get_kernel(_make_key(problem, request))
-            if learned is not None:
+            if learned is not None and not dispatcher.has_row(problem.num_experts, problem.topk, masked):
                 return learned
         kernel = KERNELS[dispatcher.policy(problem.rows, problem.num_experts, problem.topk, moe_buf, masked)]
         legal = problem.rows <= planned.limits[kernel]
@@ -128,7 +128,7 @@ class SortingDevice:
             otherwise=otherwise,
             unit_size=request.unit_size,
             model_dim=request.model_dim or 0,
-            dtype=str(request.moe_buf_dtype).removeprefix("torch."),
+            dtype=format_dtype(request.moe_buf_dtype),
         )
         work(self.encounters.meet(encounter, stream))(stream)
         return outputs

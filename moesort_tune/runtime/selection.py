@@ -5,7 +5,6 @@ nearest compute units, an exact row for the shape, the condition of the call (mo
 earlier place, the later date. Figures that nobody measured serve only where no entry was measured.
 """
 
-import datetime
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -119,16 +118,12 @@ def choose_source(
 
 def order_by_date(entries: Sequence[Entry]) -> list[Entry]:
     """Return the entries of one table, the newest first; those of one day keep their order."""
-    return sorted(entries, key=_date, reverse=True)
+    return sorted(entries, key=lambda entry: entry.date, reverse=True)
 
 
 def is_measured(entry: Entry) -> bool:
     """Return whether the figures were measured with the kernels of their revision, by a sweep or in serving."""
     return entry.evidence in ("measured", "learned")
-
-
-def _date(entry: Entry) -> datetime.date:
-    return entry.sweep.date if entry.sweep else datetime.date.min
 
 
 def _find_doubt(arch: str, known: Sequence[int], used: int, compute_units: int | None) -> str | None:

@@ -2,6 +2,7 @@
 
 import datetime
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
 
@@ -16,12 +17,12 @@ from moesort_tune.sweep.job import SweepJob
 from moesort_tune.sweep.records import find_origin, find_points_of_origin
 from moesort_tune.sweep.row_key import RowKey
 from moesort_tune.sweep.rows import list_coarse_rungs, list_rungs
-from moesort_tune.sweep.samples import get_samples_path, read_samples
+from moesort_tune.sweep.samples import SamplesReader, get_samples_path
 from moesort_tune.sweep.search import TokenRange
 from moesort_tune.sweep.table_sink import build_sweep_record, check_table
 from moesort_tune.sweep.worker.devices import AUTO, detect_arch, open_worker
 from moesort_tune.tables import store
-from moesort_tune.tables.keeping import find_reason_to_keep, get_swept_range
+from moesort_tune.tables.keeping import find_reason_to_keep
 from moesort_tune.tables.schema import Entry, Evidence, Row, Table
 
 
@@ -45,7 +46,7 @@ def plan_rows(job: SweepJob, arch: str) -> list[PlannedRow]:
     plan = job.plan(arch)
     path = job.locate_table(arch)
     check_table(path, arch)
-    table = store.load(path) if path.exists() else None
+    existing = _Existing(store.load(path), SamplesReader(get_samples_path(path))) if path.exists() else None
     device = _get_largest_device(arch)
     rows = []
     for provider in job.providers:
@@ -54,10 +55,17 @@ def plan_rows(job: SweepJob, arch: str) -> list[PlannedRow]:
             for index, settings in enumerate(plan.list_settings(shape)):
                 condition = settings.condition
                 ladder = list_rungs(shape, plan.tokens, limits, provider=provider, device=device, condition=condition)
-                there = _describe_fate(job, settings, table, provider, shape) if table else None
+                there = _describe_fate(job, settings, existing, provider, shape) if existing else None
                 shown = list_coarse_rungs(ladder, limits) if index else ladder
                 rows.append(PlannedRow(provider, RowKey(shape, condition), limits, shown, there))
     return rows
+
+
+class _Existing(NamedTuple):
+    """The table that is there, and its samples, which are read where a row's fate depends on them."""
+
+    table: Table
+    samples: SamplesReader
 
 
 def _get_largest_device(arch: str) -> DeviceLimits:
@@ -75,8 +83,9 @@ def find_arch(job: SweepJob) -> str:
         return worker.facts.arch
 
 
-def _describe_fate(job: SweepJob, settings: Settings, table: Table, provider: str, shape: Shape) -> str | None:
+def _describe_fate(job: SweepJob, settings: Settings, existing: _Existing, provider: str, shape: Shape) -> str | None:
     """Return the fate of the rows of this shape and condition, on the device and with the software of each."""
+    table = existing.table
     revision = revision_of(provider, table.arch)
     entries = [
         entry
@@ -85,16 +94,16 @@ def _describe_fate(job: SweepJob, settings: Settings, table: Table, provider: st
         and revision in (None, entry.key.revision)
     ]
     there = [(entry, row) for entry in entries for row in entry.rows if row.shape == (shape.num_experts, shape.topk)]
-    return "; ".join(_describe_fate_in_entry(job, settings, table, entry, row) for entry, row in there) or None
+    return "; ".join(_describe_fate_in_entry(job, settings, existing, entry, row) for entry, row in there) or None
 
 
-def _describe_fate_in_entry(job: SweepJob, settings: Settings, table: Table, entry: Entry, row: Row) -> str:
-    tokens = job.plan(table.arch).tokens
-    first, last = get_swept_range(row)
+def _describe_fate_in_entry(job: SweepJob, settings: Settings, existing: _Existing, entry: Entry, row: Row) -> str:
+    tokens = job.plan(existing.table.arch).tokens
+    first, last = row.swept_range
     this = f"the row of {first} to {last} tokens of {entry.key}"
     if job.replace:
         return f"{this} is replaced"
-    kept = _find_kept(job, table, entry, row)
+    kept = _find_kept(job, existing, entry, row)
     ahead = _build_planned_row(settings, tokens, row, kept)
     if reason := find_reason_to_keep(entry.complete(row), ahead):
         return f"refused: {reason}"
@@ -102,15 +111,16 @@ def _describe_fate_in_entry(job: SweepJob, settings: Settings, table: Table, ent
     return f"{this} keeps its other token counts" if outside else f"{this} is measured again"
 
 
-def _find_kept(job: SweepJob, table: Table, entry: Entry, row: Row) -> set[int]:
+def _find_kept(job: SweepJob, existing: _Existing, entry: Entry, row: Row) -> set[int]:
     """Return the token counts of which a sweep under the row's own conditions would find its samples."""
-    origin = find_origin(row, arch=table.arch, entry=entry)
+    origin = find_origin(row, arch=existing.table.arch, entry=entry)
     if origin is None:
         return set()
-    samples = read_samples(get_samples_path(job.locate_table(table.arch)))
     names = [candidate.name for candidate in registry.get_facts(entry.kernels.provider).candidates]
     limits = {name: row.get_limit(name) for name in names}
-    return set(find_points_of_origin(origin, samples, shape=Shape(*row.shape), limits=limits, rule=job.rule))
+    return set(
+        find_points_of_origin(origin, existing.samples.read(), shape=Shape(*row.shape), limits=limits, rule=job.rule)
+    )
 
 
 def _build_planned_row(settings: Settings, tokens: TokenRange, row: Row, kept: set[int]) -> Row:

@@ -105,8 +105,9 @@ def _choose_rows(first: Entry, second: Entry, replace: bool) -> tuple[Entry, lis
         conflict = _settle(first.key, of_first[shape], of_second[shape], replace)
         rows[shape] = conflict.kept
         conflicts += [conflict] if conflict.kept != conflict.dropped else []
-    kept = [entry for entry in (second, first) if any(row in rows.values() for row in _complete_rows(entry).values())]
-    return set_rows(max(kept, key=_get_date), rows.values()), conflicts
+    both = ((second, of_second), (first, of_first))
+    kept = [entry for entry, own in both if any(rows[shape] == row for shape, row in own.items())]
+    return set_rows(max(kept, key=lambda entry: entry.date), rows.values()), conflicts
 
 
 def _settle(key: EntryKey, first: Row, second: Row, replace: bool) -> Conflict:
@@ -152,10 +153,6 @@ def set_rows(entry: Entry, rows: Iterable[Row]) -> Entry:
     """Return the entry with these complete rows, each without what it shares with the entry, ascending by shape."""
     relative = (_make_relative(row, entry) for row in sorted(rows, key=lambda row: row.shape))
     return msgspec.structs.replace(entry, rows=tuple(relative))
-
-
-def _get_date(entry: Entry) -> datetime.date:
-    return entry.sweep.date if entry.sweep else datetime.date.min
 
 
 def _get_day(row: Row) -> datetime.date | None:

@@ -102,6 +102,11 @@ class Sweep(Record, frozen=True, omit_defaults=True):
     moe_buf: bool = True
     masked: bool = False
 
+    @property
+    def condition(self) -> Condition:
+        """The work of the timed calls besides sorting."""
+        return Condition(self.moe_buf, self.masked)
+
 
 class Evidence(Record, frozen=True):
     """The measurements that a row rests on.
@@ -152,9 +157,14 @@ class Row(Record, frozen=True):
         return self.limits.get(kernel, MAX_TOKENS)
 
     @property
+    def swept_range(self) -> Range:
+        """The first and last token count that the row was measured on."""
+        return self.evidence.tokens or DEFAULT_TOKENS
+
+    @property
     def swept_policy(self) -> tuple[tuple[int, KernelName], ...]:
         """The policy without the steps past the swept range: those follow from a limit, and nobody measured them."""
-        _, last = self.evidence.tokens or DEFAULT_TOKENS
+        _, last = self.swept_range
         return tuple(step for step in self.policy if _get_first(step) <= last) or self.policy[:1]
 
     def list_kernels(self) -> Iterator[KernelName]:
@@ -241,7 +251,12 @@ class Entry(Record, frozen=True):
     @property
     def condition(self) -> Condition:
         """The work of the timed calls besides sorting; for published figures the usual one."""
-        return Condition(self.sweep.moe_buf, self.sweep.masked) if self.sweep else Condition()
+        return self.sweep.condition if self.sweep else Condition()
+
+    @property
+    def date(self) -> datetime.date:
+        """The day of the sweep; for published figures the first of all days."""
+        return self.sweep.date if self.sweep else datetime.date.min
 
     def get_kind(self, row: Row) -> Kind:
         """Return the origin of the figures of one of its rows."""

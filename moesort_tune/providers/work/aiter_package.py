@@ -1,5 +1,6 @@
 """Version and sources of the installed AITER, read without importing it. Standard library only."""
 
+import functools
 import hashlib
 import re
 from dataclasses import dataclass
@@ -44,7 +45,7 @@ class AiterPackage:
         text = "\0".join(part for item in sorted(self.sources.items()) for part in item)
         return f"{self.version}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
-    @property
+    @functools.cached_property
     def negative_ids_are_safe(self) -> bool:
         """Whether its kernels check for ids below 0, which expert parallelism brings, before they index by them.
 
