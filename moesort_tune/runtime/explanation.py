@@ -68,6 +68,6 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
         if entry.condition != self.condition:
             yield f", measured {entry.condition}"
         if self.device_id and entry.device.id is None:
-            yield f", measured on a product that the entry does not tell by its id ({entry.device.name})"
+            yield f", of whose device the id is not recorded ({entry.device.name})"
         elif self.device_id and not rate_likeness(self.device_id, entry.device.id):
             yield f", measured on another product ({entry.device.name})"

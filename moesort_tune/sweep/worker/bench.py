@@ -159,7 +159,7 @@ def _check_promise(arch: str | None, properties: hip.DeviceProperties) -> None:
     if arch not in (None, properties.arch):
         raise WrongDeviceError(
             f"{arch} was asked for, but what is attached is {properties.arch} ({properties.name}); "
-            f"use --arch {properties.arch} to measure that"
+            f"`moesort-tune sweep --arch {properties.arch}` measures that"
         )
 
 
