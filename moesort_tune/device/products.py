@@ -56,6 +56,7 @@ def normalize_device_id(device_id: str) -> str:
 
 def format_product(device_id: str) -> str:
     """Return 'MI300X (0x74a1)', 'MI300X (0x74b5, virtual function)', or an id without a known name as it is."""
+    device_id = normalize_device_id(device_id)
     product = PRODUCTS.get(device_id)
     if product is None:
         return device_id
@@ -64,6 +65,7 @@ def format_product(device_id: str) -> str:
 
 def list_alike(device_id: str) -> tuple[str, ...]:
     """Return the ids of the same product, `device_id` itself first; none for an unknown one."""
+    device_id = normalize_device_id(device_id)
     product = PRODUCTS.get(device_id)
     others = (one for one, known in PRODUCTS.items() if product and known.name == product.name and one != device_id)
     return (device_id, *others) if device_id else ()
@@ -73,8 +75,8 @@ def rate_likeness(wanted: str | None, measured: str | None) -> int:
     """Return 2 for the same device id, 1 for another one of the same product, 0 for other and for unknown products."""
     if not wanted or not measured:
         return 0
-    wanted, measured = normalize_device_id(wanted), normalize_device_id(measured)
-    return 2 if wanted == measured else int(wanted in list_alike(measured))
+    wanted, alike = normalize_device_id(wanted), list_alike(measured)
+    return 2 if wanted == alike[0] else int(wanted in alike)
 
 
 def parse_pci_number(device_id: str | None) -> int:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from moesort_tune import shipped
-from moesort_tune.device.products import normalize_device_id
 from moesort_tune.domain.candidates import Limits
 from moesort_tune.domain.device import AttachedGpu, DeviceLimits
 from moesort_tune.domain.vocabulary import (
@@ -21,7 +20,7 @@ from moesort_tune.domain.vocabulary import (
     Timing,
 )
 from moesort_tune.providers.facts import registry
-from moesort_tune.providers.facts.base import Facts
+from moesort_tune.providers.facts.base import Facts, map_policies
 from moesort_tune.runtime.explanation import Explanation
 from moesort_tune.runtime.lookup import Plan, Reason, Rows, Segment, plan_of_provider, plan_of_rule
 from moesort_tune.runtime.search import Asked, Found, Surroundings, find
@@ -97,7 +96,8 @@ class Dispatcher:
         self.table = None if usual is None else found.sources[usual].table
         self.entry = None if usual is None else found.sources[usual].entry
         self._facts = facts
-        self._policies: dict[KernelName | None, int] = {None: AUTOMATIC, **dict(facts.candidates)}
+        self._policies: dict[KernelName | None, int] = {None: AUTOMATIC}
+        self._policies.update(map_policies(facts).items())
         self._misses = misses
         self._plans: dict[tuple[int, int, Condition], _Decided] = {}
         # A cell for each kind of decision; the memo holds the cell of each call, of unusual ones with their condition.
@@ -177,13 +177,10 @@ class Dispatcher:
         self, source: Source, num_experts: int, topk: int, condition: Condition
     ) -> tuple[Path, ...]:
         """Return the tables of earlier places than the source's that have no row for the shape."""
-        tables = dict.fromkeys(one.table for one in self._sources)
-        earlier = list(tables)[: list(tables).index(source.table)]
-        having = {
-            one.table
-            for one, rows in zip(self._sources, self._rows, strict=True)
-            if rows.find_exact(num_experts, topk, masked=condition.masked)
-        }
+        tables = list(dict.fromkeys(one.table for one in self._sources))
+        earlier = tables[: tables.index(source.table)]
+        exact = self._list_exact(num_experts, topk, masked=condition.masked)
+        having = {one.table for one, has_row in zip(self._sources, exact, strict=True) if has_row}
         return tuple(path for path in earlier if path not in having)
 
     def counts(self) -> dict[str, int]:
@@ -196,7 +193,7 @@ class Dispatcher:
     def has_row(self, num_experts: int, topk: int, masked: bool = False) -> bool:
         """Return whether an entry has a row for exactly this shape. Raise TypeError for what is no integer."""
         shape = (_to_integer("num_experts", num_experts), _to_integer("topk", topk))
-        return any(rows.find_exact(*shape, masked=masked) for rows in self._rows)
+        return any(self._list_exact(*shape, masked=masked))
 
     def wait_for_misses(self) -> None:
         """Return when the misses noted so far are in their file, or cannot be, or after five seconds; for tests.
@@ -242,11 +239,16 @@ class Dispatcher:
         plan = self._rows[index].plan(num_experts, topk, limits, rule, masked=condition.masked)
         return _Decided(plan, source)
 
+    def _list_exact(self, num_experts: int, topk: int, *, masked: bool) -> list[bool]:
+        """Return whether each source has a row for exactly this shape."""
+        return [rows.find_exact(num_experts, topk, masked=masked) is not None for rows in self._rows]
+
     def _choose_source(self, shape: tuple[int, int] | None, condition: Condition) -> int | None:
         """Return the index of the source that decides a shape, or any shape without a row; None without sources."""
         if not self._sources:
             return None
-        exact = [shape is not None and bool(r.find_exact(*shape, masked=condition.masked)) for r in self._rows]
+        none = [False] * len(self._sources)
+        exact = none if shape is None else self._list_exact(*shape, masked=condition.masked)
         return choose_source(self._sources, exact=exact, condition=condition, device_id=self.device_id)
 
 
@@ -333,10 +335,8 @@ def _check_asked(  # noqa: PLR0917 - the arguments of load, in its order
     device_id: str | None,
 ) -> Asked:
     units = None if compute_units is None else _to_integer("compute_units", compute_units)
-    if device_id is not None:
-        if not isinstance(device_id, str):
-            raise TypeError(f"device_id must be a str like '0x74a1', got {device_id!r}")
-        device_id = normalize_device_id(device_id)
+    if device_id is not None and not isinstance(device_id, str):
+        raise TypeError(f"device_id must be a str like '0x74a1', got {device_id!r}")
     return Asked(_strip_features(arch), units, kernels, timing, revision, device_id)
 
 

@@ -81,6 +81,8 @@ def test_number_means_the_same_however_it_is_written(text: str) -> None:
     """Protects MI325X from the rows of MI300X, where a table or a caller writes the id in capitals."""
     assert normalize_device_id(text) == "0x74a5"
     assert parse_pci_number(text) == 0x74A5
+    assert list_alike(text) == ("0x74a5", "0x74b9")
+    assert format_product(text) == "MI325X (0x74a5)"
     assert (rate_likeness("0x74a5", text), rate_likeness(text, "0x74a5"), rate_likeness(text, "0x74a1")) == (2, 2, 0)
 
 
