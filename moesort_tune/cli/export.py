@@ -8,7 +8,6 @@ import msgspec
 from moesort_tune.cli.default_table import find_default_table
 from moesort_tune.cli.output import print_json, print_result
 from moesort_tune.cli.parameters import PROVIDER, FilePath, Parameter, parse_words
-from moesort_tune.device.architectures import limit_lds_bytes
 from moesort_tune.domain.vocabulary import DEFAULT_PROVIDER, DEFAULT_TIMING, TIMINGS, Timing
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.providers.facts.base import Facts
@@ -65,13 +64,7 @@ def _select_entries(path: Path, table: Table, wanted: Wanted) -> list[Entry]:
     sources = [Source(path, "", entry) for entry in order_by_date(usable)]
     one_revision = wanted.revision is None
     return [
-        _limit_lds(table.arch, source.entry)
+        source.entry
         for units in sorted({entry.device.compute_units for entry in usable})
         for source in select_sources(table.arch, sources, units, one_revision=one_revision).sources
     ]
-
-
-def _limit_lds(arch: str, entry: Entry) -> Entry:
-    """Return the entry with no more LDS than the architecture has; the runtime limits kernels by the same."""
-    lds_bytes = limit_lds_bytes(arch, entry.device.lds_bytes)
-    return msgspec.structs.replace(entry, device=msgspec.structs.replace(entry.device, lds_bytes=lds_bytes))

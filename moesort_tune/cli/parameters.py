@@ -11,7 +11,6 @@ from moesort_tune.domain.settings import NamedRouting
 from moesort_tune.numerals import parse_integer, parse_number
 from moesort_tune.providers.facts import registry
 from moesort_tune.sweep.grid import (
-    get_model_shape,
     get_model_shapes,
     parse_conditions,
     parse_integers,
@@ -144,7 +143,6 @@ INTEGERS: Final = Parameter("N,N,...", parse_integers)
 TOKENS: Final = Parameter("FIRST:LAST", parse_tokens)
 ARCH: Final = Parameter("ARCH", parse_arch)
 ROUTING: Final = Parameter("ROUTING", parse_routing)
-MODEL: Final = Parameter("MODEL", get_model_shape)
 MODEL_SHAPES: Final = Parameter("MODEL", get_model_shapes)
 """The shapes that serving a model asks for: its own, and that with its shared expert fused."""
 CONDITIONS: Final = Parameter("NAME,NAME,...", parse_conditions)

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 from moesort_tune.domain.vocabulary import MAX_TOKENS, KernelName
-from moesort_tune.tables.keeping import get_swept_range
 from moesort_tune.tables.schema import Row, Tie
 
 
@@ -18,7 +17,7 @@ def format_row(row: Row) -> str:
 def format_choice(row: Row) -> str:
     """Return the policy by token ranges: 'oneshot to 24, multiphase up to 64'."""
     *steps, (_, end, last) = list_measured_steps(row)
-    first = get_swept_range(row)[0]
+    first = row.swept_range[0]
     texts = [*(f"{kernel} to {until}" for _, until, kernel in steps), f"{last} up to {end}"]
     return f"{'' if first == 1 else f'from {first}: '}{', '.join(texts)}{_format_notes(*_list_limit(row))}"
 
@@ -32,7 +31,7 @@ def format_ties(row: Row) -> str:
 
 def list_measured_steps(row: Row) -> list[tuple[int, int, KernelName]]:
     """Return [first token count, last one, kernel] of the policy's steps within the swept range."""
-    begin, end = get_swept_range(row)
+    begin, end = row.swept_range
     ends = [*(first - 1 for first, _ in row.policy[1:]), MAX_TOKENS]
     steps = (
         (max(begin, first), min(end, last), kernel) for (first, kernel), last in zip(row.policy, ends, strict=True)
@@ -42,7 +41,7 @@ def list_measured_steps(row: Row) -> list[tuple[int, int, KernelName]]:
 
 def list_measured_ties(row: Row) -> list[Tie]:
     """Return the ties, as far as they lie within the swept range."""
-    begin, end = get_swept_range(row)
+    begin, end = row.swept_range
     return [
         (max(begin, first), min(end, last), tied) for first, last, tied in row.tie if first <= end and last >= begin
     ]

@@ -32,7 +32,15 @@ from moesort_tune.domain import presets
 from moesort_tune.domain.presets import MODELS, list_default_shapes
 from moesort_tune.domain.settings import NamedRouting, Settings
 from moesort_tune.domain.shape import Shape
-from moesort_tune.domain.vocabulary import DEFAULT_TIMING, MAX_EXPERTS, MAX_TOKENS, MAX_UNIT_SIZE, TIMINGS, Condition
+from moesort_tune.domain.vocabulary import (
+    DEFAULT_TIMING,
+    DEFAULT_UNIT_SIZE,
+    MAX_EXPERTS,
+    MAX_TOKENS,
+    MAX_UNIT_SIZE,
+    TIMINGS,
+    Condition,
+)
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.measure.stopping import StoppingRule
 from moesort_tune.providers.facts import registry
@@ -83,7 +91,11 @@ Examples:
 @click.option("--tokens", type=TOKENS, help="Range to search. Default: 1:16384, on host 1:512.")
 @click.option("--timing", type=click.Choice(TIMINGS), default=DEFAULT_TIMING, show_default=True)
 @click.option(
-    "--unit-size", type=IntRange(1, MAX_UNIT_SIZE), default=32, show_default=True, help="Rows of a GEMM tile."
+    "--unit-size",
+    type=IntRange(1, MAX_UNIT_SIZE),
+    default=DEFAULT_UNIT_SIZE,
+    show_default=True,
+    help="Rows of a GEMM tile.",
 )
 @click.option(
     "--model-dim", type=IntRange(1, MAX_MODEL_DIM), default=4096, show_default=True, help="Columns of moe_buf."

@@ -10,13 +10,13 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from moesort_tune.cli.row_text import format_choice, format_ties
-from moesort_tune.device.architectures import limit_lds_bytes
 from moesort_tune.device.products import format_product
 from moesort_tune.domain.candidates import Steps
 from moesort_tune.domain.device import DeviceLimits
-from moesort_tune.domain.vocabulary import MAX_TOKENS, Condition, KernelName
+from moesort_tune.domain.vocabulary import MAX_TOKENS, KernelName
 from moesort_tune.providers.facts.base import Facts
 from moesort_tune.providers.facts.registry import find_facts
+from moesort_tune.runtime.dispatcher import limits_of
 from moesort_tune.tables.candidates import list_names
 from moesort_tune.tables.errors import format_path
 from moesort_tune.tables.schema import Device, Entry, Evidence, Kind, Row, Sweep, Table
@@ -69,18 +69,17 @@ def _format_product(device: Device) -> str:
 def describe_sweep(sweep: Sweep) -> str:
     """Return when and how rows were measured."""
     timed = "as replayed graphs" if sweep.timing == "graph" else "launched one by one"
-    condition = Condition(sweep.moe_buf, sweep.masked)
     spread = f", experts over {sweep.ep} ranks" if sweep.ep > 1 else ""
     cache = ", cold cache" if sweep.cold else ""
     return (
         f"measured {sweep.date} {timed}, unit_size {sweep.unit_size}, model_dim {sweep.model_dim} {sweep.dtype},"
-        f" {sweep.routing} routing, {condition}{spread}{cache}, seed {sweep.seed}"
+        f" {sweep.routing} routing, {sweep.condition}{spread}{cache}, seed {sweep.seed}"
     )
 
 
 def _build_grid(arch: str, entry: Entry) -> Grid:
     facts, limited = find_facts(entry.kernels.provider), list_names(entry)[:-1]
-    device = _get_device(arch, entry)
+    device = limits_of(arch, entry.device.compute_units, entry)
     grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False)
     headings = ("experts", "topk", *_LEFT_COLUMNS, *(f"{kernel} up to" for kernel in limited))
     for heading in (*headings, facts.rule_name if facts else "own rule", "rule_loss", "points", "noise"):
@@ -89,12 +88,6 @@ def _build_grid(arch: str, entry: Entry) -> Grid:
         rule = facts.rule(row.num_experts, row.topk, device, entry.condition) if facts else ()
         grid.add_row(*_format_cells(row, _list_legal_tokens(row, limited, facts, device), rule))
     return grid
-
-
-def _get_device(arch: str, entry: Entry) -> DeviceLimits:
-    device = entry.device
-    lds_bytes = limit_lds_bytes(arch, device.lds_bytes)
-    return DeviceLimits(arch, device.compute_units, device.wavefront_size, lds_bytes)
 
 
 def _list_legal_tokens(row: Row, kernels: Sequence[KernelName], facts: Facts | None, device: DeviceLimits) -> list[int]:

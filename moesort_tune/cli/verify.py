@@ -24,7 +24,6 @@ from moesort_tune.domain.shape import Shape
 from moesort_tune.domain.vocabulary import DEFAULT_PROVIDER, DEFAULT_TIMING, TIMINGS
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.sweep.job import POINT_LIMIT_SECONDS
-from moesort_tune.tables.keeping import get_swept_range
 from moesort_tune.verify.asking import VerifyJob
 from moesort_tune.verify.conditions import (
     AS_SWEPT,
@@ -219,7 +218,7 @@ def build_data(result: VerifyResult) -> dict[str, object]:
             {
                 "num_experts": row.num_experts,
                 "topk": row.topk,
-                "tokens": get_swept_range(row),
+                "tokens": row.swept_range,
                 "points": row.evidence.points,
             }
             for row in result.swept

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from moesort_tune.domain.candidates import Limits, Steps, choose_by_steps, choose_legal
-from moesort_tune.domain.vocabulary import DEFAULT_TOKENS, ONESHOT, KernelName
+from moesort_tune.domain.vocabulary import ONESHOT, KernelName
 from moesort_tune.providers.facts.aiter_rule import AITER_RULE
 from moesort_tune.tables.schema import Row
 
@@ -74,16 +74,18 @@ class _Match(msgspec.Struct, frozen=True):
 class Beyond(msgspec.Struct, frozen=True):
     """Decide where nothing was measured: by the provider's rule, but for kernels that lost at the end of what was.
 
-    lost_above: kernels that a later one in the candidates' order beat at the end of the range; lost_below: kernels that
-    an earlier one beat at its beginning.
+    swept: the token counts that were measured. lost_above: kernels that a later one in the candidates' order beat at
+    the end of that range; lost_below: kernels that an earlier one beat at its beginning.
     """
 
     rule: Steps
+    swept: range
     lost_above: frozenset[KernelName]
     lost_below: frozenset[KernelName]
 
-    def choose(self, tokens: int, limits: Limits, *, above: bool) -> KernelName:
+    def choose(self, tokens: int, limits: Limits) -> KernelName:
         """Return the kernel for `tokens` outside of the range: the rule's, else the nearest that did not lose."""
+        above = tokens >= self.swept.stop
         names = list(limits)
         lost = self.lost_above if above else self.lost_below
         start = names.index(choose_by_steps(self.rule, tokens))
@@ -182,24 +184,21 @@ def _find_beyond(rows: Sequence[Row], names: Sequence[KernelName], rule: Steps) 
     """Return what decides outside of the range that all of `rows` were measured on."""
     lost_above, lost_below = set[KernelName](), set[KernelName]()
     for row in rows:
-        first, last = row.evidence.tokens or DEFAULT_TOKENS
+        first, last = row.swept_range
         lost_above |= row.list_beaten(last, names, by_later=True)
         lost_below |= row.list_beaten(first, names, by_later=False)
-    return Beyond(rule, frozenset(lost_above), frozenset(lost_below))
+    return Beyond(rule, _find_swept_range(rows), frozenset(lost_above), frozenset(lost_below))
 
 
 def _segments(match: _Match, limits: Limits, beyond: Beyond | None = None) -> tuple[Segment, ...]:
     """Cut the token counts wherever choice or reason may change, decide for each part, and join what is alike."""
-    swept = _find_swept_range(match.rows) if match.rows else None
     cuts = {0, *(limit + 1 for limit in limits.values()), *(first for steps in match.steps for first, _ in steps)}
-    if swept is not None:
-        cuts |= {swept.start, swept.stop}
     if beyond is not None:
-        cuts |= {first for first, _ in beyond.rule}
+        cuts |= {beyond.swept.start, beyond.swept.stop, *(first for first, _ in beyond.rule)}
     segments: list[Segment] = []
     for first in sorted(cut for cut in cuts if cut >= 0):
-        if beyond is not None and swept is not None and first and first not in swept:
-            kernel, reason = beyond.choose(first, limits, above=first >= swept.stop), Reason.BEYOND
+        if beyond is not None and first and first not in beyond.swept:
+            kernel, reason = beyond.choose(first, limits), Reason.BEYOND
         else:
             kernel, reason = _decide(match, first, limits, beyond.rule if beyond else match.steps[0])
         if not segments or (segments[-1].kernel, segments[-1].reason) != (kernel, reason):
@@ -223,5 +222,5 @@ def _decide(match: _Match, tokens: int, limits: Limits, rule: Steps) -> tuple[Ke
 
 def _find_swept_range(rows: Sequence[Row]) -> range:
     """Return the token counts that every one of these rows was measured on."""
-    ranges = [row.evidence.tokens or DEFAULT_TOKENS for row in rows]
+    ranges = [row.swept_range for row in rows]
     return range(max(first for first, _ in ranges), min(last for _, last in ranges) + 1)

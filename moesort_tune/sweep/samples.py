@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import BinaryIO
 
-from moesort_tune.domain.vocabulary import MAX_TOKENS, TIMINGS
+from moesort_tune.domain.vocabulary import MAX_TOKENS, NAME_PATTERN, TIMINGS
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.providers.facts.registry import find_facts
 from moesort_tune.regular_files import open_regular, open_regular_to_append
@@ -82,7 +82,7 @@ _INTEGERS = {"compute_units", "num_experts", "topk", "tokens", "samples", "dropp
 _TIMES = {"median_us", "low_us", "high_us"}
 _RATIOS = {"ratio", "ratio_low", "ratio_high"}
 _TRUTHS = {"moe_buf", "masked", "settled", "confirmed"}
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}", re.ASCII)
+_NAME = re.compile(NAME_PATTERN, re.ASCII)
 
 
 def get_samples_path(table: Path) -> Path:

@@ -6,7 +6,6 @@ import msgspec
 
 from moesort_tune.domain.vocabulary import KernelName
 from moesort_tune.tables.candidates import list_names
-from moesort_tune.tables.keeping import get_swept_range
 from moesort_tune.tables.schema import Entry, EntryKey, Range, Row, Table
 
 
@@ -46,7 +45,7 @@ class RowChange(msgspec.Struct, frozen=True):
         """Return the token counts that the two rows were measured on, None where they are the same or one is absent."""
         if self.before is None or self.after is None:
             return None
-        before, after = get_swept_range(self.before), get_swept_range(self.after)
+        before, after = self.before.swept_range, self.after.swept_range
         return None if before == after else (before, after)
 
 
@@ -136,7 +135,7 @@ def _find_differences(before: Row, after: Row, candidates: Sequence[KernelName])
 
 def _find_cuts(*rows: Row) -> tuple[list[int], int]:
     """Return the token counts measured in all rows at which the choice of one may change, and the last measured."""
-    ranges = [get_swept_range(row) for row in rows]
+    ranges = [row.swept_range for row in rows]
     begin, end = max(first for first, _ in ranges), min(last for _, last in ranges)
     limits = (limit + 1 for row in rows for limit in row.limits.values())
     cuts = {begin, *limits, *(first for row in rows for first, _ in row.policy)}

@@ -3,9 +3,8 @@
 from collections.abc import Iterator
 from typing import Final
 
-from moesort_tune.domain.vocabulary import DEFAULT_TOKENS
 from moesort_tune.tables.errors import TableError
-from moesort_tune.tables.schema import Entry, Range, Row, Table
+from moesort_tune.tables.schema import Entry, Row, Table
 
 SETTINGS: Final = ("unit_size", "model_dim", "dtype", "routing", "ep", "cold")
 """Settings of a sweep that its times depend on and that do not identify an entry; the seed is not one of them."""
@@ -43,10 +42,10 @@ def find_reason_to_keep(old: Row, new: Row, *, finished: bool = True) -> str | N
             f" use --replace to put the new one in its place, or name another file with --out"
         )
     if not covers(new, old):
-        first, last = get_swept_range(old)
+        first, last = old.swept_range
         return (
             f"the row of {_format_shape(old)} rests on {_format_points(old)} from {first} to {last}, and the new one"
-            f" would reach from {get_swept_range(new)[0]} to {get_swept_range(new)[1]}, since no samples like its own"
+            f" would reach from {new.swept_range[0]} to {new.swept_range[1]}, since no samples like its own"
             f" hold the rest; use --tokens {first}:{last}, or --replace, or name another file with --out"
         )
     if not finished and (new.evidence.points or 0) < (old.evidence.points or 0):
@@ -74,13 +73,8 @@ def find_other_settings(old: Row, new: Row) -> tuple[str, str] | None:
 
 def covers(row: Row, other: Row) -> bool:
     """Return whether `row` was measured on all of the token range of `other`."""
-    (first, last), (other_first, other_last) = get_swept_range(row), get_swept_range(other)
+    (first, last), (other_first, other_last) = row.swept_range, other.swept_range
     return first <= other_first and other_last <= last
-
-
-def get_swept_range(row: Row) -> Range:
-    """Return the first and last token count of a row."""
-    return row.evidence.tokens or DEFAULT_TOKENS
 
 
 def find_differing_origins(rows: list[Row], others: list[Row]) -> Iterator[tuple[str, str, str]]:

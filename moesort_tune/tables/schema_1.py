@@ -161,7 +161,7 @@ def _split_entry(entry: schema_2.Entry) -> Iterator[schema_2.Entry]:
     """Yield the rows of each condition as an entry."""
     rows: dict[Condition, list[schema_2.Row]] = {}
     for row in map(entry.complete, entry.rows):
-        condition = Condition(row.sweep.moe_buf, row.sweep.masked) if row.sweep else entry.condition
+        condition = row.sweep.condition if row.sweep else entry.condition
         rows.setdefault(condition, []).append(row)
     for condition, alike in rows.items():
         yield set_rows(entry if condition == entry.condition else _take_origin(entry, alike[0]), alike)

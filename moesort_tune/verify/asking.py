@@ -17,7 +17,6 @@ from moesort_tune.sweep.rows import list_rungs
 from moesort_tune.sweep.samples import get_samples_path, read_samples
 from moesort_tune.sweep.search import TokenRange
 from moesort_tune.sweep.worker.messages import Worker
-from moesort_tune.tables.keeping import get_swept_range
 from moesort_tune.tables.schema import Entry, Table
 from moesort_tune.verify.conditions import AS_SWEPT, OF_CALLS, OTHER_SETTINGS, OTHER_SHAPES, SHARE_OF_ROUTING
 from moesort_tune.verify.results import format_swept
@@ -172,7 +171,7 @@ class Asking:
         measured: dict[Shape, set[int]] = defaultdict(set)
         for entry, row in [(one, row) for one in entries for row in one.rows]:
             shape = Shape(row.num_experts, row.topk)
-            tokens = TokenRange(*get_swept_range(row))
+            tokens = TokenRange(*row.swept_range)
             rungs = list_rungs(shape, tokens, self._worker.limits(shape), provider=facts.provider, device=facts.limits)
             behind = select_samples(row, arch=facts.arch, entry=entry, samples=self._samples)
             measured[shape] |= {*rungs, *(sample.tokens for sample in behind)}

@@ -10,6 +10,7 @@ from moesort_tune.measure.stopping import StoppingRule
 from moesort_tune.providers.facts import registry
 from moesort_tune.providers.facts.base import Facts
 from moesort_tune.runtime.search import Found
+from moesort_tune.runtime.selection import Wanted, find_usable, is_measured
 from moesort_tune.sweep.worker.devices import open_worker
 from moesort_tune.sweep.worker.messages import DeviceFacts
 from moesort_tune.tables import store
@@ -79,11 +80,10 @@ def _load_usual_dispatcher(job: VerifyJob, facts: DeviceFacts) -> tuple[runtime.
 def _load_other_dispatcher(job: VerifyJob, facts: DeviceFacts, table: Table) -> runtime.Dispatcher | None:
     """Return the dispatcher of a deployment that launches in the other way; None where the table has no rows for it."""
     (other,) = (timing for timing in TIMINGS if timing != job.timing)
-    wanted = (job.provider, facts.revision, other)
-    if all((one.key.provider, one.key.revision, one.key.timing) != wanted for one in table.tables):
-        return None  # not asked for at all, since a dispatcher without an entry warns
-    dispatcher = _load_dispatcher(job, facts, other)
-    return dispatcher if dispatcher.entry is not None and dispatcher.entry.sweep is not None else None
+    usable, _ = find_usable(table, Wanted(table.arch, job.provider, other, facts.revision, named=True))
+    if not any(map(is_measured, usable)):
+        return None  # no dispatcher is asked for, since one without an entry warns
+    return _load_dispatcher(job, facts, other)
 
 
 def _load_dispatcher(job: VerifyJob, facts: DeviceFacts, timing: Timing) -> runtime.Dispatcher:

@@ -10,7 +10,7 @@ from moesort_tune.domain.shape import Shape
 from moesort_tune.domain.vocabulary import AUTOMATIC, DEFAULT_TIMING, MULTIPHASE, ONESHOT, Condition, KernelName, Timing
 from moesort_tune.measure.verdict import Verdict
 from moesort_tune.providers.facts.aiter import PROVIDER as AITER
-from moesort_tune.providers.facts.base import Facts
+from moesort_tune.providers.facts.base import Facts, map_kernels
 
 USUAL: Final = Condition()
 
@@ -70,7 +70,7 @@ class Decide(Protocol):
 
 def by_table(decide: Decide, facts: Facts, device: DeviceLimits, name: str = "table") -> Policy:
     """Return the policy of a dispatcher, which may leave the choice to the kernels' own rule."""
-    names = {candidate.policy: candidate.name for candidate in facts.candidates}
+    names = map_kernels(facts)
     own = by_rule(facts, device)
 
     def choose(case: Case) -> KernelName:

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 
 from moesort_tune.domain.shape import Shape
 from moesort_tune.sweep.worker.messages import DeviceFacts
-from moesort_tune.tables.keeping import get_swept_range
 from moesort_tune.tables.schema import Range, Row
 from moesort_tune.verify.conditions import AS_SWEPT, OTHER_SHAPES, RegretLimit
 from moesort_tune.verify.verification import SettingReport
@@ -85,7 +84,7 @@ def format_swept(rows: Iterable[Row]) -> Iterator[str]:
     """Yield the points that rows rest on, '1 to 64 tokens (14 measured): 128/4', the shapes of one range together."""
     of_range: dict[Range, list[Row]] = {}
     for row in rows:
-        of_range.setdefault(get_swept_range(row), []).append(row)
+        of_range.setdefault(row.swept_range, []).append(row)
     for (first, last), alike in of_range.items():
         points = sorted({row.evidence.points or 0 for row in alike})
         counts = f"{points[0]}" if len(points) == 1 else f"{points[0]} to {points[-1]}"

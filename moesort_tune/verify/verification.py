@@ -10,14 +10,12 @@ from typing import Final, Protocol
 from moesort_tune.domain.candidates import Limits, find_last_contested, list_legal_kernels
 from moesort_tune.domain.settings import Settings
 from moesort_tune.domain.shape import Shape
-from moesort_tune.domain.vocabulary import Condition
 from moesort_tune.measure.stopping import StoppingRule
 from moesort_tune.providers.facts import registry
 from moesort_tune.sweep.records import build_settings
 from moesort_tune.sweep.search import TokenRange
 from moesort_tune.sweep.worker.errors import WorkerLostError
 from moesort_tune.sweep.worker.messages import MeasureRequest, Worker
-from moesort_tune.tables import keeping
 from moesort_tune.tables.schema import Row
 from moesort_tune.verify.conditions import name_expert_group
 from moesort_tune.verify.policies import Case, Policy, always, by_constant, by_first_encounter, list_rules
@@ -150,7 +148,7 @@ def draw_tokens(reach: TokenRange, excluded: set[int], count: int, random_: rand
 
 
 def _get_swept_range(row: Row) -> TokenRange:
-    return TokenRange(*keeping.get_swept_range(row))
+    return TokenRange(*row.swept_range)
 
 
 def _build_settings(row: Row, seed: int) -> Settings:
@@ -234,6 +232,6 @@ class Verification:
             medians,
             answer.first_us,
             answer.measurement.verdict,
-            condition=Condition(settings.moe_buf, settings.masked),
+            condition=settings.condition,
             timing=settings.timing,
         )

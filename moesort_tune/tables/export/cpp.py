@@ -5,12 +5,12 @@ import re
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
+from moesort_tune.device.architectures import limit_lds_bytes
 from moesort_tune.device.products import list_alike, parse_pci_number
 from moesort_tune.domain.device import DeviceLimits
 from moesort_tune.domain.vocabulary import Condition, KernelName
 from moesort_tune.providers.facts.base import Facts
 from moesort_tune.tables.export.header import HEADER
-from moesort_tune.tables.keeping import get_swept_range
 from moesort_tune.tables.schema import Entry, Row
 
 
@@ -97,9 +97,8 @@ class _Data:
         rows = sorted(entry.rows, key=lambda row: (row.topk, row.num_experts))
         grid, first_shape = self._add_grid([row.shape for row in rows])
         offset = len(self.rows) - first_shape
-        device = DeviceLimits(
-            self._arch, entry.device.compute_units, entry.device.wavefront_size, entry.device.lds_bytes
-        )
+        lds_bytes = limit_lds_bytes(self._arch, entry.device.lds_bytes)  # as the runtime does
+        device = DeviceLimits(self._arch, entry.device.compute_units, entry.device.wavefront_size, lds_bytes)
         for row in rows:
             self._add_row(row, device)
         flags = ", ".join(map(_format_flag, entry.condition))
@@ -130,7 +129,7 @@ class _Data:
         self._steps += len(policy)
         self.steps.append("    " + ", ".join(f"{{{tokens}, {self._candidates[kernel]}}}" for tokens, kernel in policy))
         limits = ", ".join(self._format_limits(row, row.num_experts + sentinel, device) for sentinel in (0, 1))
-        first, last = get_swept_range(row)
+        first, last = row.swept_range
         lost = [self._format_lost(row, first, by_later=False), self._format_lost(row, last, by_later=True)]
         turns = self._turns.setdefault(tuple(kernel for _, kernel in policy), len(self._turns))
         parts = (f"{{{limits}}}", first, last + 1, *lost, turns, first_step, self._steps)
