@@ -8,9 +8,9 @@ HIP7 := 7.2.2.562.43
 HIP7_TESTS := tests/device tests/runtimes tests/sorting/test_kernels_exact.py tests/sorting/test_kernels_properties.py
 BIN := $(VENV)/bin
 
-C_SOURCES = $(shell git ls-files 'hip_kernels/**.h' 'hip_kernels/**.hip' 'hip_kernels/**.c' 'hip_kernels/**.cpp' 'tests/**.c' 'tests/**.h')
+C_SOURCES = $(shell git ls-files 'hip_kernels/**.h' 'hip_kernels/**.hip' 'hip_kernels/**.c' 'hip_kernels/**.cpp' 'tests/**.c' 'tests/**.h' 'scripts/**.h')
 
-.PHONY: demo test test-hip10 test-hip7 lint format mutants bench bench-gpu bench-isa resources clean help
+.PHONY: demo test test-hip10 test-hip7 lint format mutants bench bench-gpu bench-rivals bench-isa resources clean help
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -71,6 +71,9 @@ bench: $(VENV)/.dev ## print what loading a table, one decision, and one call of
 
 bench-gpu: $(VENV)/.runtime ## print, on the attached GPU, floors and both kernels over the grid of shapes
 	$(BIN)/python scripts/bench_gpu.py
+
+bench-rivals: $(VENV)/.runtime ## print, on the attached NVIDIA GPU, the kernels beside vLLM's and SGLang's (MOESORT_RIVALS: a folder of checkouts)
+	$(BIN)/python scripts/bench_rivals.py
 
 bench-isa: $(VENV)/.dev ## print what the busiest wave executes, beside AITER's kernels (TINYGRAD_REPO: a checkout of tinygrad)
 	$(BIN)/python -m tests.isa.bench
