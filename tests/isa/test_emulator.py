@@ -59,6 +59,12 @@ KERNEL(256) without_barrier(int* out) {
   __hip_atomic_store(&lds[thread], thread, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_WORKGROUP);
   out[thread] = __hip_atomic_load(&lds[thread & 63], __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_WORKGROUP);
 }
+
+KERNEL(64) past_the_end(int* out) {
+  int lane = __builtin_amdgcn_workitem_id_x();
+  __amdgpu_buffer_rsrc_t whole = __builtin_amdgcn_make_buffer_rsrc(out, 0, -1, 0x27000);
+  __builtin_amdgcn_raw_buffer_store_b32(lane, whole, lane % 2 ? -4 : 4 * lane, 0, 0);
+}
 """
 
 
@@ -123,6 +129,14 @@ def test_lane_operations_are_what_the_guides_say(bench: Bench) -> None:
     }
     for (name, want), got in zip(expected.items(), words.reshape(7, 64), strict=True):
         np.testing.assert_array_equal(got, want, err_msg=name)
+
+
+def test_store_past_the_end_of_a_buffer_is_dropped(bench: Bench) -> None:
+    """Protects counts of other kernels: they send idle lanes to an offset whose last byte is past the whole buffer."""
+    target, words = bench.array(np.full(64, -1, np.int32))
+    bench.launch("past_the_end", target, threads=64)
+    lane = np.arange(64)
+    np.testing.assert_array_equal(words, np.where(lane % 2 == 0, lane, -1))
 
 
 def through_lds(bench: Bench, *, lds_bytes: int, words: int, inputs: int = 1024) -> tuple[EmulatedLaunch, Words, Words]:
