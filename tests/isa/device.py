@@ -82,6 +82,10 @@ class EmulatedBuffer(hip.Buffer):
         ctypes.memmove(result.ctypes.data, self.pointer + offset, result.nbytes)
         return result
 
+    def read_into(self, memory: hip.PinnedMemory, nbytes: int, offset: int = 0) -> npt.NDArray[np.uint8]:
+        memory.array[:nbytes] = self.read(np.uint8, nbytes, offset)
+        return memory.array[:nbytes]
+
     def fill(self, byte: int) -> None:
         ctypes.memset(self.pointer, byte, self.nbytes)
 

@@ -1,4 +1,4 @@
-"""Both kernels' machine code on every AMD target: exact outputs, and no access outside the buffers.
+"""Every kernel's machine code on every AMD target: exact outputs, and no access outside the buffers.
 
 What this shows and what it does not: docs/targets.md.
 """
@@ -25,8 +25,9 @@ pytestmark = pytest.mark.parametrize("kernel", KERNELS)
 
 
 def check_case(kernels: SortingKernels, kernel: KernelName, case: Case) -> None:
-    shape = f"{case.problem} on {kernels.limits.arch}"
-    check_outputs(case.run(kernels, kernel), case.expected, kernel=kernel, shape=shape)
+    fitting = cases.fit(case, kernel, kernels.limits)
+    shape = f"{fitting.problem} on {kernels.limits.arch}"
+    check_outputs(fitting.run(kernels, kernel), fitting.expected, kernel=kernel, shape=shape)
 
 
 def sort_and_check(
@@ -91,6 +92,16 @@ def test_every_division_of_the_rows_is_exact(
 def test_two_batches_of_words_are_exact(arch: str, code: bytes, kernel: KernelName, rows: int, order: Order) -> None:
     """Protects multiphase where a thread holds its expert's words of five and of eight chunks."""
     sort_and_check(arch, code, kernel, everything_at_once(rows), order=order, compute_units=8)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("rows", [63, 64, 65, 128, 129, 256])
+def test_every_number_of_words_of_pairs_is_exact(
+    arch: str, code: bytes, kernel: KernelName, rows: int, order: Order
+) -> None:
+    """Protects wave's variants at both ends, and what their waves exchange: experts go on from word to word."""
+    case = cases.set_mask(cases.make_repeats(cases.make_uniform(rows, 1, 70, unit_size=3)), rank=1, ranks=2)
+    sort_and_check(arch, code, kernel, case, order=order)
 
 
 @pytest.mark.parametrize("expert", [0, 66])

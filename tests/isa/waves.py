@@ -9,7 +9,8 @@ import functools
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from random import Random
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -29,8 +30,15 @@ LINE_SHIFT = 7
 INSTRUCTION_LIMIT = 4_000_000
 """Of one wave; more means that it never ends."""
 
-Order = Literal["forward", "backward"]
-ORDERS: tuple[Order, ...] = ("forward", "backward")
+Order = Literal["forward", "backward", "shuffled"]
+"""shuffled: waves that are not at a barrier run a few instructions at a time, any of them next."""
+
+ORDERS: tuple[Order, ...] = ("forward", "backward", "shuffled")
+SEED = 0
+MOST_AT_A_TIME = 64
+"""Instructions of a shuffled wave before another one may run."""
+
+Item = TypeVar("Item")
 Workgroup = tuple[int, int, int]
 Kind = Literal["plain", "dpp", "lds", "global", "buffer", "barrier"]
 """How an instruction is stepped."""
@@ -146,9 +154,15 @@ class Wave:
         self._buffers = [ctypes.c_uint64(0 if array is None else array.ctypes.data) for array in arrays]
         self._arguments: dict[tuple[int, ...], list[ctypes.c_uint64]] = {}
 
-    def run_until_barrier(self, code: Code, memory: GlobalMemory, lines: set[int]) -> None:
-        """Steps the wave past its next barrier or to its end. lines: those in L1, added to."""
+    def run(self, code: Code, memory: GlobalMemory, lines: set[int], most: int) -> bool:
+        """Execute at most so many instructions, up to the next barrier or the end; return whether it was reached.
+
+        lines: those in L1, added to.
+        """
+        last = len(self.trace) + most
         while self._address[0] != self._end:
+            if len(self.trace) == last:
+                return False
             step = code[self._address[0]]
             l1_hit = step.kind == "global" and self._note_access(step, memory, lines)
             self.trace.append(Executed(self._address[0], l1_hit))
@@ -166,8 +180,9 @@ class Wave:
             else:
                 step.function(*arguments)
             if step.kind == "barrier":
-                return
+                return True
         self.done = True
+        return True
 
     def _pair(self, register: int) -> int:
         return int(self.sgpr[register]) | int(self.sgpr[register + 1]) << 32
@@ -271,22 +286,32 @@ def run(
     workgroups = list(geometry.workgroups() if only is None else only)
     trace = LaunchTrace({}, code := Code())
     with tinygrad_emulator.load()._MXCSRContext():
-        for workgroup in workgroups if order == "forward" else reversed(workgroups):
+        random = Random(SEED)
+        for workgroup in _arrange(workgroups, order, random):
             lds[:] = LDS_JUNK
             waves = [
                 _wave(geometry, workgroup, first, lds, scratch) for first in range(0, geometry.threads, WAVE_LANES)
             ]
-            _run_workgroup(waves if order == "forward" else waves[::-1], code, memory)
+            _run_workgroup(_arrange(waves, order, random), code, memory, random if order == "shuffled" else None)
             trace.waves[workgroup] = [wave.trace for wave in waves]
     return trace
 
 
-def _run_workgroup(waves: list[Wave], code: Code, memory: GlobalMemory) -> None:
+def _arrange(items: list[Item], order: Order, random: Random) -> list[Item]:
+    if order == "shuffled":
+        return random.sample(items, len(items))
+    return items if order == "forward" else items[::-1]
+
+
+def _run_workgroup(waves: list[Wave], code: Code, memory: GlobalMemory, random: Random | None) -> None:
+    """Run all waves to each barrier, one after another, or with `random` a few instructions of any one at a time."""
     lines: set[int] = set()
     while not all(wave.done for wave in waves):
-        for wave in waves:
-            if not wave.done:
-                wave.run_until_barrier(code, memory, lines)
+        running = [wave for wave in waves if not wave.done]
+        while running:
+            wave = random.choice(running) if random else running[0]
+            if wave.run(code, memory, lines, random.randint(1, MOST_AT_A_TIME) if random else INSTRUCTION_LIMIT + 1):
+                running.remove(wave)
 
 
 def _wave(
