@@ -16,3 +16,8 @@ constexpr unsigned kWaveSize = 64;  // CDNA has wave64 only
 #else
 #include "platform/amdgcn_builtins.h"
 #endif
+
+// Launches of a stream run one after another here; platform/nvrtc.h says what else these could do.
+#define STARTS_EARLY(kernel)
+__device__ __forceinline__ void let_next_launch_start() {}
+__device__ __forceinline__ void wait_for_launch_before() {}

@@ -13,3 +13,8 @@ constexpr unsigned kWaveSize = warpSize;
       return {static_cast<double>(tokens), static_cast<double>(experts), static_cast<double>(topk)};       \
     }                                                                                                      \
   };
+
+// Launches of a stream run one after another here; platform/nvrtc.h says what else these could do.
+#define STARTS_EARLY(kernel)
+__device__ __forceinline__ void let_next_launch_start() {}
+__device__ __forceinline__ void wait_for_launch_before() {}

@@ -12,6 +12,20 @@ constexpr unsigned kAllLanes = 0xffffffff;
 // 16: the widest load and store.
 #define HIP_DYNAMIC_SHARED(type, name) extern __shared__ __align__(16) type name[]
 
+// A launch may start before the one in front of it has ended, if the one in front says that it may, and if its own
+// kernel declares it with STARTS_EARLY; it must then wait before it touches what the other writes or reads. See
+// runtimes/cuda/early.h.
+#if __CUDA_ARCH__ >= 900
+#define STARTS_EARLY(kernel) \
+  extern "C" __global__ void kernel##_starts_early() {}
+__device__ __forceinline__ void let_next_launch_start() { asm volatile("griddepcontrol.launch_dependents;"); }
+__device__ __forceinline__ void wait_for_launch_before() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
+#else
+#define STARTS_EARLY(kernel)
+__device__ __forceinline__ void let_next_launch_start() {}
+__device__ __forceinline__ void wait_for_launch_before() {}
+#endif
+
 __device__ __forceinline__ unsigned __lane_id() {
   unsigned lane;
   asm("mov.u32 %0, %%laneid;" : "=r"(lane));

@@ -176,6 +176,7 @@ MODULES = {
     "hipModuleLoadData": ["cuModuleLoadData()"],
     "hipModuleGetFunction": [
         "cuModuleGetFunction(fill)",
+        "cuModuleGetFunction(fill_starts_early)",
         "cuDeviceGetAttribute(97, 0)",
         "cuFuncGetAttribute(1)",
         "cuFuncSetAttribute(8, 231424)",

@@ -3,6 +3,8 @@
 import ctypes
 from typing import Any
 
+import pytest
+
 from tests.runtimes.cuda_process import Cuda, CudaProcess
 
 ORDINARY_LDS_BYTES = 48 * 1024
@@ -23,8 +25,8 @@ class Fill:
         self.cuda = cuda
         self.stream = cuda.ok("hipStreamCreate")
         self.pointer = int(cuda.ok("hipMalloc", 32))
-        module = cuda.ok("hipModuleLoadData", b"cubin of sm_90\0")
-        self.kernel = cuda.ok("hipModuleGetFunction", module, b"fill")
+        self.module = cuda.ok("hipModuleLoadData", b"cubin of sm_90\0")
+        self.kernel = cuda.ok("hipModuleGetFunction", self.module, b"fill")
 
     def launch(self, arguments: FillArguments, lds_bytes: int = 0) -> str:
         """Launch by kernelParams; return the name of the code."""
@@ -73,6 +75,41 @@ def _launch_with_lds(cuda: Cuda) -> list[str]:
 def test_launch_may_use_all_lds(cuda: CudaProcess) -> None:
     """A kernel gets all LDS that the device reports without being asked to opt in, and not a byte more."""
     assert cuda.run(_launch_with_lds) == ["hipSuccess", "hipSuccess", "hipErrorInvalidValue"]
+
+
+def _launch_each_way(cuda: Cuda) -> list[str]:
+    """Launch a kernel that may start early, another one, and that one again after its module was loaded anew."""
+    fill = Fill(cuda)
+    plain, launches = fill.kernel, list[str]()
+    for kernel in (cuda.ok("hipModuleGetFunction", fill.module, b"early_fill"), plain):
+        fill.kernel = kernel
+        cuda.driver_calls()
+        assert fill.launch(FillArguments(fill.pointer, 3, 5)) == "hipSuccess"
+        launches += cuda.driver_calls()
+        assert fill.contents() == [5, 5, 5, 0, 0, 0, 0, 0]
+    cuda.ok("hipModuleUnload", fill.module)
+    again = Fill(cuda)
+    cuda.driver_calls()
+    assert again.launch(FillArguments(again.pointer, 3, 5)) == "hipSuccess"
+    return launches + cuda.driver_calls()
+
+
+PLAIN = "cuLaunchKernel(1 1 1, 8 1 1, 0, stream {})"
+EARLY = "cuLaunchKernelEx(1 1 1, 8 1 1, 0, stream {}, attribute 6 is 1)"
+
+
+def test_kernel_that_declares_it_may_start_before_the_launch_in_front_has_ended(cuda: CudaProcess) -> None:
+    """Protects every other kernel: to start early is asked for where a kernel of the module declares it, and forgotten
+    with the module."""
+    assert cuda.run(_launch_each_way) == [EARLY.format(1), PLAIN.format(1), PLAIN.format(2)]
+
+
+@pytest.mark.parametrize("environment", [{"CUDA_STAND_IN_VERSION": "12020"}, {"MOESORT_CUDA_EARLY_START": "0"}])
+def test_launch_is_an_ordinary_one_for_an_old_driver_and_on_request(
+    cuda: CudaProcess, environment: dict[str, str]
+) -> None:
+    """Protects graphs of drivers before 12.3, which would lose the order of the two launches."""
+    assert cuda.run(_launch_each_way, **environment) == [PLAIN.format(1), PLAIN.format(1), PLAIN.format(2)]
 
 
 def _code_for_another_architecture(cuda: Cuda) -> list[str]:

@@ -2,11 +2,13 @@
 
 #include <dlfcn.h>
 #include <pthread.h>
+#include <string.h>
 
 #include "calls.h"
 #include "errors.h"
 
 struct CudaDriver cuda;
+CudaLaunchKernelEx cuda_launch_kernel_ex;
 
 #define CUDA_ROW(name, symbol, parameters) {symbol, offsetof(struct CudaDriver, name)},
 static const struct Call kCalls[] = {CUDA_CALLS(CUDA_ROW)};
@@ -20,6 +22,8 @@ static void open_driver(void) {
   library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
   if (library == NULL) return;
   missing_call = find_calls(library, kCalls, sizeof kCalls / sizeof kCalls[0], &cuda);
+  void* const launch = dlsym(library, "cuLaunchKernelEx");
+  memcpy(&cuda_launch_kernel_ex, &launch, sizeof launch);
   if (missing_call == NULL) init_result = cuda.cuInit(0);
 }
 

@@ -118,8 +118,35 @@ struct CudaDriver {
 };
 #undef CUDA_MEMBER
 
+// A launch with attributes. It is no part of the table, since a driver may lack it.
+typedef struct {
+  int id;
+  char alignment[4];
+  union {
+    char bytes[64];
+    int programmatic_stream_serialization_allowed;
+  } value;
+} CUlaunchAttribute;
+
+typedef struct {
+  unsigned grid_x, grid_y, grid_z;
+  unsigned block_x, block_y, block_z;
+  unsigned shared_bytes;
+  CUstream stream;
+  CUlaunchAttribute* attributes;
+  unsigned attribute_count;
+} CUlaunchConfig;
+
+enum { CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION = 6 };
+
+typedef CUresult (*CudaLaunchKernelEx)(const CUlaunchConfig* config, CUfunction function, void** parameters,
+                                       void** extra);
+
 // Filled by driver_is_ready().
 extern struct CudaDriver cuda;
+
+// cuLaunchKernelEx, null where the driver has none.
+extern CudaLaunchKernelEx cuda_launch_kernel_ex;
 
 // Opens libcuda.so.1 and initialises it, once in a process. False, with the calling thread's last error set,
 // where that failed.

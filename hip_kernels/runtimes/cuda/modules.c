@@ -1,5 +1,6 @@
 // Code objects (cubins here) and launches.
 #include "context.h"
+#include "early.h"
 
 // HIP's and CUDA's marks inside a launch's `extra` list differ in the last one only.
 enum { kMaxExtra = 8 };
@@ -12,7 +13,10 @@ EXPORT hipError_t hipModuleLoadData(hipModule_t* module, const void* image) {
   return FORWARD(cuModuleLoadData, module, image);
 }
 
-EXPORT hipError_t hipModuleUnload(hipModule_t module) { return FORWARD(cuModuleUnload, module); }
+EXPORT hipError_t hipModuleUnload(hipModule_t module) {
+  forget_early_starts(module);
+  return FORWARD(cuModuleUnload, module);
+}
 
 EXPORT hipError_t hipModuleGetGlobal(hipDeviceptr_t* pointer, size_t* bytes, hipModule_t module, const char* name) {
   return FORWARD(cuModuleGetGlobal, (CUdeviceptr*)pointer, bytes, module, name);
@@ -33,7 +37,9 @@ static hipError_t allow_all_lds(hipFunction_t function) {
 
 EXPORT hipError_t hipModuleGetFunction(hipFunction_t* function, hipModule_t module, const char* name) {
   const hipError_t error = FORWARD(cuModuleGetFunction, function, module, name);
-  return error == hipSuccess ? allow_all_lds(*function) : error;
+  if (error != hipSuccess) return error;
+  note_early_start(*function, module, name);
+  return allow_all_lds(*function);
 }
 
 // HIP_FUNC_ATTRIBUTE_* have CUDA's numbers.
@@ -55,6 +61,13 @@ EXPORT hipError_t hipModuleLaunchKernel(hipFunction_t function, unsigned grid_x,
     for (; count < kMaxExtra && extra[count] != HIP_LAUNCH_PARAM_END; ++count) cuda_extra[count] = extra[count];
     cuda_extra[count] = CU_LAUNCH_PARAM_END;
   }
-  return FORWARD(cuLaunchKernel, function, grid_x, grid_y, grid_z, block_x, block_y, block_z, lds_bytes, stream,
-                 parameters, extra == NULL ? NULL : cuda_extra);
+  void** const list = extra == NULL ? NULL : cuda_extra;
+  if (!starts_early(function))
+    return FORWARD(cuLaunchKernel, function, grid_x, grid_y, grid_z, block_x, block_y, block_z, lds_bytes, stream,
+                   parameters, list);
+  CUlaunchAttribute attribute = {.id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION};
+  attribute.value.programmatic_stream_serialization_allowed = 1;
+  const CUlaunchConfig config = {grid_x, grid_y, grid_z, block_x, block_y, block_z, lds_bytes, stream, &attribute, 1};
+  if (!context_is_current()) return latest_failure();
+  return told_by_cuda("cuLaunchKernelEx", cuda_launch_kernel_ex(&config, function, parameters, list));
 }

@@ -6,12 +6,15 @@
 
 enum { kOrdinarySharedBytes = 49152, kStaticSharedBytes = 1024 };
 
-// The only kernel: fill(FillArguments), which writes arguments.value into arguments.count integers.
+// The only kernels: fill(FillArguments), which writes arguments.value into arguments.count integers, and early_fill,
+// the same with a declaration that it may start early.
 struct CUfunc_st {
   int max_dynamic_shared_bytes;
 };
 struct CUmod_st {
   struct CUfunc_st fill;
+  struct CUfunc_st early_fill;
+  struct CUfunc_st declaration;
 };
 static int32_t module_table[4];
 
@@ -22,6 +25,7 @@ static CUresult load(CUmodule* module, const char* image) {
   if (strncmp(image, expected, strlen(expected)) != 0) return kNoBinaryForGpu;
   *module = calloc(1, sizeof **module);
   (*module)->fill.max_dynamic_shared_bytes = kOrdinarySharedBytes - kStaticSharedBytes;
+  (*module)->early_fill = (*module)->declaration = (*module)->fill;
   return CUDA_SUCCESS;
 }
 
@@ -48,8 +52,14 @@ CUresult cuModuleUnload(CUmodule module) {
 
 CUresult cuModuleGetFunction(CUfunction* function, CUmodule module, const char* name) {
   CALLED_IN_CONTEXT("%s", name);
-  if (strcmp(name, "fill") != 0) return kNotFound;
-  *function = &module->fill;
+  if (strcmp(name, "fill") == 0)
+    *function = &module->fill;
+  else if (strcmp(name, "early_fill") == 0)
+    *function = &module->early_fill;
+  else if (strcmp(name, "early_fill_starts_early") == 0)
+    *function = &module->declaration;
+  else
+    return kNotFound;
   return CUDA_SUCCESS;
 }
 
@@ -91,14 +101,28 @@ static const void* argument_block(void** parameters, void** extra) {
   return complete && *(size_t*)extra[3] == sizeof(struct FillArguments) ? extra[1] : NULL;
 }
 
-CUresult cuLaunchKernel(CUfunction function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x,
-                        unsigned block_y, unsigned block_z, unsigned shared_bytes, CUstream stream, void** parameters,
-                        void** extra) {
-  CALLED_IN_CONTEXT("%u %u %u, %u %u %u, %u, %s", grid_x, grid_y, grid_z, block_x, block_y, block_z, shared_bytes,
-                    stream_name(stream));
+static CUresult start(CUfunction function, unsigned shared_bytes, CUstream stream, void** parameters, void** extra) {
   const void* const block = argument_block(parameters, extra);
   if (block == NULL || (int)shared_bytes > function->max_dynamic_shared_bytes) return kInvalidValue;
   struct Operation operation = {.type = 0};
   memcpy(&operation.arguments, block, sizeof operation.arguments);
   return submit(stream, operation);
+}
+
+CUresult cuLaunchKernel(CUfunction function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x,
+                        unsigned block_y, unsigned block_z, unsigned shared_bytes, CUstream stream, void** parameters,
+                        void** extra) {
+  CALLED_IN_CONTEXT("%u %u %u, %u %u %u, %u, %s", grid_x, grid_y, grid_z, block_x, block_y, block_z, shared_bytes,
+                    stream_name(stream));
+  return start(function, shared_bytes, stream, parameters, extra);
+}
+
+CUresult cuLaunchKernelEx(const CUlaunchConfig* config, CUfunction function, void** parameters, void** extra) {
+  if (config->attribute_count != 1) return kInvalidValue;
+  const CUlaunchAttribute* const attribute = config->attributes;
+  CALLED_IN_CONTEXT("%u %u %u, %u %u %u, %u, %s, attribute %d is %d", config->grid_x, config->grid_y, config->grid_z,
+                    config->block_x, config->block_y, config->block_z, config->shared_bytes,
+                    stream_name(config->stream), attribute->id,
+                    attribute->value.programmatic_stream_serialization_allowed);
+  return start(function, config->shared_bytes, config->stream, parameters, extra);
 }
