@@ -69,7 +69,7 @@ bench: $(VENV)/.dev ## print what loading a table, one decision, and one call of
 	$(BIN)/python scripts/bench.py
 	$(BIN)/python scripts/bench_operator.py
 
-bench-gpu: $(VENV)/.runtime ## print, on the attached GPU, floors and both kernels over the grid of shapes
+bench-gpu: $(VENV)/.runtime ## print, on the attached GPU, floors and each kernel over the grid of shapes
 	$(BIN)/python scripts/bench_gpu.py
 
 bench-rivals: $(VENV)/.runtime ## print, on the attached NVIDIA GPU, the kernels beside vLLM's and SGLang's (MOESORT_RIVALS: a folder of checkouts)

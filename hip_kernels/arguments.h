@@ -1,4 +1,4 @@
-// What both kernels are told: one struct by value, the same bytes on every runtime.
+// What every kernel is told: one struct by value, the same bytes on every runtime.
 // moesort_tune/sorting/arguments.py mirrors it field by field; a test compares the two layouts.
 #pragma once
 #include "platform/platform.h"

@@ -5,15 +5,13 @@
 // bits notices such repeats. They are rare, mostly rows that only fill a batch up: the pairs are then counted again
 // without bits, and those of an expert with repeats are ranked by reading the ids of their word's tokens.
 #pragma once
-#include "arguments.h"
-#include "wave.h"
+#include "access.h"
+#include "wave_operations.h"
 
 constexpr uint32_t kWordTokens = 32;
 constexpr uint32_t kMaxWaves = 1024 / 32;  // of the largest workgroup, at the smallest wave size
-constexpr uint32_t kNoRow = 0xffffffff;    // as int32_t the -1 that reverse_sorted and local_topk_ids hold
-constexpr uint32_t kNoExpert = 0xffffffff;
 
-// LDS of a sorting workgroup, in this order. moesort_tune/sorting/sizes.py counts the same bytes.
+// LDS of a sorting workgroup, in this order. moesort_tune/sorting/geometry.py counts the same bytes.
 struct SortingLds {
   uint32_t* wave_tiles;    // [kMaxWaves] tiles of the experts of each wave
   uint32_t* wave_enabled;  // [kMaxWaves] enabled experts of each wave
@@ -22,7 +20,7 @@ struct SortingLds {
   uint32_t* next_row;      // [num_experts] row of the expert's first pair of this pass; kNoRow if masked
   uint32_t* padding_row;   // [num_experts] row behind the expert's last pair
   uint32_t* end_row;       // [num_experts] row behind the expert's last tile
-  uint32_t* chunk_sums;    // multiphase: [2, chunk_groups, num_experts], but not for Tokens::kWord
+  uint32_t* chunk_sums;    // multiphase: [2, chunk_groups, num_experts]
   uint16_t* pairs_before;  // [words, num_experts] pairs in the words below this one; not for Tokens::kWord; then one
                            // more if that makes their number even
   uint16_t* local_ids;     // [num_experts] the expert's place among the enabled ones, and kHasRepeats
@@ -57,31 +55,6 @@ __device__ __forceinline__ SortingLds map_lds(uint32_t* memory, uint32_t num_exp
   return lds;
 }
 
-__device__ __forceinline__ uint32_t smaller(uint32_t a, uint32_t b) { return a < b ? a : b; }
-
-__device__ __forceinline__ uint32_t divide(uint32_t n, const Divisor& by) {
-  return __umulhi(2 * n, by.multiplier) >> by.shift;
-}
-
-// How many tokens a variant is compiled for.
-enum class Tokens {
-  kWord,  // as kFew, and the bits of a workgroup's tokens are one word for each expert
-  kFew,   // a workgroup has a thread for each of its (token, slot) pairs
-  kMany,  // any number
-};
-
-// array[index]. AMD GPUs add a 32-bit offset to a scalar address for nothing, and need several instructions to make an
-// address of 64 bits, which only arrays of 2^32 bytes and more need. Below kMany there are none: the sorted rows are at
-// most 2^10 pairs of each of 8 chunks, and less than 2^10 rows of padding for each of 2^10 experts. (multiphase's first
-// launch has more chunks with kFew, and then writes its workspace alone: at most 2^19 x 2^10 words and as many counts.)
-template <Tokens kTokens, typename Element>
-__device__ __forceinline__ Element& at(Element* array, uint32_t index) {
-  if constexpr (kTokens == Tokens::kMany) return array[index];
-  const char* const bytes = reinterpret_cast<const char*>(array);
-  const uint32_t offset = index * static_cast<uint32_t>(sizeof(Element));
-  return *reinterpret_cast<Element*>(const_cast<char*>(bytes + offset));
-}
-
 // A workgroup's place among those that share a piece of work.
 struct Share {
   uint32_t worker;
@@ -100,12 +73,6 @@ struct Rows {
   uint32_t end;
   uint32_t tokens;
 };
-
-__device__ __forceinline__ uint32_t tokens_to_read(const SortingArguments& arguments) {
-  if (arguments.num_local_tokens == nullptr) return arguments.rows;
-  const int32_t tokens = *arguments.num_local_tokens;
-  return tokens < 0 ? 0 : smaller(tokens, arguments.rows);
-}
 
 // Thread e answers for expert e; the threads past the last expert answer for one that is off.
 template <Tokens kTokens>
@@ -343,12 +310,9 @@ __device__ __forceinline__ void write_pair(const SortingArguments& arguments, co
                                                   : row_among_repeats<kTokens>(arguments, lds, rows, pair, token);
   uint32_t local_id = kNoExpert;
   if (row != kNoRow) {
-    const uint32_t slot = pair.place - token * topk;
     local_id = lds.local_ids[pair.expert];
     if (kRepeats == Repeats::kSome) local_id &= kHasRepeats - 1;
-    at<kTokens>(arguments.sorted_token_ids, row) = (rows.first + token) | slot << 24;
-    at<kTokens>(arguments.sorted_weights, row) = pair.weight;
-    if (arguments.m_indices != nullptr) at<kTokens>(arguments.m_indices, row) = rows.first + token;
+    write_row<kTokens>(arguments, row, rows.first + token, pair.place - token * topk, pair.weight);
     const uint32_t tile = divide(row, arguments.unit_size);
     if (tile * arguments.unit_size.divisor == row) at<kTokens>(arguments.sorted_expert_ids, tile) = local_id;
   }
@@ -378,14 +342,11 @@ __device__ __forceinline__ void write_padding(const SortingArguments& arguments,
                                               const Share& share) {
   const uint32_t unit_size = arguments.unit_size.divisor;
   const uint32_t places = arguments.num_experts.divisor * unit_size;
-  const uint32_t padding_id = arguments.rows | arguments.topk.divisor << 24;
 #pragma unroll 1
   for (uint32_t i = share.first(); i < places; i += share.stride()) {
     const uint32_t expert = divide(i, arguments.unit_size);
     const uint32_t row = lds.padding_row[expert] + (i - expert * unit_size);
     if (row >= lds.end_row[expert]) continue;
-    at<kTokens>(arguments.sorted_token_ids, row) = padding_id;
-    at<kTokens>(arguments.sorted_weights, row) = 0.0f;
-    if (arguments.m_indices != nullptr) at<kTokens>(arguments.m_indices, row) = arguments.rows;
+    write_row<kTokens>(arguments, row, arguments.rows, arguments.topk.divisor, 0.0f);  // as the contract marks padding
   }
 }

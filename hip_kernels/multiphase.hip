@@ -4,13 +4,14 @@
 // The rows are cut into `chunks` of chunk_tokens, one for each of the first sorting workgroups; a workgroup takes its
 // chunk in passes of pass_tokens, whose bits fit into LDS. Sorting workgroups without a chunk help with the padding.
 // Workspace: [words, num_experts] the bits of all rows, 32 to a word, chunk_tokens / 32 words to a chunk; [chunks] not
-// 0
-//        where a token of the chunk names an expert more than once; then, if not for the _word variants, [chunks,
-//        num_experts] pairs of each expert in each chunk, 16 bits each, since every workgroup reads them all.
+//        0 where a token of the chunk names an expert more than once; then, if not for the _word and _words variants,
+//        [chunks, num_experts] pairs of each expert in each chunk, 16 bits each, since every workgroup reads them all.
+// Where a launch may start before the one in front of it has ended, the second begins with what it does not need the
+//        first for, zeroing included: whatever used moe_buf before had ended when the first one began.
 // Grid:  sorting_workgroups that sort, then any number that zero moe_buf (each launch its own part of it). Workgroup:
 //        a multiple of the wave size, at least num_experts threads (thread e answers for expert e), at most 1024; below
 //        Tokens::kMany also one for each (token, slot) pair of a chunk.
-// LDS:   SortingLds with pass_tokens / 32 words.
+// LDS:   SortingLds with pass_tokens / 32 words, in the second launch also with the sums of the groups.
 #include "layout.h"
 #include "zero.h"
 
@@ -40,6 +41,9 @@ __device__ __forceinline__ uint16_t* stored_counts(const SortingArguments& argum
 // Words of one expert that a thread loads before it uses the first, so that their latencies overlap.
 constexpr uint32_t kWordsInFlight = 4;
 
+// Chunks of one word each, at most; MOST_WORD_CHUNKS of moesort_tune/sorting/launches.py.
+constexpr uint32_t kMostWordChunks = 64;
+
 struct WordBatch {
   uint32_t first;
   uint32_t bits[kWordsInFlight];
@@ -47,9 +51,12 @@ struct WordBatch {
 
 // Few chunks, of one word each: thread e holds all words of expert e, and their popcounts are its counts. `chunks` is
 // one or two times kWordsInFlight; those past the last row have words without bits, so that none is loaded unstored.
+// More chunks of a word are shared by groups of num_experts threads, which hold chunks_per_group of them each, a
+// multiple of 2 * kWordsInFlight.
 
 // First launch: the words of its chunk.
 __device__ __forceinline__ void count_word(const SortingArguments& arguments) {
+  let_next_launch_start();
   if (zeroed_instead(arguments)) return;
   HIP_DYNAMIC_SHARED(uint32_t, memory);
   const uint32_t num_experts = arguments.num_experts.divisor;
@@ -69,11 +76,10 @@ __device__ __forceinline__ void count_word(const SortingArguments& arguments) {
   if (marks.found != 0) stored_repeats(arguments)[blockIdx.x] = 1;
 }
 
-// Thread e: expert e's words from chunk `first` on. The threads past the last expert load its words again. (Not by
-// `at`: with it 256 tokens take 5 to 10 % longer on an H100, and AMD code has as many instructions.)
-__device__ __forceinline__ WordBatch load_chunks(const SortingArguments& arguments, uint32_t first) {
+// Expert `expert`'s words from chunk `first` on. (Not by `at`: with it 256 tokens take 5 to 10 % longer on an H100, and
+// AMD code has as many instructions.)
+__device__ __forceinline__ WordBatch load_chunks(const SortingArguments& arguments, uint32_t expert, uint32_t first) {
   const uint32_t num_experts = arguments.num_experts.divisor;
-  const uint32_t expert = smaller(threadIdx.x, num_experts - 1);
   WordBatch batch;
   batch.first = first;
 #pragma unroll
@@ -98,10 +104,17 @@ __device__ __forceinline__ void add_words(ExpertWords& expert, const WordBatch& 
   }
 }
 
-// Whether chunk lane_index() has repeats. There are fewer chunks than a wave has lanes.
+// Not 0 in a lane that finds a chunk with repeats; the wave's lanes look at all chunks, of which there are at most
+// kMostChunks.
+template <uint32_t kMostChunks>
 __device__ __forceinline__ uint32_t load_repeats(const SortingArguments& arguments) {
-  const uint32_t lane = lane_index();
-  return lane < static_cast<uint32_t>(arguments.chunks) ? stored_repeats(arguments)[lane] : 0;
+  uint32_t repeats = 0;
+#pragma unroll
+  for (uint32_t first = 0; first < kMostChunks; first += kWaveSize) {
+    const uint32_t chunk = first + lane_index();
+    if (chunk < static_cast<uint32_t>(arguments.chunks)) repeats |= stored_repeats(arguments)[chunk];
+  }
+  return repeats;
 }
 
 // Adds the pairs of `ids` to each expert's of `counts`, [num_experts] in LDS.
@@ -142,29 +155,95 @@ __device__ __forceinline__ void scatter_repeats(const SortingArguments& argument
   write_padding<Tokens::kWord>(arguments, lds, share);
 }
 
+// Thread e: adds up what the groups of num_experts threads know of expert e.
+__device__ __forceinline__ ExpertPairs join_groups(const SortingArguments& arguments, const SortingLds& lds,
+                                                   ExpertPairs pairs) {
+  const uint32_t num_experts = arguments.num_experts.divisor;
+  const uint32_t threads = arguments.chunk_groups * num_experts;
+  uint32_t* const totals = lds.chunk_sums;
+  uint32_t* const before = lds.chunk_sums + threads;
+  if (threadIdx.x < threads) {
+    totals[threadIdx.x] = pairs.total;
+    before[threadIdx.x] = pairs.before;
+  }
+  __syncthreads();  // the sums of all groups are there
+  if (threadIdx.x >= num_experts) return {0, 0, 0};
+#pragma unroll 4
+  for (uint32_t other = threadIdx.x + num_experts; other < threads; other += num_experts) {
+    pairs.total += totals[other];
+    pairs.before += before[other];
+  }
+  return pairs;
+}
+
+// Groups of threads among which the words of an expert are shared.
+enum class Groups { kOne, kSome };
+
+// The expert whose words a thread holds, and of which chunks.
+struct PartOfChunks {
+  uint32_t expert;
+  uint32_t first;
+  uint32_t end;
+};
+
+// The threads past the last expert, or past the last group, hold words of the last one again.
+template <Groups kGroups>
+__device__ __forceinline__ PartOfChunks choose_part(const SortingArguments& arguments) {
+  const uint32_t num_experts = arguments.num_experts.divisor;
+  if (kGroups == Groups::kOne) return {smaller(threadIdx.x, num_experts - 1), 0, 0};
+  const uint32_t group = smaller(divide(threadIdx.x, arguments.num_experts), arguments.chunk_groups - 1);
+  const uint32_t first = group * arguments.chunks_per_group;
+  return {smaller(threadIdx.x - group * num_experts, num_experts - 1), first, first + arguments.chunks_per_group};
+}
+
+// The words of a part behind the first two batches; then, in the groups whose chunks all come before this workgroup's,
+// all pairs do.
+__device__ __forceinline__ void add_further_words(const SortingArguments& arguments, ExpertWords& expert,
+                                                  const PartOfChunks& part) {
+#pragma unroll 1
+  for (uint32_t chunk = part.first + 2 * kWordsInFlight; chunk < part.end; chunk += 2 * kWordsInFlight) {
+    const WordBatch words = load_chunks(arguments, part.expert, chunk);
+    const WordBatch more_words = load_chunks(arguments, part.expert, chunk + kWordsInFlight);
+    add_words(expert, words);
+    add_words(expert, more_words);
+  }
+  if (part.end <= blockIdx.x) expert.pairs.before = expert.pairs.total;
+}
+
 // Second launch: every workgroup works the layout out from all words, then writes the (token, slot) pairs of its own
 // chunk and its share of the padding.
+template <Groups kGroups>
 __device__ __forceinline__ void scatter_word(const SortingArguments& arguments) {
   if (zeroed_instead(arguments)) return;
   HIP_DYNAMIC_SHARED(uint32_t, memory);
   const uint32_t num_experts = arguments.num_experts.divisor;
-  const SortingLds lds = map_lds(memory, num_experts, 1);
+  const uint32_t chunk_sums = kGroups == Groups::kOne ? 0 : 2 * arguments.chunk_groups * num_experts;
+  const SortingLds lds = map_lds(memory, num_experts, 1, chunk_sums);
   const Share share = {blockIdx.x, static_cast<uint32_t>(arguments.sorting_workgroups)};
   const Share alone = {0, 1};
-  const bool two_batches = arguments.chunks > static_cast<int32_t>(kWordsInFlight);
-  const WordBatch words = load_chunks(arguments, 0);
-  WordBatch more_words = {};
-  if (two_batches) more_words = load_chunks(arguments, kWordsInFlight);
-  const uint32_t repeats = load_repeats(arguments);
   const Rows rows = own_chunk(arguments);
   const Pair pair = load_pair<Tokens::kWord>(arguments, rows, alone.first());
   const bool enabled = expert_is_enabled<Tokens::kWord>(arguments);
 
-  ExpertWords expert = {0, {0, 0, 0}};
-  add_words(expert, words);
-  if (two_batches) add_words(expert, more_words);
-  if (threadIdx.x < num_experts) lds.bits[threadIdx.x] = expert.own;
-  place_experts(arguments, lds, enabled, expert.pairs, rows, share);
+  wait_for_launch_before();  // whose results are loaded from here on
+  const bool two_batches = kGroups == Groups::kSome || arguments.chunks > static_cast<int32_t>(kWordsInFlight);
+  const PartOfChunks part = choose_part<kGroups>(arguments);
+  const WordBatch words = load_chunks(arguments, part.expert, part.first);
+  WordBatch more_words = {};
+  if (two_batches) more_words = load_chunks(arguments, part.expert, part.first + kWordsInFlight);
+  const uint32_t repeats = load_repeats<kGroups == Groups::kOne ? 2 * kWordsInFlight : kMostWordChunks>(arguments);
+  ExpertWords of_expert = {0, {0, 0, 0}};
+  add_words(of_expert, words);
+  if (two_batches) add_words(of_expert, more_words);
+  if constexpr (kGroups == Groups::kSome) {
+    add_further_words(arguments, of_expert, part);
+    const bool holds_own = part.first <= blockIdx.x && blockIdx.x < part.end;
+    if (holds_own && threadIdx.x < arguments.chunk_groups * num_experts) lds.bits[part.expert] = of_expert.own;
+    of_expert.pairs = join_groups(arguments, lds, of_expert.pairs);
+  } else {
+    if (threadIdx.x < num_experts) lds.bits[threadIdx.x] = of_expert.own;
+  }
+  place_experts(arguments, lds, enabled, of_expert.pairs, rows, share);
   __syncthreads();  // the experts have their rows, and the words are in LDS
   if (__ballot(repeats != 0) != 0) {
     scatter_repeats(arguments);
@@ -258,6 +337,7 @@ __device__ __forceinline__ uint32_t count_pass(const SortingArguments& arguments
 // counts. Tokens::kFew: the chunk is one pass.
 template <Tokens kTokens>
 __device__ __forceinline__ void count_chunk(const SortingArguments& arguments) {
+  let_next_launch_start();
   if (zeroed_instead(arguments)) return;
   HIP_DYNAMIC_SHARED(uint32_t, memory);
   const uint32_t num_experts = arguments.num_experts.divisor;
@@ -310,20 +390,7 @@ __device__ __forceinline__ ExpertPairs sum_chunks(const SortingArguments& argume
     pairs = sum_range(arguments, expert, first, smaller(first + arguments.chunks_per_group, arguments.chunks));
   }
 
-  uint32_t* const totals = lds.chunk_sums;
-  uint32_t* const before = lds.chunk_sums + groups * num_experts;
-  if (group < groups) {
-    totals[threadIdx.x] = pairs.total;
-    before[threadIdx.x] = pairs.before;
-  }
-  __syncthreads();  // the sums of all groups are there
-  if (group != 0) return {0, 0, 0};
-#pragma unroll 4
-  for (uint32_t other = threadIdx.x + num_experts; other < groups * num_experts; other += num_experts) {
-    pairs.total += totals[other];
-    pairs.before += before[other];
-  }
-  return pairs;
+  return join_groups(arguments, lds, pairs);
 }
 
 // The writing of a chunk with repeats, whose experts have their rows; see sort_repeats of oneshot.hip.
@@ -361,6 +428,7 @@ __device__ __forceinline__ void scatter_chunk(const SortingArguments& arguments)
   Pair first_pair = load_pair<Tokens::kMany>(arguments, rows, alone.first());
   const bool enabled = expert_is_enabled<Tokens::kMany>(arguments);
 
+  wait_for_launch_before();  // whose results are loaded from here on
   const WordBatch first_words = load_words(arguments, rows, 0);
   const ExpertPairs pairs = sum_chunks(arguments, lds);
   uint32_t count = place_words(arguments, lds, rows, first_words);
@@ -385,13 +453,21 @@ __device__ __forceinline__ void scatter_chunk(const SortingArguments& arguments)
   }
 }
 
-// The variants; moesort_tune/sorting/launches.py chooses.
+// The variants; moesort_tune/sorting/launches.py chooses. The second launch's may start before the first has ended.
+STARTS_EARLY(moe_sorting_scatter_word)
+STARTS_EARLY(moe_sorting_scatter_words)
+STARTS_EARLY(moe_sorting_scatter_many)
+
 extern "C" __global__ void __launch_bounds__(1024) moe_sorting_count_word(const SortingArguments arguments) {
   count_word(arguments);
 }
 
 extern "C" __global__ void __launch_bounds__(1024) moe_sorting_scatter_word(const SortingArguments arguments) {
-  scatter_word(arguments);
+  scatter_word<Groups::kOne>(arguments);
+}
+
+extern "C" __global__ void __launch_bounds__(1024) moe_sorting_scatter_words(const SortingArguments arguments) {
+  scatter_word<Groups::kSome>(arguments);
 }
 
 extern "C" __global__ void __launch_bounds__(1024) moe_sorting_count(const SortingArguments arguments) {

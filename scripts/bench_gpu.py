@@ -1,13 +1,15 @@
-"""Print, in one run, the floors and both kernels' times over the grid of shapes that the kernels are judged by.
+"""Print, in one run, the floors and each kernel's times over the grid of shapes that the kernels are judged by.
 
 Columns, in microseconds of one operator in a replayed graph: an empty kernel of one workgroup, a memset of moe_buf
-(tokens x 4096 x bfloat16), oneshot, multiphase, then the better kernel over the empty kernel and over the memset.
+(tokens x 4096 x bfloat16), each kernel, then the best kernel over the empty kernel and over the memset, and wave over
+oneshot.
 
-    python scripts/bench_gpu.py [--tokens 1,16,64] [--shapes 8/2,128/4] [--rounds 5] [--padding 0.25]
+    python scripts/bench_gpu.py [--tokens 1,16,64 | --pairs 32,64] [--shapes 8/2,128/4] [--rounds 5] [--padding 0.25]
 """
 
 import ctypes
 from contextlib import closing
+from dataclasses import dataclass, replace
 
 import click
 
@@ -16,7 +18,7 @@ from moesort_tune.measure.engine import ONE_ROUND, Engine
 from moesort_tune.measure.stopping import StoppingRule
 from moesort_tune.measure.timers import GraphTimer, Launches, Stopwatch, Work
 from moesort_tune.providers.facts.builtin import PROVIDER
-from moesort_tune.sorting.inputs import make_inputs
+from moesort_tune.sorting.inputs import SortingInputs, make_inputs, make_mask
 from moesort_tune.sorting.kernels import SortingKernels
 from moesort_tune.sorting.launches import KernelTooLargeError
 from moesort_tune.sorting.problem import Problem
@@ -62,12 +64,29 @@ def prepare_empty_kernel(device: hip.Device) -> hip.PreparedLaunch:
     return kernel.prepare(grid=1, block=device.properties.wavefront_size, lds_bytes=0, arguments=Nothing())
 
 
-def bench_shape(bench: Bench, num_experts: int, topk: int, tokens: int, padding: float) -> dict[str, float]:
-    """Return the times of everything that is legal for one shape. padding: share of rows with one expert alone."""
+@dataclass(frozen=True)
+class Options:
+    """Options of every sort. padding: share of rows that name expert 0 in every slot."""
+
+    padding: float
+    moe_buf: bool
+    masked: bool
+    counted: bool
+
+    def make_inputs(self, tokens: int, topk: int, num_experts: int) -> SortingInputs:
+        """Return uniform inputs; masked ones enable half of the experts, counted ones all rows."""
+        inputs = make_inputs(rows=tokens, topk=topk, num_experts=num_experts, seed=0)
+        inputs.topk_ids[tokens - int(tokens * self.padding) :] = 0
+        if self.masked:
+            inputs = replace(inputs, local_expert_mask=make_mask(num_experts, rank=0, ranks=2))
+        return replace(inputs, num_local_tokens=tokens) if self.counted else inputs
+
+
+def bench_shape(bench: Bench, num_experts: int, topk: int, tokens: int, options: Options) -> dict[str, float]:
+    """Return the times of everything that is legal for one shape."""
     nbytes = tokens * MODEL_DIM * 2
-    problem = Problem(tokens, topk, num_experts, moe_buf_bytes=nbytes)
-    inputs = make_inputs(rows=tokens, topk=topk, num_experts=num_experts, seed=0)
-    inputs.topk_ids[tokens - int(tokens * padding) :] = 0
+    problem = Problem(tokens, topk, num_experts, moe_buf_bytes=nbytes if options.moe_buf else 0)
+    inputs = options.make_inputs(tokens, topk, num_experts)
     with bench.kernels.prepare(problem, inputs) as prepared, bench.device.allocate(nbytes) as buffer:
         works: dict[str, Work] = {
             "empty": prepare_empty_kernel(bench.device).launch,
@@ -82,32 +101,42 @@ def bench_shape(bench: Bench, num_experts: int, topk: int, tokens: int, padding:
         return bench.measure(works)
 
 
+def format_line(shape: str, tokens: int, times: dict[str, float]) -> str:
+    """Return the line of one shape."""
+    best = min(times[kernel] for kernel in KERNELS if kernel in times)
+    columns = [f"{times[name]:10.2f}" if name in times else "         -" for name in ("empty", "memset", *KERNELS)]
+    ratio = f"{times['wave'] / times['oneshot']:12.3f}" if {"wave", "oneshot"} <= times.keys() else ""
+    over = f"{best / times['empty']:10.2f} {best / times['memset']:11.2f}"
+    return f"{shape:>12} {tokens:6d} {''.join(columns)} {over}{ratio}"
+
+
 @click.command()
 @click.option("--shapes", default=SHAPES, show_default=True, help="experts/topk, separated by commas")
 @click.option("--tokens", default=TOKENS, show_default=True)
+@click.option("--pairs", help="instead of tokens: as many as have at most so many (token, slot) pairs")
 @click.option("--rounds", default=5, show_default=True, help="interleaved replays of each graph")
 @click.option("--launches", default=LAUNCHES, show_default=True, help="operators in one graph")
 @click.option("--padding", default=0.0, show_default=True, help="share of rows that name expert 0 in every slot")
-def main(shapes: str, tokens: str, rounds: int, launches: int, padding: float) -> None:
-    """Print floors and both kernels' times on the attached GPU."""
+@click.option("--moe-buf/--no-moe-buf", default=True, show_default=True, help="zero a moe_buf")
+@click.option("--masked", is_flag=True, help="half of the experts are on")
+@click.option("--counted", is_flag=True, help="the number of tokens is read on the device")
+def main(shapes: str, tokens: str, pairs: str | None, rounds: int, launches: int, **options: float | bool) -> None:
+    """Print floors and each kernel's times on the attached GPU."""
     bench = Bench(rounds, launches)
     properties = bench.device.properties
     print(
         f"{properties.name}, {properties.arch}, {properties.compute_units} compute units, HIP {properties.hip_version}"
     )
-    print("experts/topk  tokens    empty   memset  oneshot   multi  better/empty  better/memset  better-memset")
+    columns = "".join(f"{name:>10}" for name in ("empty", "memset", *KERNELS))
+    print(f"experts/topk tokens {columns} best/empty best/memset wave/oneshot")
     for shape in shapes.split(","):
         num_experts, topk = map(int, shape.split("/"))
-        for count in map(int, tokens.split(",")):
-            times = bench_shape(bench, num_experts, topk, count, padding)
-            best = min(times[kernel] for kernel in KERNELS if kernel in times)
-            oneshot = f"{times['oneshot']:8.2f}" if "oneshot" in times else "       -"
-            floors = f"{times['empty']:8.2f} {times['memset']:8.2f}"
-            print(
-                f"{shape:>12} {count:7d} {floors} {oneshot} {times['multiphase']:7.2f}"
-                f" {best / times['empty']:13.2f} {best / times['memset']:14.2f} {best - times['memset']:14.2f}",
-                flush=True,
-            )
+        counts = (
+            [int(limit) // topk for limit in pairs.split(",")] if pairs else [int(count) for count in tokens.split(",")]
+        )
+        for count in dict.fromkeys(max(1, count) for count in counts):
+            times = bench_shape(bench, num_experts, topk, count, Options(**options))  # type: ignore[arg-type]
+            print(format_line(shape, count, times), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Print the host cost of one call of the torch operator, for each kernel and for the table's choice.
+"""Print the host cost of one call of the torch operator, for the table's choice, oneshot and multiphase.
 
 On a GPU a call ends when its launches are queued. On `host` a launch runs the kernel, so launches are left out there.
 """

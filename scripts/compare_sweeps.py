@@ -2,8 +2,8 @@
 
     python scripts/compare_sweeps.py a/sm_90.yaml b/sm_90.yaml ...
 
-Print a line a row: the token counts inside ties, the share of them at which the tables differ, and any token count
-outside at which they do. Exit with 1 if there is one.
+Print a line for each row of each condition: the token counts inside ties, the share of them at which the tables
+differ, and any token count outside at which they do. Exit with 1 if there is one.
 """
 
 import sys
@@ -33,19 +33,24 @@ def are_in_ties(rows: list[Row], tokens: range) -> list[bool]:
 @click.argument("tables", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--tokens", default=16384, show_default=True, help="compare 1 to this many tokens")
 def main(tables: tuple[Path, ...], tokens: int) -> None:
-    """Compare the newest entries of TABLES row by row."""
+    """Compare TABLES row by row, each condition by itself."""
     counts = range(1, tokens + 1)
-    swept = [{(row.num_experts, row.topk): row for row in load(path).tables[-1].rows} for path in tables]
+    swept = [
+        {(entry.condition, row.num_experts, row.topk): row for entry in load(path).tables for row in entry.rows}
+        for path in tables
+    ]
     shapes = sorted(set.intersection(*(set(rows) for rows in swept)))
     failed = False
-    for shape in shapes:
-        rows = [table[shape] for table in swept]
+    for key in shapes:
+        condition, num_experts, topk = key
+        rows = [table[key] for table in swept]
         tied = are_in_ties(rows, counts)
         differ = [len(set(column)) > 1 for column in zip(*(list_choices(row, counts) for row in rows), strict=True)]
         outside = [count for count, tie, flip in zip(counts, tied, differ, strict=True) if flip and not tie]
         flips = sum(flip and tie for tie, flip in zip(tied, differ, strict=True))
         share = flips / max(1, sum(tied))
-        print(f"{shape[0]}/{shape[1]}: {sum(tied)} token counts in ties, choices differ at {share:.0%} of them", end="")
+        name = " ".join([f"{num_experts}/{topk}", *condition.list_unusual()])
+        print(f"{name}: {sum(tied)} token counts in ties, choices differ at {share:.0%} of them", end="")
         print(f"; OUTSIDE at {outside[0]} to {outside[-1]} ({len(outside)} token counts)" if outside else "")
         failed = failed or bool(outside)
     print(f"{len(tables)} sweeps, {len(shapes)} rows: {'they disagree' if failed else 'they agree outside their ties'}")

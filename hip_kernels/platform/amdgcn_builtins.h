@@ -75,6 +75,7 @@ __device__ __forceinline__ unsigned __shfl_up(unsigned value, unsigned distance)
 
 __device__ __forceinline__ int __popc(unsigned bits) { return __builtin_popcount(bits); }
 __device__ __forceinline__ int __popcll(unsigned long long bits) { return __builtin_popcountll(bits); }
+__device__ __forceinline__ int __ffsll(unsigned long long bits) { return __builtin_ffsll(bits); }
 
 __device__ __forceinline__ unsigned __umulhi(unsigned a, unsigned b) {
   return static_cast<unsigned>((static_cast<unsigned long long>(a) * b) >> 32);

@@ -26,3 +26,13 @@ __device__ __forceinline__ uint32_t wave_inclusive_sum(uint32_t value) {
   value += __builtin_amdgcn_update_dpp(0, value, kBroadcast31, kUpperRows, kAllBanks, false);
   return value;
 }
+
+// How many of `lanes`, which each lane of the wave may name differently, are below the caller's own.
+__device__ __forceinline__ uint32_t count_lanes_below(unsigned long long lanes) {
+  return __builtin_amdgcn_mbcnt_hi(lanes >> 32, __builtin_amdgcn_mbcnt_lo(static_cast<uint32_t>(lanes), 0));
+}
+
+// All ones if `value` has the bit, else 0: one instruction, which a comparison with 0 of its result leaves alone.
+__device__ __forceinline__ uint32_t spread_bit(uint32_t value, uint32_t bit) {
+  return __builtin_amdgcn_sbfe(value, bit, 1);
+}

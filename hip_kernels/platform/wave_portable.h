@@ -17,3 +17,13 @@ __device__ __forceinline__ uint32_t wave_inclusive_sum(uint32_t value) {
   }
   return value;
 }
+
+// How many of `lanes`, which each lane of the wave may name differently, are below the caller's own.
+__device__ __forceinline__ uint32_t count_lanes_below(unsigned long long lanes) {
+  return __popcll(lanes & ((1ull << threadIdx.x % kWaveSize) - 1));
+}
+
+// All ones if `value` has the bit, else 0.
+__device__ __forceinline__ uint32_t spread_bit(uint32_t value, uint32_t bit) {
+  return static_cast<int32_t>(value << (31 - bit)) >> 31;
+}

@@ -89,7 +89,7 @@ class LazyGroup(click.Group):
 @click.version_option(__version__, prog_name="moesort-tune")
 @click.pass_context
 def cli(ctx: click.Context, debug: bool) -> None:
-    """Find out which mixture-of-experts sorting kernel is faster on this GPU, and decide by it at run time."""
+    """Find out which mixture-of-experts sorting kernel is fastest on this GPU, and decide by it at run time."""
     ctx.obj = debug
 
 

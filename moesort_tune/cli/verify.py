@@ -59,7 +59,7 @@ SETTINGS = Parameter("NAME,NAME,...", parse_settings)
 LIMIT = Parameter("[CONDITION=]LIMIT", parse_limit)
 
 EPILOG = """\b
-Regret is the time of the choice over the time of the better kernel: 1 is perfect.
+Regret is the time of the choice over the time of the best kernel: 1 is perfect.
 
 \b
 --fail-above 1.05 looks at the worst regret that is more than noise where the table was swept, and at the mean of

@@ -1,9 +1,9 @@
 """Which of a provider's candidates may run. Standard library only: a serving process imports this."""
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from moesort_tune.domain.vocabulary import KernelName
+from moesort_tune.domain.vocabulary import ONESHOT, KernelName
 
 Limits = Mapping[KernelName, int]
 """Largest token count of each candidate for one shape on one device, in the candidates' order.
@@ -15,6 +15,25 @@ candidate is what remains where no other may run, so nothing may limit it.
 
 Steps = Sequence[tuple[int, KernelName]]
 """[first token count, kernel that is chosen from there on], ascending."""
+
+
+def build_steps(lasts: Limits) -> Steps:
+    """Return the steps that take each candidate in turn up to its last token count; the last one has no end.
+
+    A candidate that would end before the one before it, or before the first token, is left out.
+    """
+    steps, first = list[tuple[int, KernelName]](), 1
+    for name, last in lasts.items():
+        if last >= first:
+            steps.append((first, name))
+            first = last + 1
+    return steps
+
+
+def choose_for_no_tokens(names: Iterable[KernelName]) -> KernelName:
+    """Return the one of these candidates that is called for no tokens: oneshot, dispatch_policy 1, else the first."""
+    ordered = tuple(names)
+    return ONESHOT.name if ONESHOT.name in ordered else ordered[0]
 
 
 def choose_by_steps(steps: Steps, tokens: int) -> KernelName:

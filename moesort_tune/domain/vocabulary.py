@@ -29,6 +29,9 @@ ONESHOT: Final = Candidate("oneshot", 1)
 MULTIPHASE: Final = Candidate("multiphase", 2)
 """Several launches on all compute units, for any number of tokens."""
 
+WAVE: Final = Candidate("wave", 3)
+"""One launch, in which each wave compares a word of (token, slot) pairs with all of them: for the fewest tokens."""
+
 OPERATION: Final = "moe_sorting"
 """The operation that the candidates of a table compute."""
 

@@ -36,7 +36,7 @@ def _install(table: str) -> str:
     kernels = os.environ.get(KERNELS_VARIABLE) or DEFAULT_KERNELS
     install(table, kernels=kernels)
     whose = get_kernels_label(kernels)
-    return f"moesort-tune chooses between {whose} two sorting kernels, by {table}; unset MOESORT_TUNE_TABLE to stop it"
+    return f"moesort-tune chooses between {whose} sorting kernels, by {table}; unset MOESORT_TUNE_TABLE to stop it"
 
 
 def _share_handlers(framework: str) -> None:

@@ -1,4 +1,4 @@
-"""Measure which kernel is faster for a shape that no table knows, the first time that it is sorted.
+"""Measure which kernel is fastest for a shape that no table knows, the first time that it is sorted.
 
 AITER's pull request 3525 set out to do this; its traps are avoided: every launch has its workspace, nothing is timed
 cold, a refused launch or an impossible time is never a win, nothing happens under capture, one thread measures while

@@ -17,6 +17,6 @@ POLICIES: Final = {AUTOMATIC: "automatic", **KERNELS}
 
 
 def describe_policies() -> str:
-    """Return every dispatch_policy with its name: '0 (automatic), 1 (oneshot) or 2 (multiphase)'."""
-    *others, last = [f"{policy} ({name})" for policy, name in POLICIES.items()]
+    """Return every dispatch_policy with its name: '0 (automatic), 1 (oneshot), 2 (multiphase) or 3 (wave)'."""
+    *others, last = [f"{policy} ({name})" for policy, name in sorted(POLICIES.items())]
     return f"{', '.join(others)} or {last}"

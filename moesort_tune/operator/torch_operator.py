@@ -55,7 +55,7 @@ def moe_sorting(
     model_dim: also return a zeroed moe_buf [rows, model_dim] of moe_buf_dtype.
     local_expert_mask: int32 [num_experts], 0 for experts that live elsewhere; they get no rows and no local number.
     num_local_tokens: int32 [1] on the device: only so many leading rows are real.
-    dispatch_policy: 0 lets the table decide, 1 takes oneshot, 2 multiphase; all give the same defined output.
+    dispatch_policy: 0 lets the table decide, 1 takes oneshot, 2 multiphase, 3 wave; all give the same defined output.
     return_local_topk_ids, output_aux: also return local_topk_ids; m_indices and reverse_sorted.
     on_miss='measure': time the legal kernels where the table has no row for (num_experts, topk), once for each token
     count and never under graph capture, and remember the fastest; `moesort_tune.learned` returns what is remembered.

@@ -203,7 +203,14 @@ class _Comparison:
         first_us = {kernel: self.graphs.measure_cold_us(size, kernel) for kernel in kernels}
         measured = self.graphs.measure({kernel: [(size, kernel)] for kernel in kernels}, TIMED)
         times_us = {kernel: measured.times_us[kernel].median for kernel in kernels}
-        return Case(self.job.model.shape, size, times_us, first_us, measured.verdict)
+        return Case(
+            self.job.model.shape,
+            size,
+            times_us,
+            first_us,
+            measured.verdict,
+            candidates=tuple(self.graphs.limits),
+        )
 
 
 def _plan(policy: Policy, cases: Mapping[int, Case], sizes: Sequence[int]) -> list[Step]:

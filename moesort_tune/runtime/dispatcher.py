@@ -131,7 +131,7 @@ class Dispatcher:
         return _create(cls, asked, None if path is None else Path(path), strict=True)
 
     def policy(self, tokens: int, num_experts: int, topk: int, moe_buf: bool = True, masked: bool = False) -> int:
-        """Return 1 for oneshot, 2 for multiphase, 0 to let AITER decide; other providers declare further numbers.
+        """Return 1 for oneshot, 2 for multiphase, 3 for wave, 0 to let AITER decide; other providers have others.
 
         moe_buf: the call zeroes a moe_buf. masked: it brings a local_expert_mask; num_experts is its length.
         Raise TypeError for what is no integer (numpy's are), ValueError for negative tokens and empty shapes.

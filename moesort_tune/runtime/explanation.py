@@ -15,7 +15,7 @@ from moesort_tune.tables.schema import Entry, Row
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     """A decision with everything that led to it; as text one sentence.
 
-    policy: 1 oneshot, 2 multiphase, 0 the kernels' own rule. kernel: its name, 'automatic' for policy 0.
+    policy: 1 oneshot, 2 multiphase, 3 wave, 0 the kernels' own rule. kernel: its name, 'automatic' for policy 0.
     rows: the rows that it was made from, two between neighbours, none by AITER's rule.
     tie: no kernel won at this token count.
     condition: of the call. table, entry: where the rows are from, None without a usable entry.

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from moesort_tune.domain.candidates import Limits, Steps, choose_by_steps, choose_legal
+from moesort_tune.domain.candidates import Limits, Steps, choose_by_steps, choose_for_no_tokens, choose_legal
 from moesort_tune.domain.vocabulary import ONESHOT, KernelName
 from moesort_tune.providers.facts.aiter_rule import AITER_RULE
 from moesort_tune.tables.schema import Row
@@ -208,7 +208,7 @@ def _segments(match: _Match, limits: Limits, beyond: Beyond | None = None) -> tu
 
 def _decide(match: _Match, tokens: int, limits: Limits, rule: Steps) -> tuple[KernelName, Reason]:
     """Return the kernel for `tokens`, and why. Between two choices the rule decides, else the candidates' order."""
-    choices = match.choices(tokens) if tokens else {next(iter(limits))}
+    choices = match.choices(tokens) if tokens else {choose_for_no_tokens(limits)}
     named = [name for name in limits if name in choices]
     if len(named) > 1 and (preferred := choose_by_steps(rule, tokens)) in named and tokens <= limits[preferred]:
         return preferred, Reason.DISAGREE

@@ -7,7 +7,7 @@ from typing import Final
 
 from moesort_tune.domain.candidates import Limits
 from moesort_tune.domain.device import DeviceLimits
-from moesort_tune.domain.vocabulary import MAX_TOKENS, MULTIPHASE, ONESHOT
+from moesort_tune.domain.vocabulary import MAX_TOKENS, MULTIPHASE, ONESHOT, WAVE
 
 WORD_TOKENS = 32
 """Tokens whose choice of one expert is one word of LDS."""
@@ -28,9 +28,21 @@ MAX_PAIRS_IN_16_BITS = 65535
 """Most (token, slot) pairs of one expert that 16 bits count; a token may repeat an expert in every slot."""
 
 
+MAX_WAVE_WORDS = 4
+"""Most words of (token, slot) pairs that `wave` takes; a word has as many as a wave has lanes."""
+
+WAVE_LANES_PER_WORD = 12 + 1
+"""Sets of lanes, a bit each, that waves exchange for a word: validity, ten bits of an id, alignment, first rows."""
+
+
 def round_up(value: int, multiple: int) -> int:
     """Return the smallest multiple of `multiple` that is not below `value`."""
     return -(-value // multiple) * multiple
+
+
+def round_up_to_power_of_two(value: int) -> int:
+    """Return the smallest power of two that is not below `value` >= 1."""
+    return 1 << (value - 1).bit_length()
 
 
 def compute_lds_bytes(num_experts: int, tokens: int) -> int:
@@ -57,9 +69,27 @@ def compute_oneshot_max_tokens(num_experts: int, topk: int, lds_bytes: int) -> i
     return min(words * WORD_TOKENS, compute_max_countable_tokens(topk))
 
 
+def compute_wave_lds_bytes(words: int, wavefront_size: int) -> int:
+    """Return the LDS bytes of a workgroup of `wave` for so many words of pairs: nothing is exchanged for one."""
+    return 0 if words == 1 else words * WAVE_LANES_PER_WORD * wavefront_size // 8
+
+
+def compute_wave_max_tokens(topk: int, wavefront_size: int) -> int:
+    """Return the largest number of tokens that `wave` takes, whose lanes hold a (token, slot) pair each."""
+    return MAX_WAVE_WORDS * wavefront_size // topk
+
+
+WAVE_MAX_TOKENS_CPP: Final = f"""\
+// Largest token count of which every (token, slot) pair has a lane.
+constexpr int wave_max_tokens(int topk, int wavefront_size) {{ return {MAX_WAVE_WORDS} * wavefront_size / topk; }}
+"""
+"""`compute_wave_max_tokens` in C++17, for the exported header."""
+
+
 def compute_limits(num_experts: int, topk: int, device: DeviceLimits) -> Limits:
     """Return the largest number of tokens that each builtin kernel takes, in the candidates' order."""
     return {
+        WAVE.name: compute_wave_max_tokens(topk, device.wavefront_size),
         ONESHOT.name: compute_oneshot_max_tokens(num_experts, topk, device.lds_bytes),
         MULTIPHASE.name: MAX_TOKENS,
     }

@@ -6,21 +6,27 @@ from typing import Final
 
 from moesort_tune.domain.candidates import list_legal_kernels
 from moesort_tune.domain.device import DeviceLimits
-from moesort_tune.domain.vocabulary import AUTOMATIC, MULTIPHASE, ONESHOT, KernelName
+from moesort_tune.domain.vocabulary import AUTOMATIC, MULTIPHASE, ONESHOT, WAVE, KernelName
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.sorting.geometry import (
     WORD_TOKENS,
     compute_lds_bytes,
     compute_limits,
     compute_max_countable_tokens,
+    compute_wave_lds_bytes,
     round_up,
+    round_up_to_power_of_two,
 )
 from moesort_tune.sorting.problem import Problem
+
+WAVE_KERNELS = ("moe_sorting_wave_1", "moe_sorting_wave_2", "moe_sorting_wave_4")
+"""The variants of wave, for so many words of (token, slot) pairs: a word has as many as a wave has lanes."""
 
 ONESHOT_KERNELS = ("moe_sorting_oneshot", "moe_sorting_oneshot_many", "moe_sorting_oneshot_most")
 MULTIPHASE_KERNELS = (
     "moe_sorting_count_word",
     "moe_sorting_scatter_word",
+    "moe_sorting_scatter_words",
     "moe_sorting_count",
     "moe_sorting_count_many",
     "moe_sorting_scatter_many",
@@ -29,12 +35,16 @@ MULTIPHASE_KERNELS = (
 for more than MANY_PAIRS pairs a thread; `_word` is for few chunks of one word each. All without `_many` or `_most` have
 a thread for each pair of a workgroup, and offsets of 32 bits."""
 
-CANDIDATES: Final = (ONESHOT, MULTIPHASE)
+CANDIDATES: Final = (WAVE, ONESHOT, MULTIPHASE)
 """The builtin kernels, in the order that decides ties."""
 
 KERNELS: Final = tuple(candidate.name for candidate in CANDIDATES)
 
-SOURCES: Final = {"oneshot.hip": ONESHOT_KERNELS, "multiphase.hip": MULTIPHASE_KERNELS}
+SOURCES: Final = {
+    "wave.hip": WAVE_KERNELS,
+    "oneshot.hip": ONESHOT_KERNELS,
+    "multiphase.hip": MULTIPHASE_KERNELS,
+}
 """Files of hip_kernels/ and the kernels in each of them."""
 
 NEED_WORKSPACE: Final = frozenset((MULTIPHASE.name,))
@@ -43,12 +53,20 @@ NEED_WORKSPACE: Final = frozenset((MULTIPHASE.name,))
 MANY_PAIRS = 4
 """Pairs of a thread up to which `_many` has them all in flight."""
 
+WAVE_THREADS = 128
+"""Threads of a workgroup of wave, or as many as hold all pairs once; kThreads of wave.hip. (On an H100, 64 take as
+long, 256 and 512 longer.)"""
+
 MAX_THREADS = 1024
 """Threads of the largest workgroup."""
 
 SORTING_THREADS = (256, 512)
 """Threads of a sorting workgroup, at least and at most: one for each (token, slot) pair between the two. Smaller
 workgroups start and meet sooner, larger ones have more loads in flight."""
+
+PAIR_THREADS = 768
+"""Pairs up to which a workgroup of oneshot has a thread for each, past SORTING_THREADS: no loop is worth that. (On an
+H100 0.90 to 0.96 of the time with 512 threads; with more pairs, more threads take longer.)"""
 
 MAX_WRITING_WORKGROUPS = 32
 """Sorting workgroups that are there for the writing only; each works the whole layout out, so few are enough."""
@@ -69,11 +87,21 @@ WORDS_IN_FLIGHT = 4
 """Words of bits that a thread of multiphase loads at a time; kWordsInFlight of multiphase.hip."""
 
 FEW_CHUNKS = 2 * WORDS_IN_FLIGHT
-"""Chunks of one word each whose words one thread for each expert loads at once; of more chunks, or longer ones, groups
-of threads add up the counts."""
+"""Chunks of one word each whose words a thread for each expert loads at once; groups of threads share more of them."""
 
-GROUP_CHUNKS = 16
-"""Chunks that one group of threads adds up, as long as the workgroup has threads for the groups."""
+MOST_ROUNDS = 4
+"""Times that a thread of such a group loads FEW_CHUNKS words, at most; of more chunks, or longer ones, groups add up
+counts instead."""
+
+MOST_WORD_CHUNKS = 64
+"""Chunks of one word each, at most; kMostWordChunks of multiphase.hip."""
+
+GROUP_CHUNKS = (8, 16)
+"""Chunks whose counts a group of threads adds up: the fewer as long as the groups have GROUP_THREADS together."""
+
+GROUP_THREADS = 512
+"""Threads of a workgroup up to which more groups are quicker. (On an H100, six groups of 128 threads take 1.08 times as
+long as three at 6144 tokens, four groups of 256 as three at 1536.)"""
 
 ZERO_THREADS_BYTES = 64
 """Bytes of moe_buf that one thread should zero, as long as there are workgroups left."""
@@ -111,12 +139,14 @@ class Launch:
 class _Chunks:
     """The chunks into which multiphase cuts the rows.
 
-    few: each chunk is one word, and a thread holds all of them; their number is one or two times WORDS_IN_FLIGHT, the
-    last ones without rows, so that every loaded word has been stored.
+    groups: of threads that share all chunks, 0 where each thread knows them all. few: each chunk is one word, and the
+    threads hold words; the last chunks may be without rows, so that every loaded word has been stored. Else they add up
+    counts.
     """
 
     number: int
     tokens: int
+    groups: int
     few: bool
 
 
@@ -140,8 +170,34 @@ def compute_workspace_bytes(problem: Problem, limits: DeviceLimits) -> int:
     return chunks.number * (4 + expert_bytes * problem.num_experts)
 
 
+def _plan_wave(problem: Problem, limits: DeviceLimits) -> tuple[Launch, ...]:
+    """Plan about a wave for each tile, of which there are at most as many as pairs."""
+    words = round_up_to_power_of_two(max(1, -(-problem.pairs // limits.wavefront_size)))
+    block = max(WAVE_THREADS, words * limits.wavefront_size)
+    waves = block // limits.wavefront_size
+    workgroups = round_up_to_power_of_two(max(1, -(-problem.pairs // waves)))
+    return (
+        Launch(
+            kernel=f"moe_sorting_wave_{words}",
+            grid=workgroups + _count_zero_workgroups(problem.moe_buf_bytes, block, limits),
+            block=block,
+            lds_bytes=compute_wave_lds_bytes(words, limits.wavefront_size),
+            sorting_workgroups=workgroups,
+            chunks=0,
+            chunk_groups=0,
+            chunks_per_group=0,
+            chunk_tokens=0,
+            pass_tokens=0,
+            zero_begin=0,
+            zero_end=problem.moe_buf_bytes,
+        ),
+    )
+
+
 def _plan_oneshot(problem: Problem, limits: DeviceLimits) -> tuple[Launch, ...]:
     block = _count_threads(problem, problem.pairs, limits)
+    if block < problem.pairs <= PAIR_THREADS:
+        block = round_up(problem.pairs, limits.wavefront_size)
     workgroups = _count_writing_workgroups(problem, problem.pairs, block)
     return (
         Launch(
@@ -172,31 +228,31 @@ def _plan_multiphase(problem: Problem, limits: DeviceLimits) -> tuple[Launch, ..
     chunks = _cut_chunks(problem, limits)
     pass_tokens = min(chunks.tokens, MAX_PASS_TOKENS)
     pairs = pass_tokens * problem.topk
-    groups = 0 if chunks.few else min(-(-chunks.number // GROUP_CHUNKS), MAX_THREADS // problem.num_experts)
-    threads = pairs if chunks.few else groups * problem.num_experts
-    block = max(_count_threads(problem, pairs, limits), round_up(threads, limits.wavefront_size))
-    count, scatter = _choose_multiphase_variants(chunks, one_pass=chunks.tokens == pass_tokens and pairs <= block)
+    threads = max(_count_threads(problem, pairs, limits), round_up(pairs, limits.wavefront_size) if chunks.few else 0)
+    shared = max(threads, round_up(chunks.groups * problem.num_experts, limits.wavefront_size))
+    count, scatter = _choose_multiphase_variants(chunks, one_pass=chunks.tokens == pass_tokens and pairs <= shared)
     cut = problem.moe_buf_bytes * FIRST_ZERO_EIGHTHS // 8 // 16 * 16
+    writing = max(chunks.number, _count_writing_workgroups(problem, pairs, shared))
     parts = (
-        (count, chunks.number, 0, cut),
-        (scatter, max(chunks.number, _count_writing_workgroups(problem, pairs, block)), cut, problem.moe_buf_bytes),
+        (count, threads if chunks.few else shared, chunks.number, 0, cut),
+        (scatter, shared, writing, cut, problem.moe_buf_bytes),
     )
     return tuple(
         Launch(
             kernel=kernel,
             grid=sorting_workgroups + _count_zero_workgroups(end - begin, block, limits),
             block=block,
-            lds_bytes=compute_lds_bytes(problem.num_experts, pass_tokens) + 2 * groups * problem.num_experts * 4,
+            lds_bytes=compute_lds_bytes(problem.num_experts, pass_tokens) + 2 * chunks.groups * problem.num_experts * 4,
             sorting_workgroups=sorting_workgroups,
             chunks=chunks.number,
-            chunk_groups=groups,
-            chunks_per_group=-(-chunks.number // max(1, groups)),
+            chunk_groups=chunks.groups,
+            chunks_per_group=-(-chunks.number // max(1, chunks.groups)),
             chunk_tokens=chunks.tokens,
             pass_tokens=pass_tokens,
             zero_begin=begin,
             zero_end=end,
         )
-        for kernel, sorting_workgroups, begin, end in parts
+        for kernel, block, sorting_workgroups, begin, end in parts
     )
 
 
@@ -210,14 +266,23 @@ def _compute_chunk_tokens(problem: Problem, limits: DeviceLimits) -> int:
 def _cut_chunks(problem: Problem, limits: DeviceLimits) -> _Chunks:
     tokens = _compute_chunk_tokens(problem, limits)
     number = max(1, -(-problem.rows // tokens))
-    few = number <= FEW_CHUNKS and tokens == WORD_TOKENS and tokens * problem.topk <= MAX_THREADS
-    return _Chunks(round_up(number, WORDS_IN_FLIGHT) if few else number, tokens, few)
+    most_groups = MAX_THREADS // problem.num_experts
+    rounds = -(-number // (FEW_CHUNKS * most_groups))
+    if tokens == WORD_TOKENS and tokens * problem.topk <= MAX_THREADS and rounds <= MOST_ROUNDS:
+        if number <= FEW_CHUNKS:
+            return _Chunks(round_up(number, WORDS_IN_FLIGHT), tokens, 0, few=True)
+        per_group = rounds * FEW_CHUNKS
+        if round_up(number, per_group) <= MOST_WORD_CHUNKS:
+            return _Chunks(round_up(number, per_group), tokens, -(-number // per_group), few=True)
+    few, many = (-(-number // chunks) for chunks in GROUP_CHUNKS)
+    groups = max(many, min(few, GROUP_THREADS // problem.num_experts))
+    return _Chunks(number, tokens, min(groups, most_groups), few=False)
 
 
 def _choose_multiphase_variants(chunks: _Chunks, *, one_pass: bool) -> tuple[str, str]:
     """Return the kernels of both launches. one_pass: a chunk is one pass with at most a pair a thread."""
     if chunks.few:
-        return "moe_sorting_count_word", "moe_sorting_scatter_word"
+        return "moe_sorting_count_word", f"moe_sorting_scatter_word{'s' if chunks.groups else ''}"
     return "moe_sorting_count" if one_pass else "moe_sorting_count_many", "moe_sorting_scatter_many"
 
 
@@ -240,6 +305,7 @@ def _count_zero_workgroups(zero_bytes: int, block: int, limits: DeviceLimits) ->
 
 
 _PLANNERS: Final[dict[KernelName, Callable[[Problem, DeviceLimits], tuple[Launch, ...]]]] = {
+    WAVE.name: _plan_wave,
     ONESHOT.name: _plan_oneshot,
     MULTIPHASE.name: _plan_multiphase,
 }

@@ -16,7 +16,7 @@ from moesort_tune.sorting.problem import Problem
 
 KERNEL_FILES = tuple(SOURCES)
 
-_SHAPES: Final = ((1, 1), (8, 2), (128, 4), (257, 9), (1024, 255))
+_SHAPES: Final = ((1, 1), (8, 2), (128, 4), (257, 9), (1024, 8), (1024, 255))
 """(num_experts, topk) of the canonical problems: from one expert to the limits of the contract."""
 
 _TOKENS: Final = (1, *(2**k + past for k in range(5, 15) for past in (0, 1)), 300, 1500, 100_000, 1_000_003)

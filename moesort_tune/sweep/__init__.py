@@ -1,1 +1,1 @@
-"""Measure which kernel is faster for which number of tokens, and write the table."""
+"""Measure which kernel is fastest for which number of tokens, and write the table."""

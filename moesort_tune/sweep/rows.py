@@ -13,7 +13,7 @@ from moesort_tune.measure.verdict import Verdict
 from moesort_tune.providers.facts.aiter_rule import compute_aiter_oneshot_max_tokens
 from moesort_tune.providers.facts.registry import find_facts
 from moesort_tune.sweep.records import MeasuredPoint
-from moesort_tune.sweep.search import TokenRange, build_ladder
+from moesort_tune.sweep.search import EACH_UP_TO, TokenRange, build_ladder
 from moesort_tune.sweep.switch_points import Times, compute_rule_loss, find_switch_points, list_zones
 from moesort_tune.tables.schema import Evidence, Row
 
@@ -21,7 +21,8 @@ _USUAL: Final = Condition()
 
 FAR: Final = 1.5
 """Ratio of the times of the loser and the winner of one condition from which no other condition is likely to have
-another winner: on an H100 the winner of 256/8 at 3072 tokens takes 1.3 times as long as the other without a moe_buf."""
+another winner: on an H100 oneshot, the winner of 256/8 at 3072 tokens, takes 1.4 times as long as multiphase without a
+moe_buf."""
 
 
 def list_rungs(
@@ -63,18 +64,20 @@ def list_rungs_after(
     """Return the rungs of a shape whose row of another condition is known.
 
     Those are left out, but for the coarse ones, at which, as at the rungs beside them, one kernel won by far: no other
-    condition changes that much. Both sides of the switches that were found are added.
+    condition changes that much. Where every count is a rung, it need not be by far: the coarse ones are close enough to
+    see a change. Both sides of the switches that were found are added.
     """
     needed = {*list_coarse_rungs(rungs, limits), *(end for start, _ in first.policy[1:] for end in (start - 1, start))}
     for index, rung in enumerate(rungs):
         beside = [points[near] for near in rungs[max(0, index - 1) : index + 2] if near in points]
-        if len({point.verdict for point in beside}) != 1 or not all(_is_won_by_far(point) for point in beside):
+        least = FAR if rung > EACH_UP_TO else 1.0
+        if len({point.verdict for point in beside}) != 1 or not all(_is_won_by(point, least) for point in beside):
             needed.add(rung)
     return sorted(rung for rung in needed if rungs[0] <= rung <= rungs[-1])
 
 
-def _is_won_by_far(point: MeasuredPoint) -> bool:
-    return len(point.times_us) == 1 or (not point.verdict.is_tie and (point.ratio or 1.0) >= FAR)
+def _is_won_by(point: MeasuredPoint, least: float) -> bool:
+    return len(point.times_us) == 1 or (not point.verdict.is_tie and (point.ratio or 1.0) >= least)
 
 
 def _list_ends(limits: Limits) -> set[int]:

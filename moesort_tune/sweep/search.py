@@ -28,8 +28,9 @@ class Judged(NamedTuple):
 Search = Generator[int, Judged, None]
 """Yields the next token count to measure and is sent its verdict."""
 
-DEFAULT_MAX_POINTS: Final = 120
-"""About 80 are enough for a row whose verdicts do not flicker."""
+DEFAULT_MAX_POINTS: Final = 150
+"""On an H100 a row takes 89 to 120 until its verdicts are settled; of five sweeps that ended at 120, two rows differed
+outside of their ties."""
 
 CLOSE: Final = 1.1
 """Ratio of the loser's time to the winner's up to which a stretch of one verdict is searched."""
@@ -43,6 +44,9 @@ EXACT_EDGE: Final = 1.0
 ROUGH_EDGE: Final = 1.01
 """The same where it was found exactly for another condition: what lies within a percent of the edge of a tie is nearly
 one. On an H100 every fifth point of a row goes into what is nearer."""
+
+EACH_UP_TO = 32
+"""Tokens up to which the ladder has every count: the small batches of decode, where kernels differ by a few lanes."""
 
 FINE_FROM = 1024
 """Tokens from which the ladder's steps are 1.14 to 1.25 instead of 1.33 to 1.5: launches change shape there. One of
@@ -61,13 +65,20 @@ class TokenRange:
 
 
 def build_ladder(tokens: TokenRange, landmarks: Iterable[int] = ()) -> list[int]:
-    """Return ascending token counts to begin with: both ends, 2^k, 3 * 2^k and the landmarks inside the range, and past
-    FINE_FROM also 5 * 2^k and 7 * 2^k.
+    """Return ascending token counts to begin with: both ends, the landmarks inside the range, each count up to
+    EACH_UP_TO, 2^k and 3 * 2^k, and past FINE_FROM also 5 * 2^k and 7 * 2^k.
 
     Small steps leave little room for two changes of the winner between two rungs, which would go unseen.
     """
     powers = [2**k for k in range(tokens.last.bit_length())]
-    rungs = {tokens.first, tokens.last, *powers, *(3 * power for power in powers), *landmarks}
+    rungs = {
+        tokens.first,
+        tokens.last,
+        *range(1, EACH_UP_TO + 1),
+        *powers,
+        *(3 * power for power in powers),
+        *landmarks,
+    }
     rungs |= {factor * power for factor in (5, 7) for power in powers if factor * power >= FINE_FROM}
     return sorted(rung for rung in rungs if rung in tokens)
 

@@ -21,6 +21,7 @@ class Case:
 
     times_us: median times. first_us: one time of each kernel from before any warm-up.
     weight: how often the point occurs in what is compared. condition, timing: of the calls that were timed.
+    candidates: all kernels in their order, those that are not legal included; empty where the legal ones are all.
     """
 
     shape: Shape
@@ -31,6 +32,7 @@ class Case:
     weight: int = 1
     condition: Condition = USUAL
     timing: Timing = DEFAULT_TIMING
+    candidates: tuple[KernelName, ...] = ()
 
     @property
     def work(self) -> int:
@@ -38,8 +40,9 @@ class Case:
         return self.tokens * self.shape.num_experts
 
     def run(self, choice: KernelName) -> KernelName:
-        """Return the kernel that runs for a choice: the last one, which is always legal, where the choice is not."""
-        return choice if choice in self.times_us else next(reversed(self.times_us))
+        """Return the kernel that runs for a choice: where it is not legal, the next one in order, as at run time."""
+        later = self.candidates[self.candidates.index(choice) :] if choice in self.candidates else (choice,)
+        return next((name for name in later if name in self.times_us), next(reversed(self.times_us)))
 
     def loss(self, choice: KernelName) -> float:
         """Return the time of a choice over the time of the fastest kernel."""

@@ -234,4 +234,5 @@ class Verification:
             answer.measurement.verdict,
             condition=settings.condition,
             timing=settings.timing,
+            candidates=tuple(self._worker.limits(question.shape)),
         )

@@ -57,6 +57,8 @@ UNKNOWN = [
     (8, 4),
     (9, 2),
     (20, 3),
+    (100, 3),
+    (300, 3),
     (48, 2),
     (48, 4),
     (80, 5),
@@ -67,6 +69,19 @@ UNKNOWN = [
     (3, 1),
     (700, 255),
 ]
+
+
+ROWS_OF_THREE = [
+    row(64, 3, policy=((1, "wave"), (17, "oneshot"), (200, "multiphase")), limits={"wave": 85, "oneshot": 3000}),
+    row(256, 3, policy=((1, "wave"), (40, "oneshot"), (90, "multiphase")), limits={"wave": 60, "oneshot": 3000}),
+    row(512, 3, policy=((1, "oneshot"), (30, "wave"), (60, "multiphase"))),
+    row(16, 5, policy=((1, "wave"),), limits={"wave": 30}),
+    row(128, 5, policy=((1, "wave"),), limits={}),
+]
+"""Rows of wave too: switches to interpolate, a step back, and last steps past the row's limit or the device's."""
+
+MULTIPHASE = 2
+"""Place of multiphase among the builtin kernels, by which a header's steps name it."""
 
 
 def write_table(folder: Path, one: Table) -> Path:
@@ -88,10 +103,11 @@ def test_header_decides_as_the_runtime_for_every_token_count(tmp_path: Path, ker
     of = Kernels(provider=kernels, revision="1")
     small = device(compute_units=80, lds_bytes=1 << 24)  # more than the architecture has
     boasting = [*ROWS[3:6], row(512, 4, None, limits={"oneshot": 1 << 20})]
-    one = table(entry(ROWS, kernels=of), entry(boasting, kernels=of, device=small))
+    rows = [*ROWS, *(ROWS_OF_THREE if kernels == "builtin" else [])]
+    one = table(entry(rows, kernels=of), entry(boasting, kernels=of, device=small))
     path = write_table(tmp_path, one)
     binary = compile_program(tmp_path, run_export(path, "--format", "cpp", "--kernels", kernels), ASK)
-    shapes = [(*shape, 304) for shape in [r.shape for r in ROWS] + UNKNOWN] + [
+    shapes = [(*shape, 304) for shape in [r.shape for r in rows] + UNKNOWN] + [
         (128, 4, 80),
         (100, 4, 100),
         (64, 4, 200),
@@ -226,7 +242,7 @@ def test_entries_of_each_product_are_exported_and_named(tmp_path: Path) -> None:
     assert "graph, MI300X (0x74a1), measured 2026-11-22" in header
     assert "graph, MI325X (0x74a5), measured 2026-12-01" in header
     assert "0x74a9" not in header
-    assert header.index("{30, 1}") < header.index("{20, 1}")
+    assert header.index(f"{{30, {MULTIPHASE}}}") < header.index(f"{{20, {MULTIPHASE}}}")
     assert "{0x74a5u, 0x74b9u}" in header
 
 
@@ -241,9 +257,9 @@ def test_entries_of_each_size_are_of_its_newest_revision(tmp_path: Path) -> None
     )
     path = write_table(tmp_path, table(*entries))
     header = run_export(path, "--format", "cpp")
-    assert [f"{{{switch}, 1}}" in header for switch in (10, 20, 30)] == [True, False, True]
+    assert [f"{{{switch}, {MULTIPHASE}}}" in header for switch in (10, 20, 30)] == [True, False, True]
     named = run_export(path, "--format", "cpp", "--revision", "5c1e0f")
-    assert [f"{{{switch}, 1}}" in named for switch in (10, 20, 30)] == [False, True, False]
+    assert [f"{{{switch}, {MULTIPHASE}}}" in named for switch in (10, 20, 30)] == [False, True, False]
 
 
 def test_published_figures_are_exported_where_nothing_was_measured(tmp_path: Path) -> None:
@@ -267,8 +283,8 @@ def test_header_of_a_hostile_name_is_still_only_a_comment(tmp_path: Path) -> Non
 def test_entry_is_chosen_by_kernels_timing_and_revision(tmp_path: Path) -> None:
     """Several entries of one device: flags say which, and an error lists what there is."""
     path = write_table(tmp_path, table(entry([row(128, 4, 20)]), entry([row(128, 4, 30)], sweep=sweep(timing="eager"))))
-    assert "{20, 1}" in run_export(path, "--format", "cpp")
-    assert "{30, 1}" in run_export(path, "--format", "cpp", "--timing", "eager")
+    assert f"{{20, {MULTIPHASE}}}" in run_export(path, "--format", "cpp")
+    assert f"{{30, {MULTIPHASE}}}" in run_export(path, "--format", "cpp", "--timing", "eager")
     with pytest.raises(MoesortTuneError, match="has no entry for builtin, 77, graph; it has entries for 304 compute"):
         run_export(path, "--format", "cpp", "--revision", "77")
 

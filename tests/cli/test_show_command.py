@@ -58,7 +58,7 @@ def test_show_tells_where_and_how_each_entry_was_measured(capsys: pytest.Capture
         "with hip 7.2.53211, driver 6.16.6, compiler hiprtc 7.2, moesort_tune 0.1.0",
     ]
     reported = next(line for line in lines if line.strip().startswith("128"))
-    words = "128 4 oneshot to 24, multiphase up to 16384 19-24 1024 oneshot to 1024 31% 14 0.6%"
+    words = "128 4 oneshot to 24, multiphase up to 16384 19-24 64 1024 wave to 16, oneshot to 1024 31% 14 0.6%"
     assert " ".join(reported.split()) == words
 
 
@@ -79,14 +79,19 @@ def test_show_tells_the_product_behind_a_name(
     assert f"{text} compute units" in run_show(capsys, "gfx942.yaml")
 
 
-def test_show_tells_up_to_where_oneshot_is_really_taken(capsys: pytest.CaptureFixture[str]) -> None:
-    """Whatever a row or its device's LDS say, the column holds what a dispatcher keeps to."""
-    rows = [row(64, 4, None, limits={"oneshot": 1 << 20}), row(1024, 4, None, limits={"oneshot": 7})]
-    aiters = entry(rows, kernels=Kernels(provider="aiter", revision="1"))
-    store.save(Path("gfx942.yaml"), table(entry(rows, device=device(lds_bytes=1 << 24)), aiters))
+def test_show_tells_up_to_where_kernels_are_really_taken(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever a row or its device's LDS say, the columns hold what a dispatcher keeps to."""
+    ours = [
+        row(64, 4, None, limits={"wave": 1 << 20, "oneshot": 1 << 20}),
+        row(1024, 4, None, limits={"wave": 5, "oneshot": 7}),
+    ]
+    aiters = [row(64, 4, None, limits={"oneshot": 1 << 20}), row(1024, 4, None, limits={"oneshot": 7})]
+    of_aiter = entry(aiters, kernels=Kernels(provider="aiter", revision="1"))
+    store.save(Path("gfx942.yaml"), table(entry(ours, device=device(lds_bytes=1 << 24)), of_aiter))
     shown = run_show(capsys, "gfx942.yaml").splitlines()
     lines = [re.split(r"  +", line.strip()) for line in shown if "oneshot up to 16384" in line]
-    assert [line[4] for line in lines] == [str(compute_oneshot_max_tokens(64, 4, 65536)), "7", str(1 << 20), "0"]
+    assert [line[4:6] for line in lines[:2]] == [["64", str(compute_oneshot_max_tokens(64, 4, 65536))], ["5", "7"]]
+    assert [line[4] for line in lines[2:]] == [str(1 << 20), "0"]
 
 
 def test_show_tells_what_is_special_about_rows(capsys: pytest.CaptureFixture[str]) -> None:

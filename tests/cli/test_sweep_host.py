@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from moesort_tune.cli.main import run
+from moesort_tune.domain.vocabulary import WAVE as WAVE_CANDIDATE
 from moesort_tune.runtime import Dispatcher
+from moesort_tune.sorting.launches import KERNELS as BUILTIN_KERNELS
 from moesort_tune.sweep import job as jobs
 from moesort_tune.sweep.older_samples import OLDER_COLUMNS
 from moesort_tune.sweep.samples import COLUMNS, get_samples_path, read_samples
@@ -23,6 +25,8 @@ from moesort_tune.tables import store
 from tests.cli.swept import SMALL, HostMachine, build_clock
 from tests.sweep.kernels import KERNELS, MULTIPHASE, ONESHOT
 from tests.sweep.serving import ANSWERED_POINTS, serve
+
+WAVE = WAVE_CANDIDATE.name
 
 
 def test_table_has_exactly_the_known_switch_and_tie(host: HostMachine) -> None:
@@ -38,14 +42,24 @@ def test_table_has_exactly_the_known_switch_and_tie(host: HostMachine) -> None:
     assert host.rows()[8, 2].evidence.rule_loss == pytest.approx(1580 / 700, abs=0.001)
 
 
+def test_table_has_every_kernel_where_it_is_the_fastest(host: HostMachine) -> None:
+    """Wave and oneshot both take 500 us at 20 tokens, within 2 % from 19 to 22: two switches, each behind its tie."""
+    host.set(CLOCK=build_clock("300+10*tokens", wave="200+15*tokens"))
+    assert host.sweep("--experts", "128", "--topk", "4") == 0
+    row = host.rows()[128, 4]
+    assert row.policy[:3] == ((1, WAVE), (23, ONESHOT), (42, MULTIPHASE))
+    assert row.tie == ((19, 22, (WAVE, ONESHOT)), (39, 41, KERNELS))
+    assert row.limits[WAVE] == 64
+
+
 @pytest.mark.parametrize("timing", ["graph", "eager"])
 def test_samples_are_the_times_of_the_clock(host: HostMachine, timing: str) -> None:
     """Replays and launches one by one both recover a known time, gaps and repetitions taken out."""
-    host.set(CLOCK=build_clock("3+0.5*tokens", multiphase="7"))
+    host.set(CLOCK=build_clock("3+0.5*tokens", multiphase="7", wave="2+0.25*tokens"))
     assert host.sweep("--experts", "8", "--topk", "2", "--tokens", "1:16", "--timing", timing) == 0
     for sample in read_samples(get_samples_path(host.table)):
-        known = 3 + 0.5 * sample.tokens if sample.kernel == ONESHOT else 7.0
-        assert sample.median_us == pytest.approx(known, rel=1e-3)
+        known = {WAVE: 2 + 0.25 * sample.tokens, ONESHOT: 3 + 0.5 * sample.tokens, MULTIPHASE: 7.0}
+        assert sample.median_us == pytest.approx(known[sample.kernel], rel=1e-3)
 
 
 def test_switch_moves_when_the_formula_moves(host: HostMachine) -> None:
@@ -98,7 +112,8 @@ def test_resumed_sweep_measures_nothing_twice(host: HostMachine) -> None:
     whole, samples = host.rows(), get_samples_path(host.table)
     measured = read_samples(samples)
     lines = samples.read_text().splitlines(keepends=True)
-    samples.write_text("".join(lines[:21]) + lines[21][:30])
+    whole_points = 1 + 7 * len(BUILTIN_KERNELS)
+    samples.write_text("".join(lines[:whole_points]) + lines[whole_points][:30])
     assert host.sweep(*grid, "--resume") == 0
     assert host.rows() == whole
     assert len(read_samples(samples)) == len(measured)
@@ -109,7 +124,7 @@ def test_resume_takes_no_samples_of_other_settings(host: HostMachine) -> None:
     grid = ("--experts", "128", "--topk", "4", "--tokens", "1:4")
     assert host.sweep(*grid) == 0
     assert host.sweep(*grid, "--resume", "--unit-size", "64", "--replace") == 0
-    assert len(read_samples(get_samples_path(host.table))) == 2 * 2 * 4
+    assert len(read_samples(get_samples_path(host.table))) == 2 * len(BUILTIN_KERNELS) * 4
 
 
 def test_rows_of_earlier_sweeps_are_kept(host: HostMachine) -> None:
@@ -316,7 +331,7 @@ def test_interrupted_sweep_keeps_its_samples(host: HostMachine) -> None:
     host.set(CLOCK="", SEED="")
     host.monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
     command = [sys.executable, "-c", UNENDING_SWEEP, "sweep", *SMALL, "--experts", "8", "--topk", "2"]
-    samples, expected = get_samples_path(host.table), 2 * ANSWERED_POINTS
+    samples, expected = get_samples_path(host.table), len(BUILTIN_KERNELS) * ANSWERED_POINTS
     with subprocess.Popen([*command, "--point-limit", "86400", "--out", str(host.table)]) as process:
         while process.poll() is None and len(read_samples(samples)) < expected:
             time.sleep(0.01)

@@ -73,7 +73,7 @@ def test_dry_run_prints_the_plan_of_any_architecture(tmp_path: Path, monkeypatch
     result = run("--dry-run", "--arch", "gfx950", "--model", "gpt-oss-120b", "--tokens", "1:64")
     assert result.exit_code == 0
     assert "gfx950, kernels builtin, graph timing -> tables/gfx950.yaml" in result.output
-    assert "1 2 3 4 6 8 12 16 24 32 48 56 57 64" in result.output
+    assert " ".join(map(str, [*range(1, 34), 48, 56, 57, 64])) in " ".join(result.output.split())
     assert list(tmp_path.iterdir()) == []
 
 

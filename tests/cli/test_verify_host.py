@@ -13,6 +13,9 @@ from moesort_tune.sweep.samples import append_samples, get_samples_path, read_sa
 from moesort_tune.tables import store
 from tests.cli.swept import HostMachine, build_clock
 
+OTHER_CROSSING = build_clock("300+4*tokens")
+"""Oneshot and multiphase cross at 100 tokens instead of 40, among counts that the sweep left out."""
+
 
 @pytest.fixture
 def swept(host: HostMachine) -> HostMachine:
@@ -38,8 +41,8 @@ def test_right_table_passes(swept: HostMachine, capsys: pytest.CaptureFixture[st
 
 
 def test_table_of_a_device_that_changed_fails(swept: HostMachine, capsys: pytest.CaptureFixture[str]) -> None:
-    """Where the crossing has moved to 10 tokens, the check says how bad the table has become and where."""
-    swept.set(CLOCK=build_clock("300+40*tokens"))
+    """Where the crossing has moved to 100 tokens, the check says how bad the table has become and where."""
+    swept.set(CLOCK=OTHER_CROSSING)
     assert verify(swept, "--fail-above", "1.05", "--points", "8") == 1
     error = capsys.readouterr().err
     assert "the table's regret reaches" in error
@@ -47,8 +50,11 @@ def test_table_of_a_device_that_changed_fails(swept: HostMachine, capsys: pytest
 
 
 def test_constant_that_does_as_well_is_admitted(host: HostMachine, capsys: pytest.CaptureFixture[str]) -> None:
-    """Where tokens times experts decide, a single constant is as good as a table, and verify says so."""
-    host.set(CLOCK=build_clock("300+tokens*experts/16"))
+    """Where tokens times experts decide, a single constant is as good as a table, and verify says so.
+
+    Below it wave is taken where it is legal, which is faster than oneshot up to that constant.
+    """
+    host.set(CLOCK=build_clock("300+tokens*experts/16", wave="250+9*tokens*experts/128"))
     assert host.sweep("--experts", "64,128", "--topk", "6,4") == 0
     capsys.readouterr()
     assert verify(host, "--json") == 0
@@ -59,6 +65,7 @@ def test_constant_that_does_as_well_is_admitted(host: HostMachine, capsys: pytes
 
 def test_table_beats_a_constant_where_no_constant_fits(host: HostMachine, capsys: pytest.CaptureFixture[str]) -> None:
     """Crossing at 40 tokens whatever the experts: the constant errs for one of the rows, the table for none."""
+    host.set(CLOCK=build_clock("300+10*tokens", wave="295+10*tokens"))
     assert host.sweep("--experts", "8,256", "--topk", "2,8") == 0
     capsys.readouterr()
     assert verify(host, "--json", "--points", "8") == 0
@@ -110,7 +117,7 @@ def test_launches_one_by_one_are_decided_by_rows_that_were_swept_so(
     swept: HostMachine, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Protects the reports on eager launches: rows of `--timing eager` decide there, as they do in a deployment."""
-    swept.set(CLOCK=build_clock("300+40*tokens"))
+    swept.set(CLOCK=OTHER_CROSSING)
     options = ("--settings", "eager,cold", "--points", "8", "--json")
     assert run(["verify", str(swept.table), *options]) == 0
     before = read_worst_regrets(capsys)
@@ -143,7 +150,7 @@ def test_skew_that_costs_more_than_the_margin_is_said(swept: HostMachine, capsys
     """Where the table is wrong under skewed routing, one line says at how many points."""
     assert run(["verify", str(swept.table), "--settings", "zipf:1.2"]) == 0
     assert "the table's regret exceeds the margin of 0.02 at none of" in capsys.readouterr().out
-    swept.set(CLOCK=build_clock("300+40*tokens"))
+    swept.set(CLOCK=OTHER_CROSSING)
     assert run(["verify", str(swept.table), "--settings", "dirichlet:0.3", "--points", "8"]) == 0
     out = capsys.readouterr().out
     assert "Under skewed routing (dirichlet:0.3) the table's regret exceeds the margin of 0.02 at " in out

@@ -7,7 +7,7 @@ import pytest
 from moesort_tune.device import ahead_of_time, code_objects, installed
 from moesort_tune.device.ahead_of_time import OffloadCompilerError
 from moesort_tune.device.architectures import AMD_ARCHITECTURES
-from moesort_tune.sorting.launches import MULTIPHASE_KERNELS, ONESHOT_KERNELS
+from moesort_tune.sorting.launches import SOURCES
 from moesort_tune.sorting.revision import KERNEL_FILES, compute_kernels_revision
 from tests.offload import find_real_compiler, make_code_object, write_fake_compiler
 
@@ -148,7 +148,7 @@ def test_kernels_build_within_their_limits(arch: str) -> None:
     )
     code_objects.check_resources([built.manifest])
     names = {kernel.name for kernel in built.manifest.kernels}
-    assert names == {*ONESHOT_KERNELS, *MULTIPHASE_KERNELS}
+    assert names == {name for names in SOURCES.values() for name in names}
 
 
 @pytest.mark.offload_clang

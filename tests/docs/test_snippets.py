@@ -7,8 +7,12 @@ import pytest
 
 from tests.docs.snippets import REPOSITORY, RUN, SHOWN, Snippet, SnippetError, Story, list_pages, parse, read_snippets
 
-CLOCK = "moe_sorting_oneshot*=2+tokens*experts/2000; moe_sorting_count*=2; moe_sorting_scatter*=2; sentinel=10"
-"""Times in microseconds for every page that names none itself: the kernels cross where tokens * experts is 4000."""
+CLOCK = (
+    "moe_sorting_wave*=1.5+tokens*experts/1000; moe_sorting_oneshot*=2+tokens*experts/2000; moe_sorting_count*=2; "
+    "moe_sorting_scatter*=2; sentinel=10"
+)
+"""Times in microseconds for every page that names none itself: wave and oneshot cross where tokens * experts is 1000,
+oneshot and multiphase where it is 4000."""
 
 ENVIRONMENT = {
     "MOESORT_TUNE_RUNTIME": "host",

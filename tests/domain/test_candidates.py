@@ -3,7 +3,9 @@
 import pytest
 
 from moesort_tune.domain.candidates import (
+    build_steps,
     choose_by_steps,
+    choose_for_no_tokens,
     choose_legal,
     find_last_contested,
     list_legal_kernels,
@@ -64,3 +66,33 @@ def test_unknown_kernel_is_refused() -> None:
 def test_step_holds_from_its_first_token_count_on(tokens: int, chosen: str) -> None:
     """A rule's step is taken at the very count that it names."""
     assert choose_by_steps([(1, "wave"), (13, "grid")], tokens) == chosen
+
+
+@pytest.mark.parametrize(
+    ("lasts", "steps"),
+    [
+        ((12, 100), [(1, "wave"), (13, "block"), (101, "grid")]),
+        ((12, 12), [(1, "wave"), (13, "grid")]),
+        ((12, 5), [(1, "wave"), (13, "grid")]),
+        ((0, 100), [(1, "block"), (101, "grid")]),
+        ((-1, 0), [(1, "grid")]),
+    ],
+)
+def test_steps_leave_out_what_would_never_be_chosen(lasts: tuple[int, int], steps: list[tuple[int, str]]) -> None:
+    """A rule's steps ascend from one token on, also for a shape whose first kernels take no token of it."""
+    wave, block = lasts
+    assert build_steps({"wave": wave, "block": block, "grid": MAX_TOKENS}) == steps
+
+
+@pytest.mark.parametrize(
+    ("names", "chosen"),
+    [
+        (("wave", "oneshot", "multiphase"), "oneshot"),
+        (("oneshot", "multiphase"), "oneshot"),
+        (("wave", "block", "grid"), "wave"),
+        (("grid",), "grid"),
+    ],
+)
+def test_no_tokens_are_oneshots_or_the_first_candidates(names: tuple[str, ...], chosen: str) -> None:
+    """Callers of before there was a third kernel keep policy 1 for an empty call; other providers have no oneshot."""
+    assert choose_for_no_tokens(names) == chosen

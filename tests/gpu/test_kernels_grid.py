@@ -1,4 +1,4 @@
-"""The wide grid on a real GPU: every output of both kernels, exactly, up to a million tokens.
+"""The wide grid on a real GPU: every output of every kernel, exactly, up to a million tokens.
 
 The host runtime takes minutes for it and runs tests/sorting instead, so here it is left out, aloud.
 """
@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from moesort_tune.device import hip
+from moesort_tune.domain.candidates import list_legal_kernels
 from moesort_tune.domain.vocabulary import KernelName
 from moesort_tune.sorting.check import check_outputs
-from moesort_tune.sorting.geometry import compute_oneshot_max_tokens
+from moesort_tune.sorting.geometry import compute_limits
 from moesort_tune.sorting.inputs import make_inputs, make_mask
 from moesort_tune.sorting.kernels import SortingKernels
 from moesort_tune.sorting.launches import KERNELS
@@ -30,15 +31,14 @@ def _only_on_a_gpu(kernels: SortingKernels) -> None:
 
 
 def list_kernels(kernels: SortingKernels, rows: int, num_experts: int, topk: int) -> list[KernelName]:
-    """Return both kernels, or multiphase alone past what oneshot's LDS holds."""
-    limit = compute_oneshot_max_tokens(num_experts, topk, kernels.limits.lds_bytes)
-    return [kernel for kernel in KERNELS if kernel == "multiphase" or rows <= limit]
+    """Return the kernels that take so many rows."""
+    return list(list_legal_kernels(rows, compute_limits(num_experts, topk, kernels.limits)))
 
 
 @pytest.mark.parametrize(("num_experts", "topk"), SHAPES)
 @pytest.mark.parametrize("tokens", TOKENS)
 def test_sort_is_exact_on_the_grid(kernels: SortingKernels, tokens: int, num_experts: int, topk: int) -> None:
-    """Protects both kernels with and without a mask, and with 1000 rows that are not read."""
+    """Protects the kernels with and without a mask, and with 1000 rows that are not read."""
     for padded in (0, 1000):
         case = cases.make_uniform(tokens + padded, topk, num_experts, moe_buf_bytes=(tokens + padded) * 64 + 3)
         case = cases.set_tokens(case, tokens) if padded else case
@@ -68,13 +68,15 @@ def test_million_tokens_and_a_buffer_beyond_2_31_bytes(kernels: SortingKernels) 
 def test_captured_sort_serves_every_token_count(
     kernels: SortingKernels, kernel: KernelName, num_experts: int, topk: int
 ) -> None:
-    """Protects serving at full size: one graph of 512 rows replayed for fewer and fewer real ones."""
-    case = cases.set_tokens(cases.make_uniform(512, topk, num_experts, moe_buf_bytes=512 * 8192), 512)
+    """Protects serving at full size: one graph of up to 512 rows replayed for fewer and fewer real ones."""
+    case = cases.fit(cases.make_uniform(512, topk, num_experts, moe_buf_bytes=512 * 8192), kernel, kernels.limits)
+    rows = case.problem.rows
+    case = cases.set_tokens(case, rows)
     stream = kernels.device.create_stream()
     with kernels.prepare(case.problem, case.inputs, case.optional_outputs) as prepared:
         prepared.prepare_launches(kernel)
         graph = kernels.device.capture(stream, lambda stream: prepared.launch(kernel, stream))
-        for tokens in (512, 511, 129, 32, 1, 0):
+        for tokens in (rows, rows - 1, rows // 4 + 1, rows // 16, 1, 0):
             prepared.set_num_local_tokens(tokens)
             prepared.spoil()
             graph.launch(stream)

@@ -138,12 +138,12 @@ def record_calls(function: Any, seen: list[tuple[Any, ...]]) -> Any:
     return moe_sorting
 
 
-@pytest.mark.usefixtures("stand_in")
-def test_callers_own_policy_is_counted(stand_in: StandIn, torch_device: torch.device) -> None:
+def test_callers_own_policy_is_counted(stand_in: StandIn, torch_device: torch.device, launches: Launches) -> None:
     """Protects the counts: they add up to the calls, those that bring their own policy included."""
     integration.install(kernels="builtin")
-    for policy in (1, 2, 2):
+    for policy in (1, 2, 3):
         sort(stand_in, torch_device, dispatch_policy=policy)
+    assert launches.kernels == ["oneshot", "multiphase", "wave"]
     assert integration.counts() == {"the caller's own policy": 3}
 
 

@@ -16,11 +16,11 @@ from moesort_tune.domain.settings import Settings
 from moesort_tune.domain.shape import Shape
 from moesort_tune.domain.vocabulary import KernelName
 from moesort_tune.integrations import aiter as integration
+from moesort_tune.providers.facts import registry
 from moesort_tune.providers.work import aiter_package
 from moesort_tune.providers.work.base import Point, ProviderError, available, open_kernels
 from moesort_tune.shipped import get_tables_folder
 from moesort_tune.sorting.check import WrongOutputError
-from moesort_tune.sorting.launches import KERNELS
 from moesort_tune.tables import store
 from tests.integrations.conftest import STAND_IN, StandIn
 from tests.operator.torch_cases import make_arguments
@@ -28,12 +28,12 @@ from tests.sorting import cases
 
 POINT = Point(Shape(32, 4), 40, Settings(model_dim=36, dtype="float32"), variants=2)
 
-CLOCK = "moe_sorting_oneshot*=1+tokens; moe_sorting_*=6; sentinel=10"
-"""oneshot is faster for a few tokens only, whatever the number of multiphase's launches."""
+CLOCK = "moe_sorting_wave*=99; moe_sorting_oneshot*=1+tokens; moe_sorting_*=6; sentinel=10"
+"""oneshot is faster for a few tokens only, whatever the number of multiphase's launches; wave never is."""
 
 
 @pytest.mark.usefixtures("stand_in")
-@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("kernel", [candidate.name for candidate in registry.get_facts("aiter").candidates])
 @pytest.mark.parametrize("settings", [POINT.settings, Settings(ep=2, unit_size=16)])
 def test_right_outputs_pass_the_check(device: hip.Device, kernel: KernelName, settings: Settings) -> None:
     """Protects a sweep of AITER: both paths are run over junk and compared, with and without a mask."""

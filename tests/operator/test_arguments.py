@@ -9,13 +9,18 @@ import torch
 
 from moesort_tune.operator.arguments import ArgumentError, Request, check
 from moesort_tune.operator.torch_operator import moe_sorting
+from moesort_tune.sorting.geometry import compute_limits
+from moesort_tune.sorting.kernels import SortingKernels
 from moesort_tune.sorting.launches import KernelTooLargeError
 from moesort_tune.sorting.problem import ProblemError
 from moesort_tune.tables.errors import TableError
-from tests.operator.torch_cases import make_arguments
+from tests.operator.torch_cases import make_arguments, sort_and_check
 from tests.sorting import cases
 
 Change = Callable[[torch.Tensor], object]
+
+POLICIES = "0 .automatic., 1 .oneshot., 2 .multiphase. or 3 .wave."
+"""The policies in a pattern of their message."""
 
 
 @pytest.fixture
@@ -133,8 +138,8 @@ def test_size_outside_the_contract_is_named(arguments: dict[str, Any], changes: 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"dispatch_policy": 3}, "dispatch_policy must be 0 .automatic., 1 .oneshot. or 2 .multiphase., got 3"),
-        ({"dispatch_policy": -1}, "dispatch_policy must be 0 .automatic., 1 .oneshot. or 2 .multiphase., got -1"),
+        ({"dispatch_policy": 4}, f"dispatch_policy must be {POLICIES}, got 4"),
+        ({"dispatch_policy": -1}, f"dispatch_policy must be {POLICIES}, got -1"),
         ({"model_dim": -1}, "model_dim must be None or at least 0, got -1"),
         ({"on_miss": "guess"}, "on_miss must be None or 'measure', got 'guess'"),
     ],
@@ -146,10 +151,20 @@ def test_wrong_option_is_named(arguments: dict[str, Any], changes: dict[str, Any
 
 
 def test_forced_oneshot_past_its_limit_is_an_error(torch_device: torch.device) -> None:
-    """Protects the outputs: a policy that cannot be followed is not silently replaced by the other one."""
+    """Protects the outputs: a policy that cannot be followed is not silently replaced by another one."""
     case = cases.make_uniform(2000, 2, 1024)
     with pytest.raises(KernelTooLargeError, match=r"with 1024 experts .*\(got 2000\); use dispatch_policy=2 or 0"):
         moe_sorting(**make_arguments(case, torch_device), dispatch_policy=1)
+
+
+@pytest.mark.usefixtures("checked_tensors")
+def test_forced_wave_past_its_limit_is_an_error(torch_device: torch.device, kernels: SortingKernels) -> None:
+    """Protects the outputs again: more pairs than wave has lanes are refused with the policies that take them."""
+    last = compute_limits(8, 3, kernels.limits)["wave"]
+    cut, whole = (cases.make_uniform(tokens, 3, 8) for tokens in (last, last + 1))
+    with pytest.raises(KernelTooLargeError, match=rf"wave takes at most {last} tokens .*\(got {last + 1}\); use "):
+        moe_sorting(**make_arguments(whole, torch_device), dispatch_policy=3)
+    sort_and_check(cut, torch_device, dispatch_policy=3)
 
 
 def test_missing_table_is_an_error(arguments: dict[str, Any]) -> None:

@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from moesort_tune.device import hip, torch_streams
+from moesort_tune.operator.policies import KERNELS, POLICIES
 from moesort_tune.operator.torch_operator import SortedTokens, moe_sorting
-from tests.operator.torch_cases import check, make_arguments, sort_and_check
+from moesort_tune.sorting.kernels import SortingKernels
+from tests.operator.torch_cases import check, fit, make_arguments, sort_and_check
 from tests.opt_in import needs_gpu
 from tests.sorting import cases
 
@@ -17,14 +19,17 @@ pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("checked_tensors")]
 EVERYTHING: dict[str, Any] = {"model_dim": 40, "return_local_topk_ids": True, "output_aux": True}
 
 
-@pytest.mark.parametrize("policy", [0, 1, 2])
-def test_operator_is_exact_with_every_input_and_output(torch_device: torch.device, policy: int) -> None:
+@pytest.mark.parametrize("policy", POLICIES)
+def test_operator_is_exact_with_every_input_and_output(
+    torch_device: torch.device, kernels: SortingKernels, policy: int
+) -> None:
     """Protects the operator's whole contract, whichever kernel the policy names."""
-    case = cases.set_tokens(cases.set_mask(cases.make_bad_ids(cases.make_uniform(70, 4, 33))), 61)
+    case = fit(cases.set_mask(cases.make_bad_ids(cases.make_uniform(70, 4, 33))), policy, kernels)
+    case = cases.set_tokens(case, case.problem.rows - 9)
     sort_and_check(case, torch_device, dispatch_policy=policy, **EVERYTHING)
 
 
-@pytest.mark.parametrize("policy", [1, 2])
+@pytest.mark.parametrize("policy", KERNELS)
 @pytest.mark.parametrize("optional", [{}, {"return_local_topk_ids": True}, {"output_aux": True}, {"model_dim": 0}])
 def test_operator_returns_what_was_asked_for(torch_device: torch.device, policy: int, optional: dict[str, Any]) -> None:
     """Protects callers that unpack by name: an output that was not asked for is None, the others are in their place."""
@@ -49,10 +54,12 @@ def test_no_rows_give_empty_outputs(torch_device: torch.device) -> None:
     assert result.num_valid_ids.tolist() == [0, 0]
 
 
-@pytest.mark.parametrize("policy", [1, 2])
-def test_tensors_need_only_their_elements_alignment(torch_device: torch.device, policy: int) -> None:
+@pytest.mark.parametrize("policy", KERNELS)
+def test_tensors_need_only_their_elements_alignment(
+    torch_device: torch.device, kernels: SortingKernels, policy: int
+) -> None:
     """Protects callers that pass slices of larger tensors."""
-    case = cases.set_mask(cases.make_uniform(50, 3, 16))
+    case = fit(cases.set_mask(cases.make_uniform(50, 3, 16)), policy, kernels)
     arguments = make_arguments(case, torch_device)
     for name in ("topk_ids", "topk_weights", "local_expert_mask"):
         tensor = arguments[name]
@@ -67,7 +74,7 @@ def test_threads_sort_different_problems_at_once(torch_device: torch.device) -> 
 
     def sort_many(case: cases.Case) -> None:
         try:
-            for policy in (1, 2) * 3:
+            for policy in tuple(KERNELS) * 2:
                 sort_and_check(case, torch_device, dispatch_policy=policy)
         except BaseException as error:
             failures.append(error)
@@ -80,40 +87,44 @@ def test_threads_sort_different_problems_at_once(torch_device: torch.device) -> 
     assert failures == []
 
 
-@pytest.mark.parametrize("policy", [0, 1, 2])
+@pytest.mark.parametrize("policy", POLICIES)
 def test_captured_sort_replays_with_another_token_count(
-    device: hip.Device, torch_device: torch.device, policy: int
+    device: hip.Device, torch_device: torch.device, kernels: SortingKernels, policy: int
 ) -> None:
     """Protects serving by graphs: a capture only records, and each replay reads the device's token count anew."""
-    case = cases.set_tokens(cases.make_uniform(48, 4, 32), 48)
+    case = fit(cases.make_uniform(48, 4, 32), policy, kernels)
+    rows = case.problem.rows
+    case = cases.set_tokens(case, rows)
     arguments = make_arguments(case, torch_device) | EVERYTHING | {"dispatch_policy": policy}
     moe_sorting(**arguments)
     stream, results = device.create_stream(), []
     with torch_streams.use(stream, torch_device) as kept:
         graph = device.capture(stream, lambda _: results.append(moe_sorting(**arguments)))
     assert len(kept) == (1 if policy == 2 else 0)
-    for tokens in (48, 17, 0, 40):
+    for tokens in (rows, 17, 0, rows - 8):
         arguments["num_local_tokens"].fill_(tokens)
         graph.launch(stream)
         stream.synchronize()
         check(results[0], cases.set_tokens(case, tokens))
 
 
-def test_torch_graph_replays_the_operator(torch_device: torch.device) -> None:
+def test_torch_graph_replays_the_operator(torch_device: torch.device, kernels: SortingKernels) -> None:
     """Protects torch.cuda.graph, with outputs and workspace in the graph's own memory pool."""
     needs_gpu(torch_device.type != "cpu")
-    case = cases.set_tokens(cases.make_uniform(300, 4, 128), 300)
-    arguments = make_arguments(case, torch_device)
-    moe_sorting(**arguments)
-    graphs: list[tuple[torch.cuda.CUDAGraph, SortedTokens]] = []
-    for policy in (1, 2):
+    graphs: list[tuple[torch.cuda.CUDAGraph, SortedTokens, cases.Case, dict[str, Any]]] = []
+    for policy in KERNELS:
+        case = fit(cases.make_uniform(300, 4, 128), policy, kernels)
+        case = cases.set_tokens(case, case.problem.rows)
+        arguments = make_arguments(case, torch_device)
+        moe_sorting(**arguments, dispatch_policy=policy)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
             result = moe_sorting(**arguments, dispatch_policy=policy, **EVERYTHING)
-        graphs.append((graph, result))
-    for tokens in (300, 123):
-        arguments["num_local_tokens"].fill_(tokens)
-        for graph, result in graphs:
+        graphs.append((graph, result, case, arguments))  # which the graph goes on reading
+    for share in (1.0, 0.4):
+        for graph, result, case, arguments in graphs:
+            tokens = int(share * case.problem.rows)
+            arguments["num_local_tokens"].fill_(tokens)
             graph.replay()
             check(result, cases.set_tokens(case, tokens))
 

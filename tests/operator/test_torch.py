@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from moesort_tune.operator.policies import POLICIES
 from moesort_tune.operator.torch_operator import SortedTokens, moe_sorting
-from tests.operator.torch_cases import check, make_arguments
+from moesort_tune.sorting.kernels import SortingKernels
+from tests.operator.torch_cases import check, fit, make_arguments
 from tests.sorting import cases
 
 pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("checked_tensors")]
@@ -70,10 +72,10 @@ def test_profiler_sees_the_operator(torch_device: torch.device) -> None:
     assert "moesort_tune::moe_sorting" in {event.name for event in profile.events()}
 
 
-@pytest.mark.parametrize("policy", [0, 1, 2])
-def test_operator_in_the_dispatcher_sorts_too(torch_device: torch.device, policy: int) -> None:
+@pytest.mark.parametrize("policy", POLICIES)
+def test_operator_in_the_dispatcher_sorts_too(torch_device: torch.device, kernels: SortingKernels, policy: int) -> None:
     """Protects compiled and traced calls: under a mode the call goes the long way, to the same outputs."""
-    case = cases.set_mask(cases.make_uniform(40, 4, 32))
+    case = fit(cases.set_mask(cases.make_uniform(40, 4, 32)), policy, kernels)
     with FlopCounterMode(display=False):
         result = moe_sorting(**make_arguments(case, torch_device), dispatch_policy=policy, **EVERYTHING)
     check(result, case)

@@ -4,10 +4,19 @@ from typing import Any
 
 import torch
 
+from moesort_tune.domain.vocabulary import AUTOMATIC
+from moesort_tune.operator.policies import KERNELS
 from moesort_tune.operator.torch_operator import SortedTokens, moe_sorting
 from moesort_tune.sorting.check import check_outputs
+from moesort_tune.sorting.kernels import SortingKernels
 from moesort_tune.sorting.reference import SortedOutputs
+from tests.sorting import cases
 from tests.sorting.cases import Case
+
+
+def fit(case: Case, policy: int, kernels: SortingKernels) -> Case:
+    """Return the case with as many of its leading rows as the kernel of a dispatch_policy takes."""
+    return case if policy == AUTOMATIC else cases.fit(case, KERNELS[policy], kernels.limits)
 
 
 def make_arguments(case: Case, device: torch.device) -> dict[str, Any]:

@@ -6,15 +6,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moesort_tune.domain.candidates import Limits
+from moesort_tune.domain.candidates import Limits, build_steps
 from moesort_tune.domain.vocabulary import MAX_TOKENS, KernelName
-from moesort_tune.providers.facts.aiter_rule import AITER_RULE, build_rule_steps
+from moesort_tune.providers.facts.aiter_rule import AITER_RULE
 from moesort_tune.runtime.lookup import Plan, Reason, Rows, nearest_by_ratio, plan_of_provider, plan_of_rule
 from moesort_tune.tables.schema import Evidence, Row
 from tests.tables.examples import BOTH, row
 
 ORDER = ("wave", "oneshot", "multiphase")
-"""Three candidates; those of the builtin kernels are the last two."""
+"""The builtin kernels' candidates. Many rows and limits below know the last two of them alone, as AITER does."""
+
+FOR_NO_TOKENS = "oneshot"
+"""What is called where there is nothing to sort, wherever it stands in the order."""
 
 POLICY = {"oneshot": 1, "multiphase": 2, None: 0}
 
@@ -23,7 +26,7 @@ RULE = ((1, "wave"), (40, "oneshot"), (350, "multiphase"))
 """The provider's rule where nothing was measured."""
 
 TWO_KERNELS = ((1, "oneshot"), (1000, "multiphase"))
-"""A rule of the builtin kernels."""
+"""A rule of the last two candidates."""
 
 
 def make_limits(oneshot: int, **others: int) -> Limits:
@@ -46,7 +49,7 @@ def decide_by_contract(rows: Sequence[Row], tokens: int, num_experts: int, topk:
     low = max((e for e in same if e <= num_experts), default=min(same))
     high = min((e for e in same if e >= num_experts), default=max(same))
     rows_used = (same[low], same[high])
-    choices = list_choices_by_contract(same[low], same[high], tokens, num_experts) if tokens else {ORDER[0]}
+    choices = list_choices_by_contract(same[low], same[high], tokens, num_experts) if tokens else {FOR_NO_TOKENS}
     if used == topk and num_experts in same:
         limits = {name: min(limit, same[num_experts].get_limit(name)) for name, limit in limits.items()}
     if tokens and not all(is_measured(row, tokens) for row in rows_used):
@@ -267,9 +270,18 @@ def test_swept_range_of_the_row_is_what_the_reason_goes_by() -> None:
     ]
 
 
+@pytest.mark.parametrize("wave", [-1, 0, 32])
+def test_no_tokens_are_oneshots_whatever_else_may_run(wave: int) -> None:
+    """Protects callers that know two policies: no other candidate and no row changes what is called for nothing."""
+    rows = Rows([row(64, 4, policy=((1, "wave"), (8, "multiphase")), limits={"wave": 32})])
+    segment = rows.plan(64, 4, make_limits(500, wave=wave), RULE).at(0)
+    assert (segment.kernel, segment.reason) == ("oneshot", Reason.NO_TOKENS)
+
+
 def test_oneshot_that_may_never_run_is_not_chosen_even_for_no_tokens() -> None:
     """AITER's oneshot never ends from 819 experts on; its limit is -1 there."""
     assert list_segments(ROWS.plan(1024, 4, make_limits(-1), RULE))[0] == (0, 2, "clipped by oneshot's limit")
+    assert ROWS.plan(1024, 4, make_limits(-1, wave=32), RULE).at(0).kernel == "multiphase"
 
 
 def test_rule_decides_beyond_what_was_measured_unless_its_kernel_lost_there() -> None:
@@ -365,7 +377,7 @@ def test_clipped_kernel_gives_way_to_the_next_legal_one() -> None:
     """Protects a row that ends with a limited kernel: the next in order runs, and past its limit the one after it."""
     plan = Rows([row(64, 4, policy=((1, "wave"),), limits={"wave": 32})]).plan(64, 4, make_limits(500, wave=40), RULE)
     assert [(s.first, s.kernel, str(s.reason)) for s in plan.segments] == [
-        (0, "wave", "no tokens"),
+        (0, "oneshot", "no tokens"),
         (1, "wave", "exact row"),
         (33, "oneshot", "clipped by a kernel's limit"),
         (501, "multiphase", "clipped by a kernel's limit"),
@@ -375,13 +387,17 @@ def test_clipped_kernel_gives_way_to_the_next_legal_one() -> None:
 
 def test_rule_without_a_table_is_clipped_too() -> None:
     """AITER's rule knows nothing of our kernels' limit."""
-    assert list_segments(plan_of_rule(build_rule_steps(904), AITER_RULE, make_limits(100))) == [
+    assert list_segments(
+        plan_of_rule(build_steps({"oneshot": 904, "multiphase": MAX_TOKENS}), AITER_RULE, make_limits(100))
+    ) == [
         (0, 1, "no tokens"),
         (1, 1, "AITER's rule"),
         (101, 2, "clipped by oneshot's limit"),
         (905, 2, "AITER's rule"),
     ]
-    assert list_segments(plan_of_rule(build_rule_steps(0), AITER_RULE, make_limits(100))) == [
+    assert list_segments(
+        plan_of_rule(build_steps({"oneshot": 0, "multiphase": MAX_TOKENS}), AITER_RULE, make_limits(100))
+    ) == [
         (0, 1, "no tokens"),
         (1, 2, "AITER's rule"),
     ]

@@ -5,7 +5,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from moesort_tune.device import hip
+from moesort_tune.domain.device import DeviceLimits
 from moesort_tune.domain.vocabulary import KernelName
+from moesort_tune.sorting.geometry import compute_limits
 from moesort_tune.sorting.inputs import SortingInputs, make_inputs, make_mask
 from moesort_tune.sorting.kernels import OPTIONAL_OUTPUTS, SortingKernels
 from moesort_tune.sorting.problem import Problem
@@ -39,6 +41,17 @@ class Case:
             stream.synchronize()
             assert prepared.is_moe_buf_zero(memory), "moe_buf holds bytes that are not zero"
             return prepared.read_outputs()
+
+
+def fit(case: Case, kernel: KernelName, device: DeviceLimits) -> Case:
+    """Return the case with as many of its leading rows as the kernel takes."""
+    problem, inputs = case.problem, case.inputs
+    rows = min(problem.rows, compute_limits(problem.num_experts, problem.topk, device)[kernel])
+    return replace(
+        case,
+        problem=replace(problem, rows=rows),
+        inputs=replace(inputs, topk_ids=inputs.topk_ids[:rows], topk_weights=inputs.topk_weights[:rows]),
+    )
 
 
 def make_uniform(

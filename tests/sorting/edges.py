@@ -1,4 +1,4 @@
-"""Sort named edge cases with both kernels, in a process of its own: `python -m tests.sorting.edges [NAME ...]`.
+"""Sort named edge cases with every kernel, in a process of its own: `python -m tests.sorting.edges [NAME ...]`.
 
 Prints `checked N sorts`; a wrong output ends it with an error.
 """
@@ -24,6 +24,9 @@ EDGES: dict[str, Callable[[], Case]] = {
     "more slots than usual": lambda: cases.make_uniform(31, 32, 64),
     "repeated experts": lambda: cases.make_repeats(cases.make_uniform(150, 4, 8)),
     "repeats in several chunks": lambda: cases.make_repeats(cases.make_uniform(900, 6, 24)),
+    "one word of pairs": lambda: cases.set_mask(cases.make_repeats(cases.make_uniform(16, 4, 70)), rank=1, ranks=2),
+    "the most experts": lambda: cases.set_mask(cases.make_uniform(25, 9, 1024, unit_size=2), rank=1, ranks=2),
+    "many experts in several chunks": lambda: cases.set_mask(cases.make_uniform(600, 3, 600, unit_size=4)),
     "several chunks": lambda: cases.make_uniform(700, 2, 24),
 }
 """Problems that cross words, waves, chunks, masks and bad ids."""
@@ -39,8 +42,9 @@ def main(names: list[str]) -> None:
     kernels = SortingKernels(hip.open_device())
     sorts = 0
     for name in names or list(EDGES):
-        case = (EDGES | LARGE)[name]()
+        edge = (EDGES | LARGE)[name]()
         for kernel in KERNELS:
+            case = cases.fit(edge, kernel, kernels.limits)
             check_outputs(case.run(kernels, kernel), case.expected, kernel=kernel, shape=name)
             sorts += 1
     print(f"checked {sorts} sorts")

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from moesort_tune.device.libraries import detect_runtime
+from moesort_tune.sorting.launches import KERNELS
 from tests.sorting.edges import EDGES
 
-ALL_CHECKED = f"checked {2 * len(EDGES)} sorts\n"
+ALL_CHECKED = f"checked {len(KERNELS) * len(EDGES)} sorts\n"
 
 
 def run_on_host(*names: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -50,24 +51,24 @@ def test_sort_is_exact_with_waves_of_32() -> None:
 def test_moe_buf_beyond_32_bits_is_zeroed_whole() -> None:
     """Protects buffers of more than 4 GiB; without checking mode, whose shadow would be as large again."""
     answer = run_on_host("a buffer beyond 32 bits", MOESORT_HOST_CHECK="0")
-    assert answer.stdout == "checked 2 sorts\n", answer.stderr
+    assert answer.stdout == "checked 3 sorts\n", answer.stderr
 
 
 def test_checks_and_virtual_clock_go_together() -> None:
     """Protects sweeps under both: what tells the clock of a launch runs outside every kernel thread."""
     answer = run_on_host("few real rows", MOESORT_HOST_CHECK="1", MOESORT_HOST_CLOCK="*=1+0.1*tokens")
-    assert answer.stdout == "checked 2 sorts\n", answer.stderr
+    assert answer.stdout == "checked 3 sorts\n", answer.stderr
 
 
 def test_forced_kernel_is_the_one_that_runs(tmp_path: Path) -> None:
-    """Protects every comparison of the two: a kernel that was asked for is never replaced by the other."""
+    """Protects every comparison: a kernel that was asked for is never replaced by another."""
     log = tmp_path / "launches"
     assert run_on_host(MOESORT_HOST_LAUNCH_LOG=str(log)).returncode == 0
     names = [line.split()[0] for line in log.read_text().splitlines()]
     expected: list[str] = []
-    for _ in range(len(EDGES)):  # oneshot is one launch, multiphase the two behind it
-        expected += ["moe_sorting_oneshot", "moe_sorting_count", "moe_sorting_scatter"]
-    assert [re.sub("_(word|many|most)$", "", name) for name in names] == expected
+    for _ in range(len(EDGES)):  # in the candidates' order; multiphase is two launches
+        expected += ["moe_sorting_wave", "moe_sorting_oneshot", "moe_sorting_count", "moe_sorting_scatter"]
+    assert [re.sub("_([0-9]+|word|many|most)$", "", name) for name in names] == expected
 
 
 def test_attached_runtime_is_host_without_a_gpu() -> None:

@@ -2,10 +2,11 @@
 
 import pytest
 
+from moesort_tune.domain.candidates import list_legal_kernels
 from moesort_tune.domain.device import DeviceLimits
-from moesort_tune.sorting.geometry import compute_oneshot_max_tokens
+from moesort_tune.sorting.geometry import compute_limits, compute_oneshot_max_tokens
 from moesort_tune.sorting.launch_changes import find_launch_changes
-from moesort_tune.sorting.launches import KERNELS, plan
+from moesort_tune.sorting.launches import plan
 from moesort_tune.sorting.problem import Problem
 
 MI300X = DeviceLimits("gfx942", 304, 64, 65536)
@@ -20,7 +21,8 @@ def test_both_sides_of_every_change_of_variants_are_found(limits: DeviceLimits, 
 
     def variants(tokens: int) -> list[str]:
         problem = Problem(tokens, topk, num_experts)
-        return [launch.kernel for kernel in KERNELS for launch in plan(kernel, problem, limits)]
+        legal = list_legal_kernels(tokens, compute_limits(num_experts, topk, limits))
+        return [launch.kernel for kernel in legal for launch in plan(kernel, problem, limits)]
 
     found = find_launch_changes(num_experts, topk, limits, 1, last)
     known = [variants(tokens) for tokens in range(1, last + 1)]

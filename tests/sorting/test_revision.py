@@ -103,22 +103,22 @@ def test_description_has_every_variant_of_every_candidate(arch: str) -> None:
 
 
 def test_revision_changes_with_another_candidate(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A third kernel enters the revision and the landmarks with its entries in the lists of kernels alone."""
+    """Another kernel enters the revision and the landmarks with its entries in the lists of kernels alone."""
     before = compute_kernels_revision("gfx942")
     compute_kernels_revision.cache_clear()
 
     def limit(num_experts: int, topk: int, device: DeviceLimits) -> Limits:
-        return {**geometry.compute_limits(num_experts, topk, device), "third": 100}
+        return {**geometry.compute_limits(num_experts, topk, device), "fourth": 100}
 
     def plan(problem: Problem, device: DeviceLimits) -> tuple[launches.Launch, ...]:
-        return tuple(replace(launch, kernel="third") for launch in launches._plan_oneshot(problem, device))
+        return tuple(replace(launch, kernel="fourth") for launch in launches._plan_oneshot(problem, device))
 
     for module in (revision, launches, launch_changes):
         monkeypatch.setattr(module, "compute_limits", limit)
-    monkeypatch.setattr(revision, "KERNELS", (*launches.KERNELS, "third"))
-    monkeypatch.setitem(launches._PLANNERS, "third", plan)
+    monkeypatch.setattr(revision, "KERNELS", (*launches.KERNELS, "fourth"))
+    monkeypatch.setitem(launches._PLANNERS, "fourth", plan)
     text = "\n".join(revision._describe_launches("gfx942"))
-    assert f"\n8 2 {geometry.compute_oneshot_max_tokens(8, 2, MI300X.lds_bytes)} 100\n" in text
-    assert "('third', " in text
+    assert f"\n8 2 128 {geometry.compute_oneshot_max_tokens(8, 2, MI300X.lds_bytes)} 100\n" in text
+    assert "('fourth', " in text
     assert compute_kernels_revision("gfx942") != before
     assert {100, 101} <= set(launch_changes.find_launch_changes(8, 2, MI300X, 1, 4096))

@@ -1,4 +1,4 @@
-"""The two kernels that exist, and their verdicts, by short names."""
+"""Two of the builtin kernels, one with a limit and one without, and their verdicts, by short names."""
 
 from moesort_tune.domain import vocabulary
 from moesort_tune.domain.candidates import Limits
@@ -12,5 +12,5 @@ VERDICTS = (ONE, MANY, TIE)
 
 
 def make_limits(oneshot_max_tokens: int) -> Limits:
-    """Return the limits of the two kernels."""
+    """Return the limits of these two kernels."""
     return {ONESHOT: oneshot_max_tokens, MULTIPHASE: MAX_TOKENS}

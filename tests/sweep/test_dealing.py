@@ -125,12 +125,14 @@ def test_lost_worker_costs_its_shape_only() -> None:
 
 def test_refusal_of_one_worker_ends_the_sweep_of_all() -> None:
     """A wrong kernel is wrong on every card: the error is raised at once, and nothing is written afterwards."""
-    go_on, went_on = threading.Event(), threading.Event()
+    began, go_on, went_on = threading.Event(), threading.Event(), threading.Event()
 
     def refuse() -> None:
+        wait_for(began)  # the other worker is in the middle of its shape
         raise WorkerRefusedError("oneshot is wrong for 8 experts")
 
     def be_late() -> None:
+        began.set()
         wait_for(go_on)
 
     def before(request: CheckRequest | MeasureRequest) -> None:

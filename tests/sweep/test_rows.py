@@ -7,6 +7,7 @@ from moesort_tune.domain.device import DeviceLimits
 from moesort_tune.domain.shape import Shape
 from moesort_tune.domain.vocabulary import MAX_TOKENS
 from moesort_tune.measure.verdict import Verdict
+from moesort_tune.sorting.geometry import compute_limits
 from moesort_tune.sweep.records import MeasuredPoint
 from moesort_tune.sweep.rows import build_row, choose_by_aiter_rule, list_rungs
 from moesort_tune.sweep.search import TokenRange
@@ -18,12 +19,13 @@ SHAPE = Shape(128, 4)
 """AITER's rule takes oneshot up to 56 tokens."""
 
 H100 = DeviceLimits("sm_90", 132, 32, 232448)
+MI300X = DeviceLimits("gfx942", 304, 64, 65536)
 
 
 def test_row_measures_oneshots_limit_and_both_sides_of_aiters_switch() -> None:
     """The last legal count of oneshot is where its win ends; without a measurement there the row would guess."""
     rungs = list_rungs(SHAPE, TokenRange(1, 500), make_limits(100), provider="aiter", device=H100)
-    assert rungs == [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 56, 57, 64, 96, 100, 128, 256, 500]
+    assert rungs == [*range(1, 33), 48, 56, 57, 64, 96, 100, 128, 256, 500]
 
 
 def test_row_that_starts_past_oneshots_limit_measures_powers_of_two() -> None:
@@ -41,6 +43,17 @@ def test_row_of_builtin_kernels_measures_both_sides_of_a_change_of_launches() ->
     tokens = TokenRange(2049, 2559)
     assert list_rungs(Shape(257, 9), tokens, make_limits(4096), provider="aiter", device=H100) == [2049, 2559]
     assert {2304, 2305} <= set(list_rungs(Shape(257, 9), tokens, make_limits(4096), provider="builtin", device=H100))
+
+
+@pytest.mark.parametrize(("device", "changes"), [(H100, (42,)), (MI300X, (42, 85))])
+def test_row_of_builtin_kernels_measures_both_sides_of_each_word_of_wave(
+    device: DeviceLimits, changes: tuple[int, ...]
+) -> None:
+    """With topk 3, 42 tokens are the last of four words of 32 lanes, or of two of 64, and 85 of four of those."""
+    limits = compute_limits(128, 3, device)
+    assert limits["wave"] == changes[-1]
+    rungs = list_rungs(Shape(128, 3), TokenRange(33, 200), limits, provider="builtin", device=device)
+    assert {*changes, *(last + 1 for last in changes)} <= set(rungs)
 
 
 def test_legal_kernels_are_both_up_to_oneshots_limit() -> None:
@@ -83,9 +96,9 @@ def test_row_says_what_its_points_come_to() -> None:
 def test_row_of_three_measures_both_sides_of_a_limit_behind_which_two_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is best behind a limit is known only from counts behind it; behind the last limit there is no question."""
     invented.register(monkeypatch)
-    limits = {"sprint": 20, "stride": 200, "march": MAX_TOKENS}
+    limits = {"sprint": 40, "stride": 200, "march": MAX_TOKENS}
     rungs = list_rungs(SHAPE, TokenRange(5, 600), limits, provider="invented", device=H100)
-    assert rungs == [5, 6, 8, 12, 16, 20, 21, 24, 32, 48, 64, 77, 96, 128, 192, 200, 256, 512, 600]
+    assert rungs == [*range(5, 33), 40, 41, 48, 64, 77, 96, 128, 192, 200, 256, 512, 600]
 
 
 def test_row_of_three_leaves_stretches_that_nobody_measured_as_ties() -> None:

@@ -161,9 +161,9 @@ def test_every_stretch_of_a_policy_is_confirmed_once() -> None:
 
 
 def run_sweep_in_time(time_budget_s: float) -> tuple[SweepResult, ListListener, FakeWorker]:
-    """Run a sweep under a budget, by a clock that ticks."""
+    """Run a sweep of few rungs, from 33 tokens on, under a budget, by a clock that ticks."""
     worker, listener = make_crossing_worker(), ListListener()
-    budgeted = make_plan(time_budget_s=time_budget_s)
+    budgeted = make_plan(tokens=TokenRange(33, 512), time_budget_s=time_budget_s)
     sweep = Sweep(budgeted, workers=[worker], sinks=[ListSink()], listener=listener, clock=TickingClock())
     return sweep.run(), listener, worker
 
@@ -178,7 +178,7 @@ def test_budget_that_ends_within_a_ladder_gives_no_row() -> None:
 
 def test_budget_that_ends_after_the_ladder_leaves_the_unknown_as_a_tie() -> None:
     """A row made of its ladder alone claims no switch that was not bracketed."""
-    result, listener, _ = run_sweep_in_time(10.0)
+    result, listener, _ = run_sweep_in_time(6.0)
     row = result.rows[0]
     assert row.tie
     assert row.tie[0][0] <= 39
@@ -188,13 +188,13 @@ def test_budget_that_ends_after_the_ladder_leaves_the_unknown_as_a_tie() -> None
 
 def test_rows_share_the_budget_evenly() -> None:
     """The first row cannot eat the time of the others."""
-    _, _, worker = run_sweep_in_time(10.0)
+    _, _, worker = run_sweep_in_time(6.0)
     shares = [sum(shape == one for shape, _ in worker.timed) for one in SHAPES]
     assert abs(shares[0] - shares[1]) <= 2
 
 
 def test_point_under_a_budget_gets_less_time() -> None:
-    """The stopping rule's limit follows the budget."""
+    """The stopping rule's limit follows the budget, of which each of 44 rungs gets a part."""
     limits: list[float] = []
 
     def before(request: CheckRequest | MeasureRequest) -> None:
@@ -202,7 +202,7 @@ def test_point_under_a_budget_gets_less_time() -> None:
             limits.append(request.rule.max_seconds)
 
     run_sweep(make_crossing_worker(before=before), time_budget_s=20.0)
-    assert limits[0] == pytest.approx(20.0 / len(SHAPES) / (18 + BISECTION_POINTS), rel=0.1)
+    assert limits[0] == pytest.approx(20.0 / len(SHAPES) / (44 + BISECTION_POINTS), rel=0.1)
 
 
 def test_unsettled_points_are_reported() -> None:
@@ -243,13 +243,13 @@ def test_deadline_ends_the_confirmations() -> None:
 def test_points_of_other_sweeps_are_part_of_the_row() -> None:
     """What lies outside of the range is added, what lies inside was searched anew; what nobody looked at is a tie."""
     one = MeasuredPoint({ONESHOT: 2.0, MULTIPHASE: 6.0}, ONE, 0.0)
-    others = {(Shape(8, 2), tokens): one for tokens in (1, 2, 20)}
-    result, _ = run_sweep(
-        make_crossing_worker(), ListSink(others=others), shapes=[Shape(8, 2)], tokens=TokenRange(16, 32)
-    )
+    others = {(Shape(8, 2), tokens): one for tokens in (1, 2, 40)}
+    worker = time_two_kernels(lambda _, __: 2.0, lambda _, __: 6.0)
+    result, _ = run_sweep(worker, ListSink(others=others), shapes=[Shape(8, 2)], tokens=TokenRange(33, 48))
     (row,) = result.rows
-    assert (row.evidence.points, row.evidence.tokens) == (2 + 3, (1, 32))
-    assert row.tie == ((3, 15, KERNELS),)
+    assert [tokens for _, tokens in worker.timed] == [33, 48]
+    assert (row.evidence.points, row.evidence.tokens) == (2 + 2, (1, 48))
+    assert row.tie == ((3, 32, KERNELS),)
 
 
 def test_points_that_another_sweep_measures_meanwhile_are_part_of_the_row() -> None:

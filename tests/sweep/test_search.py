@@ -51,7 +51,13 @@ def make_truth(tie_first: int, switch: int) -> Truth:
 def test_ladder_holds_both_ends_and_the_landmarks() -> None:
     """First, last and the points where rules switch are always measured, and nothing outside the range."""
     rungs = build_ladder(TokenRange(5, 1000), [57, 4, 2000])
-    assert rungs == [5, 6, 8, 12, 16, 24, 32, 48, 57, 64, 96, 128, 192, 256, 384, 512, 768, 1000]
+    assert rungs == [*range(5, 33), 48, 57, 64, 96, 128, 192, 256, 384, 512, 768, 1000]
+
+
+def test_ladder_has_every_count_up_to_32() -> None:
+    """Serving captures a graph of each of these batches: no count between two rungs is left to its neighbours."""
+    assert build_ladder(TokenRange(1, 40)) == [*range(1, 33), 40]
+    assert build_ladder(TokenRange(30, 48)) == [30, 31, 32, 48]
 
 
 def test_ladder_has_finer_steps_from_1024_tokens() -> None:
@@ -112,7 +118,7 @@ def test_look_between_rungs_ends_where_they_are_narrow() -> None:
     assert added == [1536, 1792, 1920, 2176, 2304, 2560, 3072]
 
 
-@given(st.randoms(use_true_random=False), st.integers(1, 40))
+@given(st.randoms(use_true_random=False), st.integers(1, 100))
 def test_search_of_pure_noise_ends(rng: object, max_points: int) -> None:
     """Verdicts that flicker at random cannot keep the search going past its bound."""
     choose = rng.choice  # type: ignore[attr-defined]

@@ -120,7 +120,7 @@ def test_candidates_are_the_providers_or_those_that_rows_name() -> None:
     """A registered provider has an order; of another one only the order of appearance is known."""
     mixed = entry([row(policy=((1, "c"), (9, "a")), limits={"b": 5})], kernels=ELSEWHERE)
     assert list_names(mixed) == ("b", "c", "a")
-    assert list_names(entry([row(policy=((1, "multiphase"),))])) == ("oneshot", "multiphase")
+    assert list_names(entry([row(policy=((1, "multiphase"),))])) == ("wave", "oneshot", "multiphase")
 
 
 def test_entry_of_a_product_is_compared_with_its_own() -> None:

@@ -107,10 +107,14 @@ FAULTS = [
     (
         "[25, multiphase]",
         "[25, twophase]",
-        "tables[0].rows[0].policy[1][1]: expected oneshot or multiphase, got 'twophase'",
+        "tables[0].rows[0].policy[1][1]: expected wave or oneshot or multiphase, got 'twophase'",
     ),
     ("[25, multiphase]", "[25, Two]", "tables[0].rows[0].policy[1][1]: expected a word like oneshot, got 'Two'"),
-    ("{oneshot: 1024}", "{wave: 1024}", "tables[0].rows[0].limits.wave: expected oneshot or multiphase, got 'wave'"),
+    (
+        "{oneshot: 1024}",
+        "{third: 1024}",
+        "tables[0].rows[0].limits.third: expected wave or oneshot or multiphase, got 'third'",
+    ),
     (
         "{oneshot: 1024}",
         "{oneshot: many}",
@@ -141,7 +145,12 @@ FAULTS = [
     (
         "[oneshot, multiphase]]]",
         "[multiphase, oneshot]]]",
-        "tables[0].rows[0].tie[0][2]: expected the order oneshot, multiphase, got multiphase, oneshot",
+        "tables[0].rows[0].tie[0][2]: expected the order wave, oneshot, multiphase, got multiphase, oneshot",
+    ),
+    (
+        "[oneshot, multiphase]]]",
+        "[oneshot, wave]]]",
+        "tables[0].rows[0].tie[0][2]: expected the order wave, oneshot, multiphase, got oneshot, wave",
     ),
     (
         "[oneshot, multiphase]]]",
@@ -150,8 +159,8 @@ FAULTS = [
     ),
     (
         "[oneshot, multiphase]]]",
-        "[oneshot, wave]]]",
-        "tables[0].rows[0].tie[0][2][1]: expected oneshot or multiphase, got 'wave'",
+        "[oneshot, third]]]",
+        "tables[0].rows[0].tie[0][2][1]: expected wave or oneshot or multiphase, got 'third'",
     ),
     ("provider: builtin", "provider: My own", "tables[0].kernels.provider: expected a word like builtin, got 'My own'"),
     ("operation: moe_sorting", "operation: topk", "tables[0].operation: expected moe_sorting, got 'topk'"),
@@ -325,12 +334,12 @@ THREE = Kernels(provider="elsewhere", revision="1")
 
 def test_kernels_of_a_provider_that_is_not_registered_may_have_any_name() -> None:
     """Protects tables that travel: whoever reads one need not have its provider installed."""
-    policy = ((1, "wave"), (9, "oneshot"), (80, "multiphase"))
-    mixed = row(policy=policy, limits={"wave": 8, "oneshot": 79}, tie=((5, 8, ("multiphase", "wave")),))
+    policy = ((1, "third"), (9, "oneshot"), (80, "multiphase"))
+    mixed = row(policy=policy, limits={"third": 8, "oneshot": 79}, tie=((5, 8, ("multiphase", "third")),))
     check(table(entry([mixed], kernels=THREE)))
-    with pytest.raises(RefusedError, match=r"policy\[0\]: wave is chosen for 8 tokens, past limits.wave 7"):
-        check(table(entry([row(policy=policy, limits={"wave": 7})], kernels=THREE)))
-    with pytest.raises(RefusedError, match=r"limits.wave: expected oneshot or multiphase, got 'wave'"):
+    with pytest.raises(RefusedError, match=r"policy\[0\]: third is chosen for 8 tokens, past limits.third 7"):
+        check(table(entry([row(policy=policy, limits={"third": 7})], kernels=THREE)))
+    with pytest.raises(RefusedError, match=r"limits.third: expected wave or oneshot or multiphase, got 'third'"):
         check(table(entry([mixed])))
 
 

@@ -124,6 +124,7 @@ def test_policies_that_contend_choose_each_their_own_way() -> None:
         "the builtin rule",
         "AITER's rule",
         "first encounter",
+        "always wave",
         "always oneshot",
         "always multiphase",
     ]
@@ -194,3 +195,11 @@ def test_choice_that_is_not_legal_runs_the_last_candidate() -> None:
     """Protects the regret of a rule that asks for oneshot past its limit: multiphase runs, and its time counts."""
     alone = Case(Shape(8, 2), 99_999, {MULTIPHASE: 6.0}, {MULTIPHASE: 6.0}, Verdict((MULTIPHASE,)))
     assert (alone.run(ONESHOT), alone.loss(ONESHOT)) == (MULTIPHASE, 1.0)
+
+
+def test_choice_that_is_not_legal_runs_the_next_in_order() -> None:
+    """Protects "always wave", which the runtime would let go on with oneshot past wave's limit."""
+    times = {ONESHOT: 2.0, MULTIPHASE: 6.0}
+    case = Case(Shape(8, 2), 999, times, times, Verdict((ONESHOT,)), candidates=("wave", ONESHOT, MULTIPHASE))
+    assert (case.run("wave"), case.loss("wave")) == (ONESHOT, 1.0)
+    assert case.run(MULTIPHASE) == MULTIPHASE

@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 from typing import Final
 
-from moesort_tune.domain.candidates import Limits, Steps
+from moesort_tune.domain.candidates import Limits, Steps, build_steps
 from moesort_tune.domain.device import DeviceLimits
 from moesort_tune.domain.vocabulary import MAX_TOKENS, MULTIPHASE, ONESHOT, Candidate, Condition
 from moesort_tune.providers.facts.aiter_rule import (
     AITER_RULE,
     AITER_RULE_CPP,
     ENDLESS_ONESHOT_EXPERTS,
-    build_rule_steps,
     compute_aiter_forced_oneshot_max_tokens,
     compute_aiter_oneshot_max_tokens,
 )
@@ -38,7 +37,7 @@ constexpr int max_tokens(int candidate, int num_experts, int /*topk*/, int /*lds
 
     def rule(self, num_experts: int, topk: int, device: DeviceLimits, condition: Condition) -> Steps:  # noqa: ARG002
         """Return the rule of AITER's policy 0, which asks for the experts alone."""
-        return build_rule_steps(compute_aiter_oneshot_max_tokens(num_experts))
+        return build_steps({ONESHOT.name: compute_aiter_oneshot_max_tokens(num_experts), MULTIPHASE.name: MAX_TOKENS})
 
     def rule_cpp(self, arch: str) -> str:  # noqa: ARG002
         """Return the same in C++."""

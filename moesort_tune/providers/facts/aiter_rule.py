@@ -2,8 +2,7 @@
 
 from typing import Final
 
-from moesort_tune.domain.candidates import Steps
-from moesort_tune.domain.vocabulary import MAX_TOKENS, MULTIPHASE, ONESHOT
+from moesort_tune.domain.vocabulary import MAX_TOKENS
 
 AITER_RULE: Final = "AITER's rule"
 
@@ -41,9 +40,3 @@ def compute_aiter_forced_oneshot_max_tokens(num_experts: int) -> int:
     Forced oneshot loops over more tokens than AITER's rule allows, so only the experts set a limit.
     """
     return -1 if num_experts >= ENDLESS_ONESHOT_EXPERTS else MAX_TOKENS
-
-
-def build_rule_steps(oneshot_max_tokens: int) -> Steps:
-    """Return oneshot up to so many tokens, then multiphase, as steps ascending from 1."""
-    later = (oneshot_max_tokens + 1, MULTIPHASE.name)
-    return (later,) if oneshot_max_tokens < 1 else ((1, ONESHOT.name), later)

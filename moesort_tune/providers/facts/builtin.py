@@ -3,39 +3,40 @@
 from collections.abc import Sequence
 from typing import Final
 
-from moesort_tune.domain.candidates import Limits, Steps
+from moesort_tune.domain.candidates import Limits, Steps, build_steps
 from moesort_tune.domain.device import DeviceLimits
-from moesort_tune.domain.vocabulary import MAX_TOKENS, MULTIPHASE, ONESHOT, Candidate, Condition
+from moesort_tune.domain.vocabulary import MAX_TOKENS, MULTIPHASE, ONESHOT, WAVE, Candidate, Condition
 from moesort_tune.providers.facts import builtin_rule
-from moesort_tune.providers.facts.aiter_rule import build_rule_steps
 from moesort_tune.providers.facts.base import Provider
 from moesort_tune.sorting import geometry
 
 _LIMITS_CPP: Final = f"""\
+{geometry.WAVE_MAX_TOKENS_CPP}
 {geometry.ONESHOT_MAX_TOKENS_CPP}
-constexpr int max_tokens(int candidate, int num_experts, int topk, int lds_bytes, int /*wavefront_size*/) {{
-  return candidate == 0 ? oneshot_max_tokens(num_experts, topk, lds_bytes) : {MAX_TOKENS};
+constexpr int max_tokens(int candidate, int num_experts, int topk, int lds_bytes, int wavefront_size) {{
+  if (candidate == 0) return wave_max_tokens(topk, wavefront_size);
+  return candidate == 1 ? oneshot_max_tokens(num_experts, topk, lds_bytes) : {MAX_TOKENS};
 }}
 """
 
 
 class BuiltinFacts:
-    """The kernels of hip_kernels/: oneshot, limited by LDS, and multiphase."""
+    """The kernels of hip_kernels/: wave, limited by its lanes, oneshot, limited by LDS, and multiphase."""
 
     name = "builtin"
     label = "moesort-tune's"
-    candidates: tuple[Candidate, ...] = (ONESHOT, MULTIPHASE)
+    candidates: tuple[Candidate, ...] = (WAVE, ONESHOT, MULTIPHASE)
     rule_name = builtin_rule.BUILTIN_RULE
     decides_itself = False
     limits_cpp = _LIMITS_CPP
 
     def limits(self, num_experts: int, topk: int, device: DeviceLimits) -> Limits:
-        """Return the limits of the kernels: LDS and 16-bit counters limit oneshot, nothing limits multiphase."""
+        """Return the limits of the kernels: lanes limit wave, LDS and 16-bit counters oneshot, nothing multiphase."""
         return geometry.compute_limits(num_experts, topk, device)
 
     def rule(self, num_experts: int, topk: int, device: DeviceLimits, condition: Condition) -> Steps:
         """Return the rule of builtin_rule.py."""
-        return build_rule_steps(builtin_rule.oneshot_max_tokens(num_experts, topk, device.arch, condition))
+        return build_steps(builtin_rule.compute_rule_lasts(num_experts, topk, device.arch, condition))
 
     def rule_cpp(self, arch: str) -> str:
         """Return the same in C++."""

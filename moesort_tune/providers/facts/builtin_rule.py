@@ -1,8 +1,9 @@
-"""The rule of the builtin kernels for what no table has measured: oneshot up to a number of (token, slot) pairs."""
+"""The rule of the builtin kernels for what no table has measured: wave, then oneshot, up to numbers of pairs."""
 
 from typing import Final, NamedTuple
 
-from moesort_tune.domain.vocabulary import Condition
+from moesort_tune.domain.candidates import Limits
+from moesort_tune.domain.vocabulary import MAX_TOKENS, MULTIPHASE, ONESHOT, WAVE, Condition
 
 BUILTIN_RULE: Final = "the builtin rule"
 
@@ -14,39 +15,52 @@ class _Switch(NamedTuple):
     pairs_per_expert: int
 
 
-_NVIDIA: Final = {True: _Switch(6000, 40), False: _Switch(7000, 20)}
-"""By moe_buf. Fitted on an H100 (2026-11-26) to 1,264 points of 23 shapes, 8 to 1024 experts, with moe_buf, without it
-and masked: mean regret 1.003, worst 1.139 with moe_buf and 1.06 without. Zeroing hides part of oneshot's time, and the
-more of it the more experts there are."""
+_NVIDIA: Final = {True: _Switch(2500, 6), False: _Switch(1000, 12)}
+"""By moe_buf. Fitted on an H100 (2026-11-26) to the 3,287 points of the shipped table, 8 to 512 experts:
+mean regret 1.008 with a moe_buf, masked or not, and worst 1.22 (128/4 at 4706 tokens), 1.003 and 1.09 without one."""
+
+_NVIDIA_WAVE_PAIRS: Final = 64
+"""By the same points. On ten shapes wave took 0.70 to 0.79 of oneshot's time up to 32 pairs, 0.83 to 0.95 up to 64, and
+0.96 to 1.09 up to 128, all that it takes there."""
 
 _AMD_TOKENS: Final = 1024
 """By the instructions of the busiest wave on gfx90a, gfx942 and gfx950 in an emulator: oneshot executes fewer than
 multiphase up to about so many tokens. No AMD GPU was timed."""
 
+_AMD_WAVE_PAIRS: Final = 64
+"""By the same: with one word of pairs wave executes 239 instructions to oneshot's 349, with two about 415 to 354."""
 
-def oneshot_max_tokens(num_experts: int, topk: int, arch: str, condition: Condition) -> int:
-    """Return the largest token count for which the rule takes oneshot, whatever its limit is."""
+
+def compute_rule_lasts(num_experts: int, topk: int, arch: str, condition: Condition) -> Limits:
+    """Return the largest token count for which the rule takes each kernel in turn, whatever its limit is."""
+    wave = _get_wave_pairs(arch) // topk
     if not _is_nvidia(arch):
-        return _AMD_TOKENS
+        return {WAVE.name: wave, ONESHOT.name: _AMD_TOKENS, MULTIPHASE.name: MAX_TOKENS}
     switch = _NVIDIA[condition.moe_buf]
-    return (switch.pairs + switch.pairs_per_expert * num_experts) // topk
+    oneshot = (switch.pairs + switch.pairs_per_expert * num_experts) // topk
+    return {WAVE.name: wave, ONESHOT.name: oneshot, MULTIPHASE.name: MAX_TOKENS}
 
 
 def rule_cpp(arch: str) -> str:
-    """Return the rule for `arch` as C++17 text: the index of the candidate, oneshot before multiphase."""
+    """Return the rule for `arch` as C++17 text: the index of the candidate, in the order wave, oneshot, multiphase."""
     signature = "constexpr int rule(int tokens, int num_experts, int topk, bool moe_buf, bool /*masked*/)"
+    wave = f"  if (tokens <= {_get_wave_pairs(arch)} / topk) return 0;\n"
     if not _is_nvidia(arch):
-        unnamed = signature.replace("num_experts", "/*num_experts*/").replace("topk", "/*topk*/")
-        unnamed = unnamed.replace("moe_buf", "/*moe_buf*/")
-        return f"{unnamed} {{\n  return tokens <= {_AMD_TOKENS} ? 0 : 1;\n}}\n"
+        unnamed = signature.replace("num_experts", "/*num_experts*/").replace("moe_buf", "/*moe_buf*/")
+        return f"{unnamed} {{\n{wave}  return tokens <= {_AMD_TOKENS} ? 1 : 2;\n}}\n"
     zeroing, sorting = _NVIDIA[True], _NVIDIA[False]
     return f"""\
 {signature} {{
+{wave}\
   const long long pairs = moe_buf ? {zeroing.pairs} + {zeroing.pairs_per_expert}LL * num_experts
                                   : {sorting.pairs} + {sorting.pairs_per_expert}LL * num_experts;
-  return tokens <= pairs / topk ? 0 : 1;
+  return tokens <= pairs / topk ? 1 : 2;
 }}
 """
+
+
+def _get_wave_pairs(arch: str) -> int:
+    return _NVIDIA_WAVE_PAIRS if _is_nvidia(arch) else _AMD_WAVE_PAIRS
 
 
 def _is_nvidia(arch: str) -> bool:

@@ -7,6 +7,7 @@ from itertools import groupby
 
 from moesort_tune.device.architectures import limit_lds_bytes
 from moesort_tune.device.products import list_alike, parse_pci_number
+from moesort_tune.domain.candidates import choose_for_no_tokens
 from moesort_tune.domain.device import DeviceLimits
 from moesort_tune.domain.vocabulary import Condition, KernelName
 from moesort_tune.providers.facts.base import Facts
@@ -19,10 +20,12 @@ def to_cpp(arch: str, entries: Iterable[Entry], facts: Facts, name: str = "moeso
 
     name: of the function. All else is named by its content, so that a program may hold headers of several tables.
     """
+    names = [candidate.name for candidate in facts.candidates]
     data = _Data(arch, sorted(entries, key=_get_units), facts)
     values = {
         "policies": ", ".join(str(candidate.policy) for candidate in facts.candidates),
         "candidate_count": str(len(facts.candidates)),
+        "for_no_tokens": str(names.index(choose_for_no_tokens(names))),
         "id_count": str(data.id_count),
         "steps": ",\n".join(data.steps),
         "shape_experts": ", ".join(map(str, data.shape_experts)),

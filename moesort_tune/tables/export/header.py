@@ -15,6 +15,7 @@ namespace ${namespace} {
 // Candidates are numbered in their order, from 0; kPolicies holds the policy of each.
 inline constexpr int kPolicies[] = {${policies}};
 constexpr int kCandidates = ${candidate_count};
+constexpr int kForNoTokens = ${for_no_tokens};
 static_assert(kCandidates <= 32, "a row has a bit for each of them");
 
 struct Step {
@@ -235,7 +236,7 @@ constexpr int choose_by_rows(const Row& low, const Row& high, const Legal& legal
 constexpr int choose(const Call& call, const Entry& entry, const Place& place) {
   const Row* row = place.exact < 0 ? nullptr : &kRows[place.exact + entry.row_offset];
   const Legal legal = {call, entry, row == nullptr ? nullptr : row->limits[place.sentinel ? 1 : 0]};
-  if (call.tokens == 0) return legal.next_legal(0);
+  if (call.tokens == 0) return legal.next_legal(kForNoTokens);
   if (row != nullptr) return choose_by_row(*row, legal);
   const int above = place.above == place.group.end_shape ? place.above - 1 : place.above;
   const Row& high = kRows[above + entry.row_offset];
