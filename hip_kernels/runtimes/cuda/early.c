@@ -22,14 +22,22 @@ static bool is_possible(void) {
   return cuda_launch_kernel_ex != NULL && cuda.cuDriverGetVersion(&version) == CUDA_SUCCESS && version >= kFirstDriver;
 }
 
-void note_early_start(CUfunction function, CUmodule module, const char* name) {
+static bool declares(CUmodule module, const char* name) {
   char declaration[kNameBytes];
   CUfunction declared = NULL;
   const int length = snprintf(declaration, sizeof declaration, "%s_starts_early", name);
-  if (length < 0 || length >= (int)sizeof declaration || !is_possible()) return;
-  if (cuda.cuModuleGetFunction(&declared, module, declaration) != CUDA_SUCCESS) return;
+  if (length < 0 || length >= (int)sizeof declaration || !is_possible()) return false;
+  return cuda.cuModuleGetFunction(&declared, module, declaration) == CUDA_SUCCESS;
+}
+
+void note_early_start(CUfunction function, CUmodule module, const char* name) {
+  const bool declared = declares(module, name);
   pthread_mutex_lock(&lock);
-  if (noted_count < kMostFunctions) {
+  // What was noted of a function that had this handle before, in a context that was destroyed or by an earlier call.
+  for (size_t i = noted_count; i-- > 0;) {
+    if (noted[i].function == function) noted[i] = noted[--noted_count];
+  }
+  if (declared && noted_count < kMostFunctions) {
     noted[noted_count].function = function;
     noted[noted_count].module = module;
     ++noted_count;
