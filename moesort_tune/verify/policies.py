@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from moesort_tune.domain.candidates import choose_by_steps
 from moesort_tune.domain.device import DeviceLimits
@@ -112,22 +112,41 @@ def list_rules(facts: Facts, device: DeviceLimits) -> list[Policy]:
     return [own, others] if comparable else [own]
 
 
-def by_constant(constant: int, name: str) -> Policy:
-    """Return the policy that takes the last candidate where tokens * experts exceeds `constant`, else the first."""
+class Constant(NamedTuple):
+    """A rule of one number: the last candidate where tokens * experts exceeds `work`, else `below`.
+
+    below: None for the first candidate that is legal.
+    """
+
+    work: int
+    below: KernelName | None = None
+
+    def __str__(self) -> str:
+        return str(self.work) if self.below is None else f"{self.work}, else {self.below}"
+
+
+def by_constant(constant: Constant, name: str) -> Policy:
+    """Return the policy of a constant."""
 
     def choose(case: Case) -> KernelName:
         names = list(case.times_us)
-        return names[-1] if case.work > constant else names[0]
+        return names[-1] if case.work > constant.work else constant.below or names[0]
 
     return Policy(name, choose)
 
 
-def best_constant(cases: Sequence[Case], cost: Cost) -> int:
-    """Return the constant that costs least over these very cases: the competitor at its best, by hindsight."""
-    return min(sorted({0, *(case.work for case in cases)}), key=lambda constant: _total(cases, constant, cost))
+def best_constant(cases: Sequence[Case], cost: Cost) -> Constant:
+    """Return the constant that costs least over these very cases, whichever kernel it takes below it.
+
+    It is the competitor at its best, by hindsight.
+    """
+    works = sorted({0, *(case.work for case in cases)})
+    names = dict.fromkeys(name for case in cases for name in (*case.candidates, *case.times_us))
+    constants = [Constant(work, below) for below in names for work in works]
+    return min(constants, key=lambda constant: _total(cases, constant, cost))
 
 
-def _total(cases: Iterable[Case], constant: int, cost: Cost) -> float:
+def _total(cases: Iterable[Case], constant: Constant, cost: Cost) -> float:
     policy = by_constant(constant, "")
     return sum(case.weight * cost(case, policy.choose(case)) for case in cases)
 

@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import Final
 
 from moesort_tune.domain.vocabulary import KernelName
-from moesort_tune.verify.policies import Case, Policy, best_constant, by_constant
+from moesort_tune.verify.policies import Case, Constant, Policy, best_constant, by_constant
 
 AS_GOOD: Final = 0.002
 """A mean regret within this of another is as good."""
@@ -52,7 +52,7 @@ def compute_group_regrets(
     return {name: (len(alike), compute_regret(alike, policy)) for name, alike in groups.items()}
 
 
-def find_best_mean_constant(cases: Sequence[Case]) -> int:
+def find_best_mean_constant(cases: Sequence[Case]) -> Constant:
     """Return the constant with the least mean regret over these cases, by hindsight."""
 
     def cost(case: Case, choice: KernelName) -> float:

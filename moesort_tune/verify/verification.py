@@ -13,12 +13,12 @@ from moesort_tune.domain.shape import Shape
 from moesort_tune.measure.stopping import StoppingRule
 from moesort_tune.providers.facts import registry
 from moesort_tune.sweep.records import build_settings
-from moesort_tune.sweep.search import TokenRange
+from moesort_tune.sweep.search import EACH_UP_TO, TokenRange
 from moesort_tune.sweep.worker.errors import WorkerLostError
 from moesort_tune.sweep.worker.messages import MeasureRequest, Worker
 from moesort_tune.tables.schema import Row
 from moesort_tune.verify.conditions import name_expert_group
-from moesort_tune.verify.policies import Case, Policy, always, by_constant, by_first_encounter, list_rules
+from moesort_tune.verify.policies import Case, Constant, Policy, always, by_constant, by_first_encounter, list_rules
 from moesort_tune.verify.regret import (
     Regret,
     compare_policies,
@@ -59,7 +59,7 @@ class SettingReport:
     setting: str
     points: list[Case]
     regrets: dict[str, Regret]
-    constant: int
+    constant: Constant
     as_good: bool
     above_margin: int = 0
     swept: bool = False
@@ -116,7 +116,10 @@ def choose_questions(
     per_shape: int,
     seed: int,
 ) -> list[Question]:
-    """Draw token counts log-uniformly where several kernels are legal, none of which the sweep measured.
+    """Draw token counts log-uniformly where several kernels are legal.
+
+    Past EACH_UP_TO they are counts that the sweep did not measure. Up to there it measures every count, so that these
+    are measured again, with another seed's inputs.
 
     rows: complete ones; a shape between two of them is measured with the settings of the lower one.
     """
@@ -127,7 +130,8 @@ def choose_questions(
         tokens = _get_swept_range(swept[shape]) if shape in swept else TokenRange(1, last)
         reach = TokenRange(tokens.first, min(tokens.last, find_last_contested(limits_of(shape))))
         random_ = random.Random(f"{seed} {shape}")
-        drawn = draw_tokens(reach, measured.get(shape, set()), per_shape, random_)
+        excluded = {count for count in measured.get(shape, ()) if count > EACH_UP_TO}
+        drawn = draw_tokens(reach, excluded, per_shape, random_)
         settings = _build_settings(swept[max((one for one in swept if one <= shape), default=min(swept))], seed)
         questions += [Question(shape, count, shape in swept, settings) for count in drawn]
     return questions
@@ -199,7 +203,7 @@ class Verification:
             groups=groups,
         )
 
-    def _list_contenders(self, constant: int) -> list[Policy]:
+    def _list_contenders(self, constant: Constant) -> list[Policy]:
         """Return the policies that compete with what decides."""
         facts, device = registry.get_facts(self._worker.facts.provider), self._worker.facts.limits
         return [

@@ -92,7 +92,7 @@ def test_replay_says_what_each_way_costs(tmp_path: Path) -> None:
     assert per_step == {
         "AITER's rule": 673.3,
         "the builtin rule": 660.0,
-        "best constant (2048)": 606.7,
+        "best constant (2048, else wave)": 606.7,
         "first encounter": 606.7,
         "table": 606.7,
         "oracle": 606.7,

@@ -118,7 +118,7 @@ def test_launches_one_by_one_are_decided_by_rows_that_were_swept_so(
 ) -> None:
     """Protects the reports on eager launches: rows of `--timing eager` decide there, as they do in a deployment."""
     swept.set(CLOCK=OTHER_CROSSING)
-    options = ("--settings", "eager,cold", "--points", "8", "--json")
+    options = ("--settings", "eager,cold", "--points", "16", "--json")
     assert run(["verify", str(swept.table), *options]) == 0
     before = read_worst_regrets(capsys)
     assert swept.sweep("--experts", "8,128", "--topk", "2,4", "--timing", "eager") == 0

@@ -15,7 +15,7 @@ from moesort_tune.verify.conditions import (
     name_expert_group,
     parse_limit,
 )
-from moesort_tune.verify.policies import Case
+from moesort_tune.verify.policies import Case, Constant
 from moesort_tune.verify.regret import Regret
 from moesort_tune.verify.results import VerifyResult
 from moesort_tune.verify.verification import SettingReport
@@ -90,7 +90,7 @@ def make_report(
 ) -> SettingReport:
     """Return a report with these regrets, nine tenths of the points at 1.5."""
     regrets = {decider: Regret(mean, 1.5, 9.0, CASE, worst)}
-    return SettingReport(setting, [CASE], regrets, constant=0, as_good=False, swept=swept)
+    return SettingReport(setting, [CASE], regrets, constant=Constant(0), as_good=False, swept=swept)
 
 
 RESULT = VerifyResult(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from moesort_tune.domain.shape import Shape
 from moesort_tune.domain.vocabulary import KernelName
 from moesort_tune.measure.verdict import Verdict
-from moesort_tune.verify.policies import Case, best_constant, by_constant, by_first_encounter, by_oracle
+from moesort_tune.verify.policies import Case, Constant, best_constant, by_constant, by_first_encounter, by_oracle
 
 TIMES: dict[int, dict[KernelName, float]] = {
     8: {"oneshot": 3.0, "multiphase": 5.0},
@@ -25,7 +25,7 @@ def make_case(tokens: int, times: dict[KernelName, float], weight: int = 1) -> C
 def find_least_time(sizes: Sequence[int]) -> int:
     """Return the constant that is best for these steps."""
     cases = [make_case(size, TIMES[size], count) for size, count in Counter(sizes).items()]
-    return best_constant(cases, lambda one, choice: one.times_us[one.run(choice)])
+    return best_constant(cases, lambda one, choice: one.times_us[one.run(choice)]).work
 
 
 def test_oracle_takes_the_faster_kernel_at_each_size() -> None:
@@ -40,9 +40,9 @@ def test_constant_is_the_best_for_the_steps_at_hand() -> None:
     """Protects the honest competitor: it may know the steps beforehand, and weighs sizes by how often they occur."""
     often_small = find_least_time([8, 16, 16, 64])
     assert often_small == 2048
-    policy = by_constant(often_small, "constant")
+    policy = by_constant(Constant(often_small), "constant")
     assert [policy.choose(make_case(tokens, TIMES[16])) for tokens in (16, 17)] == ["oneshot", "multiphase"]
-    always = by_constant(find_least_time([64, 4096]), "constant")
+    always = by_constant(Constant(find_least_time([64, 4096])), "constant")
     assert always.choose(make_case(1, TIMES[8])) == "multiphase"
 
 

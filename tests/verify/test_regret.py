@@ -13,6 +13,7 @@ from moesort_tune.measure.verdict import Verdict
 from moesort_tune.providers.facts import registry
 from moesort_tune.verify.policies import (
     Case,
+    Constant,
     Policy,
     always,
     best_constant,
@@ -47,7 +48,7 @@ def make_point(experts: int, tokens: int, oneshot_us: float, multiphase_us: floa
 
 def make_constant(value: int) -> Policy:
     """Return the policy of one constant."""
-    return by_constant(value, f"tokens * experts > {value}")
+    return by_constant(Constant(value), f"tokens * experts > {value}")
 
 
 BY_EXPERTS = Policy("own", lambda case: MULTIPHASE if case.shape.num_experts == 128 else ONESHOT)
@@ -85,18 +86,18 @@ def test_ties_do_not_count_as_settled_losses() -> None:
 
 def test_best_constant_is_the_best_there_is() -> None:
     """The honest competitor of any table is a single constant at its best."""
-    best = find_best_mean_constant(POINTS)
+    best = find_best_mean_constant(POINTS).work
     means = [compute_regret(POINTS, make_constant(c)).mean for c in range(0, 5000, 8)]
     assert compute_regret(POINTS, make_constant(best)).mean == min(means)
     assert best == 16 * 128
-    assert find_best_mean_constant([make_point(1, 1, 9.0)]) == 0  # no work at all is oneshot's
+    assert find_best_mean_constant([make_point(1, 1, 9.0)]).work == 0  # no work at all is oneshot's
 
 
 def test_best_constant_counts_how_often_a_point_occurs() -> None:
     """Protects `ab`: a step that comes a hundred times outweighs one whose kernels differ more."""
     often, seldom = replace(make_point(8, 8, 5.0), weight=100), make_point(8, 4, 9.0)
-    assert best_constant([often, seldom], lambda case, choice: case.times_us[choice]) == 64
-    assert best_constant([make_point(8, 8, 5.0), seldom], lambda case, choice: case.times_us[choice]) == 0
+    assert best_constant([often, seldom], lambda case, choice: case.times_us[choice]).work == 64
+    assert best_constant([make_point(8, 8, 5.0), seldom], lambda case, choice: case.times_us[choice]).work == 0
 
 
 def test_constant_that_does_as_well_is_admitted() -> None:
@@ -105,6 +106,15 @@ def test_constant_that_does_as_well_is_admitted() -> None:
     two_sides = [make_point(128, 8, 12.0), make_point(8, 128, 3.0)]
 
     assert not is_constant_as_good(two_sides, BY_EXPERTS)
+
+
+def test_constant_may_take_any_kernel_below_itself() -> None:
+    """Protects the admission that always oneshot does as well, where a third kernel is legal and slower."""
+    times = {"wave": 9.0, ONESHOT: 2.0, MULTIPHASE: 3.0}
+    slow_wave = [Case(Shape(8, 2), tokens, times, times, Verdict((ONESHOT,))) for tokens in (4, 9)]
+    best = find_best_mean_constant(slow_wave)
+    assert (best.below, str(best)) == (ONESHOT, f"{9 * 8}, else {ONESHOT}")
+    assert compute_regret(slow_wave, by_constant(best, "constant")).worst == 1.0
 
 
 def test_constant_within_a_fifth_of_a_percent_does_as_well() -> None:

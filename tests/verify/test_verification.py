@@ -15,7 +15,7 @@ from moesort_tune.domain.vocabulary import MAX_TOKENS, Condition
 from moesort_tune.domain.vocabulary import MULTIPHASE as MULTIPHASE_CANDIDATE
 from moesort_tune.domain.vocabulary import ONESHOT as ONESHOT_CANDIDATE
 from moesort_tune.measure.stopping import StoppingRule
-from moesort_tune.sweep.search import TokenRange
+from moesort_tune.sweep.search import EACH_UP_TO, TokenRange
 from moesort_tune.sweep.worker.errors import WorkerLostError
 from moesort_tune.sweep.worker.messages import MeasureRequest
 from moesort_tune.tables.schema import Evidence
@@ -64,10 +64,11 @@ class Names:
 
 
 def test_questions_avoid_what_was_measured() -> None:
-    """A table is not verified by the points that made it."""
+    """A table is not verified by the points that made it, but for the few tokens of which a sweep measures each."""
     measured = {Shape(8, 2): {*range(1, 100)}, Shape(128, 4): {64}}
     questions = choose_questions(ROWS, limits_of=lambda _: LIMITS, measured=measured, per_shape=10, seed=1)
-    assert all(q.tokens not in measured.get(q.shape, set()) for q in questions)
+    repeated = [q.tokens for q in questions if q.tokens in measured.get(q.shape, set())]
+    assert all(tokens <= EACH_UP_TO for tokens in repeated)
     assert all(1 <= q.tokens <= 500 for q in questions)
     assert {q.shape: q.swept for q in questions} == {Shape(8, 2): True, Shape(128, 4): True, Shape(32, 2): False}
 
@@ -157,7 +158,7 @@ def test_right_table_has_no_regret() -> None:
     assert report.regrets["table"].worst == pytest.approx(1.0)
     assert report.regrets["always oneshot"].worst == pytest.approx(16 / 6)
     assert report.as_good
-    assert report.constant == 39 * 8
+    assert report.constant.work == 39 * 8
 
 
 def test_wrong_table_is_found_out() -> None:
