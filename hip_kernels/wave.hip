@@ -2,16 +2,14 @@
 //
 // Inputs and outputs: arguments.h; their meaning, padding included: hip_kernels/README.md.
 // Grid:  sorting_workgroups, a power of two, that sort, then any number that zero moe_buf. Workgroup: kSets sets of
-// kWords
-//        waves.
+//        kWords waves.
 // Steps: a lane holds a pair, a wave one word of pairs: as many as it has lanes. A ballot for each bit of the ids
 //        describes a word. From the descriptions of all words, each lane learns which pairs name its own expert and
 //        which one before it: its rank among the former is its row in its expert's tiles, and the tiles of the latter,
 //        each counted by the pair in its first row, lie before them. Nothing is sorted, and a pair of an expert that
 //        its token names twice is a pair like any other.
 //        With one word, every wave does all that by itself, without LDS and barriers; with more, waves exchange their
-//        words' descriptions and first rows. Every set of kWords waves does the same, and writes its share of the
-//        tiles.
+//        words' descriptions and first rows. Every set of kWords waves does the same, and writes its share of tiles.
 // LDS:   Exchange, for more than one word.
 #include "access.h"
 #include "wave_operations.h"

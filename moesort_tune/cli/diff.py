@@ -28,7 +28,7 @@ def diff(before: Path, after: Path, as_json: bool) -> None:
     """Print the shapes and token counts for which table AFTER chooses another kernel than table BEFORE.
 
     Only token counts that both tables have measured are compared; a row that was measured on others says so. A choice
-    that changed only inside a tie of one of the tables is marked: either kernel will do there.
+    that changed only inside a tie of one of the tables is marked: any kernel of the tie will do there.
     """
     old, new = load(before), load(after)
     if old.arch != new.arch:

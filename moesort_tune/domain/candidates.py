@@ -20,7 +20,7 @@ Steps = Sequence[tuple[int, KernelName]]
 def build_steps(lasts: Limits) -> Steps:
     """Return the steps that take each candidate in turn up to its last token count; the last one has no end.
 
-    A candidate that would end before the one before it, or before the first token, is left out.
+    A candidate that would end where the one before it ends or earlier, or before the first token, is left out.
     """
     steps, first = list[tuple[int, KernelName]](), 1
     for name, last in lasts.items():

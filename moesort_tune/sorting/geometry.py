@@ -27,7 +27,6 @@ LDS_BYTES_FIXED = 256 + LDS_VECTOR_BYTES
 MAX_PAIRS_IN_16_BITS = 65535
 """Most (token, slot) pairs of one expert that 16 bits count; a token may repeat an expert in every slot."""
 
-
 MAX_WAVE_WORDS = 4
 """Most words of (token, slot) pairs that `wave` takes; a word has as many as a wave has lanes."""
 

@@ -32,8 +32,9 @@ MULTIPHASE_KERNELS = (
     "moe_sorting_scatter_many",
 )
 """The kernels' variants: those with `_many` are for more (token, slot) pairs than threads, or many chunks; `_most` is
-for more than MANY_PAIRS pairs a thread; `_word` is for few chunks of one word each. All without `_many` or `_most` have
-a thread for each pair of a workgroup, and offsets of 32 bits."""
+for more than MANY_PAIRS pairs a thread; `_word` and `_words` are for chunks of one word each, the latter for those that
+groups of threads share. All without `_many` or `_most` have a thread for each pair of a workgroup, and offsets of 32
+bits."""
 
 CANDIDATES: Final = (WAVE, ONESHOT, MULTIPHASE)
 """The builtin kernels, in the order that decides ties."""

@@ -29,8 +29,8 @@ Search = Generator[int, Judged, None]
 """Yields the next token count to measure and is sent its verdict."""
 
 DEFAULT_MAX_POINTS: Final = 150
-"""On an H100 a row takes 89 to 120 until its verdicts are settled; of five sweeps that ended at 120, two rows differed
-outside of their ties."""
+"""On an H100 rows took 89 to 120 where the search ended at 120 at the latest, and several had not settled: in five such
+sweeps two rows differed outside of their ties."""
 
 CLOSE: Final = 1.1
 """Ratio of the loser's time to the winner's up to which a stretch of one verdict is searched."""
@@ -45,7 +45,7 @@ ROUGH_EDGE: Final = 1.01
 """The same where it was found exactly for another condition: what lies within a percent of the edge of a tie is nearly
 one. On an H100 every fifth point of a row goes into what is nearer."""
 
-EACH_UP_TO = 32
+EACH_UP_TO: Final = 32
 """Tokens up to which the ladder has every count: the small batches of decode, where kernels differ by a few lanes."""
 
 FINE_FROM = 1024

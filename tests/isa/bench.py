@@ -1,4 +1,4 @@
-"""Counts the instructions of the busiest wave of both kernels, beside AITER's: python -m tests.isa.bench --help."""
+"""Counts the instructions of the busiest wave of each kernel, beside AITER's: python -m tests.isa.bench --help."""
 
 import csv
 import functools
@@ -180,7 +180,7 @@ def main(
     compiler: str | None,
     options: tuple[str, ...],
 ) -> None:
-    """Run both kernels in the emulator (TINYGRAD_REPO) and print what the busiest wave executes.
+    """Run the kernels in the emulator (TINYGRAD_REPO) and print what the busiest wave executes.
 
     AITER's figures are those of gfx950 for every target. Cycles are a model, never to be quoted as measured.
 
