@@ -11,6 +11,7 @@ AITER is not imported here. Its function is wrapped when somebody else imports i
 
 import functools
 import logging
+import os
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -19,9 +20,16 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, NamedTuple
 
+from moesort_tune import __version__
+from moesort_tune.audit import reporter
+from moesort_tune.audit.record import Calls, Process, Record
+from moesort_tune.audit.tally import Tally
 from moesort_tune.domain.vocabulary import LOGGER
 from moesort_tune.errors import MoesortTuneError
-from moesort_tune.integrations.aiter_steering import MODULE, BuiltinSteering, PolicySteering, Steering
+from moesort_tune.integrations.aiter_builtin import BuiltinSteering
+from moesort_tune.integrations.aiter_kernel import MODULE, PACKAGE
+from moesort_tune.integrations.aiter_policy import PolicySteering
+from moesort_tune.integrations.aiter_steering import Steering
 from moesort_tune.integrations.import_hook import WhenImported
 from moesort_tune.providers.facts import aiter as aiter_facts
 from moesort_tune.providers.facts import builtin as builtin_facts
@@ -30,10 +38,14 @@ from moesort_tune.providers.work import aiter_package
 from moesort_tune.tables.errors import TableError
 from moesort_tune.tables.files import is_folder, load
 
-OTHER_REFERENCES: Final = ("aiter.fused_moe_dp_shared_expert",)
-"""Modules that keep the moe_sorting that they found when they were imported."""
-
 NAME: Final = "moe_sorting"
+
+WAITING: Final = "AITER is not imported in this process"
+"""State of a process before the wrap. Many processes of a serving framework stay in it."""
+
+STEERING: Final = "AITER's calls are counted and decided here"
+
+WRAPPED_OVER: Final = "somebody has replaced AITER's moe_sorting since it was wrapped: calls may pass by"
 
 _log = logging.getLogger(LOGGER)
 _changing = threading.Lock()
@@ -41,6 +53,10 @@ _changing = threading.Lock()
 
 class AiterMissingError(MoesortTuneError):
     """AITER that is not installed, or not as a package on disk."""
+
+
+class AiterTooOldError(MoesortTuneError):
+    """AITER whose two sorting kernels cannot be steered."""
 
 
 class _Way(NamedTuple):
@@ -60,12 +76,17 @@ DEFAULT_KERNELS: Final = _POLICY.facts.name
 
 
 class _Installation:
-    """One `install`: wait for AITER, wrap it, undo that. steering: takes the calls; None until AITER is imported."""
+    """One `install`: wait for AITER, wrap it, undo that.
+
+    steering: takes the calls; None until AITER is imported. tally: what came of them. state: in words.
+    """
 
     def __init__(self, table: str | None, way: _Way) -> None:
         self.steering: Steering | None = None
-        self._table = table
-        self._way = way
+        self.tally = Tally()
+        self.table = table
+        self.way = way
+        self._fault = ""
         self._originals: dict[Callable[..., Any], Callable[..., Any]] = {}
         self._hook = WhenImported(MODULE, self._wrap)
 
@@ -76,15 +97,33 @@ class _Installation:
     def stop(self) -> None:
         """Put AITER's own functions back."""
         self._hook.stop()
+        if self.steering is not None:
+            self.steering.stop()
         self.steering = None
-        for module in _list_loaded():
-            original = self._originals.get(getattr(module, NAME, None))  # type: ignore[arg-type]
+        for module in _list_holders():
+            original = self._originals.get(vars(module)[NAME])
             if original is not None:
                 setattr(module, NAME, original)
 
-    def counts(self) -> dict[str, int]:
-        """Return how often each reason decided."""
-        return {} if self.steering is None else self.steering.counts()
+    def describe(self, process: Process, written: str) -> Record:
+        """Return the record of this process for `moesort-tune audit`."""
+        package = None if self.steering is None else self.steering.package
+        fault = self._find_fault()
+        return Record(
+            process=process,
+            written=written,
+            state=fault or (WAITING if self.steering is None else STEERING),
+            is_faulty=bool(fault),
+            table=self.table or os.environ.get("MOESORT_TUNE_TABLE"),
+            kernels=self.way.facts.name,
+            software={"moesort_tune": __version__} | ({} if package is None else {"aiter": package.revision}),
+            calls=[Calls.of(kind, count) for kind, count in self.tally.list_counts()],
+        )
+
+    def _find_fault(self) -> str:
+        """Return why calls of AITER are not seen here, '' where they are."""
+        function = getattr(sys.modules.get(MODULE), NAME, None)
+        return WRAPPED_OVER if self.steering is not None and function not in self._originals else self._fault
 
     def _wrap(self, module: ModuleType) -> None:
         """Wrap the function of AITER's module. Raise nothing: this runs during AITER's import.
@@ -98,15 +137,19 @@ class _Installation:
             package = aiter_package.find()
             if package is None:
                 raise AiterMissingError("the imported module `aiter` was not loaded from a package on disk")
-            self.steering = self._way.steering(original, package, self._table)
+            self.steering = self.way.steering(original, package, self.table, self.tally)
         except Exception as error:
-            _log.warning("AITER is left as it is: %s", error)
+            self._fault = f"AITER is left as it is: {error}"
+            _log.warning("%s", self._fault)
+            reporter.touch()
             return
         wrapped = _wrap_function(original)
         self._originals[wrapped] = original
-        for holder in _list_loaded():
-            if getattr(holder, NAME, None) is original:
+        for holder in _list_holders():
+            if vars(holder)[NAME] is original:
                 setattr(holder, NAME, wrapped)
+        self._fault = ""
+        reporter.touch()
 
 
 def _wrap_function(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -121,8 +164,10 @@ def _wrap_function(original: Callable[..., Any]) -> Callable[..., Any]:
     return moe_sorting
 
 
-def _list_loaded() -> list[ModuleType]:
-    return [sys.modules[name] for name in (MODULE, *OTHER_REFERENCES) if name in sys.modules]
+def _list_holders() -> list[ModuleType]:
+    """Return the modules of AITER that are imported and hold a moe_sorting: some keep the one that they found."""
+    loaded = [module for name, module in list(sys.modules.items()) if name.partition(".")[0] == PACKAGE]
+    return [module for module in loaded if callable(getattr(module, "__dict__", {}).get(NAME))]
 
 
 _installation: _Installation | None = None
@@ -134,16 +179,16 @@ def install(table: str | PathLike[str] | None = None, *, kernels: str = DEFAULT_
     table: file or folder; by default MOESORT_TUNE_TABLE, else the tables that ship with this package.
     kernels: 'aiter' sets the policy of AITER's own kernels, by rows that were measured with them. 'builtin' sorts
     with this package's kernels, by rows of theirs, wherever they support every argument of the call.
-    A second call replaces the first. If AITER is not imported yet, it is wrapped when it is.
-    Raise AiterMissingError, TableError for a file that is no table or has no row of these kernels, ValueError for
-    other kernels.
+    A second call replaces the first. If AITER is not imported yet, it is wrapped when it is. Where MOESORT_TUNE_AUDIT
+    names a folder, this process writes its counts there for `moesort-tune audit`.
+    Raise AiterMissingError, AiterTooOldError, TableError for a file that is no table or has no row of these kernels,
+    ValueError for other kernels.
     """
     global _installation  # noqa: PLW0603 - there is one AITER in a process
     way = _WAYS.get(kernels)
     if way is None:
         raise ValueError(f"kernels must be {' or '.join(_WAYS)}, got {kernels!r}")
-    if aiter_package.find() is None:
-        raise AiterMissingError("AITER cannot be steered because it is not installed: there is no package aiter")
+    _check_package(way)
     path = None if table is None else Path(table).absolute()  # the process may change its folder before the first call
     if path is not None and not is_folder(path):
         _check_table(path, way.facts)  # refused here rather than in the first call that is served
@@ -152,6 +197,19 @@ def install(table: str | PathLike[str] | None = None, *, kernels: str = DEFAULT_
             _installation.stop()
         _installation = _Installation(None if path is None else fspath(path), way)
         _installation.start()
+        reporter.start(_installation.describe)
+
+
+def _check_package(way: _Way) -> None:
+    """Raise AiterMissingError or AiterTooOldError where there is no AITER to steer in this way."""
+    package = aiter_package.find()
+    if package is None:
+        raise AiterMissingError("AITER cannot be steered because it is not installed: there is no package aiter")
+    if package.lacks and way is _POLICY:
+        raise AiterTooOldError(
+            f"AITER {package.version} cannot be steered: it lacks {package.lacks}, and sorts by CK kernels, about "
+            "which no table says anything; the two kernels of a table are AITER's default from v0.1.14 on"
+        )
 
 
 def _check_table(path: Path, facts: Facts) -> None:
@@ -166,9 +224,17 @@ def uninstall() -> None:
     """Restore AITER's own function; do nothing where it was not replaced."""
     global _installation  # noqa: PLW0603
     with _changing:
+        reporter.stop()
         if _installation is not None:
             _installation.stop()
         _installation = None
+
+
+def is_installed(table: str | PathLike[str], kernels: str) -> bool:
+    """Return whether `install` was last called with this table and these kernels."""
+    if _installation is None:
+        return False
+    return (_installation.table, _installation.way.facts.name) == (fspath(Path(table).absolute()), kernels)
 
 
 def get_kernels_label(kernels: str) -> str:
@@ -177,5 +243,17 @@ def get_kernels_label(kernels: str) -> str:
 
 
 def counts() -> Mapping[str, int]:
-    """Return how often each reason decided since `install`; 'left alone: ...' where AITER's own choice was kept."""
-    return {} if _installation is None else _installation.counts()
+    """Return how often each reason was counted since `install`; 'left alone: ...' where AITER's own choice was kept."""
+    return {} if _installation is None else _installation.tally.sum_reasons()
+
+
+def _start_anew() -> None:
+    """Count from zero in a forked child, and report it by itself."""
+    global _changing  # noqa: PLW0603
+    _changing = threading.Lock()  # the thread that held it is gone
+    if _installation is not None:
+        _installation.tally.start_anew()
+    reporter.renew()
+
+
+os.register_at_fork(after_in_child=_start_anew)

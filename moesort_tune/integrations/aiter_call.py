@@ -22,9 +22,10 @@ KNOWN: Final = frozenset(
         "accumulate",
         "flat",
         "output_aux",
+        "output",
     )
 )
-"""Arguments of AITER's moe_sorting whose meaning is known; as of its commit e4048607 these are all."""
+"""Arguments of AITER's moe_sorting whose meaning is known: those of commit e4048607, `output` of pull request 4617."""
 
 NEEDED: Final = ("topk_ids", "num_experts", "dispatch_policy")
 """Arguments without which a call cannot be steered."""

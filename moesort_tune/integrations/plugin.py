@@ -27,16 +27,39 @@ def register(framework: str) -> None:
         _log.info("%s", _install(table))
     except Exception as error:  # a plugin that raises would stop the server
         _log.warning("moesort-tune does nothing in this process: %s", error)
+        _report_fault(table, f"moesort-tune does nothing here: {error}")
 
 
 def _install(table: str) -> str:
-    """Install the steering, and return the line to log."""
-    from moesort_tune.integrations.aiter import DEFAULT_KERNELS, get_kernels_label, install
+    """Install the steering, unless another plugin already has, and return the line to log."""
+    from moesort_tune.integrations.aiter import DEFAULT_KERNELS, get_kernels_label, install, is_installed
 
     kernels = os.environ.get(KERNELS_VARIABLE) or DEFAULT_KERNELS
-    install(table, kernels=kernels)
+    if not is_installed(table, kernels):
+        install(table, kernels=kernels)
     whose = get_kernels_label(kernels)
     return f"moesort-tune chooses between {whose} sorting kernels, by {table}; unset MOESORT_TUNE_TABLE to stop it"
+
+
+def _report_fault(table: str, fault: str) -> None:
+    """Have `moesort-tune audit` name this process, which cannot count anything. Raise nothing."""
+    from moesort_tune.audit import reporter
+    from moesort_tune.audit.record import Process, Record
+
+    def describe(process: Process, written: str) -> Record:
+        return Record(
+            process=process,
+            written=written,
+            state=fault,
+            is_faulty=True,
+            table=table,
+            kernels=os.environ.get(KERNELS_VARIABLE) or "",
+        )
+
+    try:
+        reporter.start(describe)
+    except Exception as error:
+        _log.warning("moesort-tune cannot report this process to its audit: %s", error)
 
 
 def _share_handlers(framework: str) -> None:

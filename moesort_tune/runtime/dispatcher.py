@@ -147,6 +147,11 @@ class Dispatcher:
         cell.times += 1  # atomic while there is a GIL; without one a count may get lost, nothing else
         return cell.policy
 
+    def reason(self, tokens: int, num_experts: int, topk: int, moe_buf: bool = True, masked: bool = False) -> Reason:
+        """Return why `policy` decides as it does, without counting it. Raise as `policy` does."""
+        shape = _check_shape(tokens, num_experts, topk)
+        return self._plan(*shape[1:], Condition(bool(moe_buf), bool(masked))).plan.at(shape[0]).reason
+
     def explain(
         self, tokens: int, num_experts: int, topk: int, moe_buf: bool = True, masked: bool = False
     ) -> Explanation:

@@ -42,6 +42,33 @@ def moe_sorting(  # noqa: PLR0917 - AITER's signature
         others.append("flat")
         moe_buf = torch.empty((topk_ids.shape[0], model_dim), dtype=moebuf_dtype, device=topk_ids.device)
         return topk_ids, topk_weights, topk_ids, topk_ids, moe_buf
+    return _moe_sorting_impl(
+        *(topk_ids, topk_weights, num_experts, model_dim, moebuf_dtype, block_size, expert_mask, num_local_tokens),
+        dispatch_policy,
+        use_opus=return_local_topk_ids or not _USE_CK_MOE_SORTING,
+        return_local_topk_ids=return_local_topk_ids,
+        accumulate=accumulate,
+        output_aux=output_aux,
+    )
+
+
+def _moe_sorting_impl(  # noqa: PLR0917 - AITER's signature
+    topk_ids: torch.Tensor,
+    topk_weights: torch.Tensor,
+    num_experts: int,
+    model_dim: int,
+    moebuf_dtype: torch.dtype,
+    block_size: int,
+    expert_mask: torch.Tensor | None,
+    num_local_tokens: torch.Tensor | None,
+    dispatch_policy: int,
+    use_opus: bool,
+    return_local_topk_ids: bool = False,
+    accumulate: bool = True,
+    output_aux: bool = False,
+) -> tuple[torch.Tensor, ...]:
+    """Allocate and sort. A framework may replace this global; CK stands for the same kernels here."""
+    del use_opus
     rows, topk = topk_ids.shape
     padded = topk_ids.numel() + num_experts * block_size - topk
     sorted_ids = topk_ids.new_empty(padded)

@@ -1,0 +1,110 @@
+"""Judge what serving processes have done with their table."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from moesort_tune.audit.log_lines import LoggedCounts
+from moesort_tune.audit.reasons import DECIDED, Use, classify
+from moesort_tune.audit.record import SUFFIX, Calls, Process, Record, RecordError, read, to_text
+from moesort_tune.errors import MoesortTuneError
+from moesort_tune.tables.errors import format_path
+
+DEFAULT_AT_LEAST = 0.9
+"""Share of a process's sorts that the table must decide: a shape that is missing is noticed, a warm-up call is not."""
+
+
+class Judged(msgspec.Struct, frozen=True, kw_only=True):
+    """What a process did. sorts: calls in which there was something to decide. decided: of these, by a row."""
+
+    record: Record
+    sorts: int
+    decided: int
+
+    @property
+    def share(self) -> float | None:
+        """The part of the sorts that a row decided, None where there was none."""
+        return self.decided / self.sorts if self.sorts else None
+
+
+class Judgement(msgspec.Struct, frozen=True, kw_only=True):
+    """All processes, and why they do not pass: a sentence for each fault, none where the table is in use."""
+
+    processes: list[Judged]
+    faults: list[str]
+
+    @property
+    def passed(self) -> bool:
+        """Whether the table decides wherever there is something to decide."""
+        return not self.faults
+
+
+def read_folder(folder: Path) -> tuple[list[Record], list[str]]:
+    """Return the records in a folder, in the order of their names, and a sentence for each that cannot be read.
+
+    Raise MoesortTuneError where the folder cannot be listed.
+    """
+    try:
+        files = sorted(file for file in folder.iterdir() if file.name.endswith(SUFFIX))
+    except OSError as error:
+        reason = error.strerror or error
+        raise MoesortTuneError(
+            f"cannot read the folder {format_path(folder)}: {reason}; name the server's MOESORT_TUNE_AUDIT"
+        ) from error
+    records, faults = list[Record](), list[str]()
+    for file in files:
+        try:
+            records.append(read(file))
+        except RecordError as error:
+            faults.append(str(error))
+    return records, faults
+
+
+def make_record(logged: LoggedCounts) -> Record:
+    """Return the record of a process of which only the counts are known."""
+    calls = [Calls(num_experts=None, topk=None, reason=reason, calls=times) for reason, times in logged.counts.items()]
+    return Record(
+        process=Process(pid=logged.pid, host="", started=""),
+        written="",
+        state="as of its last line in the log",
+        table=None,
+        kernels="",
+        calls=calls,
+    )
+
+
+def judge(records: Sequence[Record], faults: Iterable[str], at_least: float) -> Judgement:
+    """Judge each process by itself. faults: known before. at_least: the share of its sorts that a row must decide."""
+    processes = [_judge_process(record) for record in records]
+    found = [*faults, *(fault for one in processes for fault in _list_faults(one, at_least))]
+    if not any(one.sorts for one in processes):
+        found.append(_explain_silence(processes))
+    return Judgement(processes=processes, faults=found)
+
+
+def _judge_process(record: Record) -> Judged:
+    uses = [(classify(calls.reason), calls.calls) for calls in record.calls]
+    return Judged(
+        record=record,
+        sorts=sum(calls for use, calls in uses if use is not Use.NOTHING_TO_DECIDE),
+        decided=sum(calls for use, calls in uses if use in DECIDED),
+    )
+
+
+def _list_faults(one: Judged, at_least: float) -> list[str]:
+    faults = []
+    name = to_text(one.record.process)
+    if one.record.is_faulty:
+        faults.append(f"{name}: {one.record.state}")
+    if one.share is not None and one.share < at_least:
+        faults.append(f"{name}: the table decides {one.share:.1%} of its {one.sorts} sorts, less than {at_least:.0%}")
+    return faults
+
+
+def _explain_silence(processes: Sequence[Judged]) -> str:
+    if not processes:
+        return "no process has reported: the server runs without MOESORT_TUNE_AUDIT, or loads no plugin of this package"
+    return (
+        "no process has sorted anything through AITER's moe_sorting: send a request, and see that AITER is switched on"
+    )

@@ -1,0 +1,112 @@
+"""See which of AITER's sorting kernels a call of `moe_sorting` really reaches, and by which policy."""
+
+import functools
+import inspect
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any, Final
+
+PACKAGE: Final = "aiter"
+
+MODULE: Final = "aiter.fused_moe"
+"""Holds moe_sorting, what it calls, and the switches of AITER's other backends."""
+
+KERNEL: Final = "moe_sorting_opus_fwd"
+"""Runs the two sorting kernels. moe_sorting looks it up in the package at each call."""
+
+SORT: Final = "_moe_sorting_impl"
+"""Below moe_sorting, allocates and calls the kernel; SGLang replaces it on gfx950 by a sort of its own."""
+
+UNKNOWN: Final = None
+"""The policy of a call that does not show it."""
+
+
+class _Seen(threading.local):
+    """The policies that reached the kernel in this thread, None where nobody watches."""
+
+    policies: list[int | None] | None = None
+
+
+class KernelWatch:
+    """Note the policies that reach AITER's sorting kernels, by a function around the one that runs them."""
+
+    def __init__(self) -> None:
+        self._seen = _Seen()
+        self._noting: Callable[..., Any] | None = None
+        self._original: Callable[..., Any] | None = None
+
+    @contextmanager
+    def watch(self) -> Iterator[list[int | None]]:
+        """Yield the list to which this thread's sorts add their policies."""
+        self._attach()
+        policies: list[int | None] = []
+        before, self._seen.policies = self._seen.policies, policies
+        try:
+            yield policies
+        finally:
+            self._seen.policies = before
+
+    def detach(self) -> None:
+        """Put AITER's own function back."""
+        package = sys.modules.get(PACKAGE)
+        if package is not None and self._noting is not None and vars(package).get(KERNEL) is self._noting:
+            setattr(package, KERNEL, self._original)
+        self._noting = None
+
+    def _attach(self) -> None:
+        """Wrap the function where it is AITER's own; this runs again where the package was reloaded."""
+        package = sys.modules.get(PACKAGE)
+        current = getattr(package, KERNEL, None)
+        if current is None or current is self._noting:
+            return
+        self._original = current
+        self._noting = self._wrap(current)
+        setattr(package, KERNEL, self._noting)
+
+    def _wrap(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        position = _find_position(original, "dispatch_policy")
+        seen = self._seen
+
+        @functools.wraps(original)
+        def moe_sorting_opus_fwd(*args: Any, **kwargs: Any) -> Any:
+            if seen.policies is not None:
+                seen.policies.append(_get_policy(args, kwargs, position))
+            return original(*args, **kwargs)
+
+        return moe_sorting_opus_fwd
+
+
+def _find_position(function: Callable[..., Any], name: str) -> int | None:
+    """Return the position of an argument, None where it has none that is known."""
+    try:
+        names = list(inspect.signature(function).parameters)
+    except (TypeError, ValueError):  # a function of C++
+        return None
+    return names.index(name) if name in names else None
+
+
+def _get_policy(args: tuple[Any, ...], kwargs: dict[str, Any], position: int | None) -> int | None:
+    if "dispatch_policy" in kwargs:
+        return _convert(kwargs["dispatch_policy"])
+    if position is None:
+        return UNKNOWN
+    return _convert(args[position]) if position < len(args) else 0
+
+
+def _convert(policy: Any) -> int | None:
+    return policy if type(policy) is int else UNKNOWN
+
+
+def find_replacement(module: ModuleType | None) -> str | None:
+    """Return the module of the sort that a framework has put below AITER's moe_sorting, None where it is AITER's.
+
+    A wrap that keeps the original's name and module is told by the globals of its code.
+    """
+    sort = getattr(module, SORT, None)
+    if sort is None:  # this AITER has no such function, so nobody has replaced it
+        return None
+    home = getattr(sort, "__globals__", {}).get("__name__") or type(sort).__module__
+    return None if home == MODULE else str(home)
