@@ -80,12 +80,28 @@ class KernelWatch:
 
 
 def _find_position(function: Callable[..., Any], name: str) -> int | None:
-    """Return the position of an argument, None where it has none that is known."""
-    try:
-        names = list(inspect.signature(function).parameters)
-    except (TypeError, ValueError):  # a function of C++
-        return None
+    """Return the position of an argument, None where nothing tells it."""
+    names = _list_arguments(function)
+    if name not in names:
+        names = _list_schema_arguments()
     return names.index(name) if name in names else None
+
+
+def _list_arguments(function: Callable[..., Any]) -> list[str]:
+    try:
+        return list(inspect.signature(function).parameters)
+    except (TypeError, ValueError):  # a function of C++
+        return []
+
+
+def _list_schema_arguments() -> list[str]:
+    """Return the arguments of AITER's operator in torch: its Python function takes *args and names none."""
+    import torch
+
+    try:
+        return [argument.name for argument in getattr(torch.ops.aiter, KERNEL).default._schema.arguments]
+    except AttributeError:  # not registered as an operator
+        return []
 
 
 def _get_policy(args: tuple[Any, ...], kwargs: dict[str, Any], position: int | None) -> int | None:
