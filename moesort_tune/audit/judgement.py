@@ -16,7 +16,7 @@ DEFAULT_AT_LEAST = 0.9
 
 
 class Judged(msgspec.Struct, frozen=True, kw_only=True):
-    """What a process did. sorts: calls in which there was something to decide. decided: of these, by a row."""
+    """A process and its sums. sorts: calls in which there was something to decide. decided: of these, by a row."""
 
     record: Record
     sorts: int

@@ -1,4 +1,4 @@
-"""What can come of a sorting call, by the text under which it is counted."""
+"""Reasons under which sorting calls are counted, and their meaning for a table."""
 
 import enum
 from typing import Final
@@ -34,7 +34,7 @@ UNEXPECTED: Final = LEFT_ALONE + "unexpected error"
 
 
 class Use(enum.Enum):
-    """What a reason means for a table. The text is the one that `audit` prints."""
+    """The meaning of a reason for a table. The text is the one that `audit` prints."""
 
     EXACT = "exact row"
     GUESS = "a guess"

@@ -40,7 +40,7 @@ class Calls(msgspec.Struct, frozen=True, kw_only=True):
     """Calls of one shape that ended alike. num_experts, topk: None where they are not known.
 
     reason: as it is counted. captured: how many of the calls were under graph capture. tokens: least and most of one
-    call. why: what the first of them was told.
+    call. why: a sentence about the first of them.
     """
 
     num_experts: int | None
@@ -71,7 +71,7 @@ class Calls(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """What a process has done with its table up to `written` (UTC, ISO 8601).
+    """The sorting calls of a process up to `written` (UTC, ISO 8601).
 
     state: whether AITER is steered here, in words. is_faulty: it should be and is not, or not for all calls.
     table: as it was named. kernels: whose kernels sort. software: this package's version and AITER's.

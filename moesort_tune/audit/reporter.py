@@ -99,7 +99,7 @@ class Reporter:
                     return
 
     def _write(self) -> None:
-        """Write the record if it has changed. A folder that cannot be written to is told once and tried again."""
+        """Write the record if it has changed. Log once where the folder cannot be written to, and try again."""
         try:
             record = self._describe(self._process, "")
             if record != self._written:

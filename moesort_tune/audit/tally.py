@@ -8,14 +8,14 @@ from typing import Final, NamedTuple
 from moesort_tune.domain.vocabulary import Condition
 
 MAX_KINDS: Final = 512
-"""Kinds of calls that are told apart. A model has a few shapes, each of which has one or two outcomes."""
+"""Kinds of calls that are counted by themselves. A model has a few shapes, each of which has one or two outcomes."""
 
 MAX_WORDS: Final = 400
 """Characters of the sentence that is kept with a kind of calls."""
 
 
 class Asked(NamedTuple):
-    """What a call asks a table for, besides the number of tokens."""
+    """The key by which a call asks a table, besides the number of tokens."""
 
     num_experts: int
     topk: int
@@ -32,7 +32,7 @@ class Kind(NamedTuple):
 
 @dataclass(slots=True)
 class Count:
-    """How often a kind of call was seen. captured: of these, under graph capture. tokens: least and most.
+    """Number of calls of a kind. captured: of these, under graph capture. tokens: least and most.
 
     why: a sentence of the first call.
     """

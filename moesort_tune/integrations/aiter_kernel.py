@@ -119,7 +119,7 @@ def _convert(policy: Any) -> int | None:
 def find_replacement(module: ModuleType | None) -> str | None:
     """Return the module of the sort that a framework has put below AITER's moe_sorting, None where it is AITER's.
 
-    A wrap that keeps the original's name and module is told by the globals of its code.
+    A wrap that keeps the original's name and module is recognised by the globals of its code.
     """
     sort = getattr(module, SORT, None)
     if sort is None:  # this AITER has no such function, so nobody has replaced it
