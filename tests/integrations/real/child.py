@@ -14,7 +14,7 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[3]
 
-DROPPED = ("AITER_", "SGLANG_", "VLLM_", "ROCM_", "PYTEST_", "MOESORT_TUNE_TABLE", "MOESORT_TUNE_KERNELS")
+DROPPED = ("AITER_", "SGLANG_", "VLLM_", "ROCM_", "PYTEST_", "MOESORT_TUNE_")
 """Beginnings of variables that a scenario does not inherit."""
 
 TIMEOUT_S = 300

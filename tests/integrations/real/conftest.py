@@ -1,6 +1,7 @@
 """Checkouts and tables of the tests on real code; each test names the versions that it ran with."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -50,16 +51,47 @@ def run(aiter_sources: Path, tmp_path: Path) -> Run:
     return run
 
 
-@pytest.fixture(scope="session")
-def tables(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
-    """Return a function that returns a table for the kernels of a provider, written once in a session."""
-    written: dict[str, str] = {}
+@dataclass(frozen=True)
+class Server:
+    """A way to run a worker of a framework. checkout: of AITER, None for the stand-in. audit: folder of its counts."""
 
-    def get(provider: str) -> str:
-        if provider not in written:
+    checkout: Path | None
+    table: str
+    folder: Path
+    audit: Path
+
+    def serve(self, *, framework: str, sources: Path, method: str, **variables: str) -> Any:
+        """Return what a worker sorted under these variables, and its counts."""
+        named = {"MOESORT_TUNE_TABLE": self.table, "MOESORT_TUNE_AUDIT": str(self.audit), **variables}
+        options = {"framework": framework, "sources": sources, "method": method, "checkout": self.checkout}
+        return run_scenario("serve", self.folder, variables=named, **options)
+
+
+@pytest.fixture(params=["stand-in", "AITER"])
+def server(request: pytest.FixtureRequest, tmp_path: Path, tables: Callable[..., str]) -> Server:
+    """Return a server on AITER's own code, and on the stand-in, which needs no checkout."""
+    checkout = None
+    if request.param == "AITER":
+        checkout = sources.find_importable_aiter()
+        name_version(request.node, f"AITER {sources.describe_aiter(checkout)}")
+    return Server(checkout, tables("aiter", checkout), tmp_path, tmp_path / "audit")
+
+
+@pytest.fixture(scope="session")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
+    """Return a function that returns a table for the kernels of a provider, written once in a session.
+
+    Its second argument is the checkout of AITER, None for the stand-in; by default the one that there is.
+    """
+    written: dict[tuple[str, Path | None], str] = {}
+
+    def get(provider: str, *given: Path | None) -> str:
+        (checkout,) = given or (sources.find_aiter(),)
+        key = (provider, checkout)
+        if key not in written:
             folder = tmp_path_factory.mktemp(provider)
-            written[provider] = run_scenario("write_table", folder, checkout=sources.find_aiter(), provider=provider)
-        return written[provider]
+            written[key] = run_scenario("write_table", folder, checkout=checkout, provider=provider)
+        return written[key]
 
     return get
 

@@ -18,6 +18,7 @@ from moesort_tune.operator.sorting_device import get_sorting_device
 from moesort_tune.providers.work import aiter_package
 from moesort_tune.tables import store
 from moesort_tune.tables.schema import Kernels
+from tests.integrations.conftest import STAND_IN
 from tests.integrations.real import experts
 from tests.integrations.real.call_forms import format_operator, format_signature, take_functions
 from tests.integrations.real.cpu_machine import Machine
@@ -52,9 +53,10 @@ class RealAiter:
     package: Any
     fused_moe: Any
 
-    def run_layer(self, tokens: int) -> None:
+    def run_layer(self, tokens: int, policy: int = 0) -> None:
         """Call fused_moe as serving does."""
-        self.fused_moe.fused_moe(*experts.make_layer(tokens, EXPERTS, TOPK))
+        layer = experts.make_layer(tokens, EXPERTS, TOPK)
+        self.fused_moe.fused_moe(*layer, moe_sorting_dispatch_policy=policy)
 
 
 def import_aiter(machine: Machine, multiply: Callable[..., torch.Tensor] = experts.skip) -> RealAiter:
@@ -66,9 +68,9 @@ def import_aiter(machine: Machine, multiply: Callable[..., torch.Tensor] = exper
     return RealAiter(machine, package, fused_moe)
 
 
-def write_table(folder: Path, *, checkout: str, provider: Any) -> str:
+def write_table(folder: Path, *, checkout: str | None, provider: Any) -> str:
     """Write a table for kernels on this machine, of the revision of that AITER or of the builtin ones."""
-    Machine(Path(checkout), folder)
+    prepare_aiter(checkout, folder)
     kernels, package = get_sorting_device(torch.device("cpu")).kernels, aiter_package.find()
     assert package is not None
     limits = kernels.limits
@@ -183,13 +185,13 @@ def call_as_vllm(folder: Path, *, checkout: str, table: str, vllm: str, tokens: 
     return [(sort.tokens, sort.policy) for sort in machine.sorts]
 
 
-def serve(folder: Path, *, framework: str, method: str, **options: Any) -> dict[str, Any]:
+def serve(folder: Path, *, framework: str, method: str, variables: dict[str, str], **options: Any) -> dict[str, Any]:
     """Return what a worker process of a framework sorts, started as the framework starts it, and our counts there.
 
-    method: how the framework starts it. options: of `work`.
+    method: how the framework starts it. variables: of the server's environment. options: of `work`.
     """
-    os.environ.update(MOESORT_TUNE_TABLE=options["table"], VLLM_WORKER_MULTIPROC_METHOD=method)
-    Machine(Path(options["checkout"]), folder)
+    os.environ.update(VLLM_WORKER_MULTIPROC_METHOD=method, **variables)
+    prepare_aiter(options["checkout"], folder)
     load, context = prepare_framework(framework, options["sources"])
     load()  # both frameworks load plugins in the process that starts the workers, too
     reader, writer = context.Pipe(duplex=False)
@@ -203,19 +205,53 @@ def serve(folder: Path, *, framework: str, method: str, **options: Any) -> dict[
     return {**answer, "method": context.get_start_method()}
 
 
-def work(writer: Any, folder: Path, *, framework: str, checkout: str, table: str, sources: str) -> None:
+def work(writer: Any, folder: Path, *, framework: str, checkout: str | None, sources: str) -> None:
     """Load plugins in a worker as the framework does, then sort. Nobody here names our package."""
-    assert os.environ["MOESORT_TUNE_TABLE"] == table
-    machine = Machine(Path(checkout), folder)
+    serving = prepare_aiter(checkout, folder)
     load, _ = prepare_framework(framework, sources)
     load()
     load()  # a framework may do so again
     before = "aiter" in sys.modules
-    real = import_aiter(machine)
-    for count in (SWITCH - 1, SWITCH):
-        real.run_layer(count)
-    steered = [(sort.tokens, sort.policy) for sort in machine.sorts]
+    steered = serving(read_policy(framework))
     writer.send({"steered": steered, "counts": dict(integration.counts()), "imported by plugins": before})
+
+
+def prepare_aiter(checkout: str | None, folder: Path) -> Callable[[int], list[tuple[int, int]]]:
+    """Make AITER importable, the stand-in where there is no checkout.
+
+    Return a function that imports it, runs a layer of few and one of more tokens under a caller's policy, and returns
+    tokens and policy of each sort.
+    """
+    if checkout is None:
+        sys.path.insert(0, str(STAND_IN))
+        return sort_by_stand_in
+    machine = Machine(Path(checkout), folder)
+
+    def sort_by_aiter(policy: int) -> list[tuple[int, int]]:
+        real = import_aiter(machine)
+        for count in (SWITCH - 1, SWITCH):
+            real.run_layer(count, policy)
+        return [(sort.tokens, sort.policy) for sort in machine.sorts]
+
+    return sort_by_aiter
+
+
+def sort_by_stand_in(policy: int) -> list[tuple[int, int]]:
+    """Run two layers of the stand-in, and return tokens and policy of each sort."""
+    fused_moe: Any = importlib.import_module("aiter.fused_moe")
+    for count in (SWITCH - 1, SWITCH):
+        layer = experts.make_layer(count, EXPERTS, TOPK)
+        fused_moe.fused_moe(layer.topk_ids, layer.topk_weight, EXPERTS, moe_sorting_dispatch_policy=policy)
+    return [(run.tokens, run.policy) for run in sys.modules["aiter.ops.moe_sorting_opus"].runs]
+
+
+def read_policy(framework: str) -> int:
+    """Return the policy that the framework passes with each call, from its own module of environment variables."""
+    if framework == "vllm":
+        policy: int = importlib.import_module("vllm.envs").VLLM_ROCM_AITER_MOE_DISPATCH_POLICY
+        return policy
+    envs = importlib.import_module("sglang.srt.environ").envs
+    return int(envs.SGLANG_AITER_MOE_SORTING_DISPATCH_POLICY.get())
 
 
 def prepare_framework(framework: str, sources: str) -> tuple[Callable[[], None], Any]:

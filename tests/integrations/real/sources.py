@@ -13,7 +13,10 @@ AITER_VARIABLE = "AITER_REPO"
 FOLDER_VARIABLE = "MOESORT_TEST_FRAMEWORKS"
 
 AITER_NEEDS = ("einops", "pandas", "psutil", "triton")
-"""What AITER imports besides torch; the extra `frameworks` of this project."""
+"""What AITER imports besides torch; the extra `aiter` of this project."""
+
+LOADER_NEEDS = ("psutil", "regex")
+"""What vLLM's plugin loader and start of workers import; the extra `frameworks`."""
 
 LOADERS = {"vllm": "vllm/plugins/__init__.py", "sglang": "sglang/srt/plugins/__init__.py"}
 """File of each framework's plugin loader."""
@@ -34,7 +37,7 @@ def find_importable_aiter() -> Path:
     checkout = find_aiter()
     missing = [name for name in AITER_NEEDS if importlib.util.find_spec(name) is None]
     if missing:
-        skip_or_fail("real_aiter", f"AITER imports {', '.join(missing)}; pip install -e '.[frameworks]'")
+        skip_or_fail("real_aiter", f"AITER imports {', '.join(missing)}; pip install -e '.[aiter]'")
     return checkout
 
 
@@ -47,6 +50,13 @@ def find_framework(project: str) -> Path:
     if not (folder / LOADERS[project]).is_file():
         skip_or_fail(suite, f"{FOLDER_VARIABLE} is {named}, which has no {project}/{LOADERS[project]}")
     return folder
+
+
+def check_importable(project: str) -> None:
+    """Skip the calling test where something that the framework's loader imports is not installed."""
+    missing = [name for name in LOADER_NEEDS if importlib.util.find_spec(name) is None]
+    if missing:
+        skip_or_fail(f"real_{project}", f"its loader imports {', '.join(missing)}; pip install -e '.[frameworks]'")
 
 
 @functools.cache

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from moesort_tune.cli.main import run as run_command
 from tests.integrations.real.call_forms import list_call_forms, list_called_names
-from tests.integrations.real.conftest import Run
+from tests.integrations.real.conftest import Run, Server
 from tests.integrations.real.scenarios import SWITCH
 
 pytestmark = pytest.mark.real_sglang
@@ -57,15 +58,35 @@ def test_scheduler_loads_plugins_first(sglang: Path) -> None:
     assert calls[0] == "load_plugins"
 
 
-def test_worker_of_sglang_is_steered_by_its_environment(run: Run, sglang: Path, tables: Callable[[str], str]) -> None:
+def test_worker_of_sglang_is_steered_by_its_environment(server: Server, sglang: Path) -> None:
     """Protects deployments: SGLang finds the plugin by itself in a spawned worker, and AITER is not imported."""
-    real = run("serve", framework="sglang", sources=sglang, table=tables("aiter"), method="spawn")
-    assert real == {
+    served = server.serve(framework="sglang", sources=sglang, method="spawn", **{POLICY_VARIABLE: "0"})
+    assert served == {
         "steered": [[SWITCH - 1, 1], [SWITCH, 2]],
         "counts": {"exact row": 2},
         "imported by plugins": False,
         "method": "spawn",
     }
+    assert run_command(["audit", str(server.audit)]) == 0
+
+
+def test_audit_finds_the_table_that_sglangs_default_ignores(
+    server: Server, sglang: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Protects users of SGLang who have set what this package asks for and not what SGLang does."""
+    served = server.serve(framework="sglang", sources=sglang, method="spawn")
+    assert served["steered"] == [[SWITCH - 1, 2], [SWITCH, 2]]
+    assert run_command(["audit", str(server.audit)]) == 1
+    printed = capsys.readouterr()
+    assert "2 calls, 20-21 tokens: never read (left alone: SGLang's default policy)" in printed.out
+    assert f"set {POLICY_VARIABLE}=0" in printed.out
+
+
+def test_sglangs_default_gives_way_on_request(server: Server, sglang: Path) -> None:
+    """Protects deployments that set this package's variables alone."""
+    served = server.serve(framework="sglang", sources=sglang, method="spawn", MOESORT_TUNE_OVERRIDE_POLICY="1")
+    assert served["steered"] == [[SWITCH - 1, 1], [SWITCH, 2]]
+    assert run_command(["audit", str(server.audit)]) == 0
 
 
 def test_small_sort_of_sglang_stands_below_the_wrap(run: Run, sglang: Path, tables: Callable[[str], str]) -> None:

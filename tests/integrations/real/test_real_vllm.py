@@ -8,9 +8,11 @@ from typing import get_args
 import pytest
 import torch
 
+from moesort_tune.cli.main import run as run_command
 from tests.integrations.conftest import StandIn
+from tests.integrations.real import sources
 from tests.integrations.real.call_forms import CallForm, list_call_forms, list_called_names, take_functions
-from tests.integrations.real.conftest import Run
+from tests.integrations.real.conftest import Run, Server
 from tests.integrations.real.scenarios import EXPERTS, SWITCH
 
 pytestmark = pytest.mark.real_vllm
@@ -61,14 +63,28 @@ def test_builtin_sort_takes_vllms_expert_mask(run: Run, vllm: Path, tables: Call
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_worker_of_vllm_is_steered_by_its_environment(
-    run: Run, vllm: Path, tables: Callable[[str], str], method: str
-) -> None:
+def test_worker_of_vllm_is_steered_by_its_environment(server: Server, vllm: Path, method: str) -> None:
     """Protects deployments: vLLM finds the plugin by itself, in workers of either kind, and AITER is not imported."""
-    real = run("serve", framework="vllm", sources=vllm, table=tables("aiter"), method=method)
-    assert real == {
+    sources.check_importable("vllm")
+    assert server.serve(framework="vllm", sources=vllm, method=method) == {
         "steered": [[SWITCH - 1, 1], [SWITCH, 2]],
         "counts": {"exact row": 2},
         "imported by plugins": False,
         "method": method,
     }
+    assert run_command(["audit", str(server.audit)]) == 0
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_audit_finds_the_table_that_vllms_variable_overrules(
+    server: Server, vllm: Path, capsys: pytest.CaptureFixture[str], method: str
+) -> None:
+    """Protects against a tuned table that nobody reads: one variable of vLLM's takes every choice away."""
+    sources.check_importable("vllm")
+    served = server.serve(framework="vllm", sources=vllm, method=method, VLLM_ROCM_AITER_MOE_DISPATCH_POLICY="1")
+    assert served["steered"] == [[SWITCH - 1, 1], [SWITCH, 1]]
+    assert run_command(["audit", str(server.audit)]) == 1
+    printed = capsys.readouterr()
+    assert "2 calls, 20-21 tokens: never read (left alone: the caller's own policy)" in printed.out
+    assert "VLLM_ROCM_AITER_MOE_DISPATCH_POLICY is set: set it to 0" in printed.out
+    assert "the table decides 0.0% of its 2 sorts, less than 90%" in printed.err
