@@ -1,19 +1,20 @@
 """Output shared by the commands: results on stdout, everything else on stderr."""
 
 import json
+import os
 import sys
 from typing import Any
 
 import msgspec
 from rich.console import Console
 
-WIDTH_WITHOUT_TERMINAL = 200
-"""Columns of tables in a pipe or a file: wide enough that no row wraps."""
+WIDTH_WITHOUT_TERMINAL = 1000
+"""Columns of tables in a pipe or a file, if COLUMNS is not set: wide enough that no row wraps, for grep."""
 
 
 def create_console() -> Console:
     """Create a console for results. Colours on a terminal only, and none where NO_COLOR is set (rich handles that)."""
-    width = None if sys.stdout.isatty() else WIDTH_WITHOUT_TERMINAL
+    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else WIDTH_WITHOUT_TERMINAL
     return Console(width=width, highlight=False, markup=False, soft_wrap=False)
 
 

@@ -25,7 +25,7 @@ def format_choice(row: Row) -> str:
 def format_ties(row: Row) -> str:
     """Return the token ranges in which no kernel won: '19-24, 30'; with the kernels where there are more than two."""
     several = len(set(row.list_kernels())) > 2
-    ties = ((_format_range(first, last), tied) for first, last, tied in list_measured_ties(row))
+    ties = ((format_range(first, last), tied) for first, last, tied in list_measured_ties(row))
     return ", ".join(f"{tokens} {'='.join(tied)}" if several else tokens for tokens, tied in ties) or "none"
 
 
@@ -59,5 +59,6 @@ def _format_notes(*notes: str) -> str:
     return f" ({', '.join(notes)})" if notes else ""
 
 
-def _format_range(first: int, last: int) -> str:
+def format_range(first: int, last: int) -> str:
+    """Return '19-24', or '19' for a single token count."""
     return f"{first}" if first == last else f"{first}-{last}"

@@ -8,8 +8,10 @@ import msgspec
 
 from moesort_tune.cli.default_table import find_default_table
 from moesort_tune.cli.output import create_console, print_json, print_remark, print_result
-from moesort_tune.cli.parameters import COMPUTE_UNITS, FilePath, Parameter, ProviderChoice, parse_words
+from moesort_tune.cli.parameters import COMPUTE_UNITS, MODEL_SHAPES, FilePath, Parameter, ProviderChoice, parse_words
+from moesort_tune.cli.rows_shown import SORTS, select_shapes, sort_rows
 from moesort_tune.cli.table_text import print_table
+from moesort_tune.domain.shape import Shape
 from moesort_tune.domain.vocabulary import TIMINGS, Timing
 from moesort_tune.numerals import parse_integer, quote
 from moesort_tune.providers.facts import registry
@@ -45,6 +47,7 @@ EPILOG = """\b
 Examples:
   moesort-tune show
   moesort-tune show tables/gfx950.yaml --plot gfx950.png
+  moesort-tune show tables/gfx950.yaml --sort loss
   moesort-tune show tables/gfx942.yaml --lookup 32,128,4 --compute-units 304
   moesort-tune show tables/gfx942.yaml --lookup 32,129,4 --masked
 """
@@ -52,6 +55,8 @@ Examples:
 
 @click.command(epilog=EPILOG)
 @click.argument("table", type=FilePath(), required=False)
+@click.option("--model", "models", type=MODEL_SHAPES, multiple=True, help="Only the rows of this preset. Repeatable.")
+@click.option("--sort", "order", type=click.Choice(list(SORTS)), help="Order of the rows. Default: as in the file.")
 @click.option("--lookup", type=CALL, help="Print the decision for one call, and why.")
 @click.option("--compute-units", type=COMPUTE_UNITS, help="Of the device that --lookup is for.")
 @click.option("--kernels", type=ProviderChoice(), help="Whose kernels --lookup is for.")
@@ -61,7 +66,16 @@ Examples:
 @click.option("--masked", is_flag=True, help="The call of --lookup brings a local_expert_mask, EXPERTS its length.")
 @click.option("--plot", type=FilePath(dir_okay=False), help="Draw the samples into this PNG file.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def show(table: Path | None, lookup: Call | None, plot: Path | None, as_json: bool, **options: Any) -> None:
+def show(
+    *,
+    table: Path | None,
+    lookup: Call | None,
+    models: tuple[list[Shape], ...],
+    order: str | None,
+    plot: Path | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
     """Print TABLE: where it was measured and, for each shape, from how many tokens which kernel is chosen.
 
     Without TABLE the only one in ./tables is meant, else the only one that ships with this package.
@@ -72,6 +86,10 @@ def show(table: Path | None, lookup: Call | None, plot: Path | None, as_json: bo
         return
     data = read(path)
     loaded = load_bytes(path, data)
+    if models:
+        loaded = select_shapes(loaded, [shape for shapes in models for shape in shapes])
+    if order is not None:
+        loaded = sort_rows(loaded, order)
     if plot is not None:
         from moesort_tune.cli.plot import draw
 

@@ -1,27 +1,15 @@
-"""Format a table as lines and columns."""
+"""Print a table: lines on each entry, its rows in columns, and notes on them."""
 
-from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from rich import box
 from rich.console import Console
-from rich.table import Table as Grid
 
-from moesort_tune.cli.row_text import format_choice, format_ties
+from moesort_tune.cli.row_grid import NOISY, NOISY_MARK, is_noisy, print_rows
 from moesort_tune.device.products import format_product
-from moesort_tune.domain.candidates import Steps
-from moesort_tune.domain.device import DeviceLimits
-from moesort_tune.domain.vocabulary import MAX_TOKENS, KernelName
-from moesort_tune.providers.facts.base import Facts
-from moesort_tune.providers.facts.registry import find_facts
-from moesort_tune.runtime.dispatcher import limits_of
-from moesort_tune.tables.candidates import list_names
 from moesort_tune.tables.errors import format_path
-from moesort_tune.tables.schema import Device, Entry, Evidence, Kind, Row, Sweep, Table
-
-_LEFT_COLUMNS: Final = ("choice by tokens", "ties")
+from moesort_tune.tables.schema import Device, Entry, Kind, Row, Sweep, Table
 
 _KINDS: Final[dict[Kind, str]] = {
     "learned": "learned by a serving process",
@@ -33,15 +21,20 @@ _KINDS: Final[dict[Kind, str]] = {
 def print_table(console: Console, path: Path, table: Table, digest: str) -> None:
     """Print every entry: where and how it was measured, then a line a row. digest: SHA-256 of the file."""
     entries = format_count(len(table.tables), "entry", "entries")
-    console.print(f"{format_path(path)}: {table.arch}, {entries}, sha256 {digest}", style="bold", soft_wrap=True)
+    _print_line(console, f"{format_path(path)}: {table.arch}, {entries}", style="bold")
+    _print_line(console, f"sha256 {digest}")
     for entry in table.tables:
         console.print()
         for line in describe_entry(entry):
-            console.print(line, soft_wrap=True)
-        console.print(_build_grid(table.arch, entry))
-        for row in entry.rows:
-            for note in _list_notes(entry, row):
-                console.print(f"{row.num_experts}/{row.topk}: {note}", soft_wrap=True)
+            _print_line(console, line)
+        print_rows(console, table.arch, entry)
+        for line in list_notes(entry):
+            _print_line(console, line)
+
+
+def _print_line(console: Console, line: str, style: str = "") -> None:
+    """Print a line, broken between words on a terminal and nowhere else."""
+    console.print(line, style=style, soft_wrap=not console.is_terminal)
 
 
 def describe_entry(entry: Entry) -> Iterator[str]:
@@ -77,52 +70,19 @@ def describe_sweep(sweep: Sweep) -> str:
     )
 
 
-def _build_grid(arch: str, entry: Entry) -> Grid:
-    facts, limited = find_facts(entry.kernels.provider), list_names(entry)[:-1]
-    device = limits_of(arch, entry.device.compute_units, entry)
-    grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False)
-    headings = ("experts", "topk", *_LEFT_COLUMNS, *(f"{kernel} up to" for kernel in limited))
-    for heading in (*headings, facts.rule_name if facts else "own rule", "rule_loss", "points", "noise"):
-        grid.add_column(heading, justify="left" if heading in _LEFT_COLUMNS else "right", overflow="fold")
+def list_notes(entry: Entry) -> Iterator[str]:
+    """Yield a line for whatever a reader of the rows has to know beside them."""
+    if any(map(is_noisy, entry.rows)):
+        yield (
+            f"{NOISY_MARK} noise above {NOISY:.0%}: most likely the device had other work to do; sweep these shapes"
+            " again with --replace when it has none"
+        )
     for row in entry.rows:
-        rule = facts.rule(row.num_experts, row.topk, device, entry.condition) if facts else ()
-        grid.add_row(*_format_cells(row, _list_legal_tokens(row, limited, facts, device), rule))
-    return grid
+        for note in _list_row_notes(entry, row):
+            yield f"{row.num_experts}/{row.topk}: {note}"
 
 
-def _list_legal_tokens(row: Row, kernels: Sequence[KernelName], facts: Facts | None, device: DeviceLimits) -> list[int]:
-    """Return the largest token count at which a dispatcher takes each kernel: the row's, limited to what is legal."""
-    legal = facts.limits(row.num_experts, row.topk, device) if facts else dict.fromkeys(kernels, MAX_TOKENS)
-    return [max(0, min(row.get_limit(kernel), legal[kernel])) for kernel in kernels]
-
-
-def _format_cells(row: Row, legal: Sequence[int], rule: Steps) -> tuple[str, ...]:
-    evidence = row.evidence
-    return (
-        str(row.num_experts),
-        str(row.topk),
-        format_choice(row),
-        format_ties(row),
-        *("any" if tokens >= MAX_TOKENS else str(tokens) for tokens in legal),
-        _format_rule(rule),
-        "" if evidence.rule_loss is None else f"{evidence.rule_loss - 1:.0%}",
-        _format_points(evidence),
-        "" if evidence.noise is None else f"{evidence.noise:.1%}",
-    )
-
-
-def _format_rule(steps: Steps) -> str:
-    """Return the end of a rule's range for each kernel but the last, or its only kernel."""
-    ends = [f"{kernel} to {following[0] - 1}" for (_, kernel), following in pairwise(steps)]
-    return ", ".join(ends) or (steps[0][1] if steps else "")
-
-
-def _format_points(evidence: Evidence) -> str:
-    points = "" if evidence.points is None else str(evidence.points)
-    return f"{points} in {evidence.tokens[0]}-{evidence.tokens[1]}" if evidence.tokens else points
-
-
-def _list_notes(entry: Entry, row: Row) -> Iterator[str]:
+def _list_row_notes(entry: Entry, row: Row) -> Iterator[str]:
     """Yield every property in which a row differs from its entry."""
     if (kind := entry.get_kind(row)) in _KINDS:
         yield _KINDS[kind]
