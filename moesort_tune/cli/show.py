@@ -23,6 +23,9 @@ from moesort_tune.tables.schema import Table
 Call = tuple[int, int, int]
 """Tokens, experts and topk of one call."""
 
+FORMATS = ("png", "svg", "pdf")
+"""Formats of pictures."""
+
 LARGEST = 2**31 - 1
 """Largest int that the exported header takes."""
 
@@ -46,7 +49,7 @@ DEVICE_ID = Parameter("ID", parse_words)
 EPILOG = """\b
 Examples:
   moesort-tune show
-  moesort-tune show tables/gfx950.yaml --plot gfx950.png
+  moesort-tune show tables/gfx950.yaml --model gpt-oss-120b --plot gfx950.svg
   moesort-tune show tables/gfx950.yaml --sort loss
   moesort-tune show tables/gfx942.yaml --lookup 32,128,4 --compute-units 304
   moesort-tune show tables/gfx942.yaml --lookup 32,129,4 --masked
@@ -64,7 +67,8 @@ Examples:
 @click.option("--device-id", type=DEVICE_ID, help="Of the product that --lookup is for: 0x74a1, or NVIDIA's name.")
 @click.option("--no-moe-buf", is_flag=True, help="The call of --lookup zeroes no moe_buf.")
 @click.option("--masked", is_flag=True, help="The call of --lookup brings a local_expert_mask, EXPERTS its length.")
-@click.option("--plot", type=FilePath(dir_okay=False), help="Draw the samples into this PNG file.")
+@click.option("--plot", type=FilePath(dir_okay=False), help="Draw the samples into this picture.")
+@click.option("--format", "picture_format", type=click.Choice(FORMATS), help="Of --plot. Default: as its name ends.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def show(
     *,
@@ -73,6 +77,7 @@ def show(
     models: tuple[list[Shape], ...],
     order: str | None,
     plot: Path | None,
+    picture_format: str | None,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -80,6 +85,8 @@ def show(
 
     Without TABLE the only one in ./tables is meant, else the only one that ships with this package.
     """
+    if picture_format is not None and plot is None:
+        raise click.UsageError("--format is of --plot, which names the picture")
     path = table or find_default_table()
     if lookup is not None:
         _print_decision(path, lookup, as_json, **options)
@@ -91,9 +98,10 @@ def show(
     if order is not None:
         loaded = sort_rows(loaded, order)
     if plot is not None:
+        from moesort_tune.cli.panels import read_panels
         from moesort_tune.cli.plot import draw
 
-        draw(path, loaded, plot)
+        draw(read_panels(path, loaded), plot, picture_format)
         print_remark(f"drawn into {plot}")
     if as_json:
         print_json({"path": path, "sha256": compute_digest(data), **msgspec.to_builtins(loaded)})

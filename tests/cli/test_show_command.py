@@ -1,21 +1,16 @@
-"""`show`: a table for a person, one decision, JSON, a picture."""
+"""`show`: a table for a person, one decision, JSON."""
 
-import builtins
 import hashlib
 import json
 import os
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from moesort_tune import shipped
 from moesort_tune.cli import default_table
 from moesort_tune.cli.main import run
-from moesort_tune.cli.plot import build_panels
-from moesort_tune.domain.settings import Settings
 from moesort_tune.sorting.geometry import compute_oneshot_max_tokens
-from moesort_tune.sweep.samples import Sample, append_samples, get_samples_path
 from moesort_tune.tables import store
 from moesort_tune.tables.schema import Evidence, Kernels
 from tests.tables.examples import EXAMPLE, device, entry, make_published_entry, row, sweep, table
@@ -217,78 +212,3 @@ def test_missing_table_is_reported_with_the_next_step(capsys: pytest.CaptureFixt
     assert fail_show(capsys, "none.yaml", status=1) == (
         "Error: none.yaml does not exist; `moesort-tune sweep --out none.yaml` makes it\n"
     )
-
-
-def make_sample(tokens: int, kernel: str, median_us: float, **changes: Any) -> Sample:
-    """Return a sample of the example's row."""
-    values: dict[str, Any] = {
-        "date": "2026-11-22",
-        "arch": "gfx942",
-        "compute_units": 304,
-        "provider": "builtin",
-        "revision": "5c1e0f",
-        "timing": "graph",
-        "num_experts": 128,
-        "topk": 4,
-        "tokens": tokens,
-        "kernel": kernel,
-        "median_us": median_us,
-        "low_us": median_us - 0.1,
-        "high_us": median_us + 0.1,
-        "samples": 8,
-        "note": "",
-        "settings": Settings().format_signature() + ";margin=0.02",
-        "verdict": kernel,
-        "noise": 0.006,
-    }
-    return Sample(**(values | changes))
-
-
-def test_plot_draws_the_samples_of_the_table(capsys: pytest.CaptureFixture[str]) -> None:
-    """A picture is written, from the samples of just these kernels and settings, the latest of each point."""
-    Path("gfx942.yaml").write_text(EXAMPLE)
-    append_samples(
-        get_samples_path(Path("gfx942.yaml")),
-        [
-            make_sample(1, "oneshot", 9.0),
-            make_sample(1, "oneshot", 3.0),
-            make_sample(32, "oneshot", 9.0),
-            make_sample(1, "multiphase", 5.0),
-            make_sample(8, "oneshot", 1.0, revision="old"),
-            make_sample(8, "oneshot", 1.0, settings=Settings(unit_size=64).format_signature()),
-        ],
-    )
-    panel = build_panels(Path("gfx942.yaml"), store.load(Path("gfx942.yaml")))[0]
-    assert panel.times_us == {"oneshot": [(1, 3.0, 2.9, 3.1), (32, 9.0, 8.9, 9.1)], "multiphase": [(1, 5.0, 4.9, 5.1)]}
-    pytest.importorskip("matplotlib")
-    run_show(capsys, "gfx942.yaml", "--plot", "picture.png")
-    assert Path("picture.png").read_bytes().startswith(b"\x89PNG")
-    assert "cannot draw into none/picture.png" in fail_show(
-        capsys, "gfx942.yaml", "--plot", "none/picture.png", status=1
-    )
-
-
-def test_plot_without_samples_says_what_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
-    """A deployment need not carry the samples; --plot then fails with the reason."""
-    Path("gfx942.yaml").write_text(EXAMPLE)
-    assert "gfx942.samples.csv does not exist" in fail_show(capsys, "gfx942.yaml", "--plot", "p.png", status=1)
-    append_samples(get_samples_path(Path("gfx942.yaml")), [make_sample(8, "oneshot", 1.0, revision="old")])
-    assert "holds no samples of the rows" in fail_show(capsys, "gfx942.yaml", "--plot", "p.png", status=1)
-
-
-def test_plot_without_matplotlib_says_how_to_get_it(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It is an extra, so that a GPU machine need not have it."""
-    Path("gfx942.yaml").write_text(EXAMPLE)
-    append_samples(get_samples_path(Path("gfx942.yaml")), [make_sample(1, "oneshot", 3.0)])
-    real = builtins.__import__
-
-    def missing(name: str, *arguments: Any, **keywords: Any) -> Any:
-        if name.startswith("matplotlib"):
-            raise ImportError(name)
-        return real(name, *arguments, **keywords)
-
-    monkeypatch.setattr(builtins, "__import__", missing)
-    reported = fail_show(capsys, "gfx942.yaml", "--plot", "p.png", status=1)
-    assert reported == "Error: --plot needs matplotlib; pip install matplotlib\n"
