@@ -21,7 +21,7 @@ $(VENV)/.runtime: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.runtime
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,plot,torch]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,plot,report,torch]'
 	touch $@
 
 $(VENV)/.frameworks: $(VENV)/.dev
@@ -39,7 +39,7 @@ $(VENV)/.mutants: $(VENV)/.runtime
 $(VENV_HIP7)/.dev: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV_HIP7)
 	grep -v -E '^(hip-python|rocm-bindings)' constraints.txt > $(VENV_HIP7)/constraints.txt
-	$(VENV_HIP7)/bin/python -m pip install --quiet -c $(VENV_HIP7)/constraints.txt -e '.[dev,plot,torch]' 'hip-python==$(HIP7)'
+	$(VENV_HIP7)/bin/python -m pip install --quiet -c $(VENV_HIP7)/constraints.txt -e '.[dev,plot,report,torch]' 'hip-python==$(HIP7)'
 	touch $@
 
 demo: $(VENV)/.runtime ## set up, sweep the best attached target, show the table, ask it three questions

@@ -33,6 +33,7 @@ class LazyCommand:
 COMMANDS: Final[dict[str, LazyCommand]] = {
     "sweep": LazyCommand("moesort_tune.cli.sweep:sweep", "Measure the kernels and write the table."),
     "show": LazyCommand("moesort_tune.cli.show:show", "Print a table, plot it, or ask it for one decision."),
+    "report": LazyCommand("moesort_tune.cli.report:report", "Write a table and its curves as one page for a browser."),
     "verify": LazyCommand("moesort_tune.cli.verify:verify", "Measure what a table's choices cost."),
     "diff": LazyCommand("moesort_tune.cli.diff:diff", "Say what changed between two tables."),
     "merge": LazyCommand("moesort_tune.cli.merge:merge", "Put two tables of one architecture together."),

@@ -1,4 +1,4 @@
-"""Collect what `show --plot` draws of each row: measured curves, choices, and the cost of AITER's rule."""
+"""Collect what `show --plot` and `report` draw of each row: measured curves, choices, and the cost of AITER's rule."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass

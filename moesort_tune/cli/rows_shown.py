@@ -1,4 +1,4 @@
-"""Select and sort the rows that `show` prints and draws."""
+"""Select and sort the rows that `show` prints and draws, and `report` writes."""
 
 from collections.abc import Callable, Collection
 from typing import Any, Final
