@@ -53,6 +53,7 @@ class ProcessWorker:
         self._limit_s = limit_s
         self._serve = serve
         self._group: int | None = None
+        self._closed = False
         self._start()
 
     @property
@@ -73,7 +74,11 @@ class ProcessWorker:
         return _require(Measured, self._request(request))
 
     def close(self) -> None:
-        """Kill the child, and what it started, at once: nothing in it is worth waiting for."""
+        """Kill the child, and what it started, at once: nothing in it is worth waiting for. No other one follows."""
+        self._closed = True
+        self._kill()
+
+    def _kill(self) -> None:
         # Once: the number of a child that was waited for may be another process's by now.
         group, self._group = self._group, None
         if group is not None:
@@ -94,13 +99,15 @@ class ProcessWorker:
         try:
             self._facts = _require(DeviceFacts, self._receive_answer(START_SECONDS))
         except WorkerLostError as error:
-            self.close()
+            self._kill()
             raise WorkerStartError(f"the device could not be opened: {error}") from error
         except BaseException:
-            self.close()
+            self._kill()
             raise
 
     def _request(self, request: Request) -> Answer | DeviceFacts:
+        if self._closed:
+            raise WorkerLostError(f"the worker is closed ({request})")
         if not self._process.is_alive():
             self._start()
         try:
@@ -108,7 +115,7 @@ class ProcessWorker:
                 self._connection.send(request)
             return self._receive_answer(self._limit_s)
         except WorkerLostError as error:
-            self.close()
+            self._kill()
             raise WorkerLostError(f"{error} ({request})") from error
 
     def _receive_answer(self, limit_s: float) -> Answer | DeviceFacts:
