@@ -15,6 +15,7 @@ SUITES = {
     "offload_clang": "compiler for AMD GPUs",
     "real_rocm": "real ROCm libraries",
     "nvrtc": "NVIDIA's run-time compiler",
+    "ray": "Ray",
 }
 """Marker of each suite, and what its line in the summary begins with."""
 

@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
+from click.core import ParameterSource
 
 from moesort_tune.device.architectures import ARCHITECTURES
 from moesort_tune.domain.settings import NamedRouting
 from moesort_tune.numerals import parse_integer, parse_number
 from moesort_tune.providers.facts import registry
-from moesort_tune.sweep.fleet.options import ALL, ENGINES, Devices
+from moesort_tune.sweep.fleet.options import ALL, ENGINES, Devices, EngineName, Fleet
 from moesort_tune.sweep.grid import (
     get_model_shapes,
     parse_conditions,
@@ -124,6 +125,17 @@ def parse_devices(text: str) -> Devices:
     return tuple(dict.fromkeys(numbers))
 
 
+def build_fleet(engine: EngineName, devices: Devices, address: str) -> Fleet:
+    """Return the cards that the options name. Raise click.UsageError for options of the other engine."""
+    context = click.get_current_context()
+    is_named = {name: context.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in context.params}
+    if engine == "ray" and is_named["devices"]:
+        raise click.UsageError("--device numbers this machine's devices; with --engine ray, Ray places the workers")
+    if engine == "local" and is_named["address"]:
+        raise click.UsageError("--address names a Ray cluster; use it with --engine ray")
+    return Fleet(engine, devices, address)
+
+
 def parse_routing(text: str) -> NamedRouting:
     """Return the routing that a text names, of 'trace:FILE' only the file, which is not read. Raise ValueError."""
     from moesort_tune.sorting.inputs import Routing, RoutingError
@@ -164,6 +176,7 @@ MAX_DEVICE: Final = 1023
 DEVICE: Final = IntRange(0, MAX_DEVICE)
 DEVICES: Final = Parameter("N,N,...|all", parse_devices)
 ENGINE: Final = click.Choice(ENGINES)
+ADDRESS: Final = Parameter("ADDRESS", parse_words)
 SEED: Final = IntRange(0, 2**31)
 MARGIN: Final = FloatRange(0, 1)
 SECONDS: Final = FloatRange(0, min_open=True)

@@ -10,9 +10,11 @@ import msgspec
 
 from moesort_tune.cli.output import print_json, print_remark, print_result
 from moesort_tune.cli.parameters import (
+    ADDRESS,
     ARCH,
     CONDITIONS,
     DEVICES,
+    ENGINE,
     INTEGERS,
     MARGIN,
     MODEL_SHAPES,
@@ -24,6 +26,7 @@ from moesort_tune.cli.parameters import (
     FilePath,
     IntRange,
     ProviderChoice,
+    build_fleet,
     identify_trace,
 )
 from moesort_tune.cli.progress import show_progress
@@ -44,7 +47,7 @@ from moesort_tune.domain.vocabulary import (
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.measure.stopping import StoppingRule
 from moesort_tune.providers.facts import registry
-from moesort_tune.sweep.fleet.options import Devices, Fleet
+from moesort_tune.sweep.fleet.options import AUTO_ADDRESS, Devices, EngineName
 from moesort_tune.sweep.grid import check_size, drop_repeats, pair_shapes, read_misses
 from moesort_tune.sweep.job import (
     DEFAULT_REPLICAS,
@@ -73,6 +76,7 @@ Examples:
   moesort-tune sweep --experts 8,64,128,256 --topk 2,6,4,8 --tokens 1:4096 --out my.yaml
   moesort-tune sweep --from-misses misses.csv --time-budget 60 --resume
   moesort-tune sweep --device all --replicas 2
+  moesort-tune sweep --engine ray --address auto
   moesort-tune sweep --routing trace:routing.npz --out served.yaml
 """
 
@@ -89,6 +93,10 @@ Examples:
     show_default=True,
     help="Numbers of this machine's devices, or all.",
 )
+@click.option(
+    "--engine", type=ENGINE, default="local", show_default=True, help="This machine's devices, or a Ray cluster's."
+)
+@click.option("--address", type=ADDRESS, default=AUTO_ADDRESS, show_default=True, help="Of the Ray cluster.")
 @click.option("--kernels", type=ProviderChoice("all"), help="Default: all that can run here.")
 @click.option("--experts", type=INTEGERS, help="Expert counts; pair up with --topk.")
 @click.option("--topk", type=INTEGERS, help="Experts per token.")
@@ -174,6 +182,8 @@ def build_job(
     *,
     arch: str,
     devices: Devices,
+    engine: EngineName,
+    address: str,
     kernels: str | None,
     experts: list[int] | None,
     topk: list[int] | None,
@@ -199,7 +209,7 @@ def build_job(
         named = check_trace_shapes(routing, named)
     job = SweepJob(
         arch=arch,
-        fleet=Fleet(devices=devices),
+        fleet=build_fleet(engine, devices, address),
         providers=list_providers(kernels),
         shapes=drop_repeats(named) or None,
         tokens=tokens,

@@ -18,6 +18,7 @@ from moesort_tune.sweep.fleet.groups import group_workers, select_groups
 from moesort_tune.sweep.fleet.local import LocalEngine
 from moesort_tune.sweep.fleet.opening import Engine, NoCardsError
 from moesort_tune.sweep.fleet.options import Fleet
+from moesort_tune.sweep.fleet.ray_cluster import Cluster, RayEngine
 from moesort_tune.sweep.records import Conditions
 from moesort_tune.sweep.row_search import Listener, SweepPlan
 from moesort_tune.sweep.row_state import TRIES
@@ -171,6 +172,8 @@ def _open_workers(
 
 def open_engine(job: SweepJob) -> Engine:
     """Return the cards of a job. Raise MoesortTuneError."""
+    if job.fleet.engine == "ray":
+        return RayEngine(Cluster(job.fleet.address), job.arch, job.point_limit_s)
     return LocalEngine(job.arch, job.fleet.devices, job.point_limit_s)
 
 
