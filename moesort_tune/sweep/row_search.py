@@ -49,7 +49,8 @@ class SweepPlan:
     """Shapes, token counts and settings to sweep.
 
     settings: one for each condition. time_budget_s: for all of it, or None; the rows share what is left of it evenly.
-    replicas: cards that each row is measured on, as far as there are so many.
+    replicas: cards that each row is measured on, as far as there are so many. kind: of the device, for a person, where
+    others are swept at the same time.
     """
 
     shapes: list[Shape]
@@ -59,6 +60,7 @@ class SweepPlan:
     time_budget_s: float | None = None
     max_points: int = DEFAULT_MAX_POINTS
     replicas: int = 1
+    kind: str = ""
 
     def list_settings(self, shape: Shape) -> list[Settings]:
         """Return the settings for a shape: all that leave no rank without an expert."""
@@ -66,7 +68,7 @@ class SweepPlan:
 
     def list_keys(self) -> list[RowKey]:
         """Return the rows ahead, in order."""
-        return [RowKey(shape, one.condition) for shape in self.shapes for one in self.list_settings(shape)]
+        return [RowKey(shape, one.condition, self.kind) for shape in self.shapes for one in self.list_settings(shape)]
 
 
 class Sink(Protocol):
@@ -94,8 +96,8 @@ class Listener(Protocol):
     def announce_device(self, facts: DeviceFacts, cards: Sequence[Card] = ()) -> None:
         """Announce the device that will be measured. cards: their names, where there may be several of the kind."""
 
-    def announce_rows(self, keys: Sequence[RowKey]) -> None:
-        """Announce the rows ahead."""
+    def announce_rows(self, keys: Sequence[RowKey], cards: int = 1) -> None:
+        """Announce the rows ahead, and how many cards share them."""
 
     def announce_row(self, key: RowKey, points: int, card: Card = "") -> None:
         """Announce a row of about so many points. card: which measures it, where there are several."""
@@ -111,6 +113,12 @@ class Listener(Protocol):
 
     def report_row(self, key: RowKey, row: Row) -> None:
         """Report a row that is in the table."""
+
+    def report_missing_row(self, key: RowKey, reason: str) -> None:
+        """Report a row that the table does not get."""
+
+    def report_missing_card(self, reason: str) -> None:
+        """Report that a card gets no more rows."""
 
     def warn(self, text: str) -> None:
         """Report a problem: observation, likely cause, what to try."""
@@ -140,16 +148,11 @@ class RowTask:
     settings: those of the row's condition. edge: see search.search_token_counts.
     """
 
-    shape: Shape
+    key: RowKey
     settings: Settings
     limits: Limits
     rungs: Sequence[int]
     edge: float = EXACT_EDGE
-
-    @property
-    def key(self) -> RowKey:
-        """Return the row's name."""
-        return RowKey(self.shape, self.settings.condition)
 
 
 class RowSearch:
@@ -172,7 +175,7 @@ class RowSearch:
     ) -> None:
         self._task = task
         self._key = task.key
-        self._shape = task.shape
+        self._shape = task.key.shape
         self._limits = task.limits
         self._rungs = task.rungs
         self._plan = plan

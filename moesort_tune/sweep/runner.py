@@ -148,7 +148,7 @@ class Sweep:
         if state.stage is Stage.REPLICATE:
             self._write(state)
         else:
-            self._give_up(state, state.loss or "no card is left that could measure it")
+            self._give_up(state, state.loss or "no card is left that could measure it", self._result.failed)
 
     def _take_probe(self, hand: Hand) -> Job | None:
         """Return the probe of a hand, None where others are still at theirs."""
@@ -175,11 +175,9 @@ class Sweep:
         if isinstance(error, WorkerLostError):
             self._report_loss(state, hand, error)
         elif isinstance(error, OutOfTimeError):
-            self._result.unfinished[state.key] = str(error)
-            self.listener.warn(f"{state.key} gets no row: {error}")
-            state.settle(failed=True)
+            self._give_up(state, str(error), self._result.unfinished)
         elif isinstance(error, RowKeptError):
-            self._give_up(state, str(error))
+            self._give_up(state, str(error), self._result.failed)
         elif self._tries == 1:
             raise error
         else:
@@ -195,11 +193,11 @@ class Sweep:
         if state.stage is Stage.REPLICATE:
             self._write(state)
         else:
-            self._give_up(state, str(error))
+            self._give_up(state, str(error), self._result.failed)
 
-    def _give_up(self, state: RowState, reason: str) -> None:
-        self._result.failed[state.key] = reason
-        self.listener.warn(f"{state.key} gets no row: {reason}")
+    def _give_up(self, state: RowState, reason: str, reasons: dict[RowKey, str]) -> None:
+        reasons[state.key] = reason
+        self.listener.report_missing_row(state.key, reason)
         state.settle(failed=True)
 
     def _note(self, incident: str) -> None:
@@ -211,7 +209,8 @@ class Sweep:
         self._alive = [one for one in self._alive if one is not hand]
         self._unprobed = [one for one in self._unprobed if one is not hand]
         self._result.left_out[hand.card] = reason
-        self._note(reason)
+        self._result.incidents.append(reason)
+        self.listener.report_missing_card(reason)
 
     def _check(self, state: RowState, hand: Hand) -> None:
         """Check the whole ladder under the first condition; under the others, its coarse rungs."""
@@ -221,7 +220,7 @@ class Sweep:
         for tokens in task.rungs:
             self.listener.announce_point(task.key, tokens, "checking")
             kernels = list_legal_kernels(tokens, task.limits)
-            hand.worker.check(CheckRequest(task.shape, tokens, task.settings, kernels))
+            hand.worker.check(CheckRequest(task.key.shape, tokens, task.settings, kernels))
         state.advance(Stage.SEARCH)
 
     def _plan_row(self, state: RowState, hand: Hand) -> RowTask:
@@ -238,7 +237,7 @@ class Sweep:
             device=facts.limits,
             condition=settings.condition,
         )
-        return RowTask(shape, settings, limits, rungs)
+        return RowTask(state.key, settings, limits, rungs)
 
     def _probe(self, state: RowState, hand: Hand) -> None:
         """Measure the points that all cards are compared by."""
@@ -351,7 +350,8 @@ def run_sweeps(sweeps: Sequence[Sweep]) -> list[SweepResult]:
     dealer = Dealer()
     for sweep in sweeps:
         sweep.join(dealer)
-    sweeps[0].listener.announce_rows([key for sweep in sweeps for key in sweep.plan.list_keys()])
+    keys = [key for sweep in sweeps for key in sweep.plan.list_keys()]
+    sweeps[0].listener.announce_rows(keys, sum(len(sweep.hands) for sweep in sweeps))
     dealer.deal([(sweep, sweep.hands) for sweep in sweeps])
     return [sweep.build_result() for sweep in sweeps]
 

@@ -29,7 +29,7 @@ class NotingListener(ListListener):
 
     reported: list[tuple[object, ...]] = field(default_factory=list)
 
-    def announce_rows(self, keys: Sequence[RowKey]) -> None:
+    def announce_rows(self, keys: Sequence[RowKey], cards: int = 1) -> None:  # noqa: ARG002 - there is one
         """Keep it."""
         self.reported.append(("planned", *(key.shape for key in keys)))
 
