@@ -202,7 +202,7 @@ class RowSearch:
         counts = self._known.list_missing(get_card(self._worker.facts), chosen)
         for index, tokens in enumerate(counts):
             self._listener.announce_point(self._key, tokens, "comparing cards at")
-            self._measure(tokens, len(counts) - index)
+            self._keep(tokens, self._request(tokens, self._task.settings, len(counts) - index))
 
     def replicate(self, counts: Sequence[int], worker: Worker, within: Deadline) -> None:
         """Measure these token counts on the card of `worker` too, as many as there is time for."""
@@ -279,20 +279,22 @@ class RowSearch:
         return find_witnesses({tokens: point.verdict for tokens, point in self.points.items()}, self._limits)
 
     def _measure(self, tokens: int, left: int) -> MeasuredPoint:
-        """Measure and keep a point, of which so many are left for this worker."""
-        return self._keep(tokens, self._request(tokens, self._task.settings, left))
+        """Measure and keep a point, of which so many are left for this worker. Return what the cards agree on."""
+        point = self._keep(tokens, self._request(tokens, self._task.settings, left))
+        return self._known.find(tokens) or point
 
     def _measure_again(self, tokens: int) -> MeasuredPoint:
         settings = replace(self._task.settings, seed=self._task.settings.seed + CONFIRMING_SEEDS)
         measurement = self._request(tokens, settings, self._count_points_left())
-        return self._keep(tokens, measurement.confirm(self.points[tokens].verdict))
+        point = self._keep(tokens, measurement.confirm(self.points[tokens].verdict))
+        return self._known.find(tokens) or point
 
     def _keep(self, tokens: int, measurement: Measurement) -> MeasuredPoint:
         facts = self._worker.facts
         self._sink.keep_point(self._shape, tokens, measurement, facts)
         point = build_point(measurement)
         self._known.add(tokens, get_card(facts), point)
-        return self._known.find(tokens) or point
+        return point
 
     def _request(self, tokens: int, settings: Settings, left: int) -> Measurement:
         self._listener.announce_point(self._key, tokens, "timing")

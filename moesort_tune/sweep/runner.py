@@ -17,7 +17,7 @@ from moesort_tune.sweep.cards import Card
 from moesort_tune.sweep.dealing import Dealer, Hand, Job
 from moesort_tune.sweep.row_key import RowKey
 from moesort_tune.sweep.row_search import Deadline, Listener, OutOfTimeError, RowSearch, RowTask, Sink, SweepPlan
-from moesort_tune.sweep.row_state import TRIES, RowState, Stage, find_base, is_ready, list_states
+from moesort_tune.sweep.row_state import TRIES, RowState, Stage, list_states
 from moesort_tune.sweep.rows import list_coarse_rungs, list_rungs, list_rungs_after
 from moesort_tune.sweep.search import ROUGH_EDGE
 from moesort_tune.sweep.slow_cards import find_slow_cards
@@ -133,16 +133,19 @@ class Sweep:
             return False
         if state.stage is Stage.REPLICATE:
             return bool(state.list_lacking(hand, self.plan.replicas))
-        return state.stage is Stage.CHECK or is_ready(self._states, state)
+        return state.stage is Stage.CHECK or state.is_ready
 
     def _settle_stuck(self) -> None:
         """End the rows that no hand can go on with: write what is there, or report the row."""
         for state in self._states:
-            waits = state.stage is Stage.SEARCH and not is_ready(self._states, state)
-            if state.busy or not state.is_open or waits or any(self._wants(state, hand) for hand in self._alive):
-                continue
-            with self._dealer.lock():
-                self._end_stuck(state)
+            if not state.busy and state.is_open and not self._can_go_on(state):
+                with self._dealer.lock():
+                    self._end_stuck(state)
+
+    def _can_go_on(self, state: RowState) -> bool:
+        """Return whether a row waits for another one, or for a hand that is at work."""
+        waits = state.stage is Stage.SEARCH and not state.is_ready
+        return waits or any(self._wants(state, hand) for hand in self._alive)
 
     def _end_stuck(self, state: RowState) -> None:
         if state.stage is Stage.REPLICATE:
@@ -224,11 +227,16 @@ class Sweep:
         state.advance(Stage.SEARCH)
 
     def _plan_row(self, state: RowState, hand: Hand) -> RowTask:
+        """Return a row's task, which is the same on all cards; the first one to check the row asks for its limits."""
+        if state.task is None:
+            state.task = self._build_task(state, hand)
+        return state.task
+
+    def _build_task(self, state: RowState, hand: Hand) -> RowTask:
         shape, settings = state.key.shape, state.settings
         limits, facts = hand.worker.limits(shape), hand.worker.facts
-        if state.points is None:
-            known = self._sinks[settings].find_known(shape, limits)
-            state.points = RowPoints({tokens: dict(points) for tokens, points in known.items()}, self._slow)
+        known = self._sinks[settings].find_known(shape, limits)
+        state.points = RowPoints({tokens: dict(points) for tokens, points in known.items()}, self._slow)
         rungs = list_rungs(
             shape,
             self.plan.tokens,
@@ -262,7 +270,7 @@ class Sweep:
     def _search(self, state: RowState, hand: Hand) -> None:
         """Search a row; one of a later condition begins from what the first of its shape found."""
         task = self._plan_row(state, hand)
-        base = find_base(self._states, state)
+        base = state.base
         if base is not None and base.search is not None and base.row is not None:
             task = _begin_from(base.search, base.row, task)
         search = self._open_search(task, state, hand, self._compute_deadline())
