@@ -1,6 +1,7 @@
 """The cards of a Ray cluster: one actor a GPU, placed by Ray's resources. Only this module and the actor know Ray."""
 
 import os
+import re
 import socket
 import threading
 from collections import Counter
@@ -30,6 +31,9 @@ REACH_SECONDS: Final = 10.0
 
 PASSED_ON: Final = ("MOESORT_TUNE_", "MOESORT_HOST_")
 """Beginnings of the variables that the cluster's processes get from this one."""
+
+
+_EXCEPTION: Final = re.compile(r"[\w.]+(Error|Exception): ")
 
 
 class ClusterError(MoesortTuneError):
@@ -67,8 +71,8 @@ class Cluster:
         except (OSError, RuntimeError, ValueError) as error:
             reason = str(error).strip().partition("\n")[0]
             raise ClusterError(
-                f"no Ray cluster can be used at {address}: {reason}; start one with `ray start --head`, or name another"
-                " with --address"
+                f"no Ray cluster can be used at {address}: {reason}; start one with `ray start --head`, name another"
+                " with --address, or set RAY_AUTH_MODE=token if it asks for a token"
             ) from error
 
     def count_gpus(self) -> tuple[int, int]:
@@ -118,8 +122,7 @@ class Cluster:
         except errors.GetTimeoutError:
             raise WorkerLostError(f"its actor did not answer within {seconds:g} s") from None
         except errors.RayError as error:
-            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-            raise WorkerLostError(f"its actor was lost: {lines[0] if lines else type(error).__name__}") from error
+            raise WorkerLostError(f"its actor was lost: {summarize(error)}") from error
 
     def kill(self, actor: Any) -> None:
         """End an actor and its GPU's worker process at once."""
@@ -133,6 +136,12 @@ class Cluster:
         self._actors.clear()
         if self._is_ours:
             self._ray.shutdown()
+
+
+def summarize(error: Exception) -> str:
+    """Return the line of a Ray error that says what happened: the exception behind it, else its first line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return next((line for line in reversed(lines) if _EXCEPTION.match(line)), lines[0])
 
 
 def _call_assigned(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
