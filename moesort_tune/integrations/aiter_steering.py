@@ -1,239 +1,236 @@
-"""Handle a call of AITER's `moe_sorting`: choose who sorts, by which policy, and count why."""
+"""Handle a call of AITER's `moe_sorting`: have the table choose who sorts, and count what came of it."""
 
 import functools
 import logging
 import operator
 import sys
-import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, NamedTuple
 
-from moesort_tune import runtime
+from moesort_tune.audit import reporter
+from moesort_tune.audit.reasons import (
+    DECIDED,
+    FAILED,
+    LEFT_ALONE,
+    NO_KERNEL,
+    OTHER_KERNEL,
+    OWN_POLICY,
+    REPLACED,
+    UNEXPECTED,
+    UNSEEN_POLICY,
+    Use,
+    classify,
+)
+from moesort_tune.audit.tally import Asked, Tally
 from moesort_tune.domain.vocabulary import AUTOMATIC, LOGGER
-from moesort_tune.errors import MoesortTuneError
+from moesort_tune.integrations import caller_policies
 from moesort_tune.integrations.aiter_call import Call, Signature
-from moesort_tune.providers.facts.aiter import PROVIDER
+from moesort_tune.integrations.aiter_kernel import KERNEL, MODULE, UNKNOWN, KernelWatch, Reached, find_replacement
 from moesort_tune.providers.work.aiter_package import AiterPackage
 
-if TYPE_CHECKING:
-    import torch
-
 _log = logging.getLogger(LOGGER)
-
-MODULE: Final = "aiter.fused_moe"
-"""Holds moe_sorting, and the switches of AITER's other backends."""
-
-KERNELS: Final = PROVIDER.facts.name
-"""Provider whose rows set the policy of AITER's own kernels."""
-
-LEFT_ALONE: Final = "left alone: "
-"""Begins the counted reasons of calls that AITER handled as if this package were not installed."""
-
-UNEXPECTED: Final = LEFT_ALONE + "unexpected error"
-"""The counted reason of calls in which this package failed."""
 
 Run = Callable[[], Any]
 """The rest of a call once it is decided; its errors reach the caller."""
 
-LOGGED_AT: Final = frozenset((1, 1_000, 100_000, 10_000_000))
+LOGGED_AT: Final = frozenset(10**power for power in range(9))
 """Numbers of calls after which counts of the reasons are logged."""
+
+_NOT_WARNED_OF: Final = frozenset((*DECIDED, Use.NOTHING_TO_DECIDE, Use.WRONG_KEY))
+"""Uses of which no warning is logged here: of a wrong key the dispatcher has warned."""
 
 
 class LeaveAlone(Exception):  # noqa: N818 - no error: AITER does the call
-    """A call that is left to AITER; the text is the reason that is counted."""
+    """A call that is left to AITER. reason: it is counted under. why: a sentence for the log."""
+
+    def __init__(self, reason: str, why: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.why = why or f"AITER does the call by itself: {reason}"
+
+
+class Outcome(NamedTuple):
+    """The reason under which a call is counted, and a sentence about it."""
+
+    reason: str
+    why: Callable[[], str]
+
+
+class Decision(NamedTuple):
+    """A decided call. outcome: as it is counted if it ends as decided.
+
+    policy: by which AITER's kernel has to be reached, None where it need not be.
+    """
+
+    run: Run
+    outcome: Outcome
+    policy: int | None = None
 
 
 class Steering(ABC):
     """Take AITER's calls. table: file or folder, None for the table that the process uses."""
 
-    def __init__(self, original: Callable[..., Any], package: AiterPackage, table: str | None) -> None:
+    def __init__(self, original: Callable[..., Any], package: AiterPackage, table: str | None, tally: Tally) -> None:
         """Raise AiterSignatureError where `original` cannot be steered."""
         self.original = original
         self.package = package
         self.table = table
+        self.kernel_watch = KernelWatch()
         self._signature = Signature(original)
-        self._calls = 0
-        self._has_reported = False
-        self._noted: dict[str, int] = {}
-        self._noting = threading.Lock()
-        self._counted: list[tuple[runtime.Dispatcher, dict[str, int]]] = []
+        self._tally = tally
+        self._warned: set[str] = set()
 
     @abstractmethod
-    def decide(self, call: Call) -> Run:
-        """Return the rest of a call that AITER would do by one of the steered kernels. Raise LeaveAlone."""
-
-    def count(self, dispatcher: runtime.Dispatcher) -> runtime.Dispatcher:
-        """Count what this dispatcher decides from now on; the process may have used it before."""
-        self._counted.append((dispatcher, dispatcher.counts()))
-        return dispatcher
-
-    def counts(self) -> dict[str, int]:
-        """Return how often each reason decided, and why calls were left alone."""
-        totals: dict[str, int] = {}
-        for dispatcher, before in self._counted:
-            for reason, times in dispatcher.counts().items():
-                if times > before.get(reason, 0):
-                    totals[reason] = totals.get(reason, 0) + times - before.get(reason, 0)
-        return totals | self._noted
-
-    def note(self, reason: str) -> None:
-        """Count a call that no dispatcher decided."""
-        with self._noting:
-            self._noted[reason] = self._noted.get(reason, 0) + 1
+    def decide(self, call: Call) -> Decision:
+        """Return how a call is done that AITER would do by one of the steered kernels. Raise LeaveAlone."""
 
     def call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Return the result of a call.
 
         Any error in here leaves the call to AITER. AITER runs at most once, and its errors reach the caller.
         """
-        theirs = functools.partial(self.original, *args, **kwargs)
-        try:
-            run = self._decide(Call(self._signature, args, kwargs)) or theirs
-            self._log_counts()
-        except Exception as error:
-            self._report(error)
-            run = theirs
-        return run()
+        call = Call(self._signature, args, kwargs)
+        decision = self._decide(call)
+        if decision.policy is None:
+            self._count(call, lambda: decision.outcome)
+            return decision.run()
+        return self._run_watched(call, decision, decision.policy)
 
-    def _decide(self, call: Call) -> Run | None:
-        """Return the rest of the call; None where it is left alone, which is counted."""
+    def stop(self) -> None:
+        """Put back what was wrapped besides moe_sorting."""
+        self.kernel_watch.detach()
+
+    def start_anew(self) -> None:
+        """Warn again, in a forked child."""
+        self._warned.clear()
+
+    def _decide(self, call: Call) -> Decision:
+        theirs = functools.partial(self.original, *call.args, **call.kwargs)
         try:
             _check_arguments(call)
-            self._check_backend(call)
+            _check_backend(call)
             return self.decide(call)
         except LeaveAlone as left:
-            self.note(LEFT_ALONE + str(left))
-            return None
+            return Decision(theirs, Outcome(LEFT_ALONE + left.reason, functools.partial(str, left.why)))
+        except Exception as error:
+            self._report("AITER does a call by itself", error)
+            return Decision(theirs, Outcome(UNEXPECTED, functools.partial(str, f"{type(error).__name__}: {error}")))
 
-    def _report(self, error: Exception) -> None:
-        """Count an unexpected error, and log the first."""
-        self.note(UNEXPECTED)
-        if not self._has_reported:
-            self._has_reported = True
+    def _run_watched(self, call: Call, decision: Decision, policy: int) -> Any:
+        """Return the result of a steered call of AITER, and count it by the kernel that it reached."""
+        before, reached = self.kernel_watch.start()
+        try:
+            result = decision.run()
+        except BaseException as raised:
+            error = raised
+            self._count(call, lambda: Outcome(FAILED, lambda: f"{type(error).__name__}: {error}"))
+            raise
+        finally:
+            self.kernel_watch.end(before)
+        self._count(call, lambda: _judge(decision, policy, reached))
+        return result
+
+    def _count(self, call: Call, find_outcome: Callable[[], Outcome]) -> None:
+        """Count a call, and log the first that no row decided and the counts now and then. Raise nothing."""
+        try:
+            reason, why = find_outcome()
+            asked, tokens = _get_asked(call)
+            is_new = self._tally.add(asked, reason, tokens=tokens, captured=_is_captured(call), why=why)
+            if is_new:
+                self._warn_once(reason, asked, why)
+            reporter.touch()
+            if self._tally.calls in LOGGED_AT:
+                _log.info("%s", self._format_counts())
+        except Exception as error:
+            self._report("a call was not counted", error)
+
+    def _warn_once(self, reason: str, asked: Asked | None, why: Callable[[], str]) -> None:
+        """Warn of the first call for each reason that is not the table's decision."""
+        if reason in self._warned or reason == UNEXPECTED or classify(reason) in _NOT_WARNED_OF:
+            return
+        self._warned.add(reason)
+        shape = "" if asked is None else f" of {asked.num_experts} experts, topk {asked.topk}"
+        _log.warning("the table does not decide a sort%s (counted as '%s'): %s", shape, reason, why())
+
+    def _format_counts(self) -> str:
+        from moesort_tune.audit.log_lines import format_counts
+
+        return format_counts(self._tally)
+
+    def _report(self, consequence: str, error: Exception) -> None:
+        """Log the first unexpected error that has this consequence."""
+        if consequence not in self._warned:
+            self._warned.add(consequence)
             _log.warning(
-                "AITER does a call by itself because moesort-tune failed with %s: %s; please report it "
-                "(later ones are only counted, as '%s')",
-                *(type(error).__name__, error, UNEXPECTED),
+                "%s because moesort-tune failed with %s: %s; please report it (later ones are not logged)",
+                *(consequence, type(error).__name__, error),
                 exc_info=error,
             )
 
-    def _check_backend(self, call: Call) -> None:
-        """Raise LeaveAlone for calls that AITER does not do by one of the steered kernels."""
-        for name in ("flat", "output_aux"):
-            if call.get(name):
-                raise LeaveAlone(name)
-        if call.get("return_local_topk_ids"):
-            return  # AITER sorts these by the steered kernels whatever the environment says
-        module = sys.modules.get(MODULE)
-        if getattr(module, "_USE_CK_MOE_SORTING", False):
-            raise LeaveAlone("CK")
-        # An AITER without is_flydsl_available requires FlyDSL.
-        is_available = getattr(module, "is_flydsl_available", lambda: True)
-        if getattr(module, "_USE_FLYDSL_MOE_SORTING", False) and is_available():
-            raise LeaveAlone("FlyDSL")
 
-    def _log_counts(self) -> None:
-        """Count the call, and log the counts now and then."""
-        self._calls += 1
-        if self._calls in LOGGED_AT:
-            _log.info("moe_sorting of AITER, %d calls: %s", self._calls, self.counts())
+def _judge(decision: Decision, policy: int, reached: Reached) -> Outcome:
+    """Return under which reason a steered call of AITER is counted, and why."""
+    if reached == [policy] or classify(decision.outcome.reason) is Use.NOTHING_TO_DECIDE:
+        return decision.outcome
+    others = [one for one in reached if one not in (policy, UNKNOWN)]
+    if others:
+        return Outcome(OTHER_KERNEL, lambda: f"AITER was to run policy {policy} and ran {others[0]}")
+    if UNKNOWN in reached:
+        return Outcome(UNSEEN_POLICY, lambda: f"AITER was to run policy {policy}, and its call of {KERNEL} shows none")
+    if reached:
+        return decision.outcome
+    replacement = find_replacement(sys.modules.get(MODULE))
+    if replacement is not None:
+        why = f"{replacement} sorts in place of AITER's kernels: a policy changes nothing there"
+        return Outcome(REPLACED, functools.partial(str, why))
+    return Outcome(NO_KERNEL, lambda: f"AITER did a call for policy {policy} without its sorting kernels")
 
 
-class PolicySteering(Steering):
-    """Set the policy of AITER's own kernels, by rows that were measured with them."""
+class AskedPolicy(NamedTuple):
+    """The policy of a call, which is AUTOMATIC where the table is to decide, and what to count and say of another.
 
-    def __init__(self, original: Callable[..., Any], package: AiterPackage, table: str | None) -> None:
-        super().__init__(original, package, table)
-        self._dispatchers: dict[torch.device, runtime.Dispatcher | None] = {}
+    otherwise: the policy to pass where the table is to decide and cannot.
+    """
 
-    def decide(self, call: Call) -> Run:
-        """Return AITER's own call, with the policy that the table names."""
-        if _convert_integer(call.get("dispatch_policy")) != AUTOMATIC:
-            raise LeaveAlone("the caller's own policy")
-        if call.get("expert_mask") is not None and not self.package.negative_ids_are_safe:
-            raise LeaveAlone("expert mask, and this AITER is not safe with negative ids")
-        ids = call.get("topk_ids")
-        dispatcher = self._get_dispatcher(ids.device)
-        if dispatcher is None:
-            raise LeaveAlone("no usable table")
-        tokens, topk = ids.shape
-        num_experts = _convert_integer(call.get("num_experts")) or 0
-        moe_buf, masked = call.condition
-        if _is_published(dispatcher) and not dispatcher.has_row(num_experts, topk, masked):
-            raise LeaveAlone("not among the published figures")
-        policy = dispatcher.policy(tokens, num_experts, topk, moe_buf, masked)
-        args, kwargs = call.set_policy(policy)
-        return functools.partial(self.original, *args, **kwargs)
+    policy: Any
+    reason: str = ""
+    why: str = ""
+    otherwise: int = AUTOMATIC
 
-    def _get_dispatcher(self, device: "torch.device") -> runtime.Dispatcher | None:
-        """Return the cached dispatcher for `device`, opened on first use; None where no table is usable."""
-        if device not in self._dispatchers:
-            try:
-                self._dispatchers[device] = self.count(self._open_dispatcher(device))
-            except MoesortTuneError as error:
-                _log.warning("AITER decides by itself on %s: %s", device, error)
-                self._dispatchers[device] = None
-        return self._dispatchers[device]
 
-    def _open_dispatcher(self, device: "torch.device") -> runtime.Dispatcher:
-        from moesort_tune.device.torch_devices import get_device_id
+def get_asked_policy(call: Call) -> AskedPolicy:
+    """Return the policy that the caller wants; AUTOMATIC also in place of a framework's default, if allowed."""
+    given = call.get("dispatch_policy")
+    policy = convert_integer(given)
+    if policy == AUTOMATIC:
+        return AskedPolicy(AUTOMATIC)
+    framework = None if policy is None else caller_policies.find_default(policy)
+    if framework is None:
+        return AskedPolicy(given, OWN_POLICY, caller_policies.explain_choice(given))
+    if caller_policies.may_override():
+        return AskedPolicy(AUTOMATIC, otherwise=framework.default)
+    reason = caller_policies.name_default(framework)
+    return AskedPolicy(given, reason, caller_policies.explain_default(framework))
 
-        arch, compute_units = _identify(device)
-        revision, device_id = self.package.revision, get_device_id(device) or None
-        if self.table is None:
-            return runtime.get(arch, compute_units, kernels=KERNELS, revision=revision, device_id=device_id)
-        return runtime.Dispatcher.load(
-            Path(self.table),
-            arch=arch,
-            compute_units=compute_units,
-            kernels=KERNELS,
-            revision=revision,
-            device_id=device_id,
+
+def _check_backend(call: Call) -> None:
+    """Raise LeaveAlone for calls that AITER does not do by one of the steered kernels."""
+    if call.get("flat"):
+        raise LeaveAlone("flat", "the layer's kernels sort by themselves")
+    if call.get("output_aux"):
+        raise LeaveAlone("output_aux", "another sort of AITER's makes these outputs")
+    if call.get("return_local_topk_ids"):
+        return  # AITER sorts these by the steered kernels whatever the environment says
+    module = sys.modules.get(MODULE)
+    if getattr(module, "_USE_CK_MOE_SORTING", False):
+        raise LeaveAlone("CK", "AITER_USE_CK_MOE_SORTING selects other kernels: unset it for the table to decide")
+    # An AITER without is_flydsl_available requires FlyDSL.
+    is_available = getattr(module, "is_flydsl_available", lambda: True)
+    if getattr(module, "_USE_FLYDSL_MOE_SORTING", False) and is_available():
+        raise LeaveAlone(
+            "FlyDSL", "AITER_USE_FLYDSL_MOE_SORTING selects another sort: unset it for the table to decide"
         )
-
-
-class BuiltinSteering(Steering):
-    """Sort with this package's kernels, wherever they support every argument of the call."""
-
-    def __init__(self, original: Callable[..., Any], package: AiterPackage, table: str | None) -> None:
-        super().__init__(original, package, table)
-        self._usable: dict[torch.device, bool] = {}
-
-    def decide(self, call: Call) -> Run:
-        """Sort by the operator, and return a function that returns AITER's tuple."""
-        unknown = call.list_unknown()
-        if unknown:
-            raise LeaveAlone(f"unknown argument {unknown[0]}")
-        if not self._is_usable(call.get("topk_ids").device):
-            raise LeaveAlone("the builtin kernels cannot be loaded")
-
-        from moesort_tune.integrations.aiter_builtin import UnsupportedError, sort_like_aiter
-
-        try:
-            result = sort_like_aiter(call, self.table)
-        except UnsupportedError as error:
-            raise LeaveAlone("not supported by the builtin kernels") from error
-        if _convert_integer(call.get("dispatch_policy")) != AUTOMATIC:
-            self.note("the caller's own policy")
-        return lambda: result
-
-    def _is_usable(self, device: "torch.device") -> bool:
-        """Return whether the kernels are loaded. Try it once for each device. Raise LeaveAlone during capture."""
-        if device not in self._usable:
-            from moesort_tune.operator.sorting_device import NotReadyError, get_sorting_device
-
-            try:
-                self.count(get_sorting_device(device).get_dispatcher(self.table))
-            except NotReadyError as error:
-                raise LeaveAlone("the builtin kernels were not loaded before capture") from error
-            except MoesortTuneError as error:
-                _log.warning("AITER sorts by itself on %s: %s", device, error)
-                self._usable[device] = False
-            else:
-                self._usable[device] = True
-        return self._usable[device]
 
 
 def _check_arguments(call: Call) -> None:
@@ -247,12 +244,31 @@ def _check_arguments(call: Call) -> None:
         or ids.ndim != 2
         or ids.shape[1] < 1
         or ids.device.type not in ("cpu", "cuda")
-        or (_convert_integer(call.get("num_experts")) or 0) < 1
+        or (convert_integer(call.get("num_experts")) or 0) < 1
     ):
         raise LeaveAlone("arguments that cannot be steered")
 
 
-def _convert_integer(value: Any) -> int | None:
+def _get_asked(call: Call) -> tuple[Asked | None, int]:
+    """Return what a call asks a table for and its tokens; (None, 0) where its arguments do not say."""
+    import torch
+
+    ids, num_experts = call.get("topk_ids"), convert_integer(call.get("num_experts"))
+    if not isinstance(ids, torch.Tensor) or ids.ndim != 2 or num_experts is None:
+        return None, 0
+    tokens, topk = ids.shape
+    return Asked(num_experts, topk, call.condition), tokens
+
+
+def _is_captured(call: Call) -> bool:
+    """Return whether the call is recorded into a graph, whose replays nobody sees."""
+    import torch
+
+    ids = call.get("topk_ids")
+    return isinstance(ids, torch.Tensor) and ids.is_cuda and torch.cuda.is_current_stream_capturing()
+
+
+def convert_integer(value: Any) -> int | None:
     """Return a Python or numpy integer as Python's; None for all else, tensors included: reading one would wait."""
     if type(value) is int:
         return value
@@ -262,22 +278,3 @@ def _convert_integer(value: Any) -> int | None:
         return None if isinstance(value, torch.Tensor) else operator.index(value)
     except TypeError:
         return None
-
-
-def _is_published(dispatcher: runtime.Dispatcher) -> bool:
-    """Return whether the table holds published figures, which hold for their own few shapes alone."""
-    return dispatcher.entry is not None and dispatcher.entry.evidence == "published"
-
-
-def _identify(device: "torch.device") -> tuple[str, int]:
-    """Return architecture and compute units of a tensor's device, asking torch alone where it is a GPU."""
-    import torch
-
-    if device.type != "cuda":
-        from moesort_tune.operator.sorting_device import get_sorting_device
-
-        limits = get_sorting_device(device).kernels.limits
-        return limits.arch, limits.compute_units
-    properties = torch.cuda.get_device_properties(device)
-    nvidia = f"sm_{properties.major}{properties.minor}"
-    return (properties.gcnArchName if torch.version.hip else nvidia), properties.multi_processor_count

@@ -147,6 +147,16 @@ class Dispatcher:
         cell.times += 1  # atomic while there is a GIL; without one a count may get lost, nothing else
         return cell.policy
 
+    def reason(self, tokens: int, num_experts: int, topk: int, moe_buf: bool = True, masked: bool = False) -> Reason:
+        """Return why `policy` decides as it does, without counting it. Raise as `policy` does."""
+        usual = moe_buf and not masked
+        call = (tokens, num_experts, topk) if usual else (tokens, num_experts, topk, int(moe_buf), int(masked))
+        known = self._memo.get(call)
+        if known is not None:
+            return known.reason
+        tokens, num_experts, topk = _check_shape(tokens, num_experts, topk)
+        return self._plan(num_experts, topk, Condition(bool(moe_buf), bool(masked))).plan.at(tokens).reason
+
     def explain(
         self, tokens: int, num_experts: int, topk: int, moe_buf: bool = True, masked: bool = False
     ) -> Explanation:

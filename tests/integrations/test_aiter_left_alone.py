@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from moesort_tune.audit.reasons import FAILED, UNEXPECTED
+from moesort_tune.audit.tally import Tally
 from moesort_tune.integrations import aiter as integration
-from moesort_tune.integrations.aiter_steering import UNEXPECTED, Steering
+from moesort_tune.integrations import aiter_steering
+from moesort_tune.integrations.aiter_steering import Steering
 from moesort_tune.runtime import Dispatcher
 from tests.integrations.conftest import MakeTable, StandIn
 from tests.operator.torch_cases import make_arguments
@@ -71,7 +74,7 @@ def test_any_error_of_ours_leaves_the_call_to_aiter(
     error: Exception,
 ) -> None:
     """Protects a forward pass from this package: AITER decides, the count says so, and the log says why, once."""
-    for owner in (Dispatcher, Steering, *Steering.__subclasses__()):
+    for owner in (Dispatcher, aiter_steering, *Steering.__subclasses__()):
         if hasattr(owner, place):
             monkeypatch.setattr(owner, place, make_broken(error))
     with caplog.at_level(logging.WARNING, logger="moesort_tune"):
@@ -84,13 +87,14 @@ def test_any_error_of_ours_leaves_the_call_to_aiter(
     assert record.exc_info[1] is error
 
 
-def test_counts_that_fail_leave_the_call_to_aiter(
-    stand_in: StandIn, sort: Sort, monkeypatch: pytest.MonkeyPatch
+def test_call_that_cannot_be_counted_is_sorted_all_the_same(
+    stand_in: StandIn, sort: Sort, kernels: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Protects the calls after which the log is written, the first and the thousandth."""
-    monkeypatch.setattr(Steering, "counts", make_broken(RuntimeError("dictionary changed size during iteration")))
+    """Protects a forward pass from its own statistics, which fail after the sort has been enqueued."""
+    monkeypatch.setattr(Tally, "add", make_broken(RuntimeError("dictionary changed size during iteration")))
     assert len(sort()) == 5
-    assert [run.policy for run in stand_in.runs] == [0]
+    assert [run.policy for run in stand_in.runs] == ([2] if kernels == "aiter" else [])
+    assert "a call was not counted because moesort-tune failed with RuntimeError" in caplog.text
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
@@ -121,7 +125,7 @@ def test_aiters_own_error_is_neither_swallowed_nor_repeated(
         sort()
     assert len(calls) == 1
     assert caught.value.__context__ is None
-    assert integration.counts() == {"exact row": 1}
+    assert integration.counts() == {FAILED: 1}
 
 
 @pytest.mark.parametrize(
@@ -205,11 +209,11 @@ def test_flydsl_is_left_alone_in_both_generations(
 @pytest.mark.parametrize("generation", ["newer"])
 @pytest.mark.parametrize("kernels", ["builtin"], indirect=True)
 def test_output_of_the_caller_is_left_to_aiter(stand_in: StandIn, sort: Sort, torch_device: torch.device) -> None:
-    """Protects a caller who brings the buffer: what an unknown argument means only AITER knows."""
+    """Protects a caller who brings the buffer: AITER zeroes it and returns it as moe_buf."""
     output = torch.ones(30, 8, dtype=torch.bfloat16, device=torch_device)
     assert sort(output=output)[4] is output
     assert len(stand_in.runs) == 1
-    assert integration.counts() == {"left alone: unknown argument output": 1}
+    assert integration.counts() == {"left alone: the caller's output buffer": 1}
 
 
 @pytest.mark.parametrize(("value", "is_left"), [("row", False), ("".join(["r", "ow"]), False), ("map", True)])

@@ -18,12 +18,15 @@ SIGNATURES = {
         "output_aux=False"
     ),
     "aiter:moe_sorting_opus_get_workspace_size": "tokens, num_experts, topk, dispatch_policy=0",
-    "aiter:moe_sorting_opus_fwd": (
-        "topk_ids, topk_weights, sorted_token_ids, sorted_weights, sorted_expert_ids, num_valid_ids, moe_buf, "
-        "num_experts, unit_size, local_expert_mask=None, num_local_tokens=None, workspace=None, dispatch_policy=0, "
-        "local_topk_ids=None, m_indices=None, reverse_sorted=None"
-    ),
+    "aiter:moe_sorting_opus_fwd": "*args, **kwargs",
 }
+
+OPERATOR = (
+    "topk_ids, topk_weights, sorted_token_ids, sorted_weights, sorted_expert_ids, num_valid_ids, moe_buf, "
+    "num_experts, unit_size, local_expert_mask, num_local_tokens, workspace, dispatch_policy, local_topk_ids, "
+    "m_indices, reverse_sorted"
+)
+"""Arguments of torch.ops.aiter.moe_sorting_opus_fwd, by position."""
 
 NEWER = {"aiter.fused_moe:moe_sorting": SIGNATURES["aiter.fused_moe:moe_sorting"] + ", output=None"}
 """What differs after e4048607."""
@@ -42,6 +45,14 @@ def test_stand_in_has_aiters_signatures(name: str, generation: str) -> None:
     parameters = inspect.signature(getattr(importlib.import_module(module), attribute)).parameters.values()
     reported = ", ".join(str(parameter.replace(annotation=inspect.Parameter.empty)) for parameter in parameters)
     assert reported == (NEWER if generation == "newer" else {}).get(name, SIGNATURES[name])
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_stand_in_names_the_kernels_arguments_in_its_schema_alone() -> None:
+    """Protects the counting at the kernel: AITER's Python function takes *args, and its operator names them."""
+    importlib.import_module("aiter")
+    arguments = torch.ops.aiter.moe_sorting_opus_fwd.default._schema.arguments
+    assert ", ".join(argument.name for argument in arguments) == OPERATOR
 
 
 @pytest.mark.parametrize(

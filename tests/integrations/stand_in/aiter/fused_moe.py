@@ -42,6 +42,33 @@ def moe_sorting(  # noqa: PLR0917 - AITER's signature
         others.append("flat")
         moe_buf = torch.empty((topk_ids.shape[0], model_dim), dtype=moebuf_dtype, device=topk_ids.device)
         return topk_ids, topk_weights, topk_ids, topk_ids, moe_buf
+    return _moe_sorting_impl(
+        *(topk_ids, topk_weights, num_experts, model_dim, moebuf_dtype, block_size, expert_mask, num_local_tokens),
+        dispatch_policy,
+        use_opus=return_local_topk_ids or not _USE_CK_MOE_SORTING,
+        return_local_topk_ids=return_local_topk_ids,
+        accumulate=accumulate,
+        output_aux=output_aux,
+    )
+
+
+def _moe_sorting_impl(  # noqa: PLR0917 - AITER's signature
+    topk_ids: torch.Tensor,
+    topk_weights: torch.Tensor,
+    num_experts: int,
+    model_dim: int,
+    moebuf_dtype: torch.dtype,
+    block_size: int,
+    expert_mask: torch.Tensor | None,
+    num_local_tokens: torch.Tensor | None,
+    dispatch_policy: int,
+    use_opus: bool,
+    return_local_topk_ids: bool = False,
+    accumulate: bool = True,
+    output_aux: bool = False,
+) -> tuple[torch.Tensor, ...]:
+    """Allocate and sort. A framework may replace this global; CK stands for the same kernels here."""
+    del use_opus
     rows, topk = topk_ids.shape
     padded = topk_ids.numel() + num_experts * block_size - topk
     sorted_ids = topk_ids.new_empty(padded)
@@ -81,12 +108,13 @@ def _moe_sorting_into(  # noqa: PLR0917 - AITER's signature
     output_aux: bool = False,
     output: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, ...]:
-    """Sort as AITER after e4048607: moe_buf is the caller's `output` where there is one."""
+    """Sort as AITER after e4048607: moe_buf is the caller's `output` where one is given and moe_buf is made."""
     result = _sort(
         *(topk_ids, topk_weights, num_experts, model_dim, moebuf_dtype, block_size, expert_mask, num_local_tokens),
         *(dispatch_policy, return_local_topk_ids, accumulate, flat, output_aux),
     )
-    return result if output is None else (*result[:4], output.zero_(), *result[5:])
+    is_made = not flat and (accumulate or output_aux or expert_mask is not None)
+    return result if output is None or not is_made else (*result[:4], output.zero_(), *result[5:])
 
 
 IS_NEWER = os.environ.get("AITER_STAND_IN") == "newer"
