@@ -6,11 +6,14 @@ VENV_HIP7 := .venv-hip7
 HIP7 := 7.2.2.562.43
 # What depends on hip-python; the rest does not know its version.
 HIP7_TESTS := tests/device tests/runtimes tests/sorting/test_kernels_exact.py tests/sorting/test_kernels_properties.py
+# What decides without a device or a process of its own: its quick tests alone must reach it.
+COVERED_TESTS := tests/audit tests/domain tests/measure tests/providers/test_facts.py tests/providers/test_registry.py \
+  tests/replay tests/runtime tests/sweep tests/tables tests/verify
 BIN := $(VENV)/bin
 
 C_SOURCES = $(shell git ls-files 'hip_kernels/**.h' 'hip_kernels/**.hip' 'hip_kernels/**.c' 'hip_kernels/**.cpp' 'tests/**.c' 'tests/**.h' 'scripts/**.h')
 
-.PHONY: demo test test-hip10 test-hip7 lint format frameworks aiter mutants bench bench-gpu bench-rivals bench-isa resources clean help
+.PHONY: demo test test-hip10 test-hip7 lint format frameworks aiter packages hooks coverage mutants bench bench-gpu bench-rivals bench-isa resources clean help
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -71,6 +74,17 @@ aiter: ## fetch AITER's sources into build/aiter, and install what it imports, f
 	scripts/fetch-aiter
 	$(MAKE) --no-print-directory $(VENV)/.aiter
 
+packages: $(VENV)/.dev ## build the wheel and the source package into dist/
+	rm -rf dist
+	$(BIN)/python -m hatchling build -d dist
+
+hooks: $(VENV)/.dev ## have git run ruff, clang-format and the layers of imports before each commit
+	$(BIN)/python -m pip install --quiet -c constraints.txt pre-commit
+	$(BIN)/pre-commit install
+
+coverage: $(VENV)/.dev ## run the quick tests of the deciding rooms, and fail where they reach too few of its lines
+	$(BIN)/python -m pytest -q -n auto $(COVERED_TESTS) --cov --cov-report=term-missing:skip-covered
+
 format: $(VENV)/.dev ## format Python and C++
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
@@ -97,5 +111,5 @@ resources: $(VENV)/.runtime ## write docs/resources.md: registers, spills and LD
 	$(BIN)/moesort-tune build --arch all --check --markdown > docs/resources.md.new
 	mv docs/resources.md.new docs/resources.md
 
-clean: ## remove the virtual environments and mutants
-	rm -rf $(VENV) $(VENV_HIP7) mutants
+clean: ## remove the virtual environments, packages and mutants
+	rm -rf $(VENV) $(VENV_HIP7) dist mutants
