@@ -54,8 +54,9 @@ def describe_entry(entry: Entry) -> Iterator[str]:
     if entry.sweep is None:
         yield f"{kernels.provider} kernels, figures published by others: used only where this file is named"
     else:
-        yield f"{kernels.provider} kernels, revision {kernels.revision}"
-        yield describe_sweep(entry.sweep)
+        named = ", computed by a model: used only where this file is named" if entry.evidence == "modelled" else ""
+        yield f"{kernels.provider} kernels, revision {kernels.revision}{named}"
+        yield describe_sweep(entry.sweep, entry.evidence)
     if entry.software:
         yield "with " + ", ".join(f"{name} {version}" for name, version in entry.software.items())
 
@@ -66,13 +67,14 @@ def _format_product(device: Device) -> str:
     return f"{device.name}, {product}" if product not in ("", device.name) else device.name
 
 
-def describe_sweep(sweep: Sweep) -> str:
-    """Return when and how rows were measured."""
+def describe_sweep(sweep: Sweep, kind: Kind = "measured") -> str:
+    """Return when and how rows were measured, or modelled."""
     timed = "as replayed graphs" if sweep.timing == "graph" else "launched one by one"
     spread = f", experts over {sweep.ep} ranks" if sweep.ep > 1 else ""
     cache = ", cold cache" if sweep.cold else ""
+    verb = "modelled" if kind == "modelled" else "measured"
     return (
-        f"measured {sweep.date} {timed}, unit_size {sweep.unit_size}, model_dim {sweep.model_dim} {sweep.dtype},"
+        f"{verb} {sweep.date} {timed}, unit_size {sweep.unit_size}, model_dim {sweep.model_dim} {sweep.dtype},"
         f" {sweep.routing} routing, {sweep.condition}{spread}{cache}, seed {sweep.seed}"
     )
 
@@ -133,7 +135,7 @@ def _list_notes(entry: Entry, row: Row) -> Iterator[str]:
     if row.evidence.since is not None:
         yield f"some of its points were measured earlier, from {row.evidence.since} on"
     if row.sweep is not None:
-        yield describe_sweep(row.sweep)
+        yield describe_sweep(row.sweep, entry.get_kind(row))
     if row.software is not None:
         yield "with " + ", ".join(f"{name} {version}" for name, version in row.software.items())
 

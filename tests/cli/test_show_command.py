@@ -113,6 +113,24 @@ def test_show_tells_what_is_special_about_rows(capsys: pytest.CaptureFixture[str
         assert words in reported
 
 
+def test_show_and_lookup_tell_that_rows_are_modelled(capsys: pytest.CaptureFixture[str]) -> None:
+    """A model's rows must never pass for measured ones."""
+    doubtful = row(evidence=Evidence(tokens=(1, 64), source="a model, 0.4 us rms off"), limits={})
+    store.save(Path("gfx942.yaml"), table(entry([doubtful], evidence="modelled", sweep=sweep(moe_buf=False))))
+    reported = run_show(capsys, "gfx942.yaml")
+    for words in (
+        "revision 5c1e0f, computed by a model: used only where this file is named",
+        "modelled 2026-11-22 as replayed graphs",
+        "128/4: computed by a model, not measured",
+        "128/4: source: a model, 0.4 us rms off",
+    ):
+        assert words in reported
+    assert "measured 2026" not in reported
+    decision = run_show(capsys, "gfx942.yaml", "--lookup", "32,128,4")
+    assert "modelled without moe_buf" in decision
+    assert "measured" not in decision
+
+
 def test_lookup_prints_the_decision_and_why(capsys: pytest.CaptureFixture[str]) -> None:
     """The same sentence that a serving process would log."""
     Path("gfx942.yaml").write_text(EXAMPLE)
