@@ -11,6 +11,8 @@ from aiter_model.gaps import GapRange, find_range, fit_modes
 from aiter_model.points import REPLAY, SGLANG, Cycles, Point, Shape, read_points
 from aiter_model.table import Chooser, build_table
 
+from moesort_tune.shipped import get_tables_folder
+from moesort_tune.tables import store
 from moesort_tune.tables.validation import check
 
 REPOSITORY = Path(__file__).parents[2]
@@ -104,6 +106,17 @@ def test_time_that_was_not_published_is_bounded_by_more_tokens() -> None:
     ]
     (decision,) = decisions.list_decisions(points)
     assert decision.us == {"oneshot": 5.0, "multiphase": 3.0}
+
+
+def test_published_rows_take_the_kernel_of_the_published_times() -> None:
+    """The shipped rows and the data of the fit are from the same sources, and must not say different things."""
+    shipped = store.load(get_tables_folder() / "published" / "gfx950-aiter.yaml")
+    rows = {Shape(*row.shape): row for entry in shipped.tables for row in entry.rows}
+    found = decisions.list_decisions(POINTS)
+    assert {decision.shape for decision in found} == rows.keys()
+    for decision in found:
+        kernel = rows[decision.shape].choose_kernel(decision.tokens, ("oneshot", "multiphase"))
+        assert decision.compute_regret(kernel) == 1
 
 
 def test_ties_cover_what_the_range_of_gaps_leaves_open() -> None:
