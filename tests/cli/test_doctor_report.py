@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from moesort_tune.cli import doctor as cli_doctor
 from moesort_tune.cli.doctor import doctor
 from moesort_tune.device.amd_libraries import Candidate
 from moesort_tune.device.remedies import REMEDIES
 from moesort_tune.doctor import probing
 from moesort_tune.doctor.diagnosis import Failure, MeasuredDevice, RuntimeState, State, TableState
 from moesort_tune.doctor.found_tables import find_tables
+from moesort_tune.doctor.gap_probe import ModeGap, ProbedGap
 from moesort_tune.sorting.revision import compute_kernels_revision
 from tests.doctor import states
 from tests.tables import examples
@@ -66,6 +68,34 @@ def test_report_names_products_of_devices_and_tables(run: Any) -> None:
     assert "t.yaml: gfx942, 304 compute units, measured on MI300X (0x74a1), AMD Instinct MI325X" in text
     (device, _) = json.loads(run(state, "--json").stdout)["devices"]
     assert device["device_id"] == "0x74b5"
+
+
+MODES = (
+    ModeGap("graph", 2.01, {1: 2.0, 2: 4.0, 4: 8.03}),
+    ModeGap("replay", 2.3, {1: 9.4, 2: 11.7, 4: 16.3}),
+    ModeGap("eager", 4.9, {1: 5.1, 2: 10.0, 4: 19.8}),
+)
+
+
+@pytest.mark.parametrize(
+    ("gap", "words"),
+    [
+        (ProbedGap("amd", 0, "AMD Instinct MI300X", MODES), "2.30 us for each further launch (1: 9.40 us, 2: 11.70 us"),
+        (ProbedGap("amd", 0, "AMD Instinct MI300X", failure="the process died"), "not measured  the process died"),
+    ],
+)
+def test_report_has_the_launch_gap_that_was_asked_for(
+    run: Any, monkeypatch: pytest.MonkeyPatch, gap: ProbedGap, words: str
+) -> None:
+    """Protects the figure that owners of AMD GPUs can send in seconds, or the reason why there is none."""
+    monkeypatch.setattr(cli_doctor, "probe_launch_gap", lambda _, ordinal: replace(gap, ordinal=ordinal))
+    text = run(states.CONTAINER, "--probe", "--device", "3").stdout
+    assert "Launch gap of amd 3, AMD Instinct MI300X" in text
+    assert words in text
+    reported = json.loads(run(states.CONTAINER, "--probe", "--json").stdout)["launch_gap"]
+    assert [mode["gap_us"] for mode in reported["modes"]] == [mode.gap_us for mode in gap.modes]
+    assert reported["failure"] == gap.failure
+    assert "launch_gap" not in json.loads(run(states.CONTAINER, "--json").stdout)
 
 
 @pytest.mark.parametrize(

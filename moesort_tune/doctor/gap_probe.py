@@ -1,0 +1,80 @@
+"""The launch gap of this machine's device: what each further launch costs, measured in a process of its own."""
+
+from dataclasses import dataclass
+
+import msgspec
+
+from moesort_tune.device import child
+from moesort_tune.device.child import ChildError
+from moesort_tune.doctor.diagnosis import DeviceState, State, select_known_devices
+from moesort_tune.errors import MoesortTuneError
+from moesort_tune.measure.launch_gap import LaunchGap, Mode
+
+PROBE_SECONDS = 120.0
+"""Time limit: a probe takes seconds, and compiling the empty kernel some more."""
+
+
+class ProbeError(MoesortTuneError):
+    """Report that the launch gap could not be measured."""
+
+
+@dataclass(frozen=True)
+class ModeGap:
+    """The launch gap of one mode. times_us: median of so many empty kernels; gap_us: of one further launch."""
+
+    mode: Mode
+    gap_us: float
+    times_us: dict[int, float]
+
+    @classmethod
+    def of(cls, gap: LaunchGap) -> "ModeGap":
+        """Return what of a measurement a report keeps."""
+        times_us = {count: round(time.median, 4) for count, time in gap.times_us.items()}
+        return cls(gap.mode, round(gap.gap_us, 4), times_us)
+
+
+@dataclass(frozen=True)
+class ProbedGap:
+    """The launch gap of one device, in every mode. failure: why it was not measured, '' where it was."""
+
+    runtime: str
+    ordinal: int
+    device: str
+    modes: tuple[ModeGap, ...] = ()
+    failure: str = ""
+
+
+def find_device(state: State, ordinal: int) -> DeviceState:
+    """Return device `ordinal` of the runtime that a sweep would use. Raise ProbeError."""
+    devices = select_known_devices(state.best) if state.best else ()
+    for device in devices:
+        if device.ordinal == ordinal:
+            return device
+    known = ", ".join(str(device.ordinal) for device in devices)
+    name = f"the {state.best.name} runtime" if state.best else "this machine"
+    raise ProbeError(f"{name} has no device {ordinal} that the kernels are built for (it has {known or 'none'})")
+
+
+def probe_launch_gap(state: State, ordinal: int) -> ProbedGap:
+    """Return the launch gap of a device, or why it could not be measured. Raise ProbeError for an unknown device."""
+    device = find_device(state, ordinal)
+    runtime = state.best.name if state.best else ""
+    command = child.build_python_command("moesort_tune.doctor.gap_worker", runtime, str(ordinal))
+    try:
+        return ask(command)
+    except ProbeError as error:
+        return ProbedGap(runtime, ordinal, device.name, failure=str(error))
+
+
+def ask(command: list[str], seconds: float = PROBE_SECONDS) -> ProbedGap:
+    """Return the answer of the process that measures. Raise ProbeError where it has none."""
+    try:
+        answer = child.run(command, seconds=seconds)
+    except ChildError as error:
+        raise ProbeError(f"the process that measures the launch gap {error}") from error
+    if answer.status != 0:
+        raise ProbeError(f"the process that measures the launch gap {answer.ending}")
+    try:
+        return msgspec.json.decode(answer.stdout, type=ProbedGap)
+    except msgspec.MsgspecError as error:
+        raise ProbeError(f"the process that measures the launch gap ended without an answer ({error})") from error
