@@ -44,26 +44,28 @@ class ProbedGap:
     failure: str = ""
 
 
-def find_device(state: State, ordinal: int) -> DeviceState:
-    """Return device `ordinal` of the runtime that a sweep would use. Raise ProbeError."""
-    devices = select_known_devices(state.best) if state.best else ()
-    for device in devices:
-        if device.ordinal == ordinal:
-            return device
-    known = ", ".join(str(device.ordinal) for device in devices)
-    name = f"the {state.best.name} runtime" if state.best else "this machine"
-    raise ProbeError(f"{name} has no device {ordinal} that the kernels are built for (it has {known or 'none'})")
+def find_device(state: State, ordinal: int) -> DeviceState | None:
+    """Return device `ordinal` of the runtime that a sweep would use, None where there is no device at all.
+
+    Raise ProbeError for a number that no device has.
+    """
+    devices = {device.ordinal: device for device in (select_known_devices(state.best) if state.best else ())}
+    if devices and ordinal not in devices:
+        known = ", ".join(map(str, devices))
+        raise ProbeError(f"there is no device {ordinal} that the kernels are built for; --device takes {known}")
+    return devices.get(ordinal)
 
 
 def probe_launch_gap(state: State, ordinal: int) -> ProbedGap:
     """Return the launch gap of a device, or why it could not be measured. Raise ProbeError for an unknown device."""
     device = find_device(state, ordinal)
-    runtime = state.best.name if state.best else ""
-    command = child.build_python_command("moesort_tune.doctor.gap_worker", runtime, str(ordinal))
+    if device is None or state.best is None:
+        return ProbedGap("no runtime", ordinal, "no device", failure="no runtime has a device to measure it on")
+    command = child.build_python_command("moesort_tune.doctor.gap_worker", state.best.name, str(ordinal))
     try:
         return ask(command)
     except ProbeError as error:
-        return ProbedGap(runtime, ordinal, device.name, failure=str(error))
+        return ProbedGap(state.best.name, ordinal, device.name, failure=str(error))
 
 
 def ask(command: list[str], seconds: float = PROBE_SECONDS) -> ProbedGap:
