@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 
 C_SOURCES = $(shell git ls-files 'hip_kernels/**.h' 'hip_kernels/**.hip' 'hip_kernels/**.c' 'hip_kernels/**.cpp' 'tests/**.c' 'tests/**.h' 'scripts/**.h')
 
-.PHONY: demo test test-hip10 test-hip7 lint format mutants bench bench-gpu bench-rivals bench-isa resources clean help
+.PHONY: demo test test-hip10 test-hip7 lint format frameworks aiter mutants bench bench-gpu bench-rivals bench-isa resources clean help
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -22,6 +22,14 @@ $(VENV)/.runtime: pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.runtime
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,plot,torch]'
+	touch $@
+
+$(VENV)/.frameworks: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[frameworks]'
+	touch $@
+
+$(VENV)/.aiter: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[aiter]'
 	touch $@
 
 $(VENV)/.mutants: $(VENV)/.runtime
@@ -55,6 +63,13 @@ lint: $(VENV)/.dev ## ruff, strict types, clang-format, import layers
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run --Werror $(C_SOURCES)
 	$(BIN)/lint-imports
+
+frameworks: $(VENV)/.frameworks ## fetch vLLM's and SGLang's Python files into build/frameworks, for tests on their own code
+	$(BIN)/python scripts/fetch_frameworks.py
+
+aiter: ## fetch AITER's sources into build/aiter, and install what it imports, for tests on its own code
+	scripts/fetch-aiter
+	$(MAKE) --no-print-directory $(VENV)/.aiter
 
 format: $(VENV)/.dev ## format Python and C++
 	$(BIN)/ruff check --fix-only .

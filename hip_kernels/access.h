@@ -20,8 +20,9 @@ enum class Tokens {
 
 // array[index]. AMD GPUs add a 32-bit offset to a scalar address for nothing, and need several instructions to make an
 // address of 64 bits, which only arrays of 2^32 bytes and more need. Below kMany there are none: the sorted rows are at
-// most 2^10 pairs of each of 64 chunks, and less than 2^10 rows of padding for each of 2^10 experts. (multiphase's first
-// launch has more chunks with kFew, and then writes its workspace alone: at most 2^19 x 2^10 words and as many counts.)
+// most 2^10 pairs of each of 64 chunks, and less than 2^10 rows of padding for each of 2^10 experts. (multiphase's
+// first launch has more chunks with kFew, and then writes its workspace alone: at most 2^19 x 2^10 words and as many
+// counts.)
 template <Tokens kTokens, typename Element>
 __device__ __forceinline__ Element& at(Element* array, uint32_t index) {
   if constexpr (kTokens == Tokens::kMany) return array[index];

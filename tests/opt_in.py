@@ -15,6 +15,9 @@ SUITES = {
     "offload_clang": "compiler for AMD GPUs",
     "real_rocm": "real ROCm libraries",
     "nvrtc": "NVIDIA's run-time compiler",
+    "real_aiter": "real AITER",
+    "real_vllm": "real vLLM",
+    "real_sglang": "real SGLang",
 }
 """Marker of each suite, and what its line in the summary begins with."""
 
@@ -22,6 +25,9 @@ GPU = "gpu"
 """Like a suite where it is missing; with a GPU and without, its tests' line would be that of the whole run."""
 
 REQUIRE_VARIABLE = "MOESORT_TEST_REQUIRE"
+
+VERSION = "version"
+"""Property of a test: what it ran with. It is part of the report, which xdist carries to the summary."""
 
 
 def skip_or_fail(suite: str, reason: str) -> NoReturn:
@@ -35,6 +41,11 @@ def needs_gpu(attached: bool) -> None:
     """Skip the calling test where no GPU is attached; with one reason for all, so that they are one line."""
     if not attached:
         skip_or_fail(GPU, "no GPU is attached")
+
+
+def name_version(item: pytest.Item, version: str) -> None:
+    """Have the summary name a version that the test runs with."""
+    item.user_properties.append((VERSION, version))
 
 
 def _read_required() -> list[str]:
@@ -53,9 +64,10 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Write a line for each suite that ran and for each reason to skip; pytest's list of failures comes after it."""
     for suite, name in SUITES.items():
-        ran = count_cases(list(_select_reports(terminalreporter.stats, suite)))
+        reports = list(_select_reports(terminalreporter.stats, suite))
+        ran = count_cases(reports)
         if ran:
-            terminalreporter.write_line(f"{name}: ran {ran} cases")
+            terminalreporter.write_line(f"{name}: ran {ran} cases{format_versions(reports)}")
     for line in format_skips(terminalreporter.stats.get("skipped", [])):
         terminalreporter.write_line(line)
 
@@ -70,6 +82,12 @@ def _select_reports(stats: dict[str, list[Any]], suite: str) -> Iterator[pytest.
 def count_cases(reports: Sequence[pytest.TestReport]) -> int:
     """Return how many of the tests were called, whatever came of it."""
     return sum(report.when == "call" and report.outcome != "skipped" for report in reports)
+
+
+def format_versions(reports: Sequence[pytest.TestReport]) -> str:
+    """Return the versions that the tests ran with, ' (commit 1a2b3c)'; '' where none was named."""
+    named = {str(value) for report in reports for key, value in report.user_properties if key == VERSION}
+    return f" ({', '.join(sorted(named))})" if named else ""
 
 
 def format_skips(reports: Sequence[pytest.TestReport | pytest.CollectReport]) -> list[str]:

@@ -13,7 +13,7 @@ REPOSITORY = Path(__file__).parents[1]
 
 A_RUN = """
 import pytest
-from tests.opt_in import needs_gpu, skip_or_fail
+from tests.opt_in import name_version, needs_gpu, skip_or_fail
 
 @pytest.mark.parametrize("case", range(3))
 def test_one(case): skip_or_fail("emulator", "no checkout")
@@ -24,6 +24,9 @@ def test_marked(): ...
 def test_missing_module(): pytest.importorskip("no_such_module")
 @pytest.mark.emulator
 def test_wrong(): assert False
+@pytest.mark.real_vllm
+@pytest.mark.parametrize("case", range(2))
+def test_versions(request, case): name_version(request.node, f"0.33.{case}")
 def test_right(): ...
 """
 
@@ -77,6 +80,7 @@ def test_failure_stands_after_one_line_for_each_missing_thing(tmp_path: Path) ->
     (tmp_path / "test_whole_file.py").write_text("import pytest\npytest.importorskip('no_such_module')\n")
     lines = run_pytest(tmp_path).stdout.splitlines()
     assert "emulator: ran 1 cases" in lines
+    assert "real vLLM: ran 2 cases (0.33.0, 0.33.1)" in lines
     skips = [line for line in lines if line.startswith("skipped ")]
     assert skips[:1] == ["skipped 4: no checkout"]
     assert "skipped 1: no GPU is attached" in skips
@@ -84,12 +88,12 @@ def test_failure_stands_after_one_line_for_each_missing_thing(tmp_path: Path) ->
     assert sum(int(line.split()[1].rstrip(":")) for line in skips) == 8
     assert not [line for line in lines if line.startswith("SKIPPED")]
     assert lines[-2].startswith("FAILED test_some.py::test_wrong")
-    assert lines[-1].startswith("1 failed, 1 passed, 8 skipped")
+    assert lines[-1].startswith("1 failed, 3 passed, 8 skipped")
 
 
 def test_what_is_required_fails_where_it_is_missing(tmp_path: Path) -> None:
     """Protects CI: what it must have is a failure where it is not, and a misspelt name cannot require nothing."""
     (tmp_path / "test_some.py").write_text(A_RUN)
-    assert "5 failed, 1 passed, 3 skipped" in run_pytest(tmp_path, "emulator").stdout
-    assert "2 failed, 1 passed, 6 skipped" in run_pytest(tmp_path, "gpu").stdout
+    assert "5 failed, 3 passed, 3 skipped" in run_pytest(tmp_path, "emulator").stdout
+    assert "2 failed, 3 passed, 6 skipped" in run_pytest(tmp_path, "gpu").stdout
     assert "names emulators; there are ['emulator'" in run_pytest(tmp_path, "emulators").stderr

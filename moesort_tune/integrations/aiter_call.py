@@ -63,33 +63,28 @@ class Signature:
 
 
 class Call:
-    """The arguments of one call, as they were passed."""
+    """The arguments of one call, as they were passed, and by name."""
 
-    __slots__ = ("args", "kwargs", "signature")
+    __slots__ = ("_values", "args", "kwargs", "signature")
 
     def __init__(self, signature: Signature, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         self.signature = signature
         self.args = args
         self.kwargs = kwargs
+        self._values = {**signature.defaults, **dict(zip(signature.positional, args, strict=False)), **kwargs}
 
     def fits(self) -> bool:
         """Return whether the function can be called like this: nothing missing, passed twice or too many."""
-        names, kwargs = self.signature.positional, self.kwargs
-        given = names[: len(self.args)]
+        given = self.signature.positional[: len(self.args)]
         return (
-            len(self.args) <= len(names)
-            and kwargs.keys().isdisjoint(given)
-            and all(name in kwargs or name in given for name in self.signature.required)
+            len(self.args) == len(given)
+            and self.kwargs.keys().isdisjoint(given)
+            and all(name in self._values for name in self.signature.required)
         )
 
     def get(self, name: str, otherwise: Any = None) -> Any:
         """Return an argument as passed, else its default; `otherwise` where this AITER has no such argument."""
-        if name in self.kwargs:
-            return self.kwargs[name]
-        position = self.signature.positions.get(name)
-        if position is not None and position < len(self.args):
-            return self.args[position]
-        return self.signature.defaults.get(name, otherwise)
+        return self._values.get(name, otherwise)
 
     @property
     def condition(self) -> Condition:

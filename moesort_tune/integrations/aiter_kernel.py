@@ -4,8 +4,7 @@ import functools
 import inspect
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any, Final
 
@@ -24,10 +23,14 @@ UNKNOWN: Final = None
 """The policy of a call that does not show it."""
 
 
+Reached = list[int | None]
+"""Policies that reached the kernel."""
+
+
 class _Seen(threading.local):
     """The policies that reached the kernel in this thread, None where nobody watches."""
 
-    policies: list[int | None] | None = None
+    policies: Reached | None = None
 
 
 class KernelWatch:
@@ -38,16 +41,16 @@ class KernelWatch:
         self._noting: Callable[..., Any] | None = None
         self._original: Callable[..., Any] | None = None
 
-    @contextmanager
-    def watch(self) -> Iterator[list[int | None]]:
-        """Yield the list to which this thread's sorts add their policies."""
+    def start(self) -> tuple[Reached | None, Reached]:
+        """Watch this thread. Return the list that it had before, for `end`, and the one to which its sorts add."""
         self._attach()
-        policies: list[int | None] = []
-        before, self._seen.policies = self._seen.policies, policies
-        try:
-            yield policies
-        finally:
-            self._seen.policies = before
+        before, reached = self._seen.policies, Reached()
+        self._seen.policies = reached
+        return before, reached
+
+    def end(self, before: Reached | None) -> None:
+        """Watch as before `start`."""
+        self._seen.policies = before
 
     def detach(self) -> None:
         """Put AITER's own function back."""

@@ -110,13 +110,15 @@ class Steering(ABC):
 
     def _run_watched(self, call: Call, decision: Decision, policy: int) -> Any:
         """Return the result of a steered call of AITER, and count it by the kernel that it reached."""
-        with self.kernel_watch.watch() as reached:
-            try:
-                result = decision.run()
-            except BaseException as error:
-                failure = f"{type(error).__name__}: {error}"
-                self._count(call, FAILED, functools.partial(str, failure))
-                raise
+        before, reached = self.kernel_watch.start()
+        try:
+            result = decision.run()
+        except BaseException as error:
+            failure = f"{type(error).__name__}: {error}"
+            self._count(call, FAILED, functools.partial(str, failure))
+            raise
+        finally:
+            self.kernel_watch.end(before)
         self._count(call, *_judge(decision, policy, reached))
         return result
 

@@ -149,8 +149,13 @@ class Dispatcher:
 
     def reason(self, tokens: int, num_experts: int, topk: int, moe_buf: bool = True, masked: bool = False) -> Reason:
         """Return why `policy` decides as it does, without counting it. Raise as `policy` does."""
-        shape = _check_shape(tokens, num_experts, topk)
-        return self._plan(*shape[1:], Condition(bool(moe_buf), bool(masked))).plan.at(shape[0]).reason
+        usual = moe_buf and not masked
+        call = (tokens, num_experts, topk) if usual else (tokens, num_experts, topk, int(moe_buf), int(masked))
+        known = self._memo.get(call)
+        if known is not None:
+            return known.reason
+        tokens, num_experts, topk = _check_shape(tokens, num_experts, topk)
+        return self._plan(num_experts, topk, Condition(bool(moe_buf), bool(masked))).plan.at(tokens).reason
 
     def explain(
         self, tokens: int, num_experts: int, topk: int, moe_buf: bool = True, masked: bool = False
