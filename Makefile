@@ -21,7 +21,7 @@ $(VENV)/.runtime: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.runtime
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,plot,torch]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,plot,ray,torch]'
 	touch $@
 
 $(VENV)/.frameworks: $(VENV)/.dev

@@ -18,6 +18,7 @@ SUITES = {
     "real_aiter": "real AITER",
     "real_vllm": "real vLLM",
     "real_sglang": "real SGLang",
+    "ray": "Ray",
 }
 """Marker of each suite, and what its line in the summary begins with."""
 

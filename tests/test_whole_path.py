@@ -16,7 +16,8 @@ from moesort_tune.domain.settings import Settings
 from moesort_tune.domain.shape import Shape
 from moesort_tune.measure.stopping import StoppingRule
 from moesort_tune.runtime import Dispatcher
-from moesort_tune.sweep.records import Conditions, MeasuredPoint, find_points
+from moesort_tune.sweep.card_points import find_points
+from moesort_tune.sweep.records import Conditions, MeasuredPoint
 from moesort_tune.sweep.row_search import SweepPlan
 from moesort_tune.sweep.runner import Sweep
 from moesort_tune.sweep.samples import read_samples

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from moesort_tune.cli.row_text import format_row
+from moesort_tune.sweep.cards import Card
 from moesort_tune.sweep.records import MeasuredPoint
 from moesort_tune.sweep.row_key import RowKey
 from moesort_tune.sweep.worker.messages import DeviceFacts
@@ -24,11 +25,10 @@ class LineProgress:
         self._rows = 0
         self._begun = 0
 
-    def announce_device(self, facts: DeviceFacts) -> None:
-        """Print the device."""
-        self._print_line(
-            f"device: {facts.name}, {facts.arch}, {facts.compute_units} compute units ({facts.runtime} runtime)"
-        )
+    def announce_device(self, facts: DeviceFacts, cards: Sequence[Card] = ()) -> None:
+        """Print the device, and its cards."""
+        text = f"{facts.name}, {facts.arch}, {facts.compute_units} compute units ({facts.runtime} runtime)"
+        self._print_line(f"{len(cards)} cards: {text}: {', '.join(cards)}" if cards else f"device: {text}")
 
     def announce_rows(self, keys: Sequence[RowKey]) -> None:
         """Print how many rows are ahead."""
@@ -37,10 +37,15 @@ class LineProgress:
         under = f" under {len(conditions)} conditions" if len(conditions) > 1 else ""
         self._print_line(f"checking {len(shapes)} shapes{under}, then timing them")
 
-    def announce_row(self, key: RowKey, points: int) -> None:
+    def announce_row(self, key: RowKey, points: int, card: Card = "") -> None:
         """Print which row begins."""
         self._begun += 1
-        self._print_line(f"[{self._begun}/{self._rows}] experts/topk {key}: about {points} token counts")
+        where = f", on {card}" if card else ""
+        self._print_line(f"[{self._begun}/{self._rows}] experts/topk {key}: about {points} token counts{where}")
+
+    def announce_replica(self, key: RowKey, points: int, card: Card) -> None:
+        """Print which row another card measures."""
+        self._print_line(f"      experts/topk {key}: {points} token counts again, on {card}")
 
     def announce_point(self, key: RowKey, tokens: int, doing: str) -> None:
         """Print nothing: that would be too many lines."""
@@ -76,7 +81,7 @@ class BarProgress(LineProgress):
         self._done = 0
         self._bar.reset(self._task, total=PARTS * len(keys))
 
-    def announce_row(self, key: RowKey, points: int) -> None:  # noqa: ARG002 - the bar shows the row
+    def announce_row(self, key: RowKey, points: int, card: Card = "") -> None:  # noqa: ARG002 - the bar shows the row
         """Begin this row's part of the bar."""
         self._begun += 1
         self._step = PARTS / points

@@ -10,9 +10,11 @@ import msgspec
 
 from moesort_tune.cli.output import print_json, print_remark, print_result
 from moesort_tune.cli.parameters import (
+    ADDRESS,
     ARCH,
     CONDITIONS,
-    DEVICE,
+    DEVICES,
+    ENGINE,
     INTEGERS,
     MARGIN,
     MODEL_SHAPES,
@@ -24,6 +26,7 @@ from moesort_tune.cli.parameters import (
     FilePath,
     IntRange,
     ProviderChoice,
+    build_fleet,
     identify_trace,
 )
 from moesort_tune.cli.progress import show_progress
@@ -44,8 +47,10 @@ from moesort_tune.domain.vocabulary import (
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.measure.stopping import StoppingRule
 from moesort_tune.providers.facts import registry
+from moesort_tune.sweep.fleet.options import AUTO_ADDRESS, Devices, EngineName
 from moesort_tune.sweep.grid import check_size, drop_repeats, pair_shapes, read_misses
 from moesort_tune.sweep.job import (
+    DEFAULT_REPLICAS,
     POINT_LIMIT_SECONDS,
     JobResult,
     SweepJob,
@@ -61,6 +66,8 @@ Parsed = TypeVar("Parsed")
 MAX_MODEL_DIM = 1 << 20
 """Columns of moe_buf: far beyond any model, and few enough for its bytes to fit in 63 bits."""
 
+MAX_REPLICAS = 64
+
 EPILOG = """\b
 Examples:
   moesort-tune sweep
@@ -68,6 +75,8 @@ Examples:
   moesort-tune sweep --model deepseek-v3 --ep 8
   moesort-tune sweep --experts 8,64,128,256 --topk 2,6,4,8 --tokens 1:4096 --out my.yaml
   moesort-tune sweep --from-misses misses.csv --time-budget 60 --resume
+  moesort-tune sweep --device all --replicas 2
+  moesort-tune sweep --engine ray --address auto
   moesort-tune sweep --routing trace:routing.npz --out served.yaml
 """
 
@@ -76,7 +85,18 @@ Examples:
 @click.option(
     "--arch", type=ARCH, default="auto", show_default=True, help="Required architecture of the attached device."
 )
-@click.option("--device", "ordinal", type=DEVICE, default=0, show_default=True, help="Number of the device.")
+@click.option(
+    "--device",
+    "devices",
+    type=DEVICES,
+    default="0",
+    show_default=True,
+    help="Numbers of this machine's devices, or all.",
+)
+@click.option(
+    "--engine", type=ENGINE, default="local", show_default=True, help="This machine's devices, or a Ray cluster's."
+)
+@click.option("--address", type=ADDRESS, default=AUTO_ADDRESS, show_default=True, help="Of the Ray cluster.")
 @click.option("--kernels", type=ProviderChoice("all"), help="Default: all that can run here.")
 @click.option("--experts", type=INTEGERS, help="Expert counts; pair up with --topk.")
 @click.option("--topk", type=INTEGERS, help="Experts per token.")
@@ -137,6 +157,13 @@ Examples:
 @click.option(
     "--replace", is_flag=True, help="Put the rows in the place of any others, also of other settings or more points."
 )
+@click.option(
+    "--replicas",
+    type=IntRange(1, MAX_REPLICAS),
+    default=DEFAULT_REPLICAS,
+    show_default=True,
+    help="Cards of its kind that each row is measured on, where there are several.",
+)
 @click.option("--dry-run", is_flag=True, help="Print the plan and measure nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def sweep(dry_run: bool, as_json: bool, **options: Any) -> None:
@@ -154,7 +181,9 @@ def sweep(dry_run: bool, as_json: bool, **options: Any) -> None:
 def build_job(
     *,
     arch: str,
-    ordinal: int,
+    devices: Devices,
+    engine: EngineName,
+    address: str,
     kernels: str | None,
     experts: list[int] | None,
     topk: list[int] | None,
@@ -168,6 +197,7 @@ def build_job(
     out: Path | None,
     resume: bool,
     replace: bool,
+    replicas: int,
     routing: NamedRouting,
     **settings: Any,
 ) -> SweepJob:
@@ -179,7 +209,7 @@ def build_job(
         named = check_trace_shapes(routing, named)
     job = SweepJob(
         arch=arch,
-        ordinal=ordinal,
+        fleet=build_fleet(engine, devices, address),
         providers=list_providers(kernels),
         shapes=drop_repeats(named) or None,
         tokens=tokens,
@@ -188,6 +218,7 @@ def build_job(
         table=out,
         resume=resume,
         replace=replace,
+        replicas=replicas,
         time_budget_s=time_budget,
         point_limit_s=point_limit,
         conditions=tuple(dict.fromkeys(one for several in conditions for one in several)) or None,
@@ -325,9 +356,12 @@ def build_result_data(result: JobResult) -> dict[str, object]:
         "compute_units": result.facts.compute_units,
         "provider": result.facts.provider,
         "revision": result.facts.revision,
+        "cards": list(result.cards),
         "rows": [{**key.condition._asdict(), **msgspec.to_builtins(row)} for key, row in result.result.written.items()],
         "failed": {str(key): reason for key, reason in result.result.failed.items()},
         "unfinished": {str(key): reason for key, reason in result.result.unfinished.items()},
+        "incidents": result.result.incidents,
+        "left_out": result.result.left_out,
     }
 
 

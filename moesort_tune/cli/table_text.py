@@ -134,6 +134,9 @@ def _list_notes(entry: Entry, row: Row) -> Iterator[str]:
         yield f"measured on {_format_product(row.device)}"
     if row.evidence.since is not None:
         yield f"some of its points were measured earlier, from {row.evidence.since} on"
+    if row.evidence.cards is not None:
+        spread = "" if row.evidence.spread is None else f", the slowest of which takes {row.evidence.spread:.1%} longer"
+        yield f"measured on {row.evidence.cards} cards{spread}"
     if row.sweep is not None:
         yield describe_sweep(row.sweep, entry.get_kind(row))
     if row.software is not None:

@@ -79,7 +79,9 @@ def find_arch(job: SweepJob) -> str:
     arch = detect_arch() if job.arch == AUTO else job.arch
     if arch is not None:
         return arch
-    with open_worker(arch=AUTO, ordinal=job.ordinal, provider=job.providers[0], limit_s=job.point_limit_s) as worker:
+    with open_worker(
+        arch=AUTO, ordinal=job.fleet.ordinal, provider=job.providers[0], limit_s=job.point_limit_s
+    ) as worker:
         return worker.facts.arch
 
 

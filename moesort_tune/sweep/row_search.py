@@ -10,7 +10,9 @@ from moesort_tune.domain.shape import Shape
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.measure.engine import Measurement
 from moesort_tune.measure.stopping import StoppingRule
-from moesort_tune.sweep.records import MeasuredPoint, build_point
+from moesort_tune.sweep.card_points import RowPoints, combine_points
+from moesort_tune.sweep.cards import Card, get_card
+from moesort_tune.sweep.records import CardPoints, MeasuredPoint, build_point
 from moesort_tune.sweep.row_key import RowKey
 from moesort_tune.sweep.rows import build_row
 from moesort_tune.sweep.search import (
@@ -47,6 +49,7 @@ class SweepPlan:
     """Shapes, token counts and settings to sweep.
 
     settings: one for each condition. time_budget_s: for all of it, or None; the rows share what is left of it evenly.
+    replicas: cards that each row is measured on, as far as there are so many.
     """
 
     shapes: list[Shape]
@@ -55,6 +58,7 @@ class SweepPlan:
     rule: StoppingRule
     time_budget_s: float | None = None
     max_points: int = DEFAULT_MAX_POINTS
+    replicas: int = 1
 
     def list_settings(self, shape: Shape) -> list[Settings]:
         """Return the settings for a shape: all that leave no rank without an expert."""
@@ -68,14 +72,14 @@ class SweepPlan:
 class Sink(Protocol):
     """Store of results of one condition, this sweep's and earlier ones."""
 
-    def find_known(self, shape: Shape, limits: Limits) -> dict[int, MeasuredPoint]:
+    def find_known(self, shape: Shape, limits: Limits) -> Mapping[int, CardPoints]:
         """Return points that need not be measured again."""
 
-    def find_kept(self, shape: Shape, limits: Limits) -> dict[int, MeasuredPoint]:
+    def find_kept(self, shape: Shape, limits: Limits) -> Mapping[int, CardPoints]:
         """Return points of earlier sweeps under the same conditions, which a row rests on too."""
 
-    def keep_point(self, shape: Shape, tokens: int, measurement: Measurement) -> None:
-        """Keep a point; it must be safe when this returns."""
+    def keep_point(self, shape: Shape, tokens: int, measurement: Measurement, facts: DeviceFacts) -> None:
+        """Keep a point that was measured on the device of these facts; it must be safe when this returns."""
 
     def keep_row(self, row: Row, points: Mapping[int, MeasuredPoint], *, finished: bool) -> Row:
         """Keep a row and return it as it was kept; it must be safe then.
@@ -87,14 +91,17 @@ class Sink(Protocol):
 class Listener(Protocol):
     """Receive the progress of a sweep, for a person."""
 
-    def announce_device(self, facts: DeviceFacts) -> None:
-        """Announce the device that will be measured."""
+    def announce_device(self, facts: DeviceFacts, cards: Sequence[Card] = ()) -> None:
+        """Announce the device that will be measured. cards: their names, where there may be several of the kind."""
 
     def announce_rows(self, keys: Sequence[RowKey]) -> None:
         """Announce the rows ahead."""
 
-    def announce_row(self, key: RowKey, points: int) -> None:
-        """Announce a row of about so many points."""
+    def announce_row(self, key: RowKey, points: int, card: Card = "") -> None:
+        """Announce a row of about so many points. card: which measures it, where there are several."""
+
+    def announce_replica(self, key: RowKey, points: int, card: Card) -> None:
+        """Announce that another card measures these points of a row again."""
 
     def announce_point(self, key: RowKey, tokens: int, doing: str) -> None:
         """Announce that 'checking' or 'timing' begins."""
@@ -148,7 +155,8 @@ class RowTask:
 class RowSearch:
     """Measures one row. Its methods raise OutOfTimeError, WorkerLostError, WorkerRefusedError.
 
-    points: what the row rests on, by token count. finished: the search ended by itself, not at its deadline.
+    known: the row's points, of any card, to which this adds. points: what the row rests on, by token count. finished:
+    the search ended by itself, not at its deadline. visited: the token counts that it asked for.
     """
 
     def __init__(
@@ -160,6 +168,7 @@ class RowSearch:
         sink: Sink,
         listener: Listener,
         within: Deadline,
+        known: RowPoints,
     ) -> None:
         self._task = task
         self._key = task.key
@@ -171,15 +180,44 @@ class RowSearch:
         self._sink = sink
         self._listener = listener
         self._within = within
-        self._known = sink.find_known(task.shape, task.limits)
+        self._known = known
+        self.visited: list[int] = []
         self.points: dict[int, MeasuredPoint] = {}
         self.finished = False
 
-    def row(self) -> Row:
-        """Measure the row and return it."""
-        self._listener.announce_row(self._key, len(self._rungs) + BISECTION_POINTS)
+    def run(self, *, confirm: bool, card: Card = "") -> None:
+        """Search the row. confirm: measure wins a second time; card: to announce."""
+        self._listener.announce_row(self._key, len(self._rungs) + BISECTION_POINTS, card)
         self.finished = self._search()
-        self._confirm()
+        if confirm:
+            self._confirm()
+
+    def probe(self, points: int) -> None:
+        """Measure a few token counts at which there is a choice, also where another card has them."""
+        contested = [tokens for tokens in self._rungs if len(list_legal_kernels(tokens, self._limits)) > 1]
+        chosen = contested[:: max(1, len(contested) // points)][:points]
+        counts = self._known.list_missing(get_card(self._worker.facts), chosen)
+        for index, tokens in enumerate(counts):
+            self._listener.announce_point(self._key, tokens, "comparing cards at")
+            self._measure(tokens, len(counts) - index)
+
+    def replicate(self, counts: Sequence[int], worker: Worker, within: Deadline) -> None:
+        """Measure these token counts on the card of `worker` too, as many as there is time for."""
+        self._worker, self._within = worker, within
+        self._listener.announce_replica(self._key, len(counts), get_card(worker.facts))
+        for index, tokens in enumerate(counts):
+            if within.left <= 0:
+                self._listener.warn(
+                    f"{self._key}: the time budget ended before {len(counts) - index} of its token counts were measured"
+                    " on a second card; raise --time-budget, or go on later with --resume"
+                )
+                return
+            self._listener.report_point(self._key, tokens, self._measure(tokens, len(counts) - index))
+
+    def build_row(self) -> Row:
+        """Return the row that follows from the points, those of earlier sweeps included."""
+        found = {tokens: point for tokens in self.visited if (point := self._known.find(tokens)) is not None}
+        self.points = {**self._find_kept(), **found}
         return build_row(self._shape, self._limits, self.points, condition=self._key.condition)
 
     def warnings(self) -> Iterator[str]:
@@ -201,7 +239,7 @@ class RowSearch:
 
     def _find_kept(self) -> dict[int, MeasuredPoint]:
         """Return earlier points that this search does not replace: those outside of its range, all where it was cut."""
-        kept = self._sink.find_kept(self._shape, self._limits)
+        kept = combine_points(self._sink.find_kept(self._shape, self._limits), self._known.left_out)
         return {t: point for t, point in kept.items() if not (self.finished and t in self._plan.tokens)}
 
     def _search(self) -> bool:
@@ -209,12 +247,14 @@ class RowSearch:
         search = search_token_counts(self._rungs, max_points=self._plan.max_points, edge=self._task.edge)
         tokens: int | None = next(search)
         while tokens is not None:
-            if tokens not in self._known and self._within.left <= 0:
+            point = self._known.find(tokens)
+            if point is None and self._within.left <= 0:
                 self._report_out_of_time()
                 return False
-            self.points[tokens] = self._known.get(tokens) or self._measure(tokens)
-            self._listener.report_point(self._key, tokens, self.points[tokens])
-            tokens = _next(search, self.points[tokens])
+            point = self.points[tokens] = point or self._measure(tokens, self._count_points_left())
+            self.visited.append(tokens)
+            self._listener.report_point(self._key, tokens, point)
+            tokens = _next(search, point)
         return True
 
     def _confirm(self) -> None:
@@ -228,32 +268,38 @@ class RowSearch:
             doubtful = [tokens for tokens in self._witnesses() if not self.points[tokens].confirmed]
             if not doubtful or self._within.left <= 0:
                 return
-            self.points[doubtful[0]] = self._measure_again(doubtful[0])
+            tokens = doubtful[0]
+            self.points[tokens] = self._measure_again(tokens)
+            self.visited += [] if tokens in self.visited else [tokens]
 
     def _witnesses(self) -> list[int]:
         return find_witnesses({tokens: point.verdict for tokens, point in self.points.items()}, self._limits)
 
-    def _measure(self, tokens: int) -> MeasuredPoint:
-        measurement = self._request(tokens, self._task.settings)
-        self._sink.keep_point(self._shape, tokens, measurement)
-        return build_point(measurement)
+    def _measure(self, tokens: int, left: int) -> MeasuredPoint:
+        """Measure and keep a point, of which so many are left for this worker."""
+        return self._keep(tokens, self._request(tokens, self._task.settings, left))
 
     def _measure_again(self, tokens: int) -> MeasuredPoint:
         settings = replace(self._task.settings, seed=self._task.settings.seed + CONFIRMING_SEEDS)
-        measurement = self._request(tokens, settings)
-        measurement = measurement.confirm(self.points[tokens].verdict)
-        self._sink.keep_point(self._shape, tokens, measurement)
-        return build_point(measurement)
+        measurement = self._request(tokens, settings, self._count_points_left())
+        return self._keep(tokens, measurement.confirm(self.points[tokens].verdict))
 
-    def _request(self, tokens: int, settings: Settings) -> Measurement:
+    def _keep(self, tokens: int, measurement: Measurement) -> MeasuredPoint:
+        facts = self._worker.facts
+        self._sink.keep_point(self._shape, tokens, measurement, facts)
+        point = build_point(measurement)
+        self._known.add(tokens, get_card(facts), point)
+        return self._known.find(tokens) or point
+
+    def _request(self, tokens: int, settings: Settings, left: int) -> Measurement:
         self._listener.announce_point(self._key, tokens, "timing")
-        share_s = max(self._within.left / self._points_left(), LEAST_POINT_SECONDS)
+        share_s = max(self._within.left / left, LEAST_POINT_SECONDS)
         rule = replace(self._plan.rule, max_seconds=min(self._plan.rule.max_seconds, share_s))
         kernels = list_legal_kernels(tokens, self._limits)
         return self._worker.measure(MeasureRequest(self._shape, tokens, settings, kernels, rule)).measurement
 
-    def _points_left(self) -> int:
-        """Estimate how many points are still to be measured."""
+    def _count_points_left(self) -> int:
+        """Estimate how many points of the search are still to be measured."""
         return max(len(self._rungs) - len(self.points), 0) + BISECTION_POINTS
 
     def _report_out_of_time(self) -> None:

@@ -1,9 +1,9 @@
 """Build a row of the table: list the token counts that it needs, and derive the row from their points."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import pairwise
 from statistics import median
-from typing import Final
+from typing import Any, Final
 
 from moesort_tune.domain.candidates import Limits, choose_legal, list_legal_kernels
 from moesort_tune.domain.device import DeviceLimits
@@ -139,8 +139,15 @@ def build_row(
                 shape, limits, {tokens: point.times_us for tokens, point in points.items()}
             ),
             tokens=(min(points), max(points)),
+            **_describe_cards(points.values()),
         ),
     )
+
+
+def _describe_cards(points: Collection[MeasuredPoint]) -> dict[str, Any]:
+    """Return on how many cards every point was measured, and how far these lie apart; nothing for one card."""
+    cards = min(point.cards for point in points)
+    return {"cards": cards, "spread": round(median(point.spread for point in points), 4)} if cards > 1 else {}
 
 
 def _compute_aiter_rule_loss(shape: Shape, limits: Limits, times: Mapping[int, Times]) -> float | None:

@@ -14,17 +14,19 @@ from moesort_tune.domain.settings import Settings
 from moesort_tune.domain.shape import Shape
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.measure.engine import Measurement
+from moesort_tune.sweep.cards import Card
 from moesort_tune.sweep.records import (
     Conditions,
     MeasuredPoint,
     Origin,
     build_samples,
-    find_points,
+    find_card_points,
     format_software,
     get_origin,
 )
 from moesort_tune.sweep.samples import Sample, SamplesReader, append_samples, get_samples_path
 from moesort_tune.sweep.search import TokenRange
+from moesort_tune.sweep.worker.messages import DeviceFacts
 from moesort_tune.tables import store
 from moesort_tune.tables.errors import TableError
 from moesort_tune.tables.keeping import find_differing_origins, list_reasons_to_keep
@@ -81,17 +83,17 @@ class TableSink:
         """The sidecar's path."""
         return get_samples_path(self.table)
 
-    def find_known(self, shape: Shape, limits: Limits) -> dict[int, MeasuredPoint]:
+    def find_known(self, shape: Shape, limits: Limits) -> dict[int, dict[Card, MeasuredPoint]]:
         """Return points that an earlier sweep measured."""
         if not self.resume:
             return {}
-        return find_points(self._earlier, conditions=self.conditions, shape=shape, limits=limits)
+        return find_card_points(self._earlier, conditions=self.conditions, shape=shape, limits=limits)
 
-    def find_kept(self, shape: Shape, limits: Limits) -> dict[int, MeasuredPoint]:
+    def find_kept(self, shape: Shape, limits: Limits) -> dict[int, dict[Card, MeasuredPoint]]:
         """Return points that a row rests on beside those of this sweep, also if another sweep is measuring them now."""
         if self.replace:
             return {}
-        return find_points(
+        return find_card_points(
             self._reader.read(),
             conditions=self.conditions,
             shape=shape,
@@ -143,10 +145,15 @@ class TableSink:
         ours = self.conditions.origin
         return origin._replace(device=ours.device, device_id=ours.device_id, software=ours.software)
 
-    def keep_point(self, shape: Shape, tokens: int, measurement: Measurement) -> None:
+    def keep_point(self, shape: Shape, tokens: int, measurement: Measurement, facts: DeviceFacts) -> None:
         """Append the point to the sidecar and wait until it is on disk."""
         lines = build_samples(
-            measurement, conditions=self.conditions, shape=shape, tokens=tokens, date=self.today.isoformat()
+            measurement,
+            conditions=self.conditions,
+            shape=shape,
+            tokens=tokens,
+            date=self.today.isoformat(),
+            facts=facts,
         )
         append_samples(self.samples, lines)
 
@@ -155,7 +162,7 @@ class TableSink:
 
         Raise RowKeptError where the row that is there is worth more.
         """
-        days = {point.day or self.today for point in points.values()}
+        days = {day or self.today for point in points.values() for day in (point.day, point.since or point.day)}
         since = min(days) if len(days) > 1 else None
         row = msgspec.structs.replace(row, evidence=msgspec.structs.replace(row.evidence, since=since))
         entry = build_entry(self.conditions, max(days), row)

@@ -115,6 +115,8 @@ class Evidence(Record, frozen=True):
     rule_loss: worst time of AITER's own rule over the best kernel on those points.
     tokens: first and last token count that was measured.
     since: day of the oldest point, if it is older than the sweep.
+    cards: GPUs on which each of the points was measured, where more than one; spread: how much longer the slowest of
+    them takes than the fastest, as a share, the median over the points.
     kind: only where it is not that of the entry.
     source: who published the figures, where they were not measured by this program.
     """
@@ -124,6 +126,8 @@ class Evidence(Record, frozen=True):
     rule_loss: Ratio | None = None
     tokens: Range | None = None
     since: datetime.date | None = None
+    cards: Count | None = None
+    spread: Number | None = None
     kind: Kind | None = None
     source: Text | None = None
 

@@ -8,6 +8,7 @@ from moesort_tune.domain.candidates import Limits
 from moesort_tune.domain.shape import Shape
 from moesort_tune.domain.vocabulary import MAX_TOKENS, MULTIPHASE, ONESHOT, KernelName
 from moesort_tune.measure.engine import Engine, Measurement
+from moesort_tune.sweep.cards import Card
 from moesort_tune.sweep.records import MeasuredPoint
 from moesort_tune.sweep.row_key import RowKey
 from moesort_tune.sweep.worker.messages import CheckRequest, DeviceFacts, Measured, MeasureRequest
@@ -83,20 +84,22 @@ class ListSink:
     earlier: dict[tuple[Shape, int], MeasuredPoint] = field(default_factory=dict)
     others: dict[tuple[Shape, int], MeasuredPoint] = field(default_factory=dict)
     finished: list[bool] = field(default_factory=list)
+    measured: list[tuple[Shape, int, DeviceFacts]] = field(default_factory=list)
 
-    def find_known(self, shape: Shape, limits: Limits) -> dict[int, MeasuredPoint]:
+    def find_known(self, shape: Shape, limits: Limits) -> dict[int, dict[Card, MeasuredPoint]]:
         """Return points put into `earlier`."""
         del limits
-        return {tokens: point for (of, tokens), point in self.earlier.items() if of == shape}
+        return {tokens: {"": point} for (of, tokens), point in self.earlier.items() if of == shape}
 
-    def keep_point(self, shape: Shape, tokens: int, measurement: Measurement) -> None:
+    def keep_point(self, shape: Shape, tokens: int, measurement: Measurement, facts: DeviceFacts) -> None:
         """Keep a point."""
+        self.measured.append((shape, tokens, facts))
         self.points[shape, tokens] = measurement
 
-    def find_kept(self, shape: Shape, limits: Limits) -> dict[int, MeasuredPoint]:
+    def find_kept(self, shape: Shape, limits: Limits) -> dict[int, dict[Card, MeasuredPoint]]:
         """Return points put into `others`."""
         del limits
-        return {tokens: point for (of, tokens), point in self.others.items() if of == shape}
+        return {tokens: {"": point} for (of, tokens), point in self.others.items() if of == shape}
 
     def keep_row(self, row: Row, points: Mapping[int, MeasuredPoint], *, finished: bool) -> Row:
         """Keep a row, and whether its search ended by itself."""
@@ -112,13 +115,16 @@ class ListListener:
 
     warnings: list[str] = field(default_factory=list)
 
-    def announce_device(self, facts: DeviceFacts) -> None:
+    def announce_device(self, facts: DeviceFacts, cards: Sequence[Card] = ()) -> None:
         """Ignore it."""
 
     def announce_rows(self, keys: Sequence[RowKey]) -> None:
         """Ignore it."""
 
-    def announce_row(self, key: RowKey, points: int) -> None:
+    def announce_row(self, key: RowKey, points: int, card: Card = "") -> None:
+        """Ignore it."""
+
+    def announce_replica(self, key: RowKey, points: int, card: Card) -> None:
         """Ignore it."""
 
     def announce_point(self, key: RowKey, tokens: int, doing: str) -> None:

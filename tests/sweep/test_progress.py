@@ -9,6 +9,7 @@ from moesort_tune.domain.candidates import Limits
 from moesort_tune.domain.settings import Settings
 from moesort_tune.domain.shape import Shape
 from moesort_tune.measure.stopping import StoppingRule
+from moesort_tune.sweep.cards import Card
 from moesort_tune.sweep.records import MeasuredPoint
 from moesort_tune.sweep.row_key import RowKey
 from moesort_tune.sweep.row_search import BISECTION_POINTS, SweepPlan
@@ -32,7 +33,7 @@ class NotingListener(ListListener):
         """Keep it."""
         self.reported.append(("planned", *(key.shape for key in keys)))
 
-    def announce_row(self, key: RowKey, points: int) -> None:
+    def announce_row(self, key: RowKey, points: int, card: Card = "") -> None:  # noqa: ARG002 - there is one
         """Keep it."""
         self.reported.append(("row_started", key.shape, points))
 
@@ -116,7 +117,7 @@ class NotingSink(ListSink):
 
     limits: list[int] = field(default_factory=list)
 
-    def find_known(self, shape: Shape, limits: Limits) -> dict[int, MeasuredPoint]:
+    def find_known(self, shape: Shape, limits: Limits) -> dict[int, dict[Card, MeasuredPoint]]:
         """Nothing is."""
         self.limits.append(limits[ONESHOT])
         return super().find_known(shape, limits)

@@ -45,6 +45,14 @@ class WrongDeviceError(MoesortTuneError):
     """Report that the attached device is not of the architecture that was asked for."""
 
 
+class DeviceBusyError(MoesortTuneError):
+    """Report that another program uses the device."""
+
+
+MOST_USED_BYTES = 4 << 30
+"""Memory that a driver and the context of this process may take. A program that works on a GPU holds more."""
+
+
 class Bench:
     """Hold an opened device. Close it to free everything on it."""
 
@@ -52,6 +60,8 @@ class Bench:
         """Open the device. Raise HipError, WrongDeviceError, ProviderError, CompileError."""
         self._device = hip.open_device(spec.runtime, spec.ordinal)
         _check_promise(spec.arch, self._device.properties)
+        if spec.must_be_idle:
+            _check_idle(self._device.read_used_bytes())
         with ExitStack() as resources:
             self._kernels = resources.enter_context(closing(open_kernels(spec.provider, self._device)))
             self._stream = resources.enter_context(self._device.create_stream())
@@ -160,6 +170,15 @@ def _check_promise(arch: str | None, properties: hip.DeviceProperties) -> None:
         raise WrongDeviceError(
             f"{arch} was asked for, but what is attached is {properties.arch} ({properties.name}); "
             f"`moesort-tune sweep --arch {properties.arch}` measures that"
+        )
+
+
+def _check_idle(used_bytes: int) -> None:
+    """Raise DeviceBusyError where so much of the memory is in use that another program must hold it."""
+    if used_bytes > MOST_USED_BYTES:
+        raise DeviceBusyError(
+            f"it is in use: {used_bytes / (1 << 30):.1f} GiB of its memory are taken by other programs; end them, or "
+            "name the device alone to measure it all the same"
         )
 
 

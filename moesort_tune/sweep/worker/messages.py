@@ -21,12 +21,14 @@ class WorkerSpec:
     """Which device and kernels a worker opens.
 
     runtime: 'amd', 'cuda', 'host', or None for what is attached. arch: what the device must be, or None for any.
+    must_be_idle: refuse a device on whose memory another program holds much.
     """
 
     runtime: str | None
     arch: str | None
     ordinal: int
     provider: str
+    must_be_idle: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,119 @@
+"""Where each row of a sweep stands, and which worker may take it next."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Final
+
+from moesort_tune.domain.settings import Settings
+from moesort_tune.sweep.card_points import RowPoints
+from moesort_tune.sweep.dealing import Hand
+from moesort_tune.sweep.row_key import RowKey
+from moesort_tune.sweep.row_search import RowSearch
+from moesort_tune.tables.schema import Row
+
+TRIES_OF_A_CARD: Final = 2
+"""Times that a card may lose a row: what was a coincidence does not happen there again."""
+
+TRIES: Final = 3
+"""Times that a row may be lost before it is given up: twice on one card, then on another."""
+
+
+class Stage(IntEnum):
+    """Steps of a row, in order."""
+
+    CHECK = 0
+    SEARCH = 1
+    REPLICATE = 2
+    SETTLED = 3
+
+
+@dataclass
+class RowState:
+    """A row ahead. position: in the plan; cost: a guess, to compare; row: as its search found it, None before that.
+
+    busy: a worker has it. lost_by: the hands whose workers were lost with it, in order; losses: how many in this stage;
+    loss: the last one's words.
+    """
+
+    key: RowKey
+    settings: Settings
+    position: int
+    stage: Stage = Stage.CHECK
+    points: RowPoints | None = None
+    search: RowSearch | None = None
+    row: Row | None = None
+    busy: bool = False
+    failed: bool = False
+    lost_by: list[Hand] = field(default_factory=list)
+    losses: int = 0
+    loss: str = ""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether something is left to do for the row."""
+        return self.stage is not Stage.SETTLED
+
+    @property
+    def cost(self) -> int:
+        """Compare rows by the pairs of expert and slot: more of them take longer to sort."""
+        return self.key.shape.num_experts * self.key.shape.topk
+
+    def advance(self, stage: Stage) -> None:
+        """Begin another stage, with its own count of losses."""
+        if stage is not self.stage:
+            self.stage, self.losses = stage, 0
+
+    def settle(self, *, failed: bool = False) -> None:
+        """End all work on the row."""
+        self.advance(Stage.SETTLED)
+        self.failed = failed
+
+    def lose(self, hand: Hand, loss: str) -> None:
+        """Note that the worker of a hand was lost."""
+        self.lost_by.append(hand)
+        self.losses += 1
+        self.loss = loss
+
+    def allows(self, hand: Hand, alive: Collection[Hand]) -> bool:
+        """Return whether a hand may take the row after its losses: first the one that lost it, then others only."""
+        last = self.lost_by[-1] if self.losses else None
+        if last is not None and last in alive and self.lost_by.count(last) < TRIES_OF_A_CARD:
+            return hand is last
+        return self.lost_by.count(hand) < TRIES_OF_A_CARD
+
+    def list_lacking(self, hand: Hand, replicas: int) -> list[int]:
+        """Return the token counts that the row rests on, has on too few cards, and this hand's card could measure."""
+        if self.points is None or self.search is None:
+            return []
+        return self.points.list_lacking(hand.card, replicas, self.search.visited)
+
+    def has_all_points(self) -> bool:
+        """Return whether a card that counts has measured each point of the search."""
+        if self.points is None or self.search is None:
+            return False
+        return all(self.points.find(tokens) is not None for tokens in self.search.visited)
+
+
+def list_states(keys: Sequence[tuple[RowKey, Settings]]) -> list[RowState]:
+    """Return the states of rows at the beginning, in the order of the plan."""
+    return [RowState(key, settings, position) for position, (key, settings) in enumerate(keys)]
+
+
+def find_base(states: Sequence[RowState], state: RowState) -> RowState | None:
+    """Return the first row of the same shape that was searched before this one's turn, from which it begins."""
+    return next((one for one in _list_before(states, state) if one.row is not None), None)
+
+
+def is_ready(states: Sequence[RowState], state: RowState) -> bool:
+    """Return whether nothing is awaited that the search of this row begins from."""
+    for one in _list_before(states, state):
+        if one.row is not None:
+            return True
+        if one.is_open:
+            return False
+    return True
+
+
+def _list_before(states: Sequence[RowState], state: RowState) -> list[RowState]:
+    return [one for one in states if one.key.shape == state.key.shape and one.position < state.position]
