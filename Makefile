@@ -52,7 +52,7 @@ test: ## set up and run the tests, with hip-python 10 and 7
 	$(MAKE) --no-print-directory --keep-going --jobs=1 test-hip10 test-hip7
 
 test-hip10: $(VENV)/.dev
-	$(BIN)/python -m pytest -q -n auto
+	$(BIN)/python -m pytest -q -n auto --dist loadgroup
 
 test-hip7: $(VENV_HIP7)/.dev
 	$(VENV_HIP7)/bin/python -m pytest -q -n auto $(HIP7_TESTS)

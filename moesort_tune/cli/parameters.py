@@ -125,11 +125,11 @@ def parse_devices(text: str) -> Devices:
     return tuple(dict.fromkeys(numbers))
 
 
-def build_fleet(engine: EngineName, devices: Devices, address: str) -> Fleet:
+def build_fleet(engine: EngineName, devices: Devices, address: str, *, device_option: str = "devices") -> Fleet:
     """Return the cards that the options name. Raise click.UsageError for options of the other engine."""
     context = click.get_current_context()
     is_named = {name: context.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in context.params}
-    if engine == "ray" and is_named["devices"]:
+    if engine == "ray" and is_named[device_option]:
         raise click.UsageError("--device numbers this machine's devices; with --engine ray, Ray places the workers")
     if engine == "local" and is_named["address"]:
         raise click.UsageError("--address names a Ray cluster; use it with --engine ray")

@@ -14,11 +14,10 @@ from moesort_tune.errors import MoesortTuneError
 from moesort_tune.measure.stopping import StoppingRule
 from moesort_tune.numerals import check_within
 from moesort_tune.sweep.cards import Card, get_card
+from moesort_tune.sweep.fleet.engines import open_engine
 from moesort_tune.sweep.fleet.groups import group_workers, select_groups
-from moesort_tune.sweep.fleet.local import LocalEngine
 from moesort_tune.sweep.fleet.opening import Engine, NoCardsError
 from moesort_tune.sweep.fleet.options import Fleet
-from moesort_tune.sweep.fleet.ray_cluster import Cluster, RayEngine
 from moesort_tune.sweep.records import Conditions
 from moesort_tune.sweep.row_search import Listener, SweepPlan
 from moesort_tune.sweep.row_state import TRIES
@@ -141,7 +140,7 @@ def run_job(job: SweepJob, listener: Listener) -> list[JobResult]:
 
 def _open_providers(job: SweepJob, stack: ExitStack, listener: Listener) -> dict[str, list[Worker]]:
     """Open the workers of each provider; those after the first that do not open are left out with a warning."""
-    engine = None if job.fleet.is_one_device else stack.enter_context(closing(open_engine(job)))
+    engine = None if job.fleet.is_one_device else _open_engine(job, stack)
     opened: dict[str, list[Worker]] = {}
     for provider in job.providers:
         try:
@@ -151,6 +150,10 @@ def _open_providers(job: SweepJob, stack: ExitStack, listener: Listener) -> dict
                 raise
             listener.warn(f"{provider} is left out: {error}")
     return opened
+
+
+def _open_engine(job: SweepJob, stack: ExitStack) -> Engine:
+    return stack.enter_context(closing(open_engine(job.fleet, arch=job.arch, limit_s=job.point_limit_s)))
 
 
 def _open_workers(
@@ -168,13 +171,6 @@ def _open_workers(
     for name, reason in opened.left_out.items():
         listener.warn(f"{name} is left out: {reason}")
     return opened.workers
-
-
-def open_engine(job: SweepJob) -> Engine:
-    """Return the cards of a job. Raise MoesortTuneError."""
-    if job.fleet.engine == "ray":
-        return RayEngine(Cluster(job.fleet.address), job.arch, job.point_limit_s)
-    return LocalEngine(job.arch, job.fleet.devices, job.point_limit_s)
 
 
 @dataclass(frozen=True)

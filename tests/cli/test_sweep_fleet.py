@@ -191,3 +191,16 @@ def test_one_replica_is_enough_for_whoever_asks_for_it(fleet: HostMachine) -> No
         4: 42,
         8: 83,
     }
+
+
+def test_verification_takes_a_card_of_each_variant(fleet: HostMachine, capsys: pytest.CaptureFixture[str]) -> None:
+    """--device all reports on each kind that the table has entries for; one device is reported as before."""
+    assert fleet.sweep("--experts", "8", "--topk", "2", "--tokens", "30:48", "--device", "0,3") == 0
+    capsys.readouterr()
+    options = ("--settings", "none", "--points", "1", "--json")
+    assert run(["verify", str(fleet.table), *options, "--device", "all"]) == 0
+    printed = capsys.readouterr()
+    assert [report["compute_units"] for report in json.loads(printed.out)] == [4, 8]
+    assert "device 4 is left out: it is in use" in printed.err
+    assert run(["verify", str(fleet.table), *options, "--device", "3"]) == 0
+    assert json.loads(capsys.readouterr().out)["compute_units"] == 8

@@ -1,5 +1,6 @@
 """`moesort-tune sweep --engine ray` on a real local cluster, whose GPUs are devices of the host runtime."""
 
+import json
 import os
 import signal
 import subprocess
@@ -18,7 +19,7 @@ from tests.cli.swept import SMALL, HostMachine
 from tests.cli.test_sweep_fleet import BY_UNITS, GRID, await_points, count_points, get_entries, get_switches
 from tests.opt_in import skip_or_fail
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("ray")]  # one cluster for all: it takes seconds to start
 
 DEVICES = "units=4;units=4;units=4,slowdown=1.5;units=8;units=8"
 """Two variants, one with a slow card."""
@@ -66,9 +67,19 @@ def start(machine: HostMachine, address: str, *options: str) -> "subprocess.Pope
 
 
 def list_actors() -> list[int]:
-    """Return the processes of the actors that hold a card."""
-    found = [path for path in Path("/proc").glob("[0-9]*/cmdline") if b"ray::CardActor" in _read(path)]
-    return [int(path.parent.name) for path in found]
+    """Return the processes of this test's cluster that hold a card; another test run has its own."""
+    raylets = {pid for pid, parent in _list_processes().items() if parent == os.getpid()}
+    return [
+        pid
+        for pid, parent in _list_processes().items()
+        if parent in raylets and b"ray::CardActor" in _read(Path(f"/proc/{pid}/cmdline"))
+    ]
+
+
+def _list_processes() -> dict[int, int]:
+    """Return the parent of each process."""
+    stats = (_read(path) for path in Path("/proc").glob("[0-9]*/stat"))
+    return {int(stat.split()[0]): int(stat.rpartition(b")")[2].split()[1]) for stat in stats if stat}
 
 
 def _read(path: Path) -> bytes:
@@ -159,3 +170,47 @@ def test_options_of_the_other_engine_are_bad_usage(
     """What would be ignored is refused."""
     assert run(["sweep", *options]) == 2
     assert words in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.fixture
+def table(fleet: HostMachine) -> Path:
+    """Return a table of one row of the variant with 8 compute units."""
+    assert fleet.sweep("--experts", "128", "--topk", "4", "--tokens", "60:70", "--device", "3") == 0
+    return fleet.table
+
+
+def run_on(cluster: str, command: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Run a command with --engine ray in a process of its own."""
+    whole = [
+        sys.executable,
+        "-m",
+        "moesort_tune.cli.main",
+        command,
+        *arguments,
+        "--engine",
+        "ray",
+        "--address",
+        cluster,
+    ]
+    return subprocess.run(whole, capture_output=True, text=True, check=False)
+
+
+def test_table_is_verified_on_a_card_of_each_variant(cluster: str, table: Path) -> None:
+    """Cards are opened on the cluster, and one of each kind measures what the table's choices cost."""
+    options = ("--settings", "none", "--points", "1", "--fail-above", "as-swept=1.2", "--json")
+    result = run_on(cluster, "verify", str(table), *options)
+    assert result.returncode == 1
+    assert [report["compute_units"] for report in json.loads(result.stdout)] == [4, 8]
+    assert "moesort-tune host, 4 compute units: the table's regret reaches" in result.stderr
+    assert "8 compute units: the table's" not in result.stderr
+
+
+def test_serving_run_is_replayed_on_a_gpu_of_the_cluster(cluster: str, table: Path) -> None:
+    """The task gets the table of this machine, and the result names it."""
+    options = ("--model", "gpt-oss-120b", "--concurrency", "2", "--repeats", "1", "--table", str(table), "--json")
+    result = run_on(cluster, "ab", *options)
+    assert result.returncode == 0, result.stderr
+    replayed = json.loads(result.stdout)
+    assert replayed["table"] == str(table)
+    assert [policy["name"] for policy in replayed["runs"][0]["results"]][-2:] == ["table", "oracle"]
+    assert "concurrency 2: 8 steps" in result.stderr

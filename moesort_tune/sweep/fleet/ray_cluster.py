@@ -4,6 +4,7 @@ import os
 import socket
 import threading
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -91,8 +92,26 @@ class Cluster:
         self._actors.append(actor)
         return actor
 
-    def get(self, reference: Any, seconds: float) -> Any:
-        """Return the answer of an actor. Raise WorkerLostError where it died or does not answer."""
+    def run_task(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Return what `function` returns on a GPU that is free; it gets Ray's name of that as its last argument.
+
+        Raise NoCardsError, WorkerLostError.
+        """
+        self.require_free_gpus()
+        task = self._ray.remote(_call_assigned).options(num_gpus=1, num_cpus=0, max_retries=0)
+        return self.get(task.remote(function, arguments), None)
+
+    def require_free_gpus(self) -> tuple[int, int]:
+        """Return how many GPUs are free, and how many other jobs hold. Raise NoCardsError where none is free."""
+        free, total = self.count_gpus()
+        if not total:
+            raise NoCardsError("the Ray cluster has no GPUs; start its nodes with `ray start --num-gpus=N`")
+        if not free:
+            raise NoCardsError(f"other jobs of the Ray cluster hold all of its {total} GPUs; wait for them")
+        return free, total - free
+
+    def get(self, reference: Any, seconds: float | None) -> Any:
+        """Return the answer of an actor or task. Raise WorkerLostError where it died or does not answer in time."""
         errors = self._ray.exceptions
         try:
             return self._ray.get(reference, timeout=seconds)
@@ -114,6 +133,12 @@ class Cluster:
         self._actors.clear()
         if self._is_ours:
             self._ray.shutdown()
+
+
+def _call_assigned(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    """Call a function in a task, with Ray's name of the assigned GPU."""
+    ray = import_ray()
+    return function(*arguments, ray.get_runtime_context().get_accelerator_ids().get("GPU", []))
 
 
 def _reach(address: str) -> None:
@@ -200,13 +225,9 @@ class RayEngine:
         """Start an actor on each GPU at the first call; return how many GPUs other jobs hold."""
         if self._actors:
             return 0
-        free, total = self.cluster.count_gpus()
-        if not total:
-            raise NoCardsError("the Ray cluster has no GPUs; start its nodes with `ray start --num-gpus=N`")
-        if not free:
-            raise NoCardsError(f"other jobs of the Ray cluster hold all of its {total} GPUs; wait for them")
+        free, held = self.cluster.require_free_gpus()
         self._actors = [self.cluster.start_actor() for _ in range(free)]
-        return total - free
+        return held
 
     def open(self, actor: Any, provider: str) -> Any:
         """Return the reference of the proof that an actor is asked for."""
