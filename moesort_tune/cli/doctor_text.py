@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from rich.markup import escape
 
+from moesort_tune.cli.row_text import LAUNCH_MODES_IN_WORDS
 from moesort_tune.device import releases
 from moesort_tune.device.installed import Package
 from moesort_tune.device.kfd import KfdGpu
@@ -19,7 +20,6 @@ from moesort_tune.doctor.diagnosis import (
     select_known_devices,
 )
 from moesort_tune.doctor.gap_probe import ModeGap, ProbedGap
-from moesort_tune.measure.launch_gap import Mode
 from moesort_tune.runtime.search import REQUIRE_VARIABLE
 
 _KIB, _GIB = 1 << 10, 1 << 30
@@ -28,13 +28,6 @@ _FITS = {
     "same": "fits ROCm {}",
     "near": "close to ROCm {}",
     "foreign": "does not fit ROCm {}",
-}
-
-
-_MODES: Mapping[Mode, str] = {
-    "graph": "in one long graph",
-    "replay": "one graph, replayed",
-    "eager": "launched one by one",
 }
 
 
@@ -81,7 +74,11 @@ def _list_sections(state: State) -> Iterator[tuple[str, Rows]]:
 def _list_gaps(gap: ProbedGap) -> Iterator[tuple[str, Rows]]:
     """Yield the section of the launch gap: what each further launch costs, and the times behind it."""
     title = f"Launch gap of {gap.runtime} {gap.ordinal}, {escape(gap.device)}"
-    yield title, [(_MODES[mode.mode], _format_gap(mode)) for mode in gap.modes] or [("not measured", gap.failure)]
+    yield (
+        title,
+        [(LAUNCH_MODES_IN_WORDS[mode.mode], _format_gap(mode)) for mode in gap.modes]
+        or [("not measured", gap.failure)],
+    )
 
 
 def _format_gap(mode: ModeGap) -> str:

@@ -6,12 +6,12 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from moesort_tune.cli.row_text import format_row
+from moesort_tune.cli.row_text import format_launch_gaps, format_row
 from moesort_tune.sweep.cards import Card
 from moesort_tune.sweep.records import MeasuredPoint
 from moesort_tune.sweep.row_key import RowKey
 from moesort_tune.sweep.worker.messages import DeviceFacts
-from moesort_tune.tables.schema import Row
+from moesort_tune.tables.schema import LaunchGaps, Row
 
 PARTS = 100
 """Steps of the bar for one row, whatever its number of points."""
@@ -29,6 +29,10 @@ class LineProgress:
         """Print the device, and its cards."""
         text = f"{facts.name}, {facts.arch}, {facts.compute_units} compute units ({facts.runtime} runtime)"
         self._print_line(f"{len(cards)} cards: {text}: {', '.join(cards)}" if cards else f"device: {text}")
+
+    def announce_launch_gaps(self, gaps: LaunchGaps) -> None:
+        """Print what each further launch costs."""
+        self._print_line(f"each further launch costs {format_launch_gaps(gaps)}")
 
     def announce_rows(self, keys: Sequence[RowKey]) -> None:
         """Print how many rows are ahead."""

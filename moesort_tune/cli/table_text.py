@@ -9,7 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table as Grid
 
-from moesort_tune.cli.row_text import format_choice, format_ties
+from moesort_tune.cli.row_text import format_choice, format_launch_gaps, format_ties
 from moesort_tune.device.products import format_product
 from moesort_tune.domain.candidates import Steps
 from moesort_tune.domain.device import DeviceLimits
@@ -59,6 +59,8 @@ def describe_entry(entry: Entry) -> Iterator[str]:
         yield describe_sweep(entry.sweep, entry.evidence)
     if entry.software:
         yield "with " + ", ".join(f"{name} {version}" for name, version in entry.software.items())
+    if entry.launch_gap_us:
+        yield f"each further launch costs {format_launch_gaps(entry.launch_gap_us)}"
 
 
 def _format_product(device: Device) -> str:

@@ -7,8 +7,9 @@ import msgspec
 from moesort_tune.device import child
 from moesort_tune.device.child import ChildError
 from moesort_tune.doctor.diagnosis import DeviceState, State, select_known_devices
+from moesort_tune.domain.vocabulary import LaunchMode
 from moesort_tune.errors import MoesortTuneError
-from moesort_tune.measure.launch_gap import LaunchGap, Mode
+from moesort_tune.measure.launch_gap import LaunchGap
 
 PROBE_SECONDS = 120.0
 """Time limit: a probe takes seconds, and compiling the empty kernel some more."""
@@ -22,7 +23,7 @@ class ProbeError(MoesortTuneError):
 class ModeGap:
     """The launch gap of one mode. times_us: median of so many empty kernels; gap_us: of one further launch."""
 
-    mode: Mode
+    mode: LaunchMode
     gap_us: float
     times_us: dict[int, float]
 

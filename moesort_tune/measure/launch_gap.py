@@ -7,19 +7,14 @@ from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from statistics import linear_regression
-from typing import Final, Literal, get_args
+from typing import Final
 
+from moesort_tune.domain.vocabulary import LAUNCH_MODES, LaunchMode
 from moesort_tune.measure.engine import Engine, WarmUp
 from moesort_tune.measure.sentinel import Sentinel
 from moesort_tune.measure.statistics import Interval
 from moesort_tune.measure.stopping import StoppingRule
 from moesort_tune.measure.timers import EagerTimer, GraphTimer, LongGraph, Stopwatch, Work, Works, repeat
-
-Mode = Literal["graph", "replay", "eager"]
-"""graph: many in one graph, as a sweep times and serving replays; replay: a graph of one to four launches, replayed
-over and over; eager: launched one by one while the host runs ahead."""
-
-MODES: Final[tuple[Mode, ...]] = get_args(Mode)
 
 COUNTS: Final = (1, 2, 4)
 """Empty kernels of one unit of work: three counts show whether each further one costs the same."""
@@ -33,7 +28,7 @@ _ENOUGH: Final = WarmUp(max_seconds=0.5)
 class LaunchGap:
     """The times of one mode. times_us: of so many empty kernels, median with its 99 % interval."""
 
-    mode: Mode
+    mode: LaunchMode
     times_us: Mapping[int, Interval]
 
     @property
@@ -49,11 +44,11 @@ def measure_launch_gaps(stopwatch: Stopwatch, sentinel: Sentinel, sentinels: Lon
     """
     with closing(Sentinel(stopwatch.device, steps=0)) as empty:
         works = {count: repeat(empty.launch, count) for count in COUNTS}
-        return tuple(_measure_mode(mode, works, stopwatch, sentinel, sentinels) for mode in MODES)
+        return tuple(_measure_mode(mode, works, stopwatch, sentinel, sentinels) for mode in LAUNCH_MODES)
 
 
 def _measure_mode(
-    mode: Mode, works: Mapping[int, Work], stopwatch: Stopwatch, sentinel: Sentinel, sentinels: LongGraph
+    mode: LaunchMode, works: Mapping[int, Work], stopwatch: Stopwatch, sentinel: Sentinel, sentinels: LongGraph
 ) -> LaunchGap:
     with ExitStack() as resources:
         if mode == "replay":
@@ -72,7 +67,7 @@ def _capture(stopwatch: Stopwatch, work: Work, resources: ExitStack) -> Work:
 
 
 def _open_timer(
-    mode: Mode, works: Works, stopwatch: Stopwatch, sentinel: Sentinel, sentinels: LongGraph
+    mode: LaunchMode, works: Works, stopwatch: Stopwatch, sentinel: Sentinel, sentinels: LongGraph
 ) -> GraphTimer | EagerTimer:
     if mode == "graph":
         return GraphTimer(stopwatch, works, sentinels)

@@ -25,7 +25,7 @@ from moesort_tune.sweep.search import (
 )
 from moesort_tune.sweep.switch_points import find_witnesses
 from moesort_tune.sweep.worker.messages import DeviceFacts, MeasureRequest, Worker
-from moesort_tune.tables.schema import Row
+from moesort_tune.tables.schema import LaunchGaps, Row
 
 BISECTION_POINTS: Final = 18
 """Points that a row needs beyond its ladder, roughly: two edges of a tie halved from 64 to 1, what lies near them, and
@@ -93,6 +93,9 @@ class Listener(Protocol):
 
     def announce_device(self, facts: DeviceFacts, cards: Sequence[Card] = ()) -> None:
         """Announce the device that will be measured. cards: their names, where there may be several of the kind."""
+
+    def announce_launch_gaps(self, gaps: LaunchGaps) -> None:
+        """Announce what each further launch costs the device."""
 
     def announce_rows(self, keys: Sequence[RowKey]) -> None:
         """Announce the rows ahead."""

@@ -62,6 +62,16 @@ def test_show_tells_where_and_how_each_entry_was_measured(capsys: pytest.Capture
     assert " ".join(reported.split()) == words
 
 
+def test_show_tells_the_launch_gap(capsys: pytest.CaptureFixture[str]) -> None:
+    """An owner of such a GPU compares it with the probe of their own."""
+    gap = "  launch_gap_us: {graph: 0.925, replay: 2, eager: 4.1}\n  kernels:"
+    Path("gfx942.yaml").write_text(EXAMPLE.replace("  kernels:", gap))
+    words = (
+        "each further launch costs 0.93 us in one long graph, 2.00 us in a graph, replayed, 4.10 us launched one by one"
+    )
+    assert words in run_show(capsys, "gfx942.yaml").splitlines()
+
+
 @pytest.mark.parametrize(
     ("name", "device_id", "text"),
     [
