@@ -22,8 +22,7 @@ class LineProgress:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._rows = 0
-        self._begun = 0
+        self._rows: list[RowKey] = []
 
     def announce_device(self, facts: DeviceFacts, cards: Sequence[Card] = ()) -> None:
         """Print the device, and its cards."""
@@ -34,18 +33,23 @@ class LineProgress:
         """Print what each further launch costs."""
         self._print_line(f"each further launch costs {format_launch_gaps(gaps)}")
 
-    def announce_rows(self, keys: Sequence[RowKey]) -> None:
+    def announce_rows(self, keys: Sequence[RowKey], time_budget_s: float | None) -> None:
         """Print how many rows are ahead."""
-        self._rows, self._begun = len(keys), 0
+        self._rows = list(keys)
         shapes, conditions = ({getattr(key, name) for key in keys} for name in ("shape", "condition"))
-        under = f" under {len(conditions)} conditions" if len(conditions) > 1 else ""
-        self._print_line(f"checking {len(shapes)} shapes{under}, then timing them")
+        what = f"{len(shapes)} shapes" + (f" under {len(conditions)} conditions" if len(conditions) > 1 else "")
+        if time_budget_s is None:
+            self._print_line(f"checking {what}, then timing them")
+        else:
+            self._print_line(
+                f"checking and timing {what} for {time_budget_s:g} s: a first answer for every row, then more where"
+                " most may be lost"
+            )
 
     def announce_row(self, key: RowKey, points: int, card: Card = "") -> None:
         """Print which row begins."""
-        self._begun += 1
-        where = f", on {card}" if card else ""
-        self._print_line(f"[{self._begun}/{self._rows}] experts/topk {key}: about {points} token counts{where}")
+        where, number = f", on {card}" if card else "", self._rows.index(key) + 1
+        self._print_line(f"[{number}/{len(self._rows)}] experts/topk {key}: about {points} token counts{where}")
 
     def announce_replica(self, key: RowKey, points: int, card: Card) -> None:
         """Print which row another card measures."""
@@ -57,9 +61,9 @@ class LineProgress:
     def report_point(self, key: RowKey, tokens: int, point: MeasuredPoint) -> None:
         """Print nothing: that would be too many lines."""
 
-    def report_row(self, key: RowKey, row: Row) -> None:  # noqa: ARG002 - announced before
+    def report_row(self, key: RowKey, row: Row) -> None:
         """Print the row."""
-        self._print_line(f"      {format_row(row)}")
+        self._print_line(f"      {key}: {format_row(row)}")
 
     def warn(self, text: str) -> None:
         """Print the warning."""
@@ -70,7 +74,7 @@ class LineProgress:
 
 
 class BarProgress(LineProgress):
-    """Show a bar under the lines."""
+    """Show a bar under the lines: of the time, where it is limited, else of the rows."""
 
     def __init__(self, console: Console, bar: Progress) -> None:
         super().__init__(console)
@@ -78,16 +82,16 @@ class BarProgress(LineProgress):
         self._task = bar.add_task("opening the device", total=None)
         self._done = 0
         self._step = 0.0
+        self._time_budget_s: float | None = None
 
-    def announce_rows(self, keys: Sequence[RowKey]) -> None:
+    def announce_rows(self, keys: Sequence[RowKey], time_budget_s: float | None) -> None:
         """Set the bar's length."""
-        super().announce_rows(keys)
-        self._done = 0
-        self._bar.reset(self._task, total=PARTS * len(keys))
+        super().announce_rows(keys, time_budget_s)
+        self._done, self._time_budget_s = 0, time_budget_s
+        self._bar.reset(self._task, total=time_budget_s or PARTS * len(keys))
 
     def announce_row(self, key: RowKey, points: int, card: Card = "") -> None:  # noqa: ARG002 - the bar shows the row
         """Begin this row's part of the bar."""
-        self._begun += 1
         self._step = PARTS / points
 
     def announce_point(self, key: RowKey, tokens: int, doing: str) -> None:
@@ -97,12 +101,18 @@ class BarProgress(LineProgress):
     def report_point(self, key: RowKey, tokens: int, point: MeasuredPoint) -> None:  # noqa: ARG002 - only its end counts
         """Move the bar, at most to the end of this row's part."""
         task = self._bar.tasks[0]
-        self._bar.update(self._task, completed=min(task.completed + self._step, PARTS * (self._done + 0.99)))
+        self._move(min(task.completed + self._step, PARTS * (self._done + 0.99)))
 
     def report_row(self, key: RowKey, row: Row) -> None:  # noqa: ARG002 - the result shows the row
         """Move the bar to the end of this row's part."""
         self._done += 1
-        self._bar.update(self._task, completed=PARTS * self._done)
+        self._move(PARTS * self._done)
+
+    def _move(self, completed: float) -> None:
+        """Move the bar, where the time is limited to what of it has passed."""
+        if self._time_budget_s is not None:
+            completed = min(self._bar.tasks[0].elapsed or 0.0, self._time_budget_s)
+        self._bar.update(self._task, completed=completed)
 
 
 @contextmanager

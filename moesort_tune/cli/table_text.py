@@ -86,7 +86,14 @@ def _build_grid(arch: str, entry: Entry) -> Grid:
     device = limits_of(arch, entry.device.compute_units, entry)
     grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False)
     headings = ("experts", "topk", *_LEFT_COLUMNS, *(f"{kernel} up to" for kernel in limited))
-    for heading in (*headings, facts.rule_name if facts else "own rule", "rule_loss", "points", "noise"):
+    for heading in (
+        *headings,
+        facts.rule_name if facts else "own rule",
+        "rule_loss",
+        "points",
+        "noise",
+        "expected loss",
+    ):
         grid.add_column(heading, justify="left" if heading in _LEFT_COLUMNS else "right", overflow="fold")
     for row in entry.rows:
         rule = facts.rule(row.num_experts, row.topk, device, entry.condition) if facts else ()
@@ -112,6 +119,7 @@ def _format_cells(row: Row, legal: Sequence[int], rule: Steps) -> tuple[str, ...
         "" if evidence.rule_loss is None else f"{evidence.rule_loss - 1:.0%}",
         _format_points(evidence),
         "" if evidence.noise is None else f"{evidence.noise:.1%}",
+        "" if evidence.expected_loss is None else f"{evidence.expected_loss:.2%}",
     )
 
 

@@ -20,12 +20,22 @@ TRIES: Final = 3
 
 
 class Stage(IntEnum):
-    """Steps of a row, in order."""
+    """Steps of a row, in order; which of them it takes depends on whether its time is limited.
+
+    CHECK: run every kernel once. COARSE: measure the few token counts of a first answer. REFINE: measure one more where
+    most may be lost, again and again. SEARCH: search to the end. REPLICATE: measure on another card.
+    """
 
     CHECK = 0
-    SEARCH = 1
-    REPLICATE = 2
-    SETTLED = 3
+    COARSE = 1
+    REFINE = 2
+    SEARCH = 3
+    REPLICATE = 4
+    SETTLED = 5
+
+
+TOGETHER: Final = (Stage.CHECK, Stage.COARSE)
+"""Stages that all rows leave before any goes on."""
 
 
 @dataclass
@@ -33,13 +43,13 @@ class RowState:
     """A row ahead. position: in the plan; cost: a guess, to compare; row: as its search found it, None before that.
 
     busy: a worker has it. lost_by: the hands whose workers were lost with it, in order; losses: how many in this stage;
-    loss: the last one's words.
+    last_words: of the last one.
     """
 
     key: RowKey
     settings: Settings
     position: int
-    stage: Stage = Stage.CHECK
+    stage: Stage
     points: RowPoints | None = None
     search: RowSearch | None = None
     row: Row | None = None
@@ -47,12 +57,17 @@ class RowState:
     failed: bool = False
     lost_by: list[Hand] = field(default_factory=list)
     losses: int = 0
-    loss: str = ""
+    last_words: str = ""
 
     @property
     def is_open(self) -> bool:
         """Whether something is left to do for the row."""
         return self.stage is not Stage.SETTLED
+
+    @property
+    def loss(self) -> float:
+        """What its choices are expected to lose so far."""
+        return self.search.expected_loss if self.search else 0.0
 
     @property
     def cost(self) -> int:
@@ -69,11 +84,11 @@ class RowState:
         self.advance(Stage.SETTLED)
         self.failed = failed
 
-    def lose(self, hand: Hand, loss: str) -> None:
+    def lose(self, hand: Hand, last_words: str) -> None:
         """Note that the worker of a hand was lost."""
         self.lost_by.append(hand)
         self.losses += 1
-        self.loss = loss
+        self.last_words = last_words
 
     def allows(self, hand: Hand, alive: Collection[Hand]) -> bool:
         """Return whether a hand may take the row after its losses: first the one that lost it, then others only."""
@@ -95,9 +110,9 @@ class RowState:
         return all(self.points.find(tokens) is not None for tokens in self.search.visited)
 
 
-def list_states(keys: Sequence[tuple[RowKey, Settings]]) -> list[RowState]:
-    """Return the states of rows at the beginning, in the order of the plan."""
-    return [RowState(key, settings, position) for position, (key, settings) in enumerate(keys)]
+def list_states(keys: Sequence[tuple[RowKey, Settings]], stage: Stage) -> list[RowState]:
+    """Return the states of rows at their first stage, in the order of the plan."""
+    return [RowState(key, settings, position, stage) for position, (key, settings) in enumerate(keys)]
 
 
 def find_base(states: Sequence[RowState], state: RowState) -> RowState | None:

@@ -125,6 +125,7 @@ class Evidence(Record, frozen=True):
 
     points: token counts measured; noise: relative deviation of one comparison.
     rule_loss: worst time of AITER's own rule over the best kernel on those points.
+    expected_loss: what the choices are expected to lose between these points, as a share of the best kernel's time.
     tokens: first and last token count that was measured.
     since: day of the oldest point, if it is older than the sweep.
     cards: GPUs on which each of the points was measured, where more than one; spread: how much longer the slowest of
@@ -136,6 +137,7 @@ class Evidence(Record, frozen=True):
     points: TokenLimit | None = None
     noise: Number | None = None
     rule_loss: Ratio | None = None
+    expected_loss: Number | None = None
     tokens: Range | None = None
     since: datetime.date | None = None
     cards: Count | None = None

@@ -125,7 +125,7 @@ class ListListener:
     def announce_launch_gaps(self, gaps: LaunchGaps) -> None:
         """Ignore it."""
 
-    def announce_rows(self, keys: Sequence[RowKey]) -> None:
+    def announce_rows(self, keys: Sequence[RowKey], time_budget_s: float | None) -> None:
         """Ignore it."""
 
     def announce_row(self, key: RowKey, points: int, card: Card = "") -> None:
