@@ -29,6 +29,7 @@ from moesort_tune.cli.parameters import (
     build_fleet,
     identify_trace,
 )
+from moesort_tune.cli.plan_text import print_plan
 from moesort_tune.cli.progress import show_progress
 from moesort_tune.cli.row_text import format_row
 from moesort_tune.domain import presets
@@ -39,7 +40,6 @@ from moesort_tune.domain.vocabulary import (
     DEFAULT_TIMING,
     DEFAULT_UNIT_SIZE,
     MAX_EXPERTS,
-    MAX_TOKENS,
     MAX_UNIT_SIZE,
     TIMINGS,
     Condition,
@@ -57,8 +57,6 @@ from moesort_tune.sweep.job import (
     get_default_tokens,
     run_job,
 )
-from moesort_tune.sweep.planning import PlannedRow, find_arch, plan_rows
-from moesort_tune.sweep.rows import select_limited
 from moesort_tune.sweep.search import TokenRange
 
 Parsed = TypeVar("Parsed")
@@ -164,7 +162,7 @@ Examples:
     show_default=True,
     help="Cards of its kind that each row is measured on, where there are several.",
 )
-@click.option("--dry-run", is_flag=True, help="Print the plan and measure nothing.")
+@click.option("--dry-run", is_flag=True, help="Print the plan and an estimated time, and measure nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def sweep(dry_run: bool, as_json: bool, **options: Any) -> None:
     """Measure which kernel is fastest for which number of tokens, and write the table."""
@@ -285,62 +283,16 @@ def check_usage(make: Callable[[], Parsed]) -> Parsed:
         raise click.UsageError(str(error)) from error
 
 
-def print_plan(job: SweepJob, as_json: bool) -> None:
-    """Print the rows that a sweep would measure."""
-    arch = find_arch(job)
-    rows = plan_rows(job, arch)
-    if as_json:
-        planned = [
-            {
-                "kernels": row.provider,
-                "num_experts": row.key.shape.num_experts,
-                "topk": row.key.shape.topk,
-                **row.key.condition._asdict(),
-                "limits": select_limited(row.limits),
-                "ladder": row.ladder,
-                "in_table": row.there,
-            }
-            for row in rows
-        ]
-        print_json({"arch": arch, "table": str(job.locate_table(arch)), "rows": planned})
-        return
-    for provider in job.providers:
-        print_result(f"{arch}, kernels {provider}, {job.settings.timing} timing -> {job.locate_table(arch)}")
-        _print_rows([row for row in rows if row.provider == provider])
-
-
-def _print_rows(rows: list[PlannedRow]) -> None:
-    """Print the rows of one provider. The last kernel has no limit, so it has no column."""
-    limited = list(rows[0].limits)[:-1]
-    headings = [f"{kernel} to" for kernel in limited]
-    ladder = "token counts measured first, then halved between changes of the winner"
-    width = max(len(text) for text in ("experts/topk", *(str(row.key) for row in rows)))
-    print_result(_format_plan_line("experts/topk".rjust(width), headings, ladder))
-    for row in rows:
-        limits = [_format_limit(row.limits[kernel]) for kernel in limited]
-        print_result(_format_plan_line(str(row.key).rjust(width), limits, " ".join(map(str, row.ladder))))
-        if row.there:
-            print_result(f"{'':>{width}}  in the table: {row.there}")
-
-
-def _format_plan_line(row: str, limits: list[str], ladder: str) -> str:
-    return "  ".join((row, *(f"{limit:>10}" for limit in limits), ladder))
-
-
-def _format_limit(limit: int) -> str:
-    if limit >= MAX_TOKENS:
-        return "any"
-    return str(limit) if limit > 0 else "never"
-
-
 def print_results(results: list[JobResult], as_json: bool) -> None:
-    """Print the rows and the files that hold them."""
+    """Print the rows, what happened to cards and workers, and the files that hold the results."""
     if as_json:
         print_json([build_result_data(result) for result in results])
         return
     for result in results:
         for key, row in result.result.written.items():
             print_result(f"{key}: {format_row(row)}")
+        for incident in result.result.incidents:
+            print_result(f"note: {incident}")
         if result.result.rows:
             print_result(f"table: {result.table}")
         print_result(f"samples: {result.samples}")

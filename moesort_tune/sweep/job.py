@@ -15,7 +15,7 @@ from moesort_tune.measure.stopping import StoppingRule
 from moesort_tune.numerals import check_within
 from moesort_tune.sweep.cards import Card, get_card
 from moesort_tune.sweep.fleet.engines import open_engine
-from moesort_tune.sweep.fleet.groups import group_workers, select_groups
+from moesort_tune.sweep.fleet.groups import group_workers, name_kinds, select_groups
 from moesort_tune.sweep.fleet.opening import Engine, NoCardsError
 from moesort_tune.sweep.fleet.options import Fleet
 from moesort_tune.sweep.records import Conditions
@@ -194,7 +194,7 @@ def _plan_groups(job: SweepJob, workers: Sequence[Worker], listener: Listener) -
 
     Raise MoesortTuneError where rows that are there would have to stay, and for one file for several architectures.
     """
-    groups = select_groups(group_workers(workers), listener)
+    groups = select_groups(group_workers(workers), listener.warn)
     archs = sorted({group[0].facts.arch for group in groups})
     if job.table is not None and len(archs) > 1:
         raise MoesortTuneError(
@@ -246,15 +246,16 @@ def _run_groups(job: SweepJob, groups: Sequence[_Group], listener: Listener) -> 
         _record_launch_gaps(group, listener)
     for doubt in dict.fromkeys(doubt for group in groups for sink in group.sinks for doubt in sink.list_doubts()):
         listener.warn(doubt)
+    kinds = name_kinds([group.facts for group in groups])
     sweeps = [
         Sweep(
-            job.plan(group.facts.arch),
+            replace(job.plan(group.facts.arch), kind=kind),
             workers=group.workers,
             sinks=group.sinks,
             listener=listener,
             tries=1 if job.fleet.is_one_device else TRIES,
         )
-        for group in groups
+        for group, kind in zip(groups, kinds, strict=True)
     ]
     return [
         JobResult(

@@ -56,7 +56,8 @@ class SweepPlan:
     """Shapes, token counts and settings to sweep.
 
     settings: one for each condition. time_budget_s: for all of it, or None.
-    replicas: cards that each row is measured on, as far as there are so many.
+    replicas: cards that each row is measured on, as far as there are so many. kind: of the device, for a person, where
+    others are swept at the same time.
     """
 
     shapes: list[Shape]
@@ -66,6 +67,7 @@ class SweepPlan:
     time_budget_s: float | None = None
     max_points: int = DEFAULT_MAX_POINTS
     replicas: int = 1
+    kind: str = ""
 
     def list_settings(self, shape: Shape) -> list[Settings]:
         """Return the settings for a shape: all that leave no rank without an expert."""
@@ -73,7 +75,7 @@ class SweepPlan:
 
     def list_keys(self) -> list[RowKey]:
         """Return the rows ahead, in order."""
-        return [RowKey(shape, one.condition) for shape in self.shapes for one in self.list_settings(shape)]
+        return [RowKey(shape, one.condition, self.kind) for shape in self.shapes for one in self.list_settings(shape)]
 
 
 class Sink(Protocol):
@@ -104,8 +106,8 @@ class Listener(Protocol):
     def announce_launch_gaps(self, gaps: LaunchGaps) -> None:
         """Announce what each further launch costs the device."""
 
-    def announce_rows(self, keys: Sequence[RowKey], time_budget_s: float | None) -> None:
-        """Announce the rows ahead, and the seconds that there are for them."""
+    def announce_rows(self, keys: Sequence[RowKey], cards: int = 1, time_budget_s: float | None = None) -> None:
+        """Announce the rows ahead, how many cards share them, and the seconds that there are, None for no limit."""
 
     def announce_row(self, key: RowKey, points: int, card: Card = "") -> None:
         """Announce a row of about so many points. card: which measures it, where there are several."""
@@ -121,6 +123,12 @@ class Listener(Protocol):
 
     def report_row(self, key: RowKey, row: Row) -> None:
         """Report a row that is in the table."""
+
+    def report_missing_row(self, key: RowKey, reason: str) -> None:
+        """Report a row that the table does not get."""
+
+    def report_missing_card(self, reason: str) -> None:
+        """Report that a card gets no more rows."""
 
     def warn(self, text: str) -> None:
         """Report a problem: observation, likely cause, what to try."""
@@ -150,16 +158,11 @@ class RowTask:
     settings: those of the row's condition. edge: see search.search_token_counts.
     """
 
-    shape: Shape
+    key: RowKey
     settings: Settings
     limits: Limits
     rungs: Sequence[int]
     edge: float = EXACT_EDGE
-
-    @property
-    def key(self) -> RowKey:
-        """Return the row's name."""
-        return RowKey(self.shape, self.settings.condition)
 
 
 class RowSearch:
@@ -184,7 +187,7 @@ class RowSearch:
     ) -> None:
         self._task = task
         self._key = task.key
-        self._shape = task.shape
+        self._shape = task.key.shape
         self._limits = task.limits
         self._rungs = sorted({*task.rungs, *begun})
         self._plan = plan
@@ -241,7 +244,8 @@ class RowSearch:
         counts = self._known.list_missing(get_card(self._worker.facts), chosen)
         for index, tokens in enumerate(counts):
             self._listener.announce_point(self._key, tokens, "comparing cards at")
-            self._measure(tokens, self._within.left / (len(counts) - index))
+            seconds = self._within.left / (len(counts) - index)
+            self._keep(tokens, self._request(tokens, self._task.settings, seconds))
 
     def replicate(self, counts: Sequence[int]) -> None:
         """Measure these token counts on the worker's card too, as many as there is time for."""
@@ -329,20 +333,22 @@ class RowSearch:
         return find_witnesses({tokens: point.verdict for tokens, point in self.points.items()}, self._limits)
 
     def _measure(self, tokens: int, seconds: float) -> MeasuredPoint:
-        """Measure and keep a point, in about so many seconds."""
-        return self._keep(tokens, self._request(tokens, self._task.settings, seconds))
+        """Measure and keep a point, in about so many seconds. Return what the cards agree on."""
+        point = self._keep(tokens, self._request(tokens, self._task.settings, seconds))
+        return self._known.find(tokens) or point
 
     def _measure_again(self, tokens: int) -> MeasuredPoint:
         settings = replace(self._task.settings, seed=self._task.settings.seed + CONFIRMING_SEEDS)
         measurement = self._request(tokens, settings, self._within.left / self._count_points_left())
-        return self._keep(tokens, measurement.confirm(self.points[tokens].verdict))
+        point = self._keep(tokens, measurement.confirm(self.points[tokens].verdict))
+        return self._known.find(tokens) or point
 
     def _keep(self, tokens: int, measurement: Measurement) -> MeasuredPoint:
         facts = self._worker.facts
         self._sink.keep_point(self._shape, tokens, measurement, facts)
         point = build_point(measurement)
         self._known.add(tokens, get_card(facts), point)
-        return self._known.find(tokens) or point
+        return point
 
     def _request(self, tokens: int, settings: Settings, seconds: float) -> Measurement:
         self._listener.announce_point(self._key, tokens, "timing")

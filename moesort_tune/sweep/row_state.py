@@ -6,10 +6,11 @@ from enum import IntEnum
 from typing import Final
 
 from moesort_tune.domain.settings import Settings
+from moesort_tune.domain.shape import Shape
 from moesort_tune.sweep.card_points import RowPoints
 from moesort_tune.sweep.dealing import Hand
 from moesort_tune.sweep.row_key import RowKey
-from moesort_tune.sweep.row_search import RowSearch
+from moesort_tune.sweep.row_search import RowSearch, RowTask
 from moesort_tune.tables.schema import Row
 
 TRIES_OF_A_CARD: Final = 2
@@ -40,7 +41,7 @@ TOGETHER: Final = (Stage.CHECK, Stage.COARSE)
 
 @dataclass
 class RowState:
-    """A row ahead. position: in the plan; cost: a guess, to compare; row: as its search found it, None before that.
+    """A row ahead. earlier: rows of its shape before it in the plan; row: as its search found it, None before that.
 
     busy: a worker has it. lost_by: the hands whose workers were lost with it, in order; losses: how many in this stage;
     last_words: of the last one.
@@ -48,8 +49,9 @@ class RowState:
 
     key: RowKey
     settings: Settings
-    position: int
     stage: Stage
+    earlier: "tuple[RowState, ...]" = ()
+    task: RowTask | None = None
     points: RowPoints | None = None
     search: RowSearch | None = None
     row: Row | None = None
@@ -73,6 +75,17 @@ class RowState:
     def cost(self) -> int:
         """Compare rows by the pairs of expert and slot: more of them take longer to sort."""
         return self.key.shape.num_experts * self.key.shape.topk
+
+    @property
+    def base(self) -> "RowState | None":
+        """The first earlier row that was searched, from which the search of this one begins."""
+        return next((one for one in self.earlier if one.row is not None), None)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether nothing is awaited that the search of this row begins from."""
+        first = next((one for one in self.earlier if one.row is not None or one.is_open), None)
+        return first is None or first.row is not None
 
     def advance(self, stage: Stage) -> None:
         """Begin another stage, with its own count of losses."""
@@ -112,23 +125,10 @@ class RowState:
 
 def list_states(keys: Sequence[tuple[RowKey, Settings]], stage: Stage) -> list[RowState]:
     """Return the states of rows at their first stage, in the order of the plan."""
-    return [RowState(key, settings, position, stage) for position, (key, settings) in enumerate(keys)]
-
-
-def find_base(states: Sequence[RowState], state: RowState) -> RowState | None:
-    """Return the first row of the same shape that was searched before this one's turn, from which it begins."""
-    return next((one for one in _list_before(states, state) if one.row is not None), None)
-
-
-def is_ready(states: Sequence[RowState], state: RowState) -> bool:
-    """Return whether nothing is awaited that the search of this row begins from."""
-    for one in _list_before(states, state):
-        if one.row is not None:
-            return True
-        if one.is_open:
-            return False
-    return True
-
-
-def _list_before(states: Sequence[RowState], state: RowState) -> list[RowState]:
-    return [one for one in states if one.key.shape == state.key.shape and one.position < state.position]
+    by_shape: dict[Shape, list[RowState]] = {}
+    states = []
+    for key, settings in keys:
+        alike = by_shape.setdefault(key.shape, [])
+        states.append(RowState(key, settings, stage, earlier=tuple(alike)))
+        alike.append(states[-1])
+    return states

@@ -21,7 +21,7 @@ from moesort_tune.sweep.cards import Card
 from moesort_tune.sweep.dealing import Dealer, Hand, Job
 from moesort_tune.sweep.row_key import RowKey
 from moesort_tune.sweep.row_search import Deadline, Listener, OutOfTimeError, RowSearch, RowTask, Sink, SweepPlan
-from moesort_tune.sweep.row_state import TOGETHER, TRIES, RowState, Stage, find_base, is_ready, list_states
+from moesort_tune.sweep.row_state import TOGETHER, TRIES, RowState, Stage, list_states
 from moesort_tune.sweep.rows import list_coarse_rungs, list_rungs, list_rungs_after
 from moesort_tune.sweep.search import ROUGH_EDGE
 from moesort_tune.sweep.slow_cards import find_slow_cards
@@ -141,10 +141,10 @@ class Sweep:
         which stands in for the others, come first.
         """
         if self.plan.time_budget_s is not None:
-            return state.stage, -state.loss, self.plan.settings.index(state.settings), state.position
+            return state.stage, -state.loss, self.plan.settings.index(state.settings)
         if len(self.hands) > 1:
             return state.stage, -state.cost
-        return (state.position,)
+        return ()
 
     def is_open_for(self, hand: Hand) -> bool:
         """Return whether a hand has to wait: a row is open, which may need it later."""
@@ -156,22 +156,25 @@ class Sweep:
             return False
         if state.stage is Stage.REPLICATE:
             return bool(state.list_lacking(hand, self.plan.replicas))
-        return state.stage is not Stage.SEARCH or is_ready(self._states, state)
+        return state.stage is not Stage.SEARCH or state.is_ready
 
     def _settle_stuck(self) -> None:
         """End the rows that no hand can go on with: write what is there, or report the row."""
         for state in self._states:
-            waits = state.stage is Stage.SEARCH and not is_ready(self._states, state)
-            if state.busy or not state.is_open or waits or any(self._wants(state, hand) for hand in self._alive):
-                continue
-            with self._dealer.lock():
-                self._end_stuck(state)
+            if not state.busy and state.is_open and not self._can_go_on(state):
+                with self._dealer.lock():
+                    self._end_stuck(state)
+
+    def _can_go_on(self, state: RowState) -> bool:
+        """Return whether a row waits for another one, or for a hand that is at work."""
+        waits = state.stage is Stage.SEARCH and not state.is_ready
+        return waits or any(self._wants(state, hand) for hand in self._alive)
 
     def _end_stuck(self, state: RowState) -> None:
         if state.stage is Stage.REPLICATE:
             self._write(state)
         else:
-            self._give_up(state, state.last_words or "no card is left that could measure it")
+            self._give_up(state, state.last_words or "no card is left that could measure it", self._result.failed)
 
     def _take_probe(self, hand: Hand) -> Job | None:
         """Return the probe of a hand, None where others are still at theirs."""
@@ -204,11 +207,9 @@ class Sweep:
         if isinstance(error, WorkerLostError):
             self._report_loss(state, hand, error)
         elif isinstance(error, OutOfTimeError):
-            self._result.unfinished[state.key] = str(error)
-            self.listener.warn(f"{state.key} gets no row: {error}")
-            state.settle(failed=True)
+            self._give_up(state, str(error), self._result.unfinished)
         elif isinstance(error, RowKeptError):
-            self._give_up(state, str(error))
+            self._give_up(state, str(error), self._result.failed)
         elif self._tries == 1:
             raise error
         else:
@@ -224,11 +225,11 @@ class Sweep:
         if state.stage is Stage.REPLICATE:
             self._write(state)
         else:
-            self._give_up(state, str(error))
+            self._give_up(state, str(error), self._result.failed)
 
-    def _give_up(self, state: RowState, reason: str) -> None:
-        self._result.failed[state.key] = reason
-        self.listener.warn(f"{state.key} gets no row: {reason}")
+    def _give_up(self, state: RowState, reason: str, reasons: dict[RowKey, str]) -> None:
+        reasons[state.key] = reason
+        self.listener.report_missing_row(state.key, reason)
         state.settle(failed=True)
 
     def _note(self, incident: str) -> None:
@@ -240,7 +241,8 @@ class Sweep:
         self._alive = [one for one in self._alive if one is not hand]
         self._unprobed = [one for one in self._unprobed if one is not hand]
         self._result.left_out[hand.card] = reason
-        self._note(reason)
+        self._result.incidents.append(reason)
+        self.listener.report_missing_card(reason)
 
     def _check(self, state: RowState, hand: Hand) -> None:
         """Check the whole ladder under the first condition; under the others, its coarse rungs."""
@@ -250,15 +252,20 @@ class Sweep:
         for tokens in task.rungs:
             self.listener.announce_point(task.key, tokens, "checking")
             kernels = list_legal_kernels(tokens, task.limits)
-            hand.worker.check(CheckRequest(task.shape, tokens, task.settings, kernels))
+            hand.worker.check(CheckRequest(task.key.shape, tokens, task.settings, kernels))
         state.advance(Stage.SEARCH)
 
     def _plan_row(self, state: RowState, hand: Hand) -> RowTask:
+        """Return a row's task, which is the same on all cards; the first one to check the row asks for its limits."""
+        if state.task is None:
+            state.task = self._build_task(state, hand)
+        return state.task
+
+    def _build_task(self, state: RowState, hand: Hand) -> RowTask:
         shape, settings = state.key.shape, state.settings
         limits, facts = hand.worker.limits(shape), hand.worker.facts
-        if state.points is None:
-            known = self._sinks[settings].find_known(shape, limits)
-            state.points = RowPoints({tokens: dict(points) for tokens, points in known.items()}, self._slow)
+        known = self._sinks[settings].find_known(shape, limits)
+        state.points = RowPoints({tokens: dict(points) for tokens, points in known.items()}, self._slow)
         rungs = list_rungs(
             shape,
             self.plan.tokens,
@@ -267,7 +274,7 @@ class Sweep:
             device=facts.limits,
             condition=settings.condition,
         )
-        return RowTask(shape, settings, limits, rungs)
+        return RowTask(state.key, settings, limits, rungs)
 
     def _probe(self, state: RowState, hand: Hand) -> None:
         """Measure the points that all cards are compared by."""
@@ -324,7 +331,7 @@ class Sweep:
     def _search(self, state: RowState, hand: Hand) -> None:
         """Search a row; one of a later condition begins from what the first of its shape found."""
         task = self._plan_row(state, hand)
-        base = find_base(self._states, state)
+        base = state.base
         if base is not None and base.search is not None and base.row is not None:
             task = _begin_from(base.search, base.row, task)
         begun = state.search.visited if state.search is not None and self.plan.time_budget_s is not None else []
@@ -450,8 +457,9 @@ def run_sweeps(sweeps: Sequence[Sweep]) -> list[SweepResult]:
     dealer = Dealer()
     for sweep in sweeps:
         sweep.join(dealer)
-    first = sweeps[0]
-    first.listener.announce_rows([key for sweep in sweeps for key in sweep.plan.list_keys()], first.plan.time_budget_s)
+    keys = [key for sweep in sweeps for key in sweep.plan.list_keys()]
+    cards = sum(len(sweep.hands) for sweep in sweeps)
+    sweeps[0].listener.announce_rows(keys, cards, sweeps[0].plan.time_budget_s)
     dealer.deal([(sweep, sweep.hands) for sweep in sweeps])
     for sweep in sweeps:
         sweep.report_cut()

@@ -1,7 +1,8 @@
 """Find the cards that are slower than others of their kind, from the times of the same points on several of them."""
 
+from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 from typing import Final
 
@@ -34,11 +35,25 @@ def find_slow_cards(points: Iterable[Times]) -> dict[Card, float]:
 
 def _compare_with_siblings(times: Times) -> dict[Card, float]:
     """Return each card's time over the median of the others', the median over the kernels; nothing for one card."""
-    return {
-        card: median(own[kernel] / median(times[other][kernel] for other in times if other != card) for kernel in own)
-        for card, own in times.items()
-        if len(times) > 1
-    }
+    if len(times) < 2:
+        return {}
+    kernels = next(iter(times.values()))
+    ratios = [_compare_with_others([own[kernel] for own in times.values()]) for kernel in kernels]
+    return {card: median(of_card) for card, of_card in zip(times, zip(*ratios, strict=True), strict=True)}
+
+
+def _compare_with_others(values: Sequence[float]) -> list[float]:
+    """Return each value over the median of the others, of which there is at least one."""
+    ascending = sorted(values)
+    lower, upper = (len(values) - 2) // 2, (len(values) - 1) // 2
+
+    def get_other(index: int, left_out: int) -> float:
+        return ascending[index + (index >= left_out)]
+
+    ranks = (bisect_left(ascending, value) for value in values)
+    return [
+        2 * value / (get_other(lower, rank) + get_other(upper, rank)) for value, rank in zip(values, ranks, strict=True)
+    ]
 
 
 def _compute_limit(ratios: list[float]) -> float:

@@ -125,7 +125,7 @@ class ListListener:
     def announce_launch_gaps(self, gaps: LaunchGaps) -> None:
         """Ignore it."""
 
-    def announce_rows(self, keys: Sequence[RowKey], time_budget_s: float | None) -> None:
+    def announce_rows(self, keys: Sequence[RowKey], cards: int = 1, time_budget_s: float | None = None) -> None:
         """Ignore it."""
 
     def announce_row(self, key: RowKey, points: int, card: Card = "") -> None:
@@ -142,6 +142,14 @@ class ListListener:
 
     def report_row(self, key: RowKey, row: Row) -> None:
         """Ignore it."""
+
+    def report_missing_row(self, key: RowKey, reason: str) -> None:
+        """Keep it."""
+        self.warnings.append(f"{key} gets no row: {reason}")
+
+    def report_missing_card(self, reason: str) -> None:
+        """Keep it."""
+        self.warnings.append(reason)
 
     def warn(self, text: str) -> None:
         """Keep it."""

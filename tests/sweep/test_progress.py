@@ -29,7 +29,7 @@ class NotingListener(ListListener):
 
     reported: list[tuple[object, ...]] = field(default_factory=list)
 
-    def announce_rows(self, keys: Sequence[RowKey], time_budget_s: float | None) -> None:  # noqa: ARG002 - unlimited
+    def announce_rows(self, keys: Sequence[RowKey], *_: object) -> None:
         """Keep it."""
         self.reported.append(("planned", *(key.shape for key in keys)))
 

@@ -233,16 +233,7 @@ def test_resumed_sweep_goes_on_where_the_budget_ended() -> None:
 
 def test_next_point_is_one_of_the_row_that_may_lose_most() -> None:
     """A row without a question waits while the one whose winner changes is refined."""
-    crossing = make_crossing_worker()
-    plain = {name: 1.0 + index for index, name in enumerate(KERNELS)}
-    worker = FakeWorker(
-        {
-            name: lambda shape, tokens, name=name: (
-                crossing.formulas[name](shape, tokens) if shape == SHAPES[1] else plain[name]
-            )
-            for name in KERNELS
-        }
-    )
+    worker = time_two_kernels(lambda shape, tokens: 2 + 0.1 * tokens if shape == SHAPES[1] else 1.0, lambda *_: 6.0)
     Sweep(
         make_plan(tokens=TokenRange(33, 512), time_budget_s=20.0),
         workers=[worker],

@@ -1,9 +1,9 @@
 """Group workers by what their devices say they are: a table has an entry for each kind."""
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 
 from moesort_tune.sweep.cards import get_card, get_identity
-from moesort_tune.sweep.row_search import Listener
 from moesort_tune.sweep.worker.messages import DeviceFacts, Worker
 
 Group = list[Worker]
@@ -17,7 +17,7 @@ def group_workers(workers: Iterable[Worker]) -> list[Group]:
     return sorted(groups.values(), key=len, reverse=True)
 
 
-def select_groups(groups: Sequence[Group], listener: Listener) -> list[Group]:
+def select_groups(groups: Sequence[Group], warn: Callable[[str], None]) -> list[Group]:
     """Return the first group of each entry of a table, and warn of the others, which differ in their software alone.
 
     An entry has one row for a shape, which cannot rest on both.
@@ -27,11 +27,22 @@ def select_groups(groups: Sequence[Group], listener: Listener) -> list[Group]:
         first = chosen.setdefault(_get_entry(group[0].facts), group)
         if first is not group:
             cards = ", ".join(get_card(worker.facts) or worker.facts.name for worker in group)
-            listener.warn(
+            warn(
                 f"left out, since their software is not that of the {len(first)} others of their kind: {cards} with"
                 f" {_describe_difference(group[0].facts, first[0].facts)}; sweep them with --out another file"
             )
     return list(chosen.values())
+
+
+def name_kinds(kinds: Sequence[DeviceFacts]) -> list[str]:
+    """Return what tells kinds from each other, for a person; '' for the only one."""
+    if len(kinds) == 1:
+        return [""]
+    alike = Counter(facts.compute_units for facts in kinds)
+    return [
+        f"{'' if alike[facts.compute_units] == 1 else f'{facts.name}, '}{facts.compute_units} compute units"
+        for facts in kinds
+    ]
 
 
 def _get_entry(facts: DeviceFacts) -> tuple[object, ...]:

@@ -39,7 +39,7 @@ class ClusterError(MoesortTuneError):
 def import_ray() -> ModuleType:
     """Return Ray. Raise ClusterError where it is not installed."""
     if find_spec("ray") is None:
-        raise ClusterError("--engine ray needs Ray; install it with: pip install 'moesort-tune[ray]'")
+        raise ClusterError("--engine ray needs Ray: pip install ray, the version of the cluster")
     import ray
 
     module: ModuleType = ray
