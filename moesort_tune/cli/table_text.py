@@ -92,7 +92,7 @@ def _build_grid(arch: str, entry: Entry) -> Grid:
         "rule_loss",
         "points",
         "noise",
-        "expected loss",
+        "may lose",
     ):
         grid.add_column(heading, justify="left" if heading in _LEFT_COLUMNS else "right", overflow="fold")
     for row in entry.rows:

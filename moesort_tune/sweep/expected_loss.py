@@ -26,12 +26,16 @@ _NORMAL: Final = NormalDist()
 
 @dataclass(frozen=True)
 class Gap:
-    """Two neighbouring points of a row. loss: what its choices between them are expected to lose, as a share of the
-    best kernel's time, weighted by the gap's part of the row."""
+    """Two neighbouring points of a row.
+
+    loss: what the choices between them are expected to lose, as a share of the best kernel's time, weighted by the
+    gap's part of the row. gain: how much of it another point may save: not what they lose at both ends, inside a tie.
+    """
 
     low: int
     high: int
-    loss: float
+    loss: float = 0.0
+    gain: float = 0.0
 
     def choose_middle(self, rungs: Sequence[int]) -> int:
         """Return the token count to measure next: the rung nearest to the middle, if there is one inside."""
@@ -53,13 +57,21 @@ def list_gaps(points: Mapping[int, MeasuredPoint], choose: Choose) -> Iterator[G
     whole = math.log(counts[-1] / counts[0]) if len(counts) > 1 else 0.0
     for low, high in pairwise(counts):
         if high - low > 1:
-            loss = _compute_loss(Gap(low, high, 0.0), points[low].times_us, points[high].times_us, choose)
-            yield Gap(low, high, loss * math.log(high / low) / whole)
+            times_us = points[low].times_us, points[high].times_us
+            loss = _compute_loss(Gap(low, high), *times_us, choose)
+            known = mean(map(_compute_known_loss, times_us, (choose(low), choose(high))))
+            part = math.log(high / low) / whole
+            yield Gap(low, high, loss * part, max(loss - known, 0.0) * part)
 
 
 def compute_expected_loss(points: Mapping[int, MeasuredPoint], choose: Choose) -> float:
     """Return what the choices of a row are expected to lose, as a share of the best kernel's time."""
     return sum(gap.loss for gap in list_gaps(points, choose))
+
+
+def _compute_known_loss(times_us: Mapping[KernelName, float], choice: KernelName) -> float:
+    best = min(times_us.values())
+    return times_us.get(choice, best) / best - 1
 
 
 def _compute_loss(

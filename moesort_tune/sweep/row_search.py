@@ -44,8 +44,8 @@ LEAST_POINT_SECONDS: Final = 0.05
 COARSE_SHARE: Final = 0.5
 """Share of the time that is left which the first answers of all rows may take."""
 
-LEAST_LOSS: Final = 0.0001
-"""Loss of a gap from which on another point is worth its time: a gap of less waits for the search."""
+LEAST_GAIN: Final = 0.0001
+"""Gain of a gap from which on another point is worth its time: a gap of less waits for the search."""
 
 MANY_DROPPED: Final = 0.1
 """Share of dropped rounds that deserves a warning."""
@@ -170,7 +170,7 @@ class RowSearch:
 
     known: the row's points, of any card, to which this adds. visited: the token counts that the row rests on; begun:
     those from which it begins. points: what the row rests on, by token count. finished: the search ended by itself, not
-    at its deadline. expected_loss: see expected_loss, as of the last refinement.
+    at its deadline.
     """
 
     def __init__(
@@ -199,7 +199,6 @@ class RowSearch:
         self.visited = sorted(begun)
         self.points: dict[int, MeasuredPoint] = {}
         self.finished = False
-        self.expected_loss = 0.0
         self._gaps: list[Gap] = []
 
     def run(self, *, confirm: bool, card: Card = "") -> None:
@@ -230,12 +229,22 @@ class RowSearch:
 
     def refine(self, rows: int) -> bool:
         """Measure where most may be lost. Return False where nothing is worth it. rows: share the time."""
-        widest = max(self._gaps, key=lambda gap: gap.loss, default=None)
-        if widest is None or widest.loss < LEAST_LOSS:
+        if not self.can_gain:
             return False
-        self._visit(widest.choose_middle(self._task.rungs), self._within.left / rows / BISECTION_POINTS)
+        gap = max(self._gaps, key=lambda gap: gap.gain)
+        self._visit(gap.choose_middle(self._task.rungs), self._within.left / rows / BISECTION_POINTS)
         self._find_gaps()
         return True
+
+    @property
+    def can_gain(self) -> bool:
+        """Whether another point between two of the row's may save enough."""
+        return any(gap.gain >= LEAST_GAIN for gap in self._gaps)
+
+    @property
+    def expected_gain(self) -> float:
+        """What other points may save of what the choices are expected to lose."""
+        return sum(gap.gain for gap in self._gaps)
 
     def probe(self, points: int) -> None:
         """Measure a few token counts at which there is a choice, also where another card has them."""
@@ -290,7 +299,6 @@ class RowSearch:
         points = self._find_visited()
         row = build_row(self._shape, self._limits, points, condition=self._key.condition)
         self._gaps = list(list_gaps(points, lambda tokens: row.choose_kernel(tokens, tuple(self._limits))))
-        self.expected_loss = sum(gap.loss for gap in self._gaps)
 
     def _find_kept(self) -> dict[int, MeasuredPoint]:
         """Return earlier points that this search does not replace: those outside of its range, all where it was cut."""

@@ -67,9 +67,9 @@ class RowState:
         return self.stage is not Stage.SETTLED
 
     @property
-    def loss(self) -> float:
-        """What its choices are expected to lose so far."""
-        return self.search.expected_loss if self.search else 0.0
+    def gain(self) -> float:
+        """What other points may save of what its choices are expected to lose."""
+        return self.search.expected_gain if self.search else 0.0
 
     @property
     def cost(self) -> int:

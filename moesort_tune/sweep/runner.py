@@ -135,13 +135,13 @@ class Sweep:
         return partial(self._run, state, hand)
 
     def _rank(self, state: RowState) -> tuple[float, ...]:
-        """Return what sorts the rows that may be next: what may lose most where time is short, else the longest first.
+        """Return what sorts the next rows: where time is short what has most to gain, else the longest first.
 
         One hand without a limit takes the rows as they were planned. Of first answers, those of the first condition,
         which stands in for the others, come first.
         """
         if self.plan.time_budget_s is not None:
-            return state.stage, -state.loss, self.plan.settings.index(state.settings)
+            return state.stage, -state.gain, self.plan.settings.index(state.settings)
         if len(self.hands) > 1:
             return state.stage, -state.cost
         return ()
@@ -339,11 +339,16 @@ class Sweep:
         search.run(confirm=not self._has_other_card(hand), card=hand.name if len(self.hands) > 1 else "")
         state.search = search
         with self._dealer.lock():
-            if not search.finished and self._clock() < self._compute_refinement_end():
-                state.advance(Stage.REFINE)  # its share is over: what it found may call for more elsewhere
+            if self._may_go_on(search):
+                state.advance(Stage.REFINE)
                 return
             state.row = search.build_row()
             self._settle_or_replicate(state)
+
+    def _may_go_on(self, search: RowSearch) -> bool:
+        """Return whether there is time for a row whose share is over, or whose new points call for others."""
+        limited = self.plan.time_budget_s is not None and self._clock() < self._compute_refinement_end()
+        return limited and (search.can_gain or not search.finished)
 
     def _replicate(self, state: RowState, hand: Hand) -> None:
         search = _require_search(state)

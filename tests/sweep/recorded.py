@@ -32,7 +32,7 @@ from tests.measure.synthetic import SyntheticTimer
 from tests.sweep.fakes import ListListener, ListSink
 
 POINT_SECONDS: Final = 0.01
-"""What preparing and checking a point cost. Invented, as is the next: with both, a sweep of the default shapes takes 82 s,
+"""What preparing and checking a point cost. Invented, as is the next: with both, the default shapes take 82 s,
 where the H100 took 101 s."""
 
 SAMPLE_SECONDS: Final = 0.0003

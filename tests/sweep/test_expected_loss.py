@@ -53,6 +53,14 @@ def test_even_kernels_lose_by_what_a_line_may_miss() -> None:
     assert 0.8 * deviation < gap.loss * math.sqrt(2 * math.pi) < deviation * 1.05
 
 
+def test_loss_at_both_ends_is_no_gain() -> None:
+    """Inside a tie the choice may be the slower one everywhere, and more points there would change nothing."""
+    points = {1024: make_point(1.02, 1.0), 1300: make_point(1.02, 1.0)}
+    (gap,) = list_gaps(points, choose_oneshot)
+    assert gap.loss > 0.02
+    assert gap.gain == pytest.approx(gap.loss - 0.02)
+
+
 def test_neighbours_and_a_kernel_on_its_own_lose_nothing() -> None:
     """Between 7 and 8 tokens is nothing, and past a limit no choice."""
     alone = MeasuredPoint({MULTIPHASE: 3.0}, MANY, 0.0)
