@@ -11,8 +11,8 @@ from moesort_tune.domain.vocabulary import KernelName
 from moesort_tune.sweep.records import MeasuredPoint
 
 WANDER: Final = 0.06
-"""How far the ratio of two kernels' times strays from a straight line between two points, both axes being logarithms:
-the standard deviation half-way between token counts a factor of e apart; it grows with the square root of the distance.
+"""Standard deviation of the ratio of two kernels' times around a straight line between two points, both axes being
+logarithms, half-way between token counts a factor of e apart; it grows with the square root of the distance.
 In the samples of an H100 it is 0.056, 0.065 and 0.099 between counts a factor of 2, 4 and 16 apart."""
 
 PLACES: Final = (0.25, 0.5, 0.75)

@@ -243,7 +243,7 @@ class RowSearch:
 
     @property
     def expected_gain(self) -> float:
-        """What other points may save of what the choices are expected to lose."""
+        """The part of the expected loss that other points may save."""
         return sum(gap.gain for gap in self._gaps)
 
     def probe(self, points: int) -> None:

@@ -68,7 +68,7 @@ class RowState:
 
     @property
     def gain(self) -> float:
-        """What other points may save of what its choices are expected to lose."""
+        """The part of its expected loss that other points may save."""
         return self.search.expected_gain if self.search else 0.0
 
     @property

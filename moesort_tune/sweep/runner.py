@@ -258,14 +258,17 @@ class Sweep:
     def _plan_row(self, state: RowState, hand: Hand) -> RowTask:
         """Return a row's task, which is the same on all cards; the first one to check the row asks for its limits."""
         if state.task is None:
-            state.task = self._build_task(state, hand)
+            task, points = self._build_task(state, hand)
+            with self._dealer.lock():
+                if state.task is None:  # hands that are compared plan one row at the same time
+                    state.task, state.points = task, points
         return state.task
 
-    def _build_task(self, state: RowState, hand: Hand) -> RowTask:
+    def _build_task(self, state: RowState, hand: Hand) -> tuple[RowTask, RowPoints]:
         shape, settings = state.key.shape, state.settings
         limits, facts = hand.worker.limits(shape), hand.worker.facts
         known = self._sinks[settings].find_known(shape, limits)
-        state.points = RowPoints({tokens: dict(points) for tokens, points in known.items()}, self._slow)
+        points = RowPoints({tokens: dict(by_card) for tokens, by_card in known.items()}, self._slow)
         rungs = list_rungs(
             shape,
             self.plan.tokens,
@@ -274,7 +277,7 @@ class Sweep:
             device=facts.limits,
             condition=settings.condition,
         )
-        return RowTask(state.key, settings, limits, rungs)
+        return RowTask(state.key, settings, limits, rungs), points
 
     def _probe(self, state: RowState, hand: Hand) -> None:
         """Measure the points that all cards are compared by."""
