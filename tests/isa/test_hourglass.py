@@ -14,6 +14,12 @@ from tests.isa.test_emulated_kernels import everything_at_once, sort_and_check
 from tests.sorting import cases
 from tests.sorting.cases import Case
 
+
+def make_repeats(rows: int) -> Case:
+    """Return a case whose rows name experts several times, half of which are masked."""
+    return cases.set_mask(cases.make_repeats(cases.make_uniform(rows, 5, 70, unit_size=16)), rank=0, ranks=2)
+
+
 CASES: dict[str, tuple[Callable[[], Case], int]] = {
     "no_row": (lambda: cases.make_uniform(0, 8, 65, unit_size=16), 4),
     "every_option_few_rows": (lambda: everything_at_once(3), 4),
@@ -21,10 +27,8 @@ CASES: dict[str, tuple[Callable[[], Case], int]] = {
     "every_option_several_batches": (lambda: everything_at_once(256), 8),
     "one_compute_unit": (lambda: cases.set_mask(cases.make_uniform(450, 2, 70)), 1),
     "groups_of_workgroups": (lambda: cases.set_mask(cases.make_uniform(650, 2, 70)), 80),
-    "repeated_experts": (
-        lambda: cases.set_mask(cases.make_repeats(cases.make_uniform(200, 5, 70, unit_size=16)), rank=0, ranks=2),
-        8,
-    ),
+    "repeated_experts": (lambda: make_repeats(200), 8),
+    "repeated_experts_in_several_passes": (lambda: make_repeats(450), 2),
     "words_of_pairs": (
         lambda: cases.set_mask(cases.make_repeats(cases.make_uniform(129, 1, 70, unit_size=3)), rank=1, ranks=2),
         4,
