@@ -1,11 +1,11 @@
 """Judge what serving processes have done with their table."""
 
-from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
-from moesort_tune.audit.log_lines import LoggedCounts
+from moesort_tune.audit.log_lines import LogContent, LoggedCounts
 from moesort_tune.audit.reasons import DECIDED, Use, classify
 from moesort_tune.audit.record import SUFFIX, Calls, Process, Record, RecordError, read, to_text
 from moesort_tune.errors import MoesortTuneError
@@ -15,12 +15,27 @@ DEFAULT_AT_LEAST = 0.9
 """Share of a process's sorts that the table must decide: a shape that is missing is noticed, a warm-up call is not."""
 
 
+class Reports(NamedTuple):
+    """Reports of processes. faults: a sentence for each report that cannot be read, or that is of a failure.
+
+    why_none: what is the matter if no process has.
+    """
+
+    records: list[Record]
+    faults: list[str]
+    why_none: str
+
+
 class Judged(msgspec.Struct, frozen=True, kw_only=True):
-    """A process and its sums. sorts: calls in which there was something to decide. decided: of these, by a row."""
+    """A process and its sums. sorts: calls in which there was something to decide.
+
+    decided: of these, by a row. guessed: of these, by other rows than the shape's own.
+    """
 
     record: Record
     sorts: int
     decided: int
+    guessed: int
 
     @property
     def share(self) -> float | None:
@@ -40,11 +55,8 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True):
         return not self.faults
 
 
-def read_folder(folder: Path) -> tuple[list[Record], list[str]]:
-    """Return the records in a folder, in the order of their names, and a sentence for each that cannot be read.
-
-    Raise MoesortTuneError where the folder cannot be listed.
-    """
+def read_folder(folder: Path) -> Reports:
+    """Return the records in a folder, in the order of their names. Raise MoesortTuneError if it cannot be listed."""
     try:
         files = sorted(file for file in folder.iterdir() if file.name.endswith(SUFFIX))
     except OSError as error:
@@ -58,29 +70,47 @@ def read_folder(folder: Path) -> tuple[list[Record], list[str]]:
             records.append(read(file))
         except RecordError as error:
             faults.append(str(error))
-    return records, faults
+    why_none = (
+        "no process has reported: the server runs without MOESORT_TUNE_AUDIT or without MOESORT_TUNE_TABLE, or loads "
+        "no plugin of this package"
+    )
+    return Reports(records, faults, why_none)
 
 
-def make_record(logged: LoggedCounts) -> Record:
+def convert_log(log: LogContent) -> Reports:
+    """Return what a server's log says of its processes."""
+    why_none = (
+        "the log has no counts: the server does not log at level INFO, runs without MOESORT_TUNE_TABLE, loads no "
+        "plugin of this package, or has sorted nothing"
+    )
+    return Reports([_make_record(one) for one in log.counts], [f"logged: {fault}" for fault in log.faults], why_none)
+
+
+def _make_record(logged: LoggedCounts) -> Record:
     """Return the record of a process of which only the counts are known."""
     calls = [Calls(num_experts=None, topk=None, reason=reason, calls=times) for reason, times in logged.counts.items()]
     return Record(
-        process=Process(pid=logged.pid, host="", started=""),
+        process=Process(pid=logged.pid, host=logged.host, started="", token=logged.token),
         written="",
-        state="as of its last line in the log",
+        state=f"as of its last line in the log, {logged.captured} of {logged.calls} calls under capture",
         table=None,
         kernels="",
         calls=calls,
     )
 
 
-def judge(records: Sequence[Record], faults: Iterable[str], at_least: float) -> Judgement:
-    """Judge each process by itself. faults: known before. at_least: the share of its sorts that a row must decide."""
-    processes = [_judge_process(record) for record in records]
-    found = [*faults, *(fault for one in processes for fault in _list_faults(one, at_least))]
+def judge(reports: Reports, at_least: float) -> Judgement:
+    """Judge each process by itself. at_least: the share of its sorts that a row must decide."""
+    processes = [_judge_process(record) for record in reports.records]
+    found = [*reports.faults, *(fault for one in processes for fault in _list_faults(one, at_least))]
     if not any(one.sorts for one in processes):
-        found.append(_explain_silence(processes))
+        found.append(_NO_SORTS if processes else reports.why_none)
     return Judgement(processes=processes, faults=found)
+
+
+_NO_SORTS = (
+    "no process has sorted anything through AITER's moe_sorting: send a request, and see that AITER is switched on"
+)
 
 
 def _judge_process(record: Record) -> Judged:
@@ -89,6 +119,7 @@ def _judge_process(record: Record) -> Judged:
         record=record,
         sorts=sum(calls for use, calls in uses if use is not Use.NOTHING_TO_DECIDE),
         decided=sum(calls for use, calls in uses if use in DECIDED),
+        guessed=sum(calls for use, calls in uses if use is Use.GUESS),
     )
 
 
@@ -98,13 +129,6 @@ def _list_faults(one: Judged, at_least: float) -> list[str]:
     if one.record.is_faulty:
         faults.append(f"{name}: {one.record.state}")
     if one.share is not None and one.share < at_least:
-        faults.append(f"{name}: the table decides {one.share:.1%} of its {one.sorts} sorts, less than {at_least:.0%}")
+        decided = f"the table decides {one.decided} of its {one.sorts} sorts ({one.share:.1%})"
+        faults.append(f"{name}: {decided}, less than {at_least:g}")
     return faults
-
-
-def _explain_silence(processes: Sequence[Judged]) -> str:
-    if not processes:
-        return "no process has reported: the server runs without MOESORT_TUNE_AUDIT, or loads no plugin of this package"
-    return (
-        "no process has sorted anything through AITER's moe_sorting: send a request, and see that AITER is switched on"
-    )

@@ -1,77 +1,87 @@
 """The lines in which serving processes log their counts, and their reading from a server's log."""
 
-import ast
 import os
 import re
+import socket
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from moesort_tune.audit.tally import Tally
 
 _LINE: Final = re.compile(
-    r"moe_sorting in process (?P<pid>\d+), (?P<calls>\d+) calls? \((?P<captured>\d+) under capture\): "
-    r"(?P<counts>\{.*\})"
+    r"moe_sorting in process (?P<pid>\d{1,9}) on (?P<host>\S{1,255}) \((?P<token>[0-9a-f]{8})\), "
+    r"(?P<calls>\d{1,15}) calls? \((?P<captured>\d{1,15}) under capture\): (?P<counts>[^\"\\{}.]{1,4096})\."
 )
+"""A line of `format_counts`, also within JSON: it has no double quotes, and ends with its only full stop."""
 
-_WARNING: Final = re.compile(
-    r"(moesort-tune does nothing in this process|the table does not decide a sort|AITER is left as it is).*"
-)
+_COUNT: Final = re.compile(r"(\d{1,15}) (.+)")
 
-MAX_WARNINGS: Final = 20
-"""Warnings that are kept; the same sentence is kept once."""
+_WARNING: Final = re.compile(r"(the table does not decide a sort)[^\n]*")
+
+_FAULT: Final = re.compile(r"(moesort-tune does nothing in this process|AITER is left as it is)[^\n]*")
+
+MAX_LINE: Final = 1 << 16
+"""Characters of a line that are read."""
+
+MAX_SENTENCES: Final = 20
+"""Warnings, and faults, that are kept; the same sentence is kept once."""
+
+SEPARATOR: Final = "; "
+"""Stands between two reasons, none of which contains it."""
 
 
 class LoggedCounts(NamedTuple):
     """The latest counts that a process has logged. counts: calls by reason; captured: of these, under capture."""
 
     pid: int
+    host: str
+    token: str
     calls: int
     captured: int
     counts: dict[str, int]
+
+
+class LogContent(NamedTuple):
+    """Sentences of this package in a log: counts, warnings, and why processes could not be steered."""
+
+    counts: list[LoggedCounts]
+    warnings: list[str]
+    faults: list[str]
 
 
 def format_counts(tally: Tally) -> str:
     """Return the line of this process."""
     counts = [count for _, count in tally.list_counts()]
     calls, captured = sum(count.calls for count in counts), sum(count.captured for count in counts)
-    many = "call" if calls == 1 else "calls"
-    return f"moe_sorting in process {os.getpid()}, {calls} {many} ({captured} under capture): {tally.sum_reasons()}"
+    reasons = SEPARATOR.join(f"{times} {reason}" for reason, times in tally.sum_reasons().items())
+    process = f"process {os.getpid()} on {socket.gethostname()} ({tally.token})"
+    number = "1 call" if calls == 1 else f"{calls} calls"
+    return f"moe_sorting in {process}, {number} ({captured} under capture): {reasons}."
 
 
-def read_log(lines: Iterable[str]) -> tuple[list[LoggedCounts], list[str]]:
-    """Return the latest counts of each process, in the order of their first lines, and this package's warnings, each
-    once. Ignore all other lines.
-
-    A process that counts from less again is a new one with the number of an old one.
-    """
-    found: list[LoggedCounts] = []
-    warnings: dict[str, None] = {}
-    for line in lines:
-        warning = _WARNING.search(line)
-        if warning is not None and len(warnings) < MAX_WARNINGS:
-            warnings[warning[0].rstrip()] = None
+def read_log(lines: Iterable[str]) -> LogContent:
+    """Return the latest counts of each process, and this package's sentences, each once. Ignore all other lines."""
+    counts: dict[tuple[int, str, str], LoggedCounts] = {}
+    warnings, faults = dict[str, None](), dict[str, None]()
+    for whole in lines:
+        line = whole[:MAX_LINE]
+        for pattern, kept in ((_WARNING, warnings), (_FAULT, faults)):
+            found = pattern.search(line)
+            if found is not None and len(kept) < MAX_SENTENCES:
+                kept[found[0].rstrip()] = None
         logged = _read_line(line)
         if logged is not None:
-            _keep_latest(found, logged)
-    return found, list(warnings)
-
-
-def _keep_latest(found: list[LoggedCounts], logged: LoggedCounts) -> None:
-    for index, one in enumerate(found):
-        if one.pid == logged.pid and one.calls <= logged.calls:
-            found[index] = logged
-            return
-    found.append(logged)
+            counts[logged.pid, logged.host, logged.token] = logged
+    return LogContent(list(counts.values()), list(warnings), list(faults))
 
 
 def _read_line(line: str) -> LoggedCounts | None:
     match = _LINE.search(line)
     if match is None:
         return None
-    try:
-        counts = ast.literal_eval(match["counts"])
-    except (SyntaxError, ValueError):  # a line that was cut
-        return None
-    if not isinstance(counts, dict) or not all(isinstance(times, int) for times in counts.values()):
-        return None
-    return LoggedCounts(int(match["pid"]), int(match["calls"]), int(match["captured"]), counts)
+    parts = [_COUNT.fullmatch(part) for part in match["counts"].split(SEPARATOR)]
+    counts = {part[2]: int(part[1]) for part in parts if part is not None}
+    calls, captured = int(match["calls"]), int(match["captured"])
+    if None in parts or sum(counts.values()) != calls or captured > calls:
+        return None  # a line that was cut or changed
+    return LoggedCounts(int(match["pid"]), match["host"], match["token"], calls, captured, counts)

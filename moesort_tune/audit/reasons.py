@@ -20,12 +20,19 @@ OWN_POLICY: Final = "the caller's own policy"
 REPLACED: Final = "replaced by the framework"
 """The call was steered, and then done by a sort that a framework had put in the place of AITER's."""
 
+FRAMEWORK_SORT: Final = "AITER's sort is replaced by the framework's"
+
+REPLACED_BEFORE: Final = LEFT_ALONE + FRAMEWORK_SORT
+"""A call that this package's kernels left alone, because a framework had put a sort of its own into AITER."""
+
 INCONCLUSIVE: Final = "inconclusive: "
 """Begins the counted reasons of calls that were steered and of which no kernel of the table was seen to run."""
 
-FAILED: Final = INCONCLUSIVE + "AITER raised an error"
+FAILED: Final = INCONCLUSIVE + "the call ended with an error"
 
 OTHER_KERNEL: Final = INCONCLUSIVE + "another kernel ran"
+
+UNSEEN_POLICY: Final = INCONCLUSIVE + "the policy was not seen"
 
 NO_KERNEL: Final = INCONCLUSIVE + "no kernel of AITER's sort was called"
 
@@ -57,7 +64,7 @@ _OF_REASONS: Final = {
     Reason.DISAGREE: Use.GUESS,
     Reason.NEAREST_EXPERTS: Use.GUESS,
     Reason.NEAREST_TOPK: Use.GUESS,
-    Reason.BEYOND: Use.GUESS,
+    Reason.BEYOND: Use.WRONG_KEY,  # a row exists, and the provider's rule decided
     Reason.CLIPPED: Use.GUESS,
     Reason.CLIPPED_OTHER: Use.GUESS,
     Reason.RULE: Use.WRONG_KEY,
@@ -71,7 +78,7 @@ def classify(reason: str) -> Use:
     """Return what a counted reason means; INCONCLUSIVE for one that this version does not know."""
     if reason == NOT_SORTED:
         return Use.NOTHING_TO_DECIDE
-    if reason == REPLACED:
+    if reason in (REPLACED, REPLACED_BEFORE):
         return Use.REPLACED
     if reason.startswith(LEFT_ALONE) or reason.endswith(POLICY):
         return Use.NEVER_READ

@@ -20,7 +20,9 @@ SUFFIX: Final = ".audit.json"
 MAX_BYTES: Final = 1 << 22
 """Largest file that is read; MAX_KINDS kinds of calls take less than a quarter of it."""
 
-Number = Annotated[int, msgspec.Meta(ge=0)]
+Number = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+
+Positive = Annotated[int, msgspec.Meta(ge=1, le=2**31)]
 
 
 class RecordError(MoesortTuneError):
@@ -28,11 +30,16 @@ class RecordError(MoesortTuneError):
 
 
 class Process(msgspec.Struct, frozen=True, kw_only=True):
-    """A process of a serving framework. started: UTC, ISO 8601. command: the beginning of its command line."""
+    """A process of a serving framework, or what it counted for one of its installations.
 
-    pid: int
+    started: UTC, ISO 8601. token: what tells it from others with the same number. command: the beginning of its command
+    line.
+    """
+
+    pid: Positive
     host: str
     started: str
+    token: str
     command: str = ""
 
 
@@ -43,8 +50,8 @@ class Calls(msgspec.Struct, frozen=True, kw_only=True):
     call. why: a sentence about the first of them.
     """
 
-    num_experts: int | None
-    topk: int | None
+    num_experts: Positive | None
+    topk: Positive | None
     moe_buf: bool = True
     masked: bool = False
     reason: str
@@ -52,6 +59,10 @@ class Calls(msgspec.Struct, frozen=True, kw_only=True):
     captured: Number = 0
     tokens: tuple[Number, Number] = (0, 0)
     why: str = ""
+
+    def __post_init__(self) -> None:
+        if self.captured > self.calls or self.tokens[0] > self.tokens[1]:
+            raise ValueError("captured is at most calls, and tokens are the least and the most")
 
     @classmethod
     def of(cls, kind: Kind, count: Count) -> "Calls":
@@ -88,6 +99,11 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     calls: list[Calls] = []
 
 
+def escape(text: str) -> str:
+    """Return a path or a command line as text that JSON takes: names may hold bytes that are no text."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 def now() -> str:
     """Return the time as it stands in records."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
@@ -96,8 +112,7 @@ def now() -> str:
 def name_file(process: Process) -> str:
     """Return the name of a process's file: unlike that of any other process that writes to the same folder."""
     host = "".join(letter if letter.isalnum() or letter in "-." else "-" for letter in process.host)[:64]
-    started = process.started.replace(":", "").replace("-", "").partition("+")[0]
-    return f"{host}-{process.pid}-{started}{SUFFIX}"
+    return f"{host}-{process.pid}-{process.token}{SUFFIX}"
 
 
 def to_text(process: Process) -> str:

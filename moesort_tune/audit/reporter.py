@@ -14,7 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from moesort_tune.audit.record import Process, Record, encode, name_file, now
+from moesort_tune.audit.record import Process, Record, encode, escape, name_file, now
+from moesort_tune.audit.tally import make_token
 from moesort_tune.domain.vocabulary import LOGGER
 from moesort_tune.tables.errors import format_path
 from moesort_tune.whole_file import replace_file
@@ -38,15 +39,16 @@ Describe = Callable[[Process, str], Record]
 
 
 def describe_process() -> Process:
-    """Return this process as records name it."""
-    command = " ".join(getattr(sys, "orig_argv", sys.argv))[:MAX_COMMAND]
-    return Process(pid=os.getpid(), host=socket.gethostname(), started=now(), command=command)
+    """Return this process as records name it, each time with another token."""
+    command = escape(" ".join(getattr(sys, "orig_argv", sys.argv)))[:MAX_COMMAND]
+    token = make_token()
+    return Process(pid=os.getpid(), host=socket.gethostname(), started=now(), token=token, command=command)
 
 
 class Reporter:
     """The record of this process, and the thread that writes it.
 
-    The thread ends when nothing happens any more, so that a process that forks does so without it.
+    Until something was counted the thread ends after each write, so that a process that only forks does so without it.
     """
 
     def __init__(self, folder: Path, describe: Describe) -> None:
@@ -56,12 +58,12 @@ class Reporter:
         self._written: Record | None = None
         self._has_warned = False
         self._is_changed = False
-        self._changing = threading.Lock()
+        self._changing = threading.RLock()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
     def renew(self) -> "Reporter":
-        """Return one like this for another process."""
+        """Return one like this for another process. It writes nothing before its first `touch`."""
         return Reporter(self._folder, self._describe)
 
     def touch(self) -> None:
@@ -73,13 +75,13 @@ class Reporter:
 
     def stop(self, seconds: float = EXIT_SECONDS) -> None:
         """Write once more what has changed, and end; wait for at most `seconds`."""
-        self.touch()
         self._stopping.set()
-        thread = self._thread
+        with self._changing:
+            if self._thread is None and self._is_changed:
+                self._start()
+            thread = self._thread
         if thread is not None:
             thread.join(seconds)
-        else:
-            self._write()
 
     def _start(self) -> None:
         """Start the thread where that is possible: an interpreter that is shutting down has no more threads."""
@@ -90,16 +92,18 @@ class Reporter:
 
     def _run(self) -> None:
         while True:
+            is_last = self._stopping.is_set()
             self._is_changed = False
             self._write()
-            self._stopping.wait(WRITE_SECONDS)
             with self._changing:
-                if not self._is_changed:
+                is_idle = self._written is not None and not self._written.calls and not self._is_changed
+                if is_last or is_idle:
                     self._thread = None
                     return
+            self._stopping.wait(WRITE_SECONDS)
 
     def _write(self) -> None:
-        """Write the record if it has changed. Log once where the folder cannot be written to, and try again."""
+        """Write the record if it has changed. Log once where the folder cannot be written to, and try again later."""
         try:
             record = self._describe(self._process, "")
             if record != self._written:
@@ -119,13 +123,22 @@ _reporter: Reporter | None = None
 
 
 def start(describe: Describe) -> None:
-    """Report this process from now on, where MOESORT_TUNE_AUDIT names a folder. A second call replaces the first."""
+    """Report this process from now on, where MOESORT_TUNE_AUDIT names a folder. A second call replaces the first.
+
+    Raise nothing: a folder that cannot be used is logged.
+    """
     global _reporter  # noqa: PLW0603 - a process has one
     folder = os.environ.get(VARIABLE)
     stop()
-    if folder:
+    if not folder:
+        return
+    try:
         _reporter = Reporter(Path(folder).absolute(), describe)
-        _reporter.touch()
+    except OSError as error:  # the current folder was deleted
+        _LOG.warning("counts for `moesort-tune audit` cannot be written to %s: %s", escape(folder), error)
+        return
+    _reporter.touch()
+    _stop_at_end_of_child(_reporter)
 
 
 def touch() -> None:
@@ -143,15 +156,22 @@ def stop() -> None:
 
 
 def renew() -> None:
-    """Report a forked child, which has no thread, in a file of its own."""
+    """Report a forked child, which has no thread, in a file of its own as soon as it has something to say."""
     global _reporter  # noqa: PLW0603
-    if _reporter is None:
-        return
-    _reporter = _reporter.renew()
-    _reporter.touch()
+    if _reporter is not None:
+        _reporter = _reporter.renew()
+        _stop_at_end_of_child(_reporter)
+
+
+def _stop_at_end_of_child(owner: Reporter) -> None:
+    """Write at the end of a child of multiprocessing, which ends without calling the functions of atexit.
+
+    Children forget finalizers when they begin, after they have run what is registered by `register_after_fork`.
+    """
     util = sys.modules.get("multiprocessing.util")
-    if util is not None:  # its children end without what atexit was told, and forget finalizers when they begin
-        util.register_after_fork(_reporter, lambda _: util.Finalize(None, stop, exitpriority=0))
+    if util is not None:
+        util.Finalize(None, stop, exitpriority=0)
+        util.register_after_fork(owner, lambda _: util.Finalize(None, stop, exitpriority=0))
 
 
 atexit.register(stop)

@@ -1,5 +1,6 @@
 """Count what came of each sorting call, by what was asked. Standard library only: serving processes import this."""
 
+import secrets
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -43,12 +44,22 @@ class Count:
     captured: int = 0
 
 
+def make_token() -> str:
+    """Return what tells a process, or one of its tallies, from others with the same number."""
+    return secrets.token_hex(4)
+
+
 @dataclass
 class Tally:
-    """Counts of one process. Counting is safe in several threads."""
+    """Counts of one process. Counting is safe in several threads.
 
+    calls: their number. token: tells these counts from those of other processes with the same number.
+    """
+
+    calls: int = 0
+    token: str = field(default_factory=make_token)
     _counts: dict[Kind, Count] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _lock: "threading.RLock" = field(default_factory=threading.RLock)  # a signal's handler may ask for the counts
 
     def add(
         self, asked: Asked | None, reason: str, *, tokens: int = 0, captured: bool = False, why: Callable[[], str] = str
@@ -60,6 +71,7 @@ class Tally:
             kind, is_new = Kind(None, reason), False
         words = why()[:MAX_WORDS] if is_new else ""
         with self._lock:
+            self.calls += 1
             count = self._counts.setdefault(kind, Count(words, (tokens, tokens)))
             count.calls += 1
             count.captured += captured
@@ -80,5 +92,6 @@ class Tally:
 
     def start_anew(self) -> None:
         """Forget everything, in a forked child: its parent reports what it has counted before."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._counts = {}
+        self.calls, self.token = 0, make_token()

@@ -1,12 +1,21 @@
 """`moesort-tune audit`: prove that serving processes go by a table, from the counts that they have written."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
-from moesort_tune.audit.judgement import DEFAULT_AT_LEAST, Judged, Judgement, judge, make_record, read_folder
+from moesort_tune.audit.judgement import (
+    DEFAULT_AT_LEAST,
+    Judged,
+    Judgement,
+    Reports,
+    convert_log,
+    judge,
+    read_folder,
+)
 from moesort_tune.audit.log_lines import read_log
 from moesort_tune.audit.reasons import Use, classify
 from moesort_tune.audit.record import Calls, Record, to_text
@@ -15,7 +24,7 @@ from moesort_tune.cli.output import print_json, print_remark, print_result
 from moesort_tune.cli.parameters import FilePath, FloatRange
 from moesort_tune.cli.table_text import format_count
 from moesort_tune.domain.vocabulary import Condition
-from moesort_tune.errors import MoesortTuneError
+from moesort_tune.errors import MoesortTuneError, escape_unprintable
 
 EPILOG = f"""\b
 Examples:
@@ -51,43 +60,47 @@ def audit(folder: Path | None, log: Path | None, at_least: float, as_json: bool)
     The exit status is 1 where a row decides less than --at-least of a process's sorts, where a process could not be
     steered, and where no process has sorted anything.
     """
-    judgement = judge(*_read(folder, log), at_least)
+    judgement = judge(_read(folder, log), at_least)
     if as_json:
         print_json(_build_report(judgement, at_least))
     else:
-        for one in judgement.processes:
-            print_result(_format_process(one))
-        print_result(_format_summary(judgement))
+        for line in _format(judgement):
+            print_result(escape_unprintable(line))
     for fault in judgement.faults:
-        print_remark(fault)
+        print_remark(escape_unprintable(fault))
     return 0 if judgement.passed else 1
 
 
-def _read(folder: Path | None, log: Path | None) -> tuple[list[Record], list[str]]:
-    """Return the processes' records and what could not be read. Raise UsageError, MoesortTuneError."""
+def _read(folder: Path | None, log: Path | None) -> Reports:
+    """Return what processes have reported. Raise UsageError, MoesortTuneError."""
     named = folder or (Path(os.environ[VARIABLE]) if os.environ.get(VARIABLE) and log is None else None)
     if (named is None) == (log is None):
         raise click.UsageError(f"name either a folder (or set {VARIABLE}) or --log FILE")
-    if named is not None:
-        return read_folder(named)
-    return _read_log(log)
+    return read_folder(named) if named is not None else _read_log(log)
 
 
-def _read_log(log: Path | None) -> tuple[list[Record], list[str]]:
+def _read_log(log: Path | None) -> Reports:
     """Return what a server's log says, and print this package's warnings in it."""
     try:
         with click.open_file(str(log), encoding="utf-8", errors="replace") as file:
-            logged, remarks = read_log(file)
+            content = read_log(file)
     except OSError as error:
         raise MoesortTuneError(f"cannot read {log}: {error.strerror or error}; name the server's log") from error
-    for remark in remarks:
-        print_remark(f"logged: {remark}")
-    return [make_record(one) for one in logged], []
+    for warning in content.warnings:
+        print_remark(escape_unprintable(f"logged: {warning}"))
+    return convert_log(content)
 
 
 def _build_report(judgement: Judgement, at_least: float) -> dict[str, Any]:
     processes = [
-        {"record": one.record, "sorts": one.sorts, "decided": one.decided, "share": one.share, "uses": _sum_uses(one)}
+        {
+            "record": one.record,
+            "sorts": one.sorts,
+            "decided": one.decided,
+            "guessed": one.guessed,
+            "share": one.share,
+            "uses": _sum_uses(one),
+        }
         for one in judgement.processes
     ]
     return {"passed": judgement.passed, "at_least": at_least, "faults": judgement.faults, "processes": processes}
@@ -100,18 +113,27 @@ def _sum_uses(one: Judged) -> dict[str, int]:
     return totals
 
 
-def _format_process(one: Judged) -> str:
+def _format(judgement: Judgement) -> Iterator[str]:
+    for one in judgement.processes:
+        yield from _format_process(one)
+    yield _format_summary(judgement)
+
+
+def _format_process(one: Judged) -> Iterator[str]:
     record = one.record
-    lines = [_format_heading(record)]
+    yield _format_heading(record)
+    yield f"  {record.state}" + (f", as of {record.written}" if record.written else "")
     width = max((len(_format_shape(calls)) for calls in record.calls), default=0)
-    lines += [f"  {_format_shape(calls):<{width}}  {_format_calls(calls)}" for calls in record.calls]
+    for calls in record.calls:
+        yield f"  {_format_shape(calls):<{width}}  {_format_calls(calls)}"
     if one.share is not None:
-        lines.append(
-            f"  decided by the table: {one.decided} of {format_count(one.sorts, 'sort', 'sorts')} ({one.share:.1%})"
-        )
-    else:
-        lines.append(f"  sorted nothing: {record.state}")
-    return "\n".join(lines)
+        yield f"  decided by the table: {_format_sums(one.decided, one.guessed, one.sorts)}"
+
+
+def _format_sums(decided: int, guessed: int, sorts: int) -> str:
+    guesses = f", {guessed} of them by a guess" if guessed else ""
+    share = f" ({decided / sorts:.1%}{guesses})" if sorts else ""
+    return f"{decided} of {format_count(sorts, 'sort', 'sorts')}{share}"
 
 
 def _format_heading(record: Record) -> str:
@@ -126,7 +148,7 @@ def _format_heading(record: Record) -> str:
 
 def _format_shape(calls: Calls) -> str:
     if calls.num_experts is None:
-        return "all shapes"
+        return "unknown or other shapes"
     unusual = Condition(calls.moe_buf, calls.masked).list_unusual()
     return ", ".join([f"{calls.num_experts}/{calls.topk}", *unusual])
 
@@ -144,8 +166,9 @@ def _format_calls(calls: Calls) -> str:
 def _format_summary(judgement: Judgement) -> str:
     processes = judgement.processes
     sorting = [one for one in processes if one.sorts]
-    decided, sorts = sum(one.decided for one in sorting), sum(one.sorts for one in sorting)
+    decided, guessed = sum(one.decided for one in sorting), sum(one.guessed for one in sorting)
+    sums = _format_sums(decided, guessed, sum(one.sorts for one in sorting))
     return (
         f"{format_count(len(processes), 'process', 'processes')}, of which {len(sorting)} sorted: "
-        f"the table decides {decided} of {format_count(sorts, 'sort', 'sorts')}"
+        f"the table decides {sums}"
     )

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Final
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TextColumn
 
 from moesort_tune.cli.duration import format_seconds
 from moesort_tune.cli.row_text import format_launch_gaps, format_row
@@ -15,6 +16,9 @@ from moesort_tune.sweep.records import MeasuredPoint
 from moesort_tune.sweep.row_key import RowKey
 from moesort_tune.sweep.worker.messages import DeviceFacts
 from moesort_tune.tables.schema import LaunchGaps, Row
+
+BAR_WIDTH: Final = 20
+"""Columns, which leave the counts their place on a terminal of 80."""
 
 
 class LineProgress:
@@ -141,11 +145,6 @@ def show_progress() -> Iterator[LineProgress]:
     if not console.is_terminal:
         yield LineProgress(console)
         return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.fields[counts]}"),
-        TimeElapsedColumn(),
-    )
+    columns = (TextColumn("{task.description}"), BarColumn(BAR_WIDTH), TextColumn("{task.fields[counts]}"))
     with Progress(*columns, console=console, transient=True) as bar:
         yield BarProgress(console, bar)

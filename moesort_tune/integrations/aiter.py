@@ -14,7 +14,7 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from os import PathLike, fspath
 from pathlib import Path
 from types import ModuleType
@@ -22,19 +22,21 @@ from typing import Any, Final, NamedTuple
 
 from moesort_tune import __version__
 from moesort_tune.audit import reporter
-from moesort_tune.audit.record import Calls, Process, Record
+from moesort_tune.audit.record import Calls, Process, Record, escape
 from moesort_tune.audit.tally import Tally
 from moesort_tune.domain.vocabulary import LOGGER
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.integrations.aiter_builtin import BuiltinSteering
-from moesort_tune.integrations.aiter_kernel import MODULE, PACKAGE
+from moesort_tune.integrations.aiter_kernel import MODULE
 from moesort_tune.integrations.aiter_policy import PolicySteering
 from moesort_tune.integrations.aiter_steering import Steering
 from moesort_tune.integrations.import_hook import WhenImported
+from moesort_tune.integrations.wrappers import Function, Wrappers
 from moesort_tune.providers.facts import aiter as aiter_facts
 from moesort_tune.providers.facts import builtin as builtin_facts
 from moesort_tune.providers.facts.base import Facts
 from moesort_tune.providers.work import aiter_package
+from moesort_tune.runtime.search import TABLE_VARIABLE, check_required
 from moesort_tune.tables.errors import TableError
 from moesort_tune.tables.files import is_folder, load
 
@@ -46,6 +48,10 @@ WAITING: Final = "AITER is not imported in this process"
 STEERING: Final = "AITER's calls are counted and decided here"
 
 WRAPPED_OVER: Final = "somebody has replaced AITER's moe_sorting since it was wrapped: calls may pass by"
+
+PASSED_BY: Final = "AITER was imported in a way that was not seen: its calls are neither counted nor decided here"
+
+UNINSTALLED: Final = "the steering was uninstalled: AITER decides by itself since"
 
 _log = logging.getLogger(LOGGER)
 _changing = threading.Lock()
@@ -78,7 +84,7 @@ DEFAULT_KERNELS: Final = _POLICY.facts.name
 class _Installation:
     """One `install`: wait for AITER, wrap it, undo that.
 
-    steering: takes the calls; None until AITER is imported. tally: what came of them. state: in words.
+    steering: takes the calls; None until AITER is imported. tally: what came of them.
     """
 
     def __init__(self, table: str | None, way: _Way) -> None:
@@ -87,23 +93,32 @@ class _Installation:
         self.table = table
         self.way = way
         self._fault = ""
-        self._originals: dict[Callable[..., Any], Callable[..., Any]] = {}
+        self._wrappers = Wrappers()
         self._hook = WhenImported(MODULE, self._wrap)
+        self._is_stopped = False
 
     def start(self) -> None:
         """Wrap AITER now if it is imported, else when it is."""
         self._hook.start()
 
-    def stop(self) -> None:
-        """Put AITER's own functions back."""
+    def stop(self, why: str = "") -> None:
+        """Put AITER's own functions back. why: the fault to report of a process that goes on without."""
+        self._is_stopped = True
+        self._fault = why
         self._hook.stop()
         if self.steering is not None:
             self.steering.stop()
         self.steering = None
-        for module in _list_holders():
-            original = self._originals.get(vars(module)[NAME])
+        for module in _list_modules():
+            original = self._wrappers.find_original(_get_function(module))
             if original is not None:
                 setattr(module, NAME, original)
+
+    def start_anew(self) -> None:
+        """Count from zero, in a forked child."""
+        self.tally.start_anew()
+        if self.steering is not None:
+            self.steering.start_anew()
 
     def describe(self, process: Process, written: str) -> Record:
         """Return the record of this process for `moesort-tune audit`."""
@@ -114,7 +129,7 @@ class _Installation:
             written=written,
             state=fault or (WAITING if self.steering is None else STEERING),
             is_faulty=bool(fault),
-            table=self.table or os.environ.get("MOESORT_TUNE_TABLE"),
+            table=escape(self.table or os.environ.get(TABLE_VARIABLE) or "") or None,
             kernels=self.way.facts.name,
             software={"moesort_tune": __version__} | ({} if package is None else {"aiter": package.revision}),
             calls=[Calls.of(kind, count) for kind, count in self.tally.list_counts()],
@@ -122,52 +137,86 @@ class _Installation:
 
     def _find_fault(self) -> str:
         """Return why calls of AITER are not seen here, '' where they are."""
-        function = getattr(sys.modules.get(MODULE), NAME, None)
-        return WRAPPED_OVER if self.steering is not None and function not in self._originals else self._fault
+        module = sys.modules.get(MODULE)
+        if self._fault or self._is_stopped or module is None or _is_importing(module):
+            return self._fault
+        if self.steering is None:
+            return PASSED_BY
+        return "" if self._wrappers.are_within(_get_function(module)) else WRAPPED_OVER
 
     def _wrap(self, module: ModuleType) -> None:
         """Wrap the function of AITER's module. Raise nothing: this runs during AITER's import.
 
         It runs again, even twice, where that module is reloaded.
         """
-        if getattr(module, NAME, None) in self._originals:
+        if self._is_stopped or self._wrappers.find_original(_get_function(module)) is not None:
             return
         try:
-            original = getattr(module, NAME)
-            package = aiter_package.find()
-            if package is None:
-                raise AiterMissingError("the imported module `aiter` was not loaded from a package on disk")
-            self.steering = self.way.steering(original, package, self.table, self.tally)
+            self._replace(getattr(module, NAME))
+            self._fault = ""
+            _log.info("AITER's sorting calls are counted, and decided by %s", self.table or "the table of this process")
         except Exception as error:
             self._fault = f"AITER is left as it is: {error}"
             _log.warning("%s", self._fault)
-            reporter.touch()
-            return
-        wrapped = _wrap_function(original)
-        self._originals[wrapped] = original
-        for holder in _list_holders():
-            if vars(holder)[NAME] is original:
-                setattr(holder, NAME, wrapped)
-        self._fault = ""
         reporter.touch()
 
+    def _replace(self, original: Function) -> None:
+        """Put a function around `original` wherever that is held. Raise what the steering raises."""
+        package = aiter_package.find()
+        if package is None:
+            raise AiterMissingError("the imported module `aiter` was not loaded from a package on disk")
+        self.steering = self.way.steering(original, package, self.table, self.tally)
+        wrapper = _wrap_function(original)
+        self._wrappers.add(wrapper, original)
+        for holder in _list_modules():
+            if _get_function(holder) is original:
+                setattr(holder, NAME, wrapper)
 
-def _wrap_function(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the function that replaces `original`. It delegates to the current installation."""
+
+class _Inside(threading.local):
+    """Whether this thread is in a call that is steered."""
+
+    is_set = False
+
+
+_inside = _Inside()
+
+
+def _wrap_function(original: Function) -> Function:
+    """Return the function that replaces `original`. It delegates to the current installation.
+
+    A call from within a steered call is `original`'s: a framework may have kept the function of an earlier
+    installation, and put it below this one.
+    """
 
     @functools.wraps(original)
     def moe_sorting(*args: Any, **kwargs: Any) -> Any:
         installation = _installation  # another thread may uninstall it meanwhile
         steering = None if installation is None else installation.steering
-        return original(*args, **kwargs) if steering is None else steering.call(args, kwargs)
+        if steering is None or _inside.is_set:
+            return original(*args, **kwargs)
+        _inside.is_set = True
+        try:
+            return steering.call(args, kwargs)
+        finally:
+            _inside.is_set = False
 
     return moe_sorting
 
 
-def _list_holders() -> list[ModuleType]:
-    """Return the modules of AITER that are imported and hold a moe_sorting: some keep the one that they found."""
-    loaded = [module for name, module in list(sys.modules.items()) if name.partition(".")[0] == PACKAGE]
-    return [module for module in loaded if callable(getattr(module, "__dict__", {}).get(NAME))]
+def _list_modules() -> list[ModuleType]:
+    """Return the modules that are imported: some of AITER's, and of frameworks, keep the function that they found."""
+    return list(sys.modules.values())
+
+
+def _get_function(module: ModuleType) -> Any:
+    """Return the moe_sorting that a module holds, without asking what computes its attributes."""
+    return getattr(module, "__dict__", {}).get(NAME)
+
+
+def _is_importing(module: ModuleType) -> bool:
+    """Return whether the module is not complete yet, as the import system itself notes."""
+    return bool(getattr(getattr(module, "__spec__", None), "_initializing", False))
 
 
 _installation: _Installation | None = None
@@ -213,7 +262,8 @@ def _check_package(way: _Way) -> None:
 
 
 def _check_table(path: Path, facts: Facts) -> None:
-    """Raise TableError for a file without rows of these kernels."""
+    """Raise TableError for a file without rows of these kernels, or that MOESORT_TUNE_REQUIRE excludes."""
+    check_required(path, os.environ)
     if all(entry.key.provider != facts.name for entry in load(path).tables):
         raise TableError(
             f"{path} has no rows of {facts.label} kernels; `moesort-tune sweep --kernels {facts.name}` measures them"
@@ -224,22 +274,18 @@ def uninstall() -> None:
     """Restore AITER's own function; do nothing where it was not replaced."""
     global _installation  # noqa: PLW0603
     with _changing:
-        reporter.stop()
         if _installation is not None:
-            _installation.stop()
+            _installation.stop(UNINSTALLED)
+            reporter.touch()
+        reporter.stop()
         _installation = None
 
 
-def is_installed(table: str | PathLike[str], kernels: str) -> bool:
-    """Return whether `install` was last called with this table and these kernels."""
+def find_installed() -> str | None:
+    """Return what `install` was last called with, as text for messages; None where nothing is installed."""
     if _installation is None:
-        return False
-    return (_installation.table, _installation.way.facts.name) == (fspath(Path(table).absolute()), kernels)
-
-
-def get_kernels_label(kernels: str) -> str:
-    """Return whose kernels `kernels` names, for messages: "AITER's"."""
-    return _WAYS[kernels].facts.label
+        return None
+    return f"{_installation.way.facts.label} sorting kernels, by {_installation.table or 'the table of this process'}"
 
 
 def counts() -> Mapping[str, int]:
@@ -252,7 +298,7 @@ def _start_anew() -> None:
     global _changing  # noqa: PLW0603
     _changing = threading.Lock()  # the thread that held it is gone
     if _installation is not None:
-        _installation.tally.start_anew()
+        _installation.start_anew()
     reporter.renew()
 
 

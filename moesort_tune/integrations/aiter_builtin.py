@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from moesort_tune import runtime
+from moesort_tune.audit.reasons import FRAMEWORK_SORT
 from moesort_tune.audit.tally import Tally
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.integrations.aiter_call import Call
@@ -13,6 +14,7 @@ from moesort_tune.integrations.aiter_kernel import MODULE, find_replacement
 from moesort_tune.integrations.aiter_steering import (
     Decision,
     LeaveAlone,
+    Outcome,
     Steering,
     convert_integer,
     get_asked_policy,
@@ -37,10 +39,11 @@ class BuiltinSteering(Steering):
         dispatcher = self._get_dispatcher(call.get("topk_ids").device)
         result = sort_like_aiter(call, self.table, policy.policy)
         if policy.reason:
-            return Decision(lambda: result, policy.reason, functools.partial(str, policy.why))
+            return Decision(lambda: result, Outcome(policy.reason, functools.partial(str, policy.why)))
         tokens, topk = call.get("topk_ids").shape
         asked = (tokens, convert_integer(call.get("num_experts")) or 0, topk, *call.condition)
-        return Decision(lambda: result, dispatcher.reason(*asked).value, lambda: str(dispatcher.explain(*asked)))
+        outcome = Outcome(dispatcher.reason(*asked).value, lambda: str(dispatcher.explain(*asked)))
+        return Decision(lambda: result, outcome)
 
     def _get_dispatcher(self, device: "torch.device") -> runtime.Dispatcher:
         """Return what decides on a device whose kernels are loaded. Raise LeaveAlone where they cannot be."""
@@ -69,7 +72,7 @@ def _check_support(call: Call) -> None:
     replacement = find_replacement(sys.modules.get(MODULE))
     if replacement is not None:
         why = f"{replacement} has put another sort in place of AITER's, which may do more than sort"
-        raise LeaveAlone("AITER's sort is replaced by the framework's", why)
+        raise LeaveAlone(FRAMEWORK_SORT, why)
 
 
 def sort_like_aiter(call: Call, table: str | None, dispatch_policy: Any) -> tuple["torch.Tensor", ...]:

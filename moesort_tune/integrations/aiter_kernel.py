@@ -1,12 +1,16 @@
 """See which of AITER's sorting kernels a call of `moe_sorting` really reaches, and by which policy."""
 
+import contextlib
 import functools
 import inspect
+import operator
 import sys
 import threading
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any, Final
+
+from moesort_tune.integrations.wrappers import Wrappers
 
 PACKAGE: Final = "aiter"
 
@@ -22,7 +26,6 @@ SORT: Final = "_moe_sorting_impl"
 UNKNOWN: Final = None
 """The policy of a call that does not show it."""
 
-
 Reached = list[int | None]
 """Policies that reached the kernel."""
 
@@ -34,16 +37,25 @@ class _Seen(threading.local):
 
 
 class KernelWatch:
-    """Note the policies that reach AITER's sorting kernels, by a function around the one that runs them."""
+    """Note the policies that reach AITER's sorting kernels, by a function around the one that runs them.
+
+    Where somebody has wrapped that function since, it is wrapped again on top: both note a policy that changes in
+    between.
+    """
 
     def __init__(self) -> None:
         self._seen = _Seen()
-        self._noting: Callable[..., Any] | None = None
-        self._original: Callable[..., Any] | None = None
+        self._wrappers = Wrappers()
+        self._is_attached = True
+        self._changing = threading.Lock()
 
     def start(self) -> tuple[Reached | None, Reached]:
-        """Watch this thread. Return the list that it had before, for `end`, and the one to which its sorts add."""
-        self._attach()
+        """Watch this thread. Return the list that it had before, for `end`, and the one to which its sorts add.
+
+        Raise nothing: where the function cannot be wrapped, the list stays empty.
+        """
+        with contextlib.suppress(Exception):
+            self._attach()
         before, reached = self._seen.policies, Reached()
         self._seen.policies = reached
         return before, reached
@@ -53,21 +65,29 @@ class KernelWatch:
         self._seen.policies = before
 
     def detach(self) -> None:
-        """Put AITER's own function back."""
-        package = sys.modules.get(PACKAGE)
-        if package is not None and self._noting is not None and vars(package).get(KERNEL) is self._noting:
-            setattr(package, KERNEL, self._original)
-        self._noting = None
+        """Put AITER's own function back, where nobody has wrapped it since, and wrap it no more."""
+        with self._changing:
+            self._is_attached = False
+            package = sys.modules.get(PACKAGE)
+            original = self._wrappers.find_original(getattr(package, KERNEL, None))
+            if package is not None and original is not None:
+                setattr(package, KERNEL, original)
 
     def _attach(self) -> None:
-        """Wrap the function where it is AITER's own; this runs again where the package was reloaded."""
+        """Wrap the function unless it is ours; this runs again where the package was reloaded."""
         package = sys.modules.get(PACKAGE)
         current = getattr(package, KERNEL, None)
-        if current is None or current is self._noting:
+        if package is None or current is None or self._wrappers.find_original(current) is not None:
             return
-        self._original = current
-        self._noting = self._wrap(current)
-        setattr(package, KERNEL, self._noting)
+        if not self._changing.acquire(blocking=False):  # another thread wraps it, or detaches
+            return
+        try:
+            if self._is_attached:
+                noting = self._wrap(current)
+                self._wrappers.add(noting, current)
+                setattr(package, KERNEL, noting)
+        finally:
+            self._changing.release()
 
     def _wrap(self, original: Callable[..., Any]) -> Callable[..., Any]:
         position = _find_position(original, "dispatch_policy")
@@ -116,7 +136,11 @@ def _get_policy(args: tuple[Any, ...], kwargs: dict[str, Any], position: int | N
 
 
 def _convert(policy: Any) -> int | None:
-    return policy if type(policy) is int else UNKNOWN
+    """Return a Python or numpy integer as Python's, UNKNOWN for all else."""
+    try:
+        return operator.index(policy)
+    except TypeError:
+        return UNKNOWN
 
 
 def find_replacement(module: ModuleType | None) -> str | None:
@@ -125,7 +149,9 @@ def find_replacement(module: ModuleType | None) -> str | None:
     A wrap that keeps the original's name and module is recognised by the globals of its code.
     """
     sort = getattr(module, SORT, None)
+    while isinstance(sort, functools.partial):
+        sort = sort.func
     if sort is None:  # this AITER has no such function, so nobody has replaced it
         return None
-    home = getattr(sort, "__globals__", {}).get("__name__") or type(sort).__module__
-    return None if home == MODULE else str(home)
+    home = str(getattr(sort, "__globals__", {}).get("__name__") or type(sort).__module__)
+    return None if home.partition(".")[0] in (PACKAGE, "functools") else home

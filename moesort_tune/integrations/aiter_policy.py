@@ -12,6 +12,7 @@ from moesort_tune.integrations.aiter_call import Call
 from moesort_tune.integrations.aiter_steering import (
     Decision,
     LeaveAlone,
+    Outcome,
     Steering,
     convert_integer,
     get_asked_policy,
@@ -48,14 +49,10 @@ class PolicySteering(Steering):
         if _is_published(dispatcher) and not dispatcher.has_row(num_experts, topk, masked):
             raise LeaveAlone("not among the published figures")
         asked = (tokens, num_experts, topk, moe_buf, masked)
-        policy = dispatcher.policy(*asked)
+        policy = dispatcher.policy(*asked) or asked_policy.otherwise
         args, kwargs = call.set_policy(policy)
-        return Decision(
-            functools.partial(self.original, *args, **kwargs),
-            dispatcher.reason(*asked).value,
-            lambda: str(dispatcher.explain(*asked)),
-            policy,
-        )
+        outcome = Outcome(dispatcher.reason(*asked).value, lambda: str(dispatcher.explain(*asked)))
+        return Decision(functools.partial(self.original, *args, **kwargs), outcome, policy)
 
     def _get_dispatcher(self, device: "torch.device") -> runtime.Dispatcher:
         """Return the cached dispatcher for `device`, opened on first use. Raise LeaveAlone without a usable table."""

@@ -18,6 +18,7 @@ from moesort_tune.audit.reasons import (
     OWN_POLICY,
     REPLACED,
     UNEXPECTED,
+    UNSEEN_POLICY,
     Use,
     classify,
 )
@@ -25,7 +26,7 @@ from moesort_tune.audit.tally import Asked, Tally
 from moesort_tune.domain.vocabulary import AUTOMATIC, LOGGER
 from moesort_tune.integrations import caller_policies
 from moesort_tune.integrations.aiter_call import Call, Signature
-from moesort_tune.integrations.aiter_kernel import MODULE, UNKNOWN, KernelWatch, find_replacement
+from moesort_tune.integrations.aiter_kernel import KERNEL, MODULE, UNKNOWN, KernelWatch, Reached, find_replacement
 from moesort_tune.providers.work.aiter_package import AiterPackage
 
 _log = logging.getLogger(LOGGER)
@@ -35,7 +36,6 @@ Run = Callable[[], Any]
 
 LOGGED_AT: Final = frozenset(10**power for power in range(9))
 """Numbers of calls after which counts of the reasons are logged."""
-
 
 _NOT_WARNED_OF: Final = frozenset((*DECIDED, Use.NOTHING_TO_DECIDE, Use.WRONG_KEY))
 """Uses of which no warning is logged here: of a wrong key the dispatcher has warned."""
@@ -50,15 +50,21 @@ class LeaveAlone(Exception):  # noqa: N818 - no error: AITER does the call
         self.why = why or f"AITER does the call by itself: {reason}"
 
 
+class Outcome(NamedTuple):
+    """The reason under which a call is counted, and a sentence about it."""
+
+    reason: str
+    why: Callable[[], str]
+
+
 class Decision(NamedTuple):
-    """A decided call. reason, why: as it is counted if it ends as decided.
+    """A decided call. outcome: as it is counted if it ends as decided.
 
     policy: by which AITER's kernel has to be reached, None where it need not be.
     """
 
     run: Run
-    reason: str
-    why: Callable[[], str]
+    outcome: Outcome
     policy: int | None = None
 
 
@@ -73,7 +79,6 @@ class Steering(ABC):
         self.kernel_watch = KernelWatch()
         self._signature = Signature(original)
         self._tally = tally
-        self._calls = 0
         self._warned: set[str] = set()
 
     @abstractmethod
@@ -88,13 +93,17 @@ class Steering(ABC):
         call = Call(self._signature, args, kwargs)
         decision = self._decide(call)
         if decision.policy is None:
-            self._count(call, decision.reason, decision.why)
+            self._count(call, lambda: decision.outcome)
             return decision.run()
         return self._run_watched(call, decision, decision.policy)
 
     def stop(self) -> None:
         """Put back what was wrapped besides moe_sorting."""
         self.kernel_watch.detach()
+
+    def start_anew(self) -> None:
+        """Warn again, in a forked child."""
+        self._warned.clear()
 
     def _decide(self, call: Call) -> Decision:
         theirs = functools.partial(self.original, *call.args, **call.kwargs)
@@ -103,35 +112,35 @@ class Steering(ABC):
             _check_backend(call)
             return self.decide(call)
         except LeaveAlone as left:
-            return Decision(theirs, LEFT_ALONE + left.reason, functools.partial(str, left.why))
+            return Decision(theirs, Outcome(LEFT_ALONE + left.reason, functools.partial(str, left.why)))
         except Exception as error:
             self._report("AITER does a call by itself", error)
-            return Decision(theirs, UNEXPECTED, functools.partial(str, f"{type(error).__name__}: {error}"))
+            return Decision(theirs, Outcome(UNEXPECTED, functools.partial(str, f"{type(error).__name__}: {error}")))
 
     def _run_watched(self, call: Call, decision: Decision, policy: int) -> Any:
         """Return the result of a steered call of AITER, and count it by the kernel that it reached."""
         before, reached = self.kernel_watch.start()
         try:
             result = decision.run()
-        except BaseException as error:
-            failure = f"{type(error).__name__}: {error}"
-            self._count(call, FAILED, functools.partial(str, failure))
+        except BaseException as raised:
+            error = raised
+            self._count(call, lambda: Outcome(FAILED, lambda: f"{type(error).__name__}: {error}"))
             raise
         finally:
             self.kernel_watch.end(before)
-        self._count(call, *_judge(decision, policy, reached))
+        self._count(call, lambda: _judge(decision, policy, reached))
         return result
 
-    def _count(self, call: Call, reason: str, why: Callable[[], str]) -> None:
+    def _count(self, call: Call, find_outcome: Callable[[], Outcome]) -> None:
         """Count a call, and log the first that no row decided and the counts now and then. Raise nothing."""
         try:
+            reason, why = find_outcome()
             asked, tokens = _get_asked(call)
             is_new = self._tally.add(asked, reason, tokens=tokens, captured=_is_captured(call), why=why)
             if is_new:
                 self._warn_once(reason, asked, why)
             reporter.touch()
-            self._calls += 1
-            if self._calls in LOGGED_AT:
+            if self._tally.calls in LOGGED_AT:
                 _log.info("%s", self._format_counts())
         except Exception as error:
             self._report("a call was not counted", error)
@@ -160,24 +169,34 @@ class Steering(ABC):
             )
 
 
-def _judge(decision: Decision, policy: int, reached: list[int | None]) -> tuple[str, Callable[[], str]]:
+def _judge(decision: Decision, policy: int, reached: Reached) -> Outcome:
     """Return under which reason a steered call of AITER is counted, and why."""
-    if policy in reached or UNKNOWN in reached or classify(decision.reason) is Use.NOTHING_TO_DECIDE:
-        return decision.reason, decision.why
+    if reached == [policy] or classify(decision.outcome.reason) is Use.NOTHING_TO_DECIDE:
+        return decision.outcome
+    others = [one for one in reached if one not in (policy, UNKNOWN)]
+    if others:
+        return Outcome(OTHER_KERNEL, lambda: f"AITER was to run policy {policy} and ran {others[0]}")
+    if UNKNOWN in reached:
+        return Outcome(UNSEEN_POLICY, lambda: f"AITER was to run policy {policy}, and its call of {KERNEL} shows none")
     if reached:
-        return OTHER_KERNEL, lambda: f"AITER was to run policy {policy} and ran {reached[0]}"
+        return decision.outcome
     replacement = find_replacement(sys.modules.get(MODULE))
     if replacement is not None:
-        return REPLACED, lambda: f"{replacement} sorts in place of AITER's kernels: a policy changes nothing there"
-    return NO_KERNEL, lambda: f"AITER did a call for policy {policy} without its sorting kernels"
+        why = f"{replacement} sorts in place of AITER's kernels: a policy changes nothing there"
+        return Outcome(REPLACED, functools.partial(str, why))
+    return Outcome(NO_KERNEL, lambda: f"AITER did a call for policy {policy} without its sorting kernels")
 
 
 class AskedPolicy(NamedTuple):
-    """The policy of a call, which is AUTOMATIC where the table is to decide, and what to count and say of another."""
+    """The policy of a call, which is AUTOMATIC where the table is to decide, and what to count and say of another.
+
+    otherwise: the policy to pass where the table is to decide and cannot.
+    """
 
     policy: Any
     reason: str = ""
     why: str = ""
+    otherwise: int = AUTOMATIC
 
 
 def get_asked_policy(call: Call) -> AskedPolicy:
@@ -190,7 +209,7 @@ def get_asked_policy(call: Call) -> AskedPolicy:
     if framework is None:
         return AskedPolicy(given, OWN_POLICY, caller_policies.explain_choice(given))
     if caller_policies.may_override():
-        return AskedPolicy(AUTOMATIC)
+        return AskedPolicy(AUTOMATIC, otherwise=framework.default)
     reason = caller_policies.name_default(framework)
     return AskedPolicy(given, reason, caller_policies.explain_default(framework))
 

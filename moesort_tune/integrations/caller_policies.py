@@ -1,8 +1,14 @@
 """Policies that frameworks pass to AITER: which are somebody's choice, and which a default that nobody chose."""
 
+import functools
+import logging
 import os
 import sys
 from typing import Final, NamedTuple
+
+from moesort_tune.domain.vocabulary import LOGGER
+
+_log = logging.getLogger(LOGGER)
 
 OVERRIDE_VARIABLE: Final = "MOESORT_TUNE_OVERRIDE_POLICY"
 """'1': the table decides where a framework passes a policy by default."""
@@ -28,16 +34,20 @@ FRAMEWORKS: Final = (
 
 
 def find_default(policy: int) -> FrameworkPolicy | None:
-    """Return the framework that passes `policy` because nobody has set its variable, None where somebody chose it."""
-    for one in _list_loaded():
-        if policy == one.default and not os.environ.get(one.variable):
-            return one
-    return None
+    """Return the framework that passes `policy` because nobody has set its variable, None where somebody chose one."""
+    loaded = _list_loaded()
+    if any(os.environ.get(one.variable) for one in loaded):
+        return None
+    return next((one for one in loaded if one.default == policy), None)
 
 
+@functools.cache
 def may_override() -> bool:
     """Return whether the table decides where a framework passes a policy by default."""
-    return os.environ.get(OVERRIDE_VARIABLE) == "1"
+    value = os.environ.get(OVERRIDE_VARIABLE, "")
+    if value not in ("", "0", "1"):
+        _log.warning("%s is %r, which says nothing: set it to 1 or 0", OVERRIDE_VARIABLE, value)
+    return value == "1"
 
 
 def name_default(framework: FrameworkPolicy) -> str:

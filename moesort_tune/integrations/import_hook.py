@@ -17,16 +17,19 @@ class WhenImported(importlib.abc.MetaPathFinder):
         self._name = name
         self._action = action
         self._looking = False
+        self._is_watching = False
 
     def start(self) -> None:
         """Watch imports from now on. Call the action at once if the module is imported already."""
+        self._is_watching = True
         sys.meta_path.insert(0, self)
         module = sys.modules.get(self._name)
         if module is not None:
             self._action(module)
 
     def stop(self) -> None:
-        """Stop watching."""
+        """Stop watching, also the loaders that were found before."""
+        self._is_watching = False
         if self in sys.meta_path:
             sys.meta_path.remove(self)
 
@@ -54,7 +57,8 @@ class WhenImported(importlib.abc.MetaPathFinder):
 
         def exec_module(module: ModuleType) -> None:
             run(module)
-            self._action(module)
+            if self._is_watching:
+                self._action(module)
 
         # Patch this one instance: it stays the loader that other code asks for source and resources.
         loader.exec_module = exec_module  # type: ignore[method-assign]

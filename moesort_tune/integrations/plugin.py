@@ -17,42 +17,45 @@ _log = logging.getLogger(LOGGER)
 
 def register(framework: str) -> None:
     """Steer AITER by the table that MOESORT_TUNE_TABLE names. framework: name of the logger whose handlers to use."""
-    from moesort_tune.runtime.search import TABLE_VARIABLE
+    from moesort_tune.runtime.search import REQUIRE_VARIABLE, TABLE_VARIABLE
 
     table = os.environ.get(TABLE_VARIABLE)
-    if not table:
+    if not table and not os.environ.get(REQUIRE_VARIABLE):
         return
-    _share_handlers(framework)
     try:
+        _share_handlers(framework)
         _log.info("%s", _install(table))
     except Exception as error:  # a plugin that raises would stop the server
         _log.warning("moesort-tune does nothing in this process: %s", error)
         _report_fault(table, f"moesort-tune does nothing here: {error}")
 
 
-def _install(table: str) -> str:
-    """Install the steering, unless another plugin already has, and return the line to log."""
-    from moesort_tune.integrations.aiter import DEFAULT_KERNELS, get_kernels_label, install, is_installed
+def _install(table: str | None) -> str:
+    """Install the steering, unless somebody already has, and return the line to log. Raise MoesortTuneError."""
+    from moesort_tune.integrations import aiter as integration
+    from moesort_tune.runtime.search import REQUIRE_VARIABLE, TABLE_VARIABLE, RequiredTableError
 
-    kernels = os.environ.get(KERNELS_VARIABLE) or DEFAULT_KERNELS
-    if not is_installed(table, kernels):
-        install(table, kernels=kernels)
-    whose = get_kernels_label(kernels)
-    return f"moesort-tune chooses between {whose} sorting kernels, by {table}; unset MOESORT_TUNE_TABLE to stop it"
+    if not table:
+        raise RequiredTableError(f"{REQUIRE_VARIABLE} is set, but {TABLE_VARIABLE} names no table; set both")
+    before = integration.find_installed()
+    if before is not None:
+        return f"moesort-tune already chooses between {before}"
+    integration.install(table, kernels=os.environ.get(KERNELS_VARIABLE) or integration.DEFAULT_KERNELS)
+    return f"moesort-tune chooses between {integration.find_installed()}; unset {TABLE_VARIABLE} to stop it"
 
 
-def _report_fault(table: str, fault: str) -> None:
+def _report_fault(table: str | None, fault: str) -> None:
     """Have `moesort-tune audit` name this process, which cannot count anything. Raise nothing."""
     from moesort_tune.audit import reporter
-    from moesort_tune.audit.record import Process, Record
+    from moesort_tune.audit.record import Process, Record, escape
 
     def describe(process: Process, written: str) -> Record:
         return Record(
             process=process,
             written=written,
-            state=fault,
+            state=escape(fault),
             is_faulty=True,
-            table=table,
+            table=escape(table) if table else None,
             kernels=os.environ.get(KERNELS_VARIABLE) or "",
         )
 

@@ -3,6 +3,7 @@
 The file does nothing unless MOESORT_TUNE_TABLE is set, and then only looks for the import of AITER.
 """
 
+import functools
 import sysconfig
 from pathlib import Path
 from typing import Final
@@ -27,8 +28,12 @@ class StartupError(MoesortTuneError):
     """A file that cannot be written or removed, or that is somebody else's."""
 
 
+@functools.cache
 def wait_for_aiter() -> None:
-    """Steer AITER by the table that MOESORT_TUNE_TABLE names, as soon as somebody imports it."""
+    """Steer AITER by the table that MOESORT_TUNE_TABLE names, as soon as somebody imports it.
+
+    Further calls do nothing: an environment may read the file twice.
+    """
     from moesort_tune.integrations import plugin
     from moesort_tune.integrations.import_hook import WhenImported
 

@@ -131,11 +131,11 @@ class _Search:
         return Found(arch, units, self._find_device_id(arch), *found)
 
     def _list_places(self, path: Path | None) -> Iterator[_Place]:
-        if path is not None:
-            yield _Place(path, by_caller=True)
-            return
         named = self._around.environment.get(TABLE_VARIABLE)
         digest = self._around.environment.get(REQUIRE_VARIABLE)
+        if path is not None:
+            yield _Place(path, by_caller=True, digest=get_required_digest(path, self._around.environment))
+            return
         if digest and not named:
             raise RequiredTableError(f"{REQUIRE_VARIABLE} is set, but {TABLE_VARIABLE} names no table; set both")
         if named:
@@ -168,10 +168,8 @@ class _Search:
     def _search_file(self, place: _Place, file: Path, arch: str | None, *, named: bool) -> list[Source]:
         data = read(file)
         digest = compute_digest(data) if place.digest or self._around.digests else ""
-        if place.digest and digest != place.digest.lower():
-            whole = len(place.digest) == len(digest) and place.digest.isalnum()
-            wanted = place.digest if whole else format_key(place.digest)
-            raise RequiredTableError(f"{format_path(file)} has the digest {digest}, and {REQUIRE_VARIABLE} is {wanted}")
+        if place.digest:
+            _check_digest(file, digest, place.digest)
         table = load_bytes(file, data)
         if place.digest and arch not in (None, table.arch):
             raise RequiredTableError(f"{format_path(file)} is of {table.arch}, and this device is {format_key(arch)}")
@@ -211,6 +209,27 @@ class _Search:
         if self._attached is None or self._attached.arch != arch or not self._attached.alike:
             return None
         return self._attached.device_id or None
+
+
+def get_required_digest(path: Path, environment: Mapping[str, str]) -> str | None:
+    """Return the digest that a file must have: MOESORT_TUNE_REQUIRE's, if MOESORT_TUNE_TABLE names that file."""
+    named = environment.get(TABLE_VARIABLE)
+    is_named = bool(named) and Path(named or "").absolute() == path.absolute()
+    return environment.get(REQUIRE_VARIABLE) or None if is_named else None
+
+
+def check_required(path: Path, environment: Mapping[str, str]) -> None:
+    """Raise RequiredTableError for a file that MOESORT_TUNE_REQUIRE excludes. Raise TableError for a missing one."""
+    required = get_required_digest(path, environment)
+    if required:
+        _check_digest(path, compute_digest(read(path)), required)
+
+
+def _check_digest(file: Path, digest: str, required: str) -> None:
+    if digest != required.lower():
+        whole = len(required) == len(digest) and required.isalnum()
+        wanted = required if whole else format_key(required)
+        raise RequiredTableError(f"{format_path(file)} has the digest {digest}, and {REQUIRE_VARIABLE} is {wanted}")
 
 
 def compute_digest(data: bytes) -> str:

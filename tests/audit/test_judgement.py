@@ -1,8 +1,11 @@
 """What counts as proof that a table is in use."""
 
+from collections.abc import Sequence
+
 import pytest
 
-from moesort_tune.audit.judgement import judge
+from moesort_tune.audit.judgement import Judgement, Reports, convert_log, judge
+from moesort_tune.audit.log_lines import read_log
 from moesort_tune.audit.reasons import FAILED, NO_KERNEL, NOT_SORTED, REPLACED, Use, classify
 from moesort_tune.audit.record import Calls, Process, Record
 from moesort_tune.runtime.lookup import Reason
@@ -11,7 +14,7 @@ from moesort_tune.runtime.lookup import Reason
 def make(pid: int = 1, counts: dict[str, int] | None = None, *, is_faulty: bool = False) -> Record:
     """Return a record with so many calls for each reason."""
     calls = [Calls(num_experts=128, topk=4, reason=reason, calls=times) for reason, times in (counts or {}).items()]
-    process = Process(pid=pid, host="worker", started="")
+    process = Process(pid=pid, host="worker", started="", token="0" * 8)
     return Record(
         process=process, written="", state="a state", is_faulty=is_faulty, table="t", kernels="aiter", calls=calls
     )
@@ -27,7 +30,7 @@ def test_every_reason_of_the_dispatcher_has_a_meaning(reason: Reason) -> None:
     ("reason", "use"),
     [
         ("exact row", Use.EXACT),
-        ("beyond the swept range", Use.GUESS),
+        ("beyond the swept range", Use.WRONG_KEY),
         ("left to the kernels' own rule", Use.WRONG_KEY),
         (NOT_SORTED, Use.NOTHING_TO_DECIDE),
         ("no tokens", Use.NOTHING_TO_DECIDE),
@@ -45,26 +48,37 @@ def test_reasons_mean_what_they_say(reason: str, use: Use) -> None:
     assert classify(reason) is use
 
 
+def judge_all(records: list[Record], at_least: float, faults: Sequence[str] = ()) -> Judgement:
+    """Judge records."""
+    return judge(Reports(records, list(faults), "no process has reported"), at_least)
+
+
 def test_share_is_judged_for_each_process() -> None:
     """Protects against one worker that nobody steers among many that are."""
-    judgement = judge([make(1, {"exact row": 900}), make(2, {"exact row": 1, "neighbours": 8, "nonsense": 2})], [], 0.9)
+    records = [make(1, {"exact row": 900}), make(2, {"exact row": 1, "neighbours": 8, "nonsense": 2})]
+    judgement = judge_all(records, 0.9)
     assert [one.share for one in judgement.processes] == [1.0, 9 / 11]
-    assert judgement.faults == [
-        "process 2 on worker: the table decides 81.8% of its 11 sorts, less than 90%",
-    ]
-    assert judge(
-        [make(1, {"exact row": 900}), make(2, {"exact row": 1, "neighbours": 8, "nonsense": 2})], [], 0.8
-    ).passed
+    assert [one.guessed for one in judgement.processes] == [0, 8]
+    assert judgement.faults == ["process 2 on worker: the table decides 9 of its 11 sorts (81.8%), less than 0.9"]
+    assert judge_all(records, 0.8).passed
+
+
+@pytest.mark.parametrize(("decided", "passes"), [(9000, True), (8999, False)])
+def test_share_is_compared_exactly(*, decided: int, passes: bool) -> None:
+    """Protects scripts: a share of 90.0 % that is less than 0.9 is said in numbers, and one that is 0.9 passes."""
+    judgement = judge_all([make(1, {"exact row": decided, "left alone: CK": 10000 - decided})], 0.9)
+    assert judgement.passed is passes
+    assert all(f"{decided} of its 10000 sorts" in fault for fault in judgement.faults)
 
 
 def test_calls_with_nothing_to_decide_do_not_count() -> None:
     """Protects models whose layers sort by themselves for some sizes."""
-    assert judge([make(1, {"exact row": 1, NOT_SORTED: 1000, "no tokens": 10})], [], 1.0).passed
+    assert judge_all([make(1, {"exact row": 1, NOT_SORTED: 1000, "no tokens": 10})], 1.0).passed
 
 
 def test_process_that_sorted_nothing_is_not_judged() -> None:
     """Protects launchers and schedulers, in which the plugin runs too."""
-    judgement = judge([make(1, {"exact row": 1}), make(2)], [], 1.0)
+    judgement = judge_all([make(1, {"exact row": 1}), make(2)], 1.0)
     assert judgement.passed
     assert judgement.processes[1].share is None
 
@@ -72,18 +86,31 @@ def test_process_that_sorted_nothing_is_not_judged() -> None:
 @pytest.mark.parametrize("records", [[], [make(1)], [make(1, {NOT_SORTED: 5})]])
 def test_no_sort_anywhere_is_no_proof(records: list[Record]) -> None:
     """Protects against a server whose AITER is switched off: nothing went wrong, and nothing was decided."""
-    judgement = judge(records, [], 0.0)
+    judgement = judge_all(records, 0.0)
     assert len(judgement.faults) == 1
     assert not judgement.passed
 
 
 def test_process_that_could_not_be_steered_fails() -> None:
     """Protects against a worker that counts nothing because its table was refused."""
-    assert judge([make(1, {"exact row": 1}), make(2, is_faulty=True)], [], 0.9).faults == [
+    assert judge_all([make(1, {"exact row": 1}), make(2, is_faulty=True)], 0.9).faults == [
         "process 2 on worker: a state"
     ]
 
 
-def test_file_that_cannot_be_read_fails() -> None:
+def test_report_that_cannot_be_read_fails() -> None:
     """Protects against a process of which nobody knows what it did."""
-    assert not judge([make(1, {"exact row": 1})], ["x is no record"], 0.9).passed
+    assert not judge_all([make(1, {"exact row": 1})], 0.9, ["x is no record"]).passed
+
+
+def test_failure_in_a_log_fails() -> None:
+    """Protects against a worker that has only said why it cannot be steered, beside one that is."""
+    log = read_log(
+        [
+            "INFO moe_sorting in process 41 on w (00112233), 9 calls (0 under capture): 9 exact row.\n",
+            "WARN moesort-tune does nothing in this process: no AITER\n",
+        ]
+    )
+    judgement = judge(convert_log(log), 0.9)
+    assert judgement.processes[0].share == 1.0
+    assert judgement.faults == ["logged: moesort-tune does nothing in this process: no AITER"]

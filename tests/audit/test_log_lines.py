@@ -1,15 +1,16 @@
 """Counts in the log of a server."""
 
+import json
 import os
+import socket
 
-from moesort_tune.audit.log_lines import MAX_WARNINGS, format_counts, read_log
+from moesort_tune.audit.log_lines import MAX_SENTENCES, format_counts, read_log
 from moesort_tune.audit.tally import Asked, Tally
 from moesort_tune.domain.vocabulary import Condition
 
 
-def make_line(calls: int, reason: str = "exact row") -> str:
-    """Return the line of this process after so many calls."""
-    tally = Tally()
+def make_line(tally: Tally, calls: int = 1, reason: str = "exact row") -> str:
+    """Count calls under capture, and return the line of this process."""
     for _ in range(calls):
         tally.add(Asked(128, 4, Condition()), reason, captured=True)
     return f"(Worker pid=12) INFO 11-26 10:00:00 [aiter_steering.py:1] {format_counts(tally)}\n"
@@ -17,32 +18,42 @@ def make_line(calls: int, reason: str = "exact row") -> str:
 
 def test_latest_line_of_each_process_counts() -> None:
     """Protects the judgement: a process logs its sums again and again."""
-    other = make_line(3, "left alone: the caller's own policy").replace(str(os.getpid()), "99999")
-    logged, warnings = read_log(["something else\n", make_line(1), other, make_line(10), "{'exact row': 7}\n"])
-    assert [(one.pid, one.calls, one.captured, one.counts) for one in logged] == [
-        (os.getpid(), 10, 10, {"exact row": 10}),
-        (99999, 3, 3, {"left alone: the caller's own policy": 3}),
+    first, other = Tally(), Tally()
+    lines = [make_line(first), make_line(other, 3, "left alone: the caller's own policy"), make_line(first, 9)]
+    content = read_log(["something else\n", *lines, "{'exact row': 7}\n"])
+    assert [(one.pid, one.host, one.calls, one.captured, one.counts) for one in content.counts] == [
+        (os.getpid(), socket.gethostname(), 10, 10, {"exact row": 10}),
+        (os.getpid(), socket.gethostname(), 3, 3, {"left alone: the caller's own policy": 3}),
     ]
-    assert warnings == []
+    assert (content.warnings, content.faults) == ([], [])
 
 
 def test_number_of_a_process_that_is_used_again_is_another_process() -> None:
     """Protects a log over a restart in a container, where the numbers are the same every time."""
-    logged, _ = read_log([make_line(100), make_line(1, "flat"), make_line(10, "flat")])
-    assert [one.calls for one in logged] == [100, 10]
+    content = read_log([make_line(Tally(), 100), make_line(Tally(), 1, "flat")])
+    assert [one.calls for one in content.counts] == [100, 1]
 
 
-def test_lines_that_were_cut_are_ignored() -> None:
+def test_line_within_json_is_read() -> None:
+    """Protects servers that log JSON: the line has nothing that JSON escapes."""
+    line = make_line(Tally(), 5, "left alone: SGLang's default policy")
+    (one,) = read_log([json.dumps({"level": "INFO", "message": line.strip()})]).counts
+    assert one.counts == {"left alone: SGLang's default policy": 5}
+
+
+def test_lines_that_were_cut_or_changed_are_ignored() -> None:
     """Protects against a log that ends in the middle of a line, or was written by something else."""
-    line = make_line(1)
-    cut = [line[:-5], line.replace("'exact row'", "exec"), line.replace(": 1}", ": 'x'}")]
-    assert read_log(cut) == ([], [])
+    line = make_line(Tally(), 12)
+    changed = [line[:-3], line.replace("12 exact", "2 exact"), line.replace("(12 under", "(13 under")]
+    changed += [line.replace("12 exact row", "exact row"), line.replace("12 calls", "1" * 5000 + " calls")]
+    assert read_log(changed) == ([], [], [])
+    assert len(read_log([line]).counts) == 1
 
 
-def test_warnings_are_found_once_and_bounded() -> None:
+def test_sentences_are_found_once_and_bounded() -> None:
     """Protects whoever has only the log: it says why the table does not decide."""
     lines = ["WARN moesort-tune does nothing in this process: no table\n"] * 3
-    lines += [f"WARN the table does not decide a sort of {experts} experts\n" for experts in range(2 * MAX_WARNINGS)]
-    _, warnings = read_log(lines)
-    assert warnings[0] == "moesort-tune does nothing in this process: no table"
-    assert len(warnings) == MAX_WARNINGS
+    lines += [f"WARN the table does not decide a sort of {experts} experts\n" for experts in range(2 * MAX_SENTENCES)]
+    content = read_log(lines)
+    assert content.faults == ["moesort-tune does nothing in this process: no table"]
+    assert len(content.warnings) == MAX_SENTENCES

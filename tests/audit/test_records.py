@@ -3,13 +3,16 @@
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from moesort_tune.audit.record import SUFFIX, Calls, Process, Record, RecordError, encode, name_file, read
 from moesort_tune.audit.tally import Asked, Count, Kind
 from moesort_tune.domain.vocabulary import Condition
 
-PROCESS = Process(pid=4711, host="worker-3", started="2026-11-26T10:00:00+00:00", command="python -m vllm")
+PROCESS = Process(
+    pid=4711, host="worker-3", started="2026-11-26T10:00:00+00:00", token="00112233", command="python -m vllm"
+)
 CALLS = Calls.of(Kind(Asked(257, 9, Condition(masked=True)), "neighbours"), Count("between rows", (1, 64), 70, 68))
 
 
@@ -35,9 +38,9 @@ def test_record_is_read_as_it_was_written(tmp_path: Path) -> None:
 def test_processes_have_files_of_their_own() -> None:
     """Protects a shared folder: hosts, processes and restarts do not write over each other."""
     others = [
-        Process(pid=4712, host=PROCESS.host, started=PROCESS.started),
-        Process(pid=4711, host="worker/4", started=PROCESS.started),
-        Process(pid=4711, host=PROCESS.host, started="2026-11-26T10:00:01+00:00"),
+        msgspec.structs.replace(PROCESS, pid=4712),
+        msgspec.structs.replace(PROCESS, host="worker/4"),
+        msgspec.structs.replace(PROCESS, token="00112234"),
     ]
     names = {name_file(one) for one in (PROCESS, *others)}
     assert len(names) == 4
@@ -53,6 +56,8 @@ def test_processes_have_files_of_their_own() -> None:
         (b"[]", "no record of a process"),
         (encode(make())[:-40], "no record of a process"),
         (encode(make()).replace(b'"calls": 70', b'"calls": -1'), "no record of a process"),
+        (encode(make()).replace(b'"calls": 70', b'"calls": 67'), "captured is at most calls"),
+        (encode(make()).replace(b'"num_experts": 257', b'"num_experts": 0'), "no record of a process"),
         (encode(make(schema=99)), "has schema 99, and this version reads 1"),
     ],
 )

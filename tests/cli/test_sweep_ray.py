@@ -41,6 +41,7 @@ def cluster() -> Iterator[str]:
         patch.setenv("MOESORT_HOST_CHECK", "0")
         patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         ray.init(
+            "local",
             num_cpus=2,
             num_gpus=len(DEVICES.split(";")),
             object_store_memory=OBJECT_STORE_BYTES,

@@ -2,17 +2,20 @@
 
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from moesort_tune.audit.reasons import FAILED, NO_KERNEL, OTHER_KERNEL, REPLACED
+from moesort_tune.audit.reasons import FAILED, NO_KERNEL, OTHER_KERNEL, REPLACED, UNSEEN_POLICY
 from moesort_tune.integrations import aiter as integration
+from moesort_tune.integrations import caller_policies
 from moesort_tune.providers.work import aiter_package
 from moesort_tune.providers.work.aiter_package import AiterPackage
+from moesort_tune.runtime.lookup import Reason
 from tests.integrations.conftest import MakeTable, StandIn
 from tests.operator.torch_cases import make_arguments
 from tests.sorting import cases
@@ -48,11 +51,13 @@ def sort(stand_in: StandIn, make_table: MakeTable, torch_device: torch.device, k
 
 
 @pytest.fixture
-def framework(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+def framework(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
     """Make this a process of a framework, whose variables nobody has set."""
     for variable in (SGLANG_VARIABLE, VLLM_VARIABLE, "MOESORT_TUNE_OVERRIDE_POLICY"):
         monkeypatch.delenv(variable, raising=False)
-    return lambda name: monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    caller_policies.may_override.cache_clear()
+    yield lambda name: monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    caller_policies.may_override.cache_clear()
 
 
 def replace_sort(module: Any, sort: Callable[..., Any]) -> None:
@@ -111,9 +116,18 @@ def test_builtin_kernels_do_not_take_the_place_of_a_frameworks_sort(stand_in: St
 
 
 @pytest.mark.parametrize("kernels", ["aiter"], indirect=True)
-@pytest.mark.parametrize(("ran", "reason"), [((), NO_KERNEL), ((1,), OTHER_KERNEL), ((1, 2), "exact row")])
+@pytest.mark.parametrize(
+    ("ran", "reason"),
+    [
+        ((), NO_KERNEL),
+        ((1,), OTHER_KERNEL),
+        ((1, 2), OTHER_KERNEL),
+        ((2, "?"), UNSEEN_POLICY),
+        ((2, np.int64(2)), "exact row"),
+    ],
+)
 def test_kernel_that_ran_decides_the_count(
-    stand_in: StandIn, sort: Sort, monkeypatch: pytest.MonkeyPatch, ran: tuple[int, ...], reason: str
+    stand_in: StandIn, sort: Sort, monkeypatch: pytest.MonkeyPatch, ran: tuple[Any, ...], reason: str
 ) -> None:
     """Protects against an AITER that ignores the policy, or sorts in a way that this version does not know."""
 
@@ -122,7 +136,7 @@ def test_kernel_that_ran_decides_the_count(
             sys.modules["aiter"].moe_sorting_opus_fwd(dispatch_policy=policy)
         return (topk_ids,) * 5
 
-    def moe_sorting_opus_fwd(dispatch_policy: int = 0) -> None:
+    def moe_sorting_opus_fwd(dispatch_policy: Any = 0) -> None:
         """Do nothing."""
 
     module = stand_in.fused_moe
@@ -181,6 +195,41 @@ def test_sglangs_default_policy_is_overridden_on_request(
     sort(2)
     assert integration.counts() == {"exact row": 1}
     assert [run.policy for run in stand_in.runs] == ([2] if kernels == "aiter" else [])
+
+
+@pytest.mark.parametrize("kernels", ["aiter"], indirect=True)
+def test_override_keeps_the_frameworks_policy_where_no_row_decides(
+    *,
+    stand_in: StandIn,
+    sort: Sort,
+    make_table: MakeTable,
+    framework: Callable[[str], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Protects an AITER for which nobody swept: the framework's policy stands, not a rule that it did not ask for."""
+    framework("sglang")
+    monkeypatch.setenv("MOESORT_TUNE_OVERRIDE_POLICY", "1")
+    integration.install(make_table(ROW, revision="another"))
+    sort(2)
+    assert integration.counts() == {Reason.PROVIDER.value: 1}
+    assert [run.policy for run in stand_in.runs] == [2]
+
+
+@pytest.mark.parametrize(("value", "warns"), [("0", False), ("yes", True)])
+def test_override_is_only_switched_on_by_1(
+    *,
+    framework: Callable[[str], None],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    value: str,
+    warns: bool,
+) -> None:
+    """Protects whoever writes another word: it changes nothing, and the log says so."""
+    del framework
+    monkeypatch.setenv("MOESORT_TUNE_OVERRIDE_POLICY", value)
+    assert not caller_policies.may_override()
+    assert not caller_policies.may_override()
+    assert caplog.text.count("which says nothing: set it to 1 or 0") == int(warns)
 
 
 @pytest.mark.parametrize(("name", "variable", "policy"), [("sglang", SGLANG_VARIABLE, 2), ("vllm", VLLM_VARIABLE, 1)])

@@ -5,9 +5,12 @@ import logging
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
+from moesort_tune.audit import reporter
+from moesort_tune.audit.judgement import read_folder
 from moesort_tune.integrations import aiter as integration
 from moesort_tune.integrations import sglang, vllm
 from tests.integrations.conftest import MakeTable, StandIn
@@ -99,6 +102,44 @@ def test_plugin_never_stops_the_server(
     (line,) = framework_logger
     assert line.startswith(f"moesort-tune does nothing in this process: {words}")
     assert not hasattr(stand_in.fused_moe.moe_sorting, "__wrapped__")
+
+
+def test_installation_of_ones_own_is_kept(
+    stand_in: StandIn, make_table: MakeTable, monkeypatch: pytest.MonkeyPatch, framework_logger: list[str]
+) -> None:
+    """Protects code that installs by itself and then starts a framework: its table stays, and the plugin says so."""
+    del stand_in
+    own = make_table(ROW)
+    integration.install(own)
+    monkeypatch.setenv("MOESORT_TUNE_TABLE", "/another/table.yaml")
+    vllm.register()
+    assert framework_logger == [f"moesort-tune already chooses between AITER's sorting kernels, by {own}"]
+
+
+@pytest.mark.parametrize(
+    ("table", "words"), [(None, "MOESORT_TUNE_TABLE names no table; set both"), ("table", "has the digest")]
+)
+def test_table_that_is_not_the_required_one_is_a_fault(
+    *,
+    stand_in: StandIn,
+    make_table: MakeTable,
+    monkeypatch: pytest.MonkeyPatch,
+    framework_logger: list[str],
+    tmp_path: Path,
+    table: str | None,
+    words: str,
+) -> None:
+    """Protects fleets that must decide alike: a server with another table, or none, is found by its audit."""
+    del stand_in
+    monkeypatch.setenv("MOESORT_TUNE_REQUIRE", "a" * 64)
+    monkeypatch.setenv("MOESORT_TUNE_TABLE", str(make_table(ROW)) if table else "")
+    monkeypatch.setenv("MOESORT_TUNE_AUDIT", str(tmp_path / "audit"))
+    vllm.register()
+    reporter.stop()
+    assert any(words in line for line in framework_logger)
+    (record,) = read_folder(tmp_path / "audit").records
+    assert record.is_faulty
+    assert words in record.state
 
 
 @pytest.mark.usefixtures("no_aiter")

@@ -108,3 +108,14 @@ def test_folder_that_cannot_be_written_to_is_named(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(startup, "get_path", lambda: tmp_path / "missing" / startup.NAME)
     with pytest.raises(startup.StartupError, match=r"cannot write .*missing"):
         startup.install()
+
+
+def test_file_that_is_read_twice_waits_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Protects virtual environments, whose Python reads the file twice: every import would pass two hooks of ours."""
+    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
+    before = len(sys.meta_path)
+    startup.wait_for_aiter.cache_clear()
+    startup.wait_for_aiter()
+    startup.wait_for_aiter()
+    startup.wait_for_aiter.cache_clear()
+    assert len(sys.meta_path) == before + 1

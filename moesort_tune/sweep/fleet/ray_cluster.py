@@ -1,6 +1,7 @@
 """The cards of a Ray cluster: one actor a GPU, placed by Ray's resources. Only this module and the actor know Ray."""
 
 import os
+import re
 import socket
 import threading
 from collections import Counter
@@ -30,6 +31,9 @@ REACH_SECONDS: Final = 10.0
 
 PASSED_ON: Final = ("MOESORT_TUNE_", "MOESORT_HOST_")
 """Beginnings of the variables that the cluster's processes get from this one."""
+
+
+_EXCEPTION: Final = re.compile(r"[\w.]+(Error|Exception): ")
 
 
 class ClusterError(MoesortTuneError):
@@ -67,20 +71,14 @@ class Cluster:
         except (OSError, RuntimeError, ValueError) as error:
             reason = str(error).strip().partition("\n")[0]
             raise ClusterError(
-                f"no Ray cluster can be used at {address}: {reason}; start one with `ray start --head`, or name another"
-                " with --address"
+                f"no Ray cluster can be used at {address}: {reason}; start one with `ray start --head`, name another"
+                " with --address, or set RAY_AUTH_MODE=token if it asks for a token"
             ) from error
 
     def count_gpus(self) -> tuple[int, int]:
         """Return how many GPUs are free, and how many there are."""
-        free, total = (resources.get("GPU", 0) for resources in (self._resources_free(), self._resources()))
-        return int(free), int(total)
-
-    def _resources(self) -> dict[str, float]:
-        return dict(self._ray.cluster_resources())
-
-    def _resources_free(self) -> dict[str, float]:
-        return dict(self._ray.available_resources())
+        free, total = self._ray.available_resources(), self._ray.cluster_resources()
+        return int(free.get("GPU", 0)), int(total.get("GPU", 0))
 
     def start_actor(self, node_id: str | None = None) -> Any:
         """Return a new actor with a GPU of its own, on that node if one is named."""
@@ -118,8 +116,7 @@ class Cluster:
         except errors.GetTimeoutError:
             raise WorkerLostError(f"its actor did not answer within {seconds:g} s") from None
         except errors.RayError as error:
-            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-            raise WorkerLostError(f"its actor was lost: {lines[0] if lines else type(error).__name__}") from error
+            raise WorkerLostError(f"its actor was lost: {summarize(error)}") from error
 
     def kill(self, actor: Any) -> None:
         """End an actor and its GPU's worker process at once."""
@@ -135,6 +132,12 @@ class Cluster:
             self._ray.shutdown()
 
 
+def summarize(error: Exception) -> str:
+    """Return the line of a Ray error that says what happened: the exception behind it, else its first line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return next((line for line in reversed(lines) if _EXCEPTION.match(line)), lines[0])
+
+
 def _call_assigned(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
     """Call a function in a task, with Ray's name of the assigned GPU."""
     ray = import_ray()
@@ -148,16 +151,26 @@ def _reach(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), REACH_SECONDS).close()
 
 
+@dataclass
+class Seat:
+    """A GPU of the cluster with the actor that holds it, None for a lost one. users: workers on it, one a provider."""
+
+    actor: Any
+    users: int = 0
+
+
 class RayWorker(RequestingWorker):
     """A worker in an actor. A lost actor is replaced at the next request, by one that proves to hold the same card."""
 
-    def __init__(self, engine: "RayEngine", provider: str, actor: Any) -> None:
+    def __init__(self, engine: "RayEngine", provider: str, seat: Seat) -> None:
         self._engine = engine
         self._provider = provider
-        self._actor = actor
-        self._opening = engine.open(actor, provider)
+        self._seat = seat
+        self._actor = seat.actor
+        self._opening = engine.open(seat.actor, provider)
         self._proof: Proof | None = None
         self._closed = False
+        seat.users += 1
 
     @property
     def proof(self) -> Proof:
@@ -175,8 +188,7 @@ class RayWorker(RequestingWorker):
         """Return the answer of the actor, of a new one where the last is lost."""
         if self._closed:
             raise WorkerLostError(f"the worker is closed ({request})")
-        if self._actor is None:
-            self._actor = self._engine.replace_actor(self.proof, self._provider)
+        self._follow_seat()
         try:
             answer = self._engine.ask(self._actor, self._provider, request)
         except WorkerLostError as error:
@@ -189,14 +201,25 @@ class RayWorker(RequestingWorker):
         return answer
 
     def close(self) -> None:
-        """Kill the actor; no other one follows."""
-        self._closed = True
-        self._drop_actor()
+        """Kill the actor if no other provider's worker uses it; no other one follows."""
+        if not self._closed:
+            self._closed = True
+            self._seat.users -= 1
+        if not self._seat.users:
+            self._drop_actor()
+
+    def _follow_seat(self) -> None:
+        """Use the actor that holds the card now: a new one where it is lost, or where another worker replaced it."""
+        if self._seat.actor is None:
+            self._seat.actor = self._engine.replace_actor(self.proof, self._provider)
+        elif self._seat.actor is not self._actor:
+            self._engine.reopen(self._seat.actor, self._provider)
+        self._actor = self._seat.actor
 
     def _drop_actor(self) -> None:
-        actor, self._actor = self._actor, None
-        if actor is not None:
-            self._engine.cluster.kill(actor)
+        if self._seat.actor is not None and self._seat.actor is self._actor:
+            self._engine.cluster.kill(self._actor)
+            self._seat.actor = None
 
 
 @dataclass
@@ -206,7 +229,7 @@ class RayEngine:
     cluster: Cluster
     arch: str
     limit_s: float
-    _actors: list[Any] = field(default_factory=list)
+    _seats: list[Seat] = field(default_factory=list)
     _spares: dict[Card, tuple[Any, Proof]] = field(default_factory=dict)
     _restarting: threading.Lock = field(default_factory=threading.Lock)
 
@@ -214,7 +237,9 @@ class RayEngine:
         """Return a worker on each GPU that is free and proves to be a card of its own. Raise NoCardsError."""
         held = self._start_actors()
         opening = {
-            f"worker {number}": RayWorker(self, provider, actor) for number, actor in enumerate(self._actors, start=1)
+            f"worker {number}": RayWorker(self, provider, seat)
+            for number, seat in enumerate(self._seats, start=1)
+            if seat.actor is not None
         }
         opened = await_workers(opening)
         if held:
@@ -223,10 +248,10 @@ class RayEngine:
 
     def _start_actors(self) -> int:
         """Start an actor on each GPU at the first call; return how many GPUs other jobs hold."""
-        if self._actors:
+        if self._seats:
             return 0
         free, held = self.cluster.require_free_gpus()
-        self._actors = [self.cluster.start_actor() for _ in range(free)]
+        self._seats = [Seat(self.cluster.start_actor()) for _ in range(free)]
         return held
 
     def open(self, actor: Any, provider: str) -> Any:
@@ -239,6 +264,14 @@ class RayEngine:
         if isinstance(proof, Proof):
             return proof
         raise WorkerRefusedError(proof.sentence)
+
+    def reopen(self, actor: Any, provider: str) -> Proof:
+        """Return the proof of an actor that took a lost one's place. Raise WorkerStartError, and kill it then."""
+        try:
+            return self.await_proof(self.open(actor, provider), RESTART_SECONDS)
+        except (WorkerLostError, WorkerRefusedError) as error:
+            self.cluster.kill(actor)
+            raise WorkerStartError(f"no new actor could be started for it: {error}") from error
 
     def ask(self, actor: Any, provider: str, request: Request) -> Answer | DeviceFacts | Loss:
         """Return an actor's answer. Raise WorkerLostError."""
@@ -254,15 +287,11 @@ class RayEngine:
         """
         card = get_card(lost.facts)
         with self._restarting:
-            for _ in range(len(self._actors)):
+            for _ in self._seats:
                 if (spare := self._spares.pop(card, None)) is not None and _is_same(spare[1], lost):
                     return spare[0]
                 actor = self.cluster.start_actor(lost.node_id)
-                try:
-                    proof = self.await_proof(self.open(actor, provider), RESTART_SECONDS)
-                except (WorkerLostError, WorkerRefusedError) as error:
-                    self.cluster.kill(actor)
-                    raise WorkerStartError(f"no new actor could be started for it: {error}") from error
+                proof = self.reopen(actor, provider)
                 self._spares[get_card(proof.facts)] = (actor, proof)
         raise WorkerStartError("Ray gave no new actor its card")
 

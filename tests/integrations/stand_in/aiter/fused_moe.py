@@ -108,12 +108,13 @@ def _moe_sorting_into(  # noqa: PLR0917 - AITER's signature
     output_aux: bool = False,
     output: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, ...]:
-    """Sort as AITER after e4048607: moe_buf is the caller's `output` where there is one."""
+    """Sort as AITER after e4048607: moe_buf is the caller's `output` where one is given and moe_buf is made."""
     result = _sort(
         *(topk_ids, topk_weights, num_experts, model_dim, moebuf_dtype, block_size, expert_mask, num_local_tokens),
         *(dispatch_policy, return_local_topk_ids, accumulate, flat, output_aux),
     )
-    return result if output is None else (*result[:4], output.zero_(), *result[5:])
+    is_made = not flat and (accumulate or output_aux or expert_mask is not None)
+    return result if output is None or not is_made else (*result[:4], output.zero_(), *result[5:])
 
 
 IS_NEWER = os.environ.get("AITER_STAND_IN") == "newer"
