@@ -6,7 +6,6 @@ is always one of the row whose choices are expected to lose most, and what is le
 Devices are behind `Worker`s, files behind a `Sink`, the terminal behind a `Listener`.
 """
 
-import contextlib
 import math
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -78,7 +77,6 @@ class Sweep:
         self.hands = [Hand(worker) for worker in workers]
         self.listener = listener
         self._alive = list(self.hands)
-        self._answered = False
         self._unprobed = list(self.hands) if len({hand.card for hand in self.hands}) > 1 else []
         self._tries = tries or (TRIES if len(self.hands) > 1 else 1)
         self._sinks = dict(zip(plan.settings, sinks, strict=True))
@@ -121,8 +119,6 @@ class Sweep:
         first = min((state.stage for state in self._states), default=Stage.SETTLED)
         if first is not Stage.CHECK and self._unprobed:
             return self._take_probe(hand)
-        if first is Stage.REFINE:
-            self._keep_first_answers()
         wanted = [
             state
             for state in self._states
@@ -309,16 +305,6 @@ class Sweep:
         with self._dealer.lock():
             state.advance(Stage.REFINE)
 
-    def _keep_first_answers(self) -> None:
-        """Put the first answers into the table, once, so that a sweep that is interrupted leaves one."""
-        if self._answered or self._clock() >= self._end:
-            return
-        self._answered = True
-        for state in self._states:
-            if state.search is not None and state.stage is Stage.REFINE:
-                with contextlib.suppress(RowKeptError):  # a better one may be written in the end
-                    self._result.written[state.key] = self._keep(state, state.search)
-
     def _refine(self, state: RowState, hand: Hand) -> None:
         """Measure one more point of a row, or let it go on where that is not worth it or the time is up."""
         search = _require_search(state)
@@ -373,17 +359,14 @@ class Sweep:
     def _write(self, state: RowState) -> None:
         """Put a row into the table with what it rests on."""
         search = _require_search(state)
-        row = state.row = self._result.written[state.key] = self._keep(state, search)
+        row = self._sinks[state.settings].keep_row(search.build_row(), search.points, finished=search.finished)
+        state.row = self._result.written[state.key] = row
         self.listener.report_row(state.key, row)
         for warning in search.warnings():
             self.listener.warn(warning)
         if row.evidence.cards is None and self.plan.replicas > 1 and len(self.hands) > 1:
             self.listener.warn(f"{state.key} rests on one card: no other of its kind was left to measure it too")
         state.settle()
-
-    def _keep(self, state: RowState, search: RowSearch) -> Row:
-        """Put a row into the table and return it as it was kept."""
-        return self._sinks[state.settings].keep_row(search.build_row(), search.points, finished=search.finished)
 
     def report_cut(self) -> None:
         """Warn of the rows whose search the time budget cut, and of what their choices are expected to lose."""
