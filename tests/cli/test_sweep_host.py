@@ -222,7 +222,7 @@ def test_conditions_get_entries_of_one_table(host: HostMachine, capsys: pytest.C
     assert host.sweep(*options, "--condition", "masked", "--ep", "8", "--json") == 0
     printed = capsys.readouterr()
     assert "checking and timing 2 shapes under 3 conditions for 600 s: a first answer for every row" in printed.err
-    assert "[2/6] experts/topk 8/2 without moe_buf: about" in printed.err
+    assert "[3/6] experts/topk 8/2 without moe_buf: about" in printed.err
     rows = json.loads(printed.out)[0]["rows"]
     conditions = [(True, False), (False, False), (True, True)]
     assert [(row["num_experts"], row["moe_buf"], row["masked"]) for row in rows] == [
