@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 
 C_SOURCES = $(shell git ls-files 'hip_kernels/**.h' 'hip_kernels/**.hip' 'hip_kernels/**.c' 'hip_kernels/**.cpp' 'tests/**.c' 'tests/**.h' 'scripts/**.h')
 
-.PHONY: demo test test-hip10 test-hip7 lint format frameworks aiter packages hooks coverage mutants bench bench-gpu bench-rivals bench-isa resources clean help
+.PHONY: demo test test-hip10 test-hip7 lint format frameworks aiter emulator packages hooks coverage mutants bench bench-gpu bench-rivals bench-isa resources clean help
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -69,6 +69,9 @@ lint: $(VENV)/.dev ## ruff, strict types, clang-format, import layers
 
 frameworks: $(VENV)/.frameworks ## fetch vLLM's and SGLang's Python files into build/frameworks, for tests on their own code
 	$(BIN)/python scripts/fetch_frameworks.py
+
+emulator: ## fetch tinygrad's emulator of AMD GPU instructions into build/tinygrad, for tests of the kernels' machine code
+	scripts/fetch-tinygrad
 
 aiter: ## fetch AITER's sources into build/aiter, and install what it imports, for tests on its own code
 	scripts/fetch-aiter

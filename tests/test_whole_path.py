@@ -172,4 +172,5 @@ def test_table_is_shown_with_a_limit_for_each_kernel(table: Path, capsys: pytest
     assert run(["show", str(table)]) == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert "sprint up to stride up to the invented rule" in shown
-    assert "sprint to 38, stride to 406, march up to 2000 37-38 sprint=stride, 384-406 stride=march 96 1024" in shown
+    assert "sprint to 38, stride to 406, march" in shown
+    assert "37-38 sprint=stride, 384-406 stride=march 96 1024" in shown

@@ -8,14 +8,14 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from moesort_tune.cli.duration import format_seconds
-from moesort_tune.cli.row_text import format_row
+from moesort_tune.cli.row_text import format_launch_gaps, format_row
 from moesort_tune.cli.table_text import format_count
 from moesort_tune.cli.tally import Tally
 from moesort_tune.sweep.cards import Card
 from moesort_tune.sweep.records import MeasuredPoint
 from moesort_tune.sweep.row_key import RowKey
 from moesort_tune.sweep.worker.messages import DeviceFacts
-from moesort_tune.tables.schema import Row
+from moesort_tune.tables.schema import LaunchGaps, Row
 
 BAR_WIDTH: Final = 20
 """Columns, which leave the counts their place on a terminal of 80."""
@@ -34,12 +34,22 @@ class LineProgress:
         names = f"{format_count(len(cards), 'card', 'cards')}: {text}: {', '.join(cards)}"
         self._print_line(names if cards else f"device: {text}")
 
-    def announce_rows(self, keys: Sequence[RowKey], cards: int = 1) -> None:
+    def announce_launch_gaps(self, gaps: LaunchGaps) -> None:
+        """Print what each further launch costs."""
+        self._print_line(f"each further launch costs {format_launch_gaps(gaps)}")
+
+    def announce_rows(self, keys: Sequence[RowKey], cards: int = 1, time_budget_s: float | None = None) -> None:
         """Print how many rows are ahead."""
-        self._tally = Tally(len(keys), cards)
+        self._tally = Tally(len(keys), cards, time_budget_s)
         shapes, conditions = ({getattr(key, name) for key in keys} for name in ("shape", "condition"))
-        under = f" under {len(conditions)} conditions" if len(conditions) > 1 else ""
-        self._print_line(f"checking {len(shapes)} shapes{under}, then timing them")
+        what = f"{len(shapes)} shapes" + (f" under {len(conditions)} conditions" if len(conditions) > 1 else "")
+        if time_budget_s is None:
+            self._print_line(f"checking {what}, then timing them")
+        else:
+            self._print_line(
+                f"checking and timing {what} for {time_budget_s:g} s: a first answer for every row, then more where"
+                " most may be lost"
+            )
 
     def announce_row(self, key: RowKey, points: int, card: Card = "") -> None:
         """Print which row begins."""
@@ -62,9 +72,9 @@ class LineProgress:
     def report_row(self, key: RowKey, row: Row) -> None:
         """Print the row, and what is left."""
         self._tally.end_row(key)
-        several = self._tally.cards > 1
-        self._print_line(f"      {f'experts/topk {key}: ' if several else ''}{format_row(row)}")
-        if several:
+        in_any_order = self._tally.cards > 1 or self._tally.time_budget_s is not None
+        self._print_line(f"      {f'experts/topk {key}: ' if in_any_order else ''}{format_row(row)}")
+        if self._tally.cards > 1:
             self._print_line(f"      {self._tally}{self._format_left()}")
 
     def report_missing_row(self, key: RowKey, reason: str) -> None:

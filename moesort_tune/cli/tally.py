@@ -13,10 +13,12 @@ class Tally:
     """Rows and points of a sweep.
 
     rows: all of them; planned: points of those that began, as far as they are known; measured: those that are there.
+    time_budget_s: of the whole sweep, None for no limit.
     """
 
     rows: int
     cards: int
+    time_budget_s: float | None = None
     clock: Callable[[], float] = time.monotonic
     rows_done: int = 0
     points: int = 0
@@ -41,7 +43,13 @@ class Tally:
         self.planned[key] = self.measured[key]
 
     def estimate_points(self) -> float:
-        """Return the points of the whole sweep: rows that have not begun are taken to be like the others."""
+        """Return the points of the whole sweep, as many as its time has room for at the speed until now.
+
+        Without a limit, rows that have not begun are taken to be like the others.
+        """
+        if self.time_budget_s is not None and self._start is not None:
+            passed = max(self.clock() - self._start, 1e-9)
+            return self.points * max(self.time_budget_s / passed, 1.0)
         begun = sum(max(points, self.measured[key]) for key, points in self.planned.items())
         return begun * self.rows / max(len(self.planned), 1)
 

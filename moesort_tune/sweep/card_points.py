@@ -10,6 +10,7 @@ from moesort_tune.measure.verdict import agree
 from moesort_tune.sweep.cards import Card
 from moesort_tune.sweep.records import CardPoints, MeasuredPoint, find_card_points
 from moesort_tune.sweep.samples import Sample
+from moesort_tune.sweep.search import TokenRange
 
 
 def combine_cards(points: Sequence[MeasuredPoint]) -> MeasuredPoint:
@@ -71,6 +72,10 @@ class RowPoints:
         """Return the point that the cards agree on, None where none that counts has measured it."""
         points = self._list_deciding(tokens)
         return combine_cards(list(points.values())) if points else None
+
+    def list_known(self, tokens: TokenRange) -> list[int]:
+        """Return the token counts of a range that a card which counts has measured, ascending."""
+        return sorted(count for count in self.by_tokens if count in tokens and self.find(count) is not None)
 
     def list_missing(self, card: Card, counts: Iterable[int]) -> list[int]:
         """Return those of `counts` that `card` has not measured."""

@@ -228,10 +228,22 @@ def _open_sinks(job: SweepJob, worker: Worker, reader: SamplesReader) -> list[Ta
     return sinks
 
 
+def _record_launch_gaps(group: _Group, listener: Listener) -> None:
+    """Measure what each further launch costs one of the cards, for the table; a sweep can do without it."""
+    gaps = group.workers[0].measure_launch_gaps()
+    if gaps is None:
+        listener.warn("what each further launch costs was not measured, since the device's clock keeps changing")
+        return
+    listener.announce_launch_gaps(gaps)
+    for sink in group.sinks:
+        sink.launch_gap_us = gaps
+
+
 def _run_groups(job: SweepJob, groups: Sequence[_Group], listener: Listener) -> list[JobResult]:
     """Sweep the groups of one provider side by side."""
     for group in groups:
         listener.announce_device(group.facts, [] if job.fleet.is_one_device else group.cards)
+        _record_launch_gaps(group, listener)
     for doubt in dict.fromkeys(doubt for group in groups for sink in group.sinks for doubt in sink.list_doubts()):
         listener.warn(doubt)
     kinds = name_kinds([group.facts for group in groups])

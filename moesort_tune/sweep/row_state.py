@@ -21,12 +21,22 @@ TRIES: Final = 3
 
 
 class Stage(IntEnum):
-    """Steps of a row, in order."""
+    """Steps of a row, in order; which of them it takes depends on whether its time is limited.
+
+    CHECK: run every kernel once. COARSE: measure the few token counts of a first answer. REFINE: measure one more where
+    most may be lost, again and again. SEARCH: search to the end. REPLICATE: measure on another card.
+    """
 
     CHECK = 0
-    SEARCH = 1
-    REPLICATE = 2
-    SETTLED = 3
+    COARSE = 1
+    REFINE = 2
+    SEARCH = 3
+    REPLICATE = 4
+    SETTLED = 5
+
+
+TOGETHER: Final = (Stage.CHECK, Stage.COARSE)
+"""Stages that all rows leave before any goes on."""
 
 
 @dataclass
@@ -34,13 +44,13 @@ class RowState:
     """A row ahead. earlier: rows of its shape before it in the plan; row: as its search found it, None before that.
 
     busy: a worker has it. lost_by: the hands whose workers were lost with it, in order; losses: how many in this stage;
-    loss: the last one's words.
+    last_words: of the last one.
     """
 
     key: RowKey
     settings: Settings
+    stage: Stage
     earlier: "tuple[RowState, ...]" = ()
-    stage: Stage = Stage.CHECK
     task: RowTask | None = None
     points: RowPoints | None = None
     search: RowSearch | None = None
@@ -49,12 +59,17 @@ class RowState:
     failed: bool = False
     lost_by: list[Hand] = field(default_factory=list)
     losses: int = 0
-    loss: str = ""
+    last_words: str = ""
 
     @property
     def is_open(self) -> bool:
         """Whether something is left to do for the row."""
         return self.stage is not Stage.SETTLED
+
+    @property
+    def gain(self) -> float:
+        """The part of its expected loss that other points may save."""
+        return self.search.expected_gain if self.search else 0.0
 
     @property
     def cost(self) -> int:
@@ -82,11 +97,11 @@ class RowState:
         self.advance(Stage.SETTLED)
         self.failed = failed
 
-    def lose(self, hand: Hand, loss: str) -> None:
+    def lose(self, hand: Hand, last_words: str) -> None:
         """Note that the worker of a hand was lost."""
         self.lost_by.append(hand)
         self.losses += 1
-        self.loss = loss
+        self.last_words = last_words
 
     def allows(self, hand: Hand, alive: Collection[Hand]) -> bool:
         """Return whether a hand may take the row after its losses: first the one that lost it, then others only."""
@@ -108,12 +123,12 @@ class RowState:
         return all(self.points.find(tokens) is not None for tokens in self.search.visited)
 
 
-def list_states(keys: Sequence[tuple[RowKey, Settings]]) -> list[RowState]:
-    """Return the states of rows at the beginning, in the order of the plan."""
+def list_states(keys: Sequence[tuple[RowKey, Settings]], stage: Stage) -> list[RowState]:
+    """Return the states of rows at their first stage, in the order of the plan."""
     by_shape: dict[Shape, list[RowState]] = {}
     states = []
     for key, settings in keys:
         alike = by_shape.setdefault(key.shape, [])
-        states.append(RowState(key, settings, earlier=tuple(alike)))
+        states.append(RowState(key, settings, stage, earlier=tuple(alike)))
         alike.append(states[-1])
     return states

@@ -1,11 +1,14 @@
 """Run a sweep: check every row, search its token counts, measure it on other cards, pass samples and rows on at once.
 
+Under a time budget a sweep goes breadth first: every row gets a first answer before any is refined, then the next point
+is always one of the row whose choices are expected to lose most, and what is left of the time goes into whole searches.
+
 Devices are behind `Worker`s, files behind a `Sink`, the terminal behind a `Listener`.
 """
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
@@ -17,7 +20,7 @@ from moesort_tune.sweep.cards import Card
 from moesort_tune.sweep.dealing import Dealer, Hand, Job
 from moesort_tune.sweep.row_key import RowKey
 from moesort_tune.sweep.row_search import Deadline, Listener, OutOfTimeError, RowSearch, RowTask, Sink, SweepPlan
-from moesort_tune.sweep.row_state import TRIES, RowState, Stage, list_states
+from moesort_tune.sweep.row_state import TOGETHER, TRIES, RowState, Stage, list_states
 from moesort_tune.sweep.rows import list_coarse_rungs, list_rungs, list_rungs_after
 from moesort_tune.sweep.search import ROUGH_EDGE
 from moesort_tune.sweep.slow_cards import find_slow_cards
@@ -82,11 +85,13 @@ class Sweep:
         self._result = SweepResult()
         self._slow: set[Card] = set()
         settings = {one.condition: one for one in plan.settings}
-        self._states = list_states([(key, settings[key.condition]) for key in plan.list_keys()])
-        self._end = clock() + (math.inf if plan.time_budget_s is None else plan.time_budget_s)
+        first_stage = Stage.CHECK if plan.time_budget_s is None else Stage.COARSE
+        self._states = list_states([(key, settings[key.condition]) for key in plan.list_keys()], first_stage)
+        self._begin = clock()
+        self._end = self._begin + (math.inf if plan.time_budget_s is None else plan.time_budget_s)
 
     def run(self) -> SweepResult:
-        """Check all shapes first, so that a wrong kernel is found before anything is written, then measure.
+        """Check all shapes first, or measure them coarsely, so that a wrong kernel is found before a row is written.
 
         Raise WorkerRefusedError (a wrong kernel, a failed call) and whatever the sinks raise.
         """
@@ -107,21 +112,35 @@ class Sweep:
         return replace(self._result, written={one.key: written[one.key] for one in self._states if one.key in written})
 
     def take(self, hand: Hand) -> Job | None:
-        """Return the next job of a hand, the longest first where there are several hands."""
+        """Return the next job of a hand."""
         self._settle_stuck()
         if hand not in self._alive:
             return None
-        checking = any(state.stage is Stage.CHECK for state in self._states)
-        if not checking and self._unprobed:
+        first = min((state.stage for state in self._states), default=Stage.SETTLED)
+        if first is not Stage.CHECK and self._unprobed:
             return self._take_probe(hand)
         wanted = [
-            state for state in self._states if self._wants(state, hand) and (state.stage is Stage.CHECK) == checking
+            state
+            for state in self._states
+            if self._wants(state, hand) and (first not in TOGETHER or state.stage is first)
         ]
         if not wanted:
             return None
-        state = min(wanted, key=lambda one: (one.stage, -one.cost)) if len(self.hands) > 1 else wanted[0]
+        state = min(wanted, key=self._rank)
         state.busy = True
         return partial(self._run, state, hand)
+
+    def _rank(self, state: RowState) -> tuple[float, ...]:
+        """Return what sorts the next rows: where time is short what has most to gain, else the longest first.
+
+        One hand without a limit takes the rows as they were planned. Of first answers, those of the first condition,
+        which stands in for the others, come first.
+        """
+        if self.plan.time_budget_s is not None:
+            return state.stage, -state.gain, self.plan.settings.index(state.settings)
+        if len(self.hands) > 1:
+            return state.stage, -state.cost
+        return ()
 
     def is_open_for(self, hand: Hand) -> bool:
         """Return whether a hand has to wait: a row is open, which may need it later."""
@@ -133,7 +152,7 @@ class Sweep:
             return False
         if state.stage is Stage.REPLICATE:
             return bool(state.list_lacking(hand, self.plan.replicas))
-        return state.stage is Stage.CHECK or state.is_ready
+        return state.stage is not Stage.SEARCH or state.is_ready
 
     def _settle_stuck(self) -> None:
         """End the rows that no hand can go on with: write what is there, or report the row."""
@@ -151,11 +170,11 @@ class Sweep:
         if state.stage is Stage.REPLICATE:
             self._write(state)
         else:
-            self._give_up(state, state.loss or "no card is left that could measure it", self._result.failed)
+            self._give_up(state, state.last_words or "no card is left that could measure it", self._result.failed)
 
     def _take_probe(self, hand: Hand) -> Job | None:
         """Return the probe of a hand, None where others are still at theirs."""
-        state = next((one for one in self._states if one.stage is Stage.SEARCH), None)
+        state = next((one for one in self._states if one.stage < Stage.REPLICATE), None)
         if state is None:
             self._unprobed.clear()
         if state is None or hand not in self._unprobed or hand.probing:
@@ -165,7 +184,13 @@ class Sweep:
 
     def _run(self, state: RowState, hand: Hand) -> None:
         """Do the next step of a row. Let one whose kernels crash, never end or find no time cost itself only."""
-        steps = {Stage.CHECK: self._check, Stage.SEARCH: self._search, Stage.REPLICATE: self._replicate}
+        steps = {
+            Stage.CHECK: self._check,
+            Stage.COARSE: self._answer_coarsely,
+            Stage.REFINE: self._refine,
+            Stage.SEARCH: self._search,
+            Stage.REPLICATE: self._replicate,
+        }
         try:
             steps[state.stage](state, hand)
         except (WorkerStartError, WorkerLostError, RowKeptError, OutOfTimeError) as error:
@@ -229,14 +254,17 @@ class Sweep:
     def _plan_row(self, state: RowState, hand: Hand) -> RowTask:
         """Return a row's task, which is the same on all cards; the first one to check the row asks for its limits."""
         if state.task is None:
-            state.task = self._build_task(state, hand)
+            task, points = self._build_task(state, hand)
+            with self._dealer.lock():
+                if state.task is None:  # hands that are compared plan one row at the same time
+                    state.task, state.points = task, points
         return state.task
 
-    def _build_task(self, state: RowState, hand: Hand) -> RowTask:
+    def _build_task(self, state: RowState, hand: Hand) -> tuple[RowTask, RowPoints]:
         shape, settings = state.key.shape, state.settings
         limits, facts = hand.worker.limits(shape), hand.worker.facts
         known = self._sinks[settings].find_known(shape, limits)
-        state.points = RowPoints({tokens: dict(points) for tokens, points in known.items()}, self._slow)
+        points = RowPoints({tokens: dict(by_card) for tokens, by_card in known.items()}, self._slow)
         rungs = list_rungs(
             shape,
             self.plan.tokens,
@@ -245,7 +273,7 @@ class Sweep:
             device=facts.limits,
             condition=settings.condition,
         )
-        return RowTask(state.key, settings, limits, rungs)
+        return RowTask(state.key, settings, limits, rungs), points
 
     def _probe(self, state: RowState, hand: Hand) -> None:
         """Measure the points that all cards are compared by."""
@@ -267,23 +295,54 @@ class Sweep:
         if not self._unprobed:
             self._judge_cards()
 
+    def _answer_coarsely(self, state: RowState, hand: Hand) -> None:
+        """Measure the first answer of a row; the points that it has already count too."""
+        task = self._plan_row(state, hand)
+        known = state.points.list_known(self.plan.tokens) if state.points else []
+        state.search = self._open_search(task, state, hand, self._end, begun=known)
+        rows = sum(one.stage is Stage.COARSE for one in self._states)
+        state.search.answer_coarsely(self._divide(rows), hand.name if len(self.hands) > 1 else "")
+        with self._dealer.lock():
+            state.advance(Stage.REFINE)
+
+    def _refine(self, state: RowState, hand: Hand) -> None:
+        """Measure one more point of a row, or let it go on where that is not worth it or the time is up."""
+        search = _require_search(state)
+        deadline = self._compute_refinement_end()
+        search.resume(hand.worker, Deadline(deadline, self._clock))
+        if self._clock() >= deadline:
+            with self._dealer.lock():
+                self._settle_or_replicate(state, out_of_time=self._clock() >= self._end)
+        elif not search.refine(self._divide(len(self._states))):
+            with self._dealer.lock():
+                state.advance(Stage.SEARCH)
+
     def _search(self, state: RowState, hand: Hand) -> None:
         """Search a row; one of a later condition begins from what the first of its shape found."""
         task = self._plan_row(state, hand)
         base = state.base
         if base is not None and base.search is not None and base.row is not None:
             task = _begin_from(base.search, base.row, task)
-        search = self._open_search(task, state, hand, self._compute_deadline())
+        begun = state.search.visited if state.search is not None and self.plan.time_budget_s is not None else []
+        search = self._open_search(task, state, hand, self._compute_deadline(), begun=begun)
         search.run(confirm=not self._has_other_card(hand), card=hand.name if len(self.hands) > 1 else "")
         state.search = search
-        state.row = search.build_row()
         with self._dealer.lock():
+            if self._may_go_on(search):
+                state.advance(Stage.REFINE)
+                return
+            state.row = search.build_row()
             self._settle_or_replicate(state)
 
+    def _may_go_on(self, search: RowSearch) -> bool:
+        """Return whether there is time for a row whose share is over, or whose new points call for others."""
+        limited = self.plan.time_budget_s is not None and self._clock() < self._compute_refinement_end()
+        return limited and (search.can_gain or not search.finished)
+
     def _replicate(self, state: RowState, hand: Hand) -> None:
-        counts = state.list_lacking(hand, self.plan.replicas)
-        if state.search is not None:
-            state.search.replicate(counts, hand.worker, Deadline(self._compute_deadline(), self._clock))
+        search = _require_search(state)
+        search.resume(hand.worker, Deadline(self._compute_deadline(), self._clock))
+        search.replicate(state.list_lacking(hand, self.plan.replicas))
         with self._dealer.lock():
             self._settle_or_replicate(state, out_of_time=self._clock() >= self._end)
 
@@ -291,7 +350,7 @@ class Sweep:
         """Write a row that has all its points, or let another card add what it lacks."""
         self._judge_cards()
         if not state.has_all_points():
-            state.advance(Stage.SEARCH)
+            state.advance(self._get_stage_of_measuring())
             return
         state.advance(Stage.REPLICATE)
         if out_of_time or not any(state.list_lacking(hand, self.plan.replicas) for hand in self._alive):
@@ -299,9 +358,7 @@ class Sweep:
 
     def _write(self, state: RowState) -> None:
         """Put a row into the table with what it rests on."""
-        search = state.search
-        if search is None:
-            raise ValueError(f"expected a row that was searched, got {state.key} at {state.stage.name}")
+        search = _require_search(state)
         row = self._sinks[state.settings].keep_row(search.build_row(), search.points, finished=search.finished)
         state.row = self._result.written[state.key] = row
         self.listener.report_row(state.key, row)
@@ -310,6 +367,21 @@ class Sweep:
         if row.evidence.cards is None and self.plan.replicas > 1 and len(self.hands) > 1:
             self.listener.warn(f"{state.key} rests on one card: no other of its kind was left to measure it too")
         state.settle()
+
+    def report_cut(self) -> None:
+        """Warn of the rows whose search the time budget cut, and of what their choices are expected to lose."""
+        cut = [state for state in self._states if state.key in self._result.written and not _is_finished(state)]
+        if not cut:
+            return
+        worst = max(cut, key=lambda state: self._get_loss(state.key))
+        self.listener.warn(
+            f"the time budget ended before {len(cut)} of {len(self._states)} rows were searched to their end: what lies"
+            f" between the points of unlike winners counts as a tie, and choices are expected to lose up to"
+            f" {self._get_loss(worst.key):.1%} ({worst.key}); raise --time-budget, or go on with --resume"
+        )
+
+    def _get_loss(self, key: RowKey) -> float:
+        return self._result.written[key].evidence.expected_loss or 0.0
 
     def _has_other_card(self, hand: Hand) -> bool:
         return self.plan.replicas > 1 and any(one.card != hand.card for one in self._alive)
@@ -329,9 +401,15 @@ class Sweep:
                 self._retire(hand, _format_slow(card, share, hand))
             for state in self._states:
                 if not (state.busy or state.failed or state.search is None or state.has_all_points()):
-                    state.advance(Stage.SEARCH)
+                    state.advance(self._get_stage_of_measuring())
 
-    def _open_search(self, task: RowTask, state: RowState, hand: Hand, deadline: float) -> RowSearch:
+    def _get_stage_of_measuring(self) -> Stage:
+        """Return the stage from which a row has its points measured."""
+        return Stage.SEARCH if self.plan.time_budget_s is None else Stage.COARSE
+
+    def _open_search(
+        self, task: RowTask, state: RowState, hand: Hand, deadline: float, begun: Collection[int] = ()
+    ) -> RowSearch:
         return RowSearch(
             task,
             plan=self.plan,
@@ -340,14 +418,26 @@ class Sweep:
             listener=self.listener,
             within=Deadline(deadline, self._clock),
             known=state.points or RowPoints(),
+            begun=begun,
         )
+
+    def _compute_refinement_end(self) -> float:
+        """Return when refining has to end: other cards, where there are any, measure all of it again."""
+        return self._begin + (self._end - self._begin) / self._count_replicas()
+
+    def _count_replicas(self) -> int:
+        return max(1, min(self.plan.replicas, len({hand.card for hand in self._alive})))
 
     def _compute_deadline(self) -> float:
         """Return when the next job has to end: those ahead share what is left evenly."""
         now = self._clock()
-        replicas = min(self.plan.replicas, len({hand.card for hand in self._alive}))
+        replicas = self._count_replicas()
         ahead = sum(replicas if one.stage < Stage.REPLICATE else 1 for one in self._states if one.is_open)
-        return now + (self._end - now) / math.ceil(max(ahead, 1) / max(len(self._alive), 1))
+        return now + (self._end - now) / self._divide(ahead)
+
+    def _divide(self, jobs: int) -> int:
+        """Return how many of these jobs one hand does, at least one."""
+        return math.ceil(max(jobs, 1) / max(len(self._alive), 1))
 
     def _compute_probe_deadline(self) -> float:
         return self._clock() + (self._end - self._clock()) * PROBE_SHARE
@@ -359,9 +449,22 @@ def run_sweeps(sweeps: Sequence[Sweep]) -> list[SweepResult]:
     for sweep in sweeps:
         sweep.join(dealer)
     keys = [key for sweep in sweeps for key in sweep.plan.list_keys()]
-    sweeps[0].listener.announce_rows(keys, sum(len(sweep.hands) for sweep in sweeps))
+    cards = sum(len(sweep.hands) for sweep in sweeps)
+    sweeps[0].listener.announce_rows(keys, cards, sweeps[0].plan.time_budget_s)
     dealer.deal([(sweep, sweep.hands) for sweep in sweeps])
+    for sweep in sweeps:
+        sweep.report_cut()
     return [sweep.build_result() for sweep in sweeps]
+
+
+def _require_search(state: RowState) -> RowSearch:
+    if state.search is None:
+        raise ValueError(f"expected a row that was searched, got {state.key} at {state.stage.name}")
+    return state.search
+
+
+def _is_finished(state: RowState) -> bool:
+    return state.search is not None and state.search.finished
 
 
 def _begin_from(first: RowSearch, row: Row, task: RowTask) -> RowTask:

@@ -30,7 +30,7 @@ from moesort_tune.sweep.worker.messages import DeviceFacts
 from moesort_tune.tables import store
 from moesort_tune.tables.errors import TableError
 from moesort_tune.tables.keeping import find_differing_origins, list_reasons_to_keep
-from moesort_tune.tables.schema import Device, Entry, Evidence, Kernels, Row
+from moesort_tune.tables.schema import Device, Entry, Evidence, Kernels, LaunchGaps, Row
 from moesort_tune.tables.schema import Sweep as SweepRecord
 
 WAVEFRONT_SIZES: Final = (32, 64)
@@ -61,7 +61,7 @@ class TableSink:
 
     resume: whether samples of earlier sweeps with the same seed and margin are taken instead of measuring again.
     replace: whether rows are made of this sweep alone, and take the place of any that is there.
-    reader: of the samples, where several conditions share one.
+    reader: of the samples, where several conditions share one. launch_gap_us: of the device, where it was measured.
     """
 
     table: Path
@@ -70,6 +70,7 @@ class TableSink:
     replace: bool = False
     today: datetime.date = field(default_factory=datetime.date.today)
     reader: SamplesReader | None = None
+    launch_gap_us: LaunchGaps | None = None
     _reader: SamplesReader = field(init=False)
     _earlier: list[Sample] = field(init=False)
 
@@ -165,12 +166,14 @@ class TableSink:
         days = {day or self.today for point in points.values() for day in (point.day, point.since or point.day)}
         since = min(days) if len(days) > 1 else None
         row = msgspec.structs.replace(row, evidence=msgspec.structs.replace(row.evidence, since=since))
-        entry = build_entry(self.conditions, max(days), row)
+        entry = build_entry(self.conditions, max(days), row, launch_gap_us=self.launch_gap_us)
         store.add_entry(self.table, self.conditions.facts.arch, entry, replace=self.replace, finished=finished)
         return row
 
 
-def build_entry(conditions: Conditions, day: datetime.date, *rows: Row) -> Entry:
+def build_entry(
+    conditions: Conditions, day: datetime.date, *rows: Row, launch_gap_us: LaunchGaps | None = None
+) -> Entry:
     """Return the table's entry of this device, these kernels and this timing. Raise TableError for unknown devices."""
     facts = conditions.facts
     if facts.wavefront_size not in WAVEFRONT_SIZES:
@@ -184,6 +187,7 @@ def build_entry(conditions: Conditions, day: datetime.date, *rows: Row) -> Entry
             id=facts.device_id or None,
         ),
         software=conditions.software,
+        launch_gap_us=launch_gap_us,
         kernels=Kernels(provider=facts.provider, revision=facts.revision),
         sweep=build_sweep_record(conditions.settings, day),
         rows=rows,

@@ -51,6 +51,17 @@ def test_points_ahead_follow_from_the_rows_that_began() -> None:
     assert str(tally) == "3 cards, 1 of 4 rows, 20 points"
 
 
+def test_time_left_of_a_budget_is_what_has_not_passed() -> None:
+    """However many points there will be: they are what the time has room for."""
+    clock = Clock()
+    tally = Tally(rows=4, cards=1, time_budget_s=60, clock=clock)
+    tally.plan(KEYS[0], 10)
+    tally.count_point(KEYS[0])
+    clock.now += 12
+    assert tally.estimate_points() == 5
+    assert tally.estimate_seconds_left() == pytest.approx(48)
+
+
 def test_lines_name_row_kind_and_what_is_left() -> None:
     """Without a terminal, rows of several cards come in any order, so each line says which it is of."""
     text = io.StringIO()

@@ -12,7 +12,7 @@ from moesort_tune.sweep.cards import Card
 from moesort_tune.sweep.records import MeasuredPoint
 from moesort_tune.sweep.row_key import RowKey
 from moesort_tune.sweep.worker.messages import CheckRequest, DeviceFacts, Measured, MeasureRequest
-from moesort_tune.tables.schema import Row
+from moesort_tune.tables.schema import LaunchGaps, Row
 from tests.measure.synthetic import SyntheticTimer
 
 FACTS = DeviceFacts(
@@ -66,6 +66,10 @@ class FakeWorker:
         engine = Engine(timer, request.kernels, seed=request.settings.seed, rule=request.rule, clock=lambda: 0.0)
         return Measured(engine.measure(), times)
 
+    def measure_launch_gaps(self) -> LaunchGaps:
+        """Return those of an idle device."""
+        return LaunchGaps(graph=1.0, replay=1.5, eager=4.0)
+
     def close(self) -> None:
         """Do nothing: nothing is held."""
 
@@ -118,7 +122,10 @@ class ListListener:
     def announce_device(self, facts: DeviceFacts, cards: Sequence[Card] = ()) -> None:
         """Ignore it."""
 
-    def announce_rows(self, keys: Sequence[RowKey], cards: int = 1) -> None:
+    def announce_launch_gaps(self, gaps: LaunchGaps) -> None:
+        """Ignore it."""
+
+    def announce_rows(self, keys: Sequence[RowKey], cards: int = 1, time_budget_s: float | None = None) -> None:
         """Ignore it."""
 
     def announce_row(self, key: RowKey, points: int, card: Card = "") -> None:

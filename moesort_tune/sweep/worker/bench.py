@@ -7,8 +7,10 @@ from moesort_tune.device import hip
 from moesort_tune.domain.shape import Shape
 from moesort_tune.domain.vocabulary import KernelName
 from moesort_tune.errors import MoesortTuneError
-from moesort_tune.measure.engine import Engine, Measurement, WarmUp
+from moesort_tune.measure.engine import Engine, Measurement, TimingError, WarmUp
+from moesort_tune.measure.launch_gap import measure_launch_gaps
 from moesort_tune.measure.sentinel import Sentinel
+from moesort_tune.measure.statistics import round_value
 from moesort_tune.measure.timers import (
     OF_SENTINEL,
     EagerTimer,
@@ -24,12 +26,14 @@ from moesort_tune.sweep.worker.messages import (
     Answer,
     CheckRequest,
     DeviceFacts,
+    GapRequest,
     LimitRequest,
     Measured,
     MeasureRequest,
     Request,
     WorkerSpec,
 )
+from moesort_tune.tables.schema import LaunchGaps
 
 VARIANTS = 3
 """Inputs of a point: a graph has sorts of each, launches one by one take them in turn."""
@@ -103,8 +107,18 @@ class Bench:
             return dict(self._kernels.limits(request.shape))
         if isinstance(request, MeasureRequest):
             return self._measure(request)
+        if isinstance(request, GapRequest):
+            return self._measure_launch_gaps()
         self._check(request)
         return None
+
+    def _measure_launch_gaps(self) -> LaunchGaps | None:
+        """Return what each further launch costs, None where the clock is too restless for its few rounds."""
+        try:
+            gaps = measure_launch_gaps(self._stopwatch, self._sentinel, self._sentinels)
+        except TimingError:
+            return None
+        return LaunchGaps(**{gap.mode: round_value(max(gap.gap_us, 0.0)) for gap in gaps})
 
     def _check(self, request: CheckRequest) -> None:
         point = _build_point(request)

@@ -11,6 +11,7 @@ from moesort_tune.domain.candidates import Limits
 from moesort_tune.domain.shape import Shape
 from moesort_tune.sweep.worker.client import ProcessWorker
 from moesort_tune.sweep.worker.messages import CheckRequest, DeviceFacts, Measured, MeasureRequest
+from moesort_tune.tables.schema import LaunchGaps
 
 Result = TypeVar("Result")
 
@@ -50,6 +51,10 @@ class PinnedWorker:
     def measure(self, request: MeasureRequest) -> Measured:
         """Check and time kernels. Raise WorkerRefusedError, WorkerLostError."""
         return self._enqueue(self.worker.measure, request).result()
+
+    def measure_launch_gaps(self) -> LaunchGaps | None:
+        """Return what each further launch costs, None for restless times. Raise WorkerRefusedError, WorkerLostError."""
+        return self._enqueue(self.worker.measure_launch_gaps).result()
 
     def close(self) -> None:
         """Kill the worker's process, also in the middle of a call, and end the thread."""

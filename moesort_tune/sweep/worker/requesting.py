@@ -10,11 +10,13 @@ from moesort_tune.sweep.worker.messages import (
     Answer,
     CheckRequest,
     DeviceFacts,
+    GapRequest,
     LimitRequest,
     Measured,
     MeasureRequest,
     Request,
 )
+from moesort_tune.tables.schema import LaunchGaps
 
 Kind = TypeVar("Kind")
 
@@ -37,6 +39,11 @@ class RequestingWorker(ABC):
     def measure(self, request: MeasureRequest) -> Measured:
         """Check and time kernels. Raise WorkerRefusedError, WorkerLostError."""
         return require(Measured, self.request(request))
+
+    def measure_launch_gaps(self) -> LaunchGaps | None:
+        """Return what each further launch costs, None for restless times. Raise WorkerRefusedError, WorkerLostError."""
+        answer = self.request(GapRequest())
+        return None if answer is None else require(LaunchGaps, answer)
 
 
 def require(kind: type[Kind], answer: object) -> Kind:
