@@ -45,7 +45,7 @@ def report(table: Path | None, out: Path, models: tuple[list[Shape], ...], verif
     loaded = load_bytes(path, data)
     if models:
         loaded = select_shapes(loaded, [shape for shapes in models for shape in shapes])
-    figures = read_verify_figures(verified, loaded) if verified else None
+    figures = read_verify_figures(verified, loaded) if verified else []
     page = build_page(path, loaded, compute_digest(data), read_panels(path, loaded), figures)
     try:
         replace_file(out, page.encode(errors="backslashreplace"))

@@ -47,7 +47,7 @@ class EntrySection:
     curves: list[Curves]
 
 
-def build_page(path: Path, table: Table, digest: str, panels: list[Panel], figures: VerifyFigures | None) -> str:
+def build_page(path: Path, table: Table, digest: str, panels: list[Panel], figures: list[VerifyFigures]) -> str:
     """Return the whole page. Raise MoesortTuneError without the libraries that draw it."""
     try:
         import jinja2
@@ -67,7 +67,7 @@ def build_page(path: Path, table: Table, digest: str, panels: list[Panel], figur
         colours=colours,
         warning=WARNING,
         sections=_build_sections(table, panels, colours),
-        verify=figures,
+        verified=figures,
         plotly=get_plotlyjs(),
     )
 

@@ -127,16 +127,20 @@ def list_limit_columns(arch: str, entry: Entry) -> list[Column]:
         return _join([Text(f"{kernel} {_format_limit(tokens)}") for kernel, tokens in known.items()], ", ")
 
     def format_rule(row: Row) -> Pieces:
-        steps = facts.rule(row.num_experts, row.topk, device, entry.condition) if facts else ()
+        if facts is None:
+            return Pieces([])
+        steps = facts.rule(row.num_experts, row.topk, device, entry.condition)
         ends = [*(first - 1 for first, _ in steps[1:]), None]
         return _format_steps(
             [(first, last, kernel) for (first, kernel), last in zip(steps, ends, strict=True)], colours
         )
 
+    losses = [Column("may\nlose", lambda row: _format_expected_loss(row.evidence), is_figure=True)]
     return [
         Column("limits", lambda row: list_limits(row, measured=True)),
         Column("limits,\nnot measured", lambda row: list_limits(row, measured=False)),
         Column(facts.rule_name if facts else "own rule", format_rule),
+        *(losses if any(row.evidence.expected_loss is not None for row in entry.rows) else []),
         Column(f"{AITER_RULE}\nat worst", lambda row: _format_loss(row.evidence), is_figure=True),
     ]
 
@@ -188,6 +192,11 @@ def _format_points(evidence: Evidence) -> str:
 def _format_loss(evidence: Evidence) -> str:
     """Return what AITER's rule costs at worst."""
     return "" if evidence.rule_loss is None else f"+{evidence.rule_loss - 1:.0%}"
+
+
+def _format_expected_loss(evidence: Evidence) -> str:
+    """Return what the row's own choices are expected to lose between the measured points."""
+    return "" if evidence.expected_loss is None else f"{evidence.expected_loss:.2%}"
 
 
 def _list_legal_tokens(

@@ -7,6 +7,7 @@ from typing import Final
 from rich.console import Console
 
 from moesort_tune.cli.row_grid import NOISY, NOISY_MARK, is_noisy, print_rows
+from moesort_tune.cli.row_text import format_launch_gaps
 from moesort_tune.device.products import format_product
 from moesort_tune.tables.errors import format_path
 from moesort_tune.tables.schema import Device, Entry, Kind, Row, Sweep, Table
@@ -47,10 +48,13 @@ def describe_entry(entry: Entry) -> Iterator[str]:
     if entry.sweep is None:
         yield f"{kernels.provider} kernels, figures published by others: used only where this file is named"
     else:
-        yield f"{kernels.provider} kernels, revision {kernels.revision}"
-        yield describe_sweep(entry.sweep)
+        named = ", computed by a model: used only where this file is named" if entry.evidence == "modelled" else ""
+        yield f"{kernels.provider} kernels, revision {kernels.revision}{named}"
+        yield describe_sweep(entry.sweep, entry.evidence)
     if entry.software:
         yield "with " + ", ".join(f"{name} {version}" for name, version in entry.software.items())
+    if entry.launch_gap_us:
+        yield f"each further launch costs {format_launch_gaps(entry.launch_gap_us)}"
 
 
 def _format_product(device: Device) -> str:
@@ -59,13 +63,14 @@ def _format_product(device: Device) -> str:
     return f"{device.name}, {product}" if product not in ("", device.name) else device.name
 
 
-def describe_sweep(sweep: Sweep) -> str:
-    """Return when and how rows were measured."""
+def describe_sweep(sweep: Sweep, kind: Kind = "measured") -> str:
+    """Return when and how rows were measured, or modelled."""
     timed = "as replayed graphs" if sweep.timing == "graph" else "launched one by one"
     spread = f", experts over {sweep.ep} ranks" if sweep.ep > 1 else ""
     cache = ", cold cache" if sweep.cold else ""
+    verb = "modelled" if kind == "modelled" else "measured"
     return (
-        f"measured {sweep.date} {timed}, unit_size {sweep.unit_size}, model_dim {sweep.model_dim} {sweep.dtype},"
+        f"{verb} {sweep.date} {timed}, unit_size {sweep.unit_size}, model_dim {sweep.model_dim} {sweep.dtype},"
         f" {sweep.routing} routing, {sweep.condition}{spread}{cache}, seed {sweep.seed}"
     )
 
@@ -92,8 +97,11 @@ def _list_row_notes(entry: Entry, row: Row) -> Iterator[str]:
         yield f"measured on {_format_product(row.device)}"
     if row.evidence.since is not None:
         yield f"some of its points were measured earlier, from {row.evidence.since} on"
+    if row.evidence.cards is not None:
+        spread = "" if row.evidence.spread is None else f", the slowest of which takes {row.evidence.spread:.1%} longer"
+        yield f"measured on {row.evidence.cards} cards{spread}"
     if row.sweep is not None:
-        yield describe_sweep(row.sweep)
+        yield describe_sweep(row.sweep, entry.get_kind(row))
     if row.software is not None:
         yield "with " + ", ".join(f"{name} {version}" for name, version in row.software.items())
 

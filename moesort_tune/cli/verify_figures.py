@@ -50,19 +50,26 @@ class VerifyFigures(msgspec.Struct, frozen=True):
     reports: list[ReportFigures]
 
 
-def read_verify_figures(path: Path, table: Table) -> VerifyFigures:
-    """Return the figures in a file. Raise MoesortTuneError for one that holds none, or those of another table."""
+def read_verify_figures(path: Path, table: Table) -> list[VerifyFigures]:
+    """Return the figures in a file, by device. Raise MoesortTuneError if it holds none, or those of another table."""
     try:
         with open_regular(path) as file:
-            figures = msgspec.json.decode(file.read(), type=VerifyFigures)
+            found = msgspec.json.decode(file.read(), type=VerifyFigures | list[VerifyFigures])
     except OSError as error:
         raise MoesortTuneError(f"cannot read {path}: {error.strerror}") from error
     except msgspec.DecodeError as error:
         raise MoesortTuneError(f"{path} is not what `moesort-tune verify --json` prints: {error}") from error
+    results = found if isinstance(found, list) else [found]
+    for result in results:
+        _check(result, path, table)
+    return results
+
+
+def _check(figures: VerifyFigures, path: Path, table: Table) -> None:
+    """Raise MoesortTuneError for figures of a device or of kernels that the table has no entry for."""
     revisions = {(entry.key.compute_units, entry.key.revision) for entry in table.tables}
     if figures.arch != table.arch or (figures.compute_units, figures.revision) not in revisions:
         raise MoesortTuneError(
             f"{path} verifies kernels {figures.revision} on {figures.arch} with {figures.compute_units} compute units,"
             " which the table has no entry for; run `moesort-tune verify --json` with this table"
         )
-    return figures

@@ -158,6 +158,15 @@ def test_page_has_the_figures_of_verify() -> None:
     assert "table 1.000 1.000 1.000 - AITER's rule 1.091 1.370 1.604 128/4 at 57 tokens" in text
 
 
+def test_page_has_the_figures_of_each_device() -> None:
+    """What verify prints of several devices is a list."""
+    write_pictured_table(TABLE, 128)
+    Path("verify.json").write_text(json.dumps([VERIFIED, VERIFIED | {"device": "another MI300X"}]))
+    text = write_report("--verify", "verify.json").text
+    assert "verified on AMD Instinct MI300X" in text
+    assert "verified on another MI300X" in text
+
+
 def test_figures_of_another_table_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     """Protects from a page that proves one table by another."""
     write_pictured_table(TABLE, 128)
@@ -165,7 +174,7 @@ def test_figures_of_another_table_are_refused(capsys: pytest.CaptureFixture[str]
         Path("verify.json").write_text(json.dumps(VERIFIED | change))
         assert run(["report", str(TABLE), "--verify", "verify.json"]) == 1
         assert "which the table has no entry for" in capsys.readouterr().err
-    for content in ("[]", '{"arch": "gfx942"}', "no JSON"):
+    for content in ("3", '{"arch": "gfx942"}', "no JSON"):
         Path("verify.json").write_text(content)
         assert run(["report", str(TABLE), "--verify", "verify.json"]) == 1
         assert "verify.json is not what `moesort-tune verify --json` prints" in capsys.readouterr().err

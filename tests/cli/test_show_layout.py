@@ -142,3 +142,16 @@ def test_show_selects_the_rows_of_a_model(capsys: pytest.CaptureFixture[str]) ->
     assert "without moe_buf" not in shown
     assert run(["show", "gfx942.yaml", "--model", "mixtral-8x7b"]) == 1
     assert "the table has no row for 8/2, only for 8/4, 16/2, 128/4" in capsys.readouterr().err
+
+
+def test_show_tells_what_the_choices_may_lose(capsys: pytest.CaptureFixture[str]) -> None:
+    """Where a sweep recorded it; the column is left out where no row has it."""
+    rows = [row(8, evidence=Evidence(rule_loss=1.1, expected_loss=0.0042)), row(16, evidence=Evidence(rule_loss=1.2))]
+    store.save(Path("gfx942.yaml"), table(entry(rows)))
+    assert run(["show", "gfx942.yaml"]) == 0
+    shown = capsys.readouterr().out
+    assert re.search(r"^ *8/4 .* 0\.42% +\+10% *$", shown, re.MULTILINE)
+    assert re.search(r" lose +at worst *$", shown, re.MULTILINE)
+    store.save(Path("gfx942.yaml"), table(entry(rows[1:])))
+    assert run(["show", "gfx942.yaml"]) == 0
+    assert "lose" not in capsys.readouterr().out
