@@ -35,6 +35,7 @@ COMMANDS: Final[dict[str, LazyCommand]] = {
     "show": LazyCommand("moesort_tune.cli.show:show", "Print a table, plot it, or ask it for one decision."),
     "verify": LazyCommand("moesort_tune.cli.verify:verify", "Measure what a table's choices cost."),
     "diff": LazyCommand("moesort_tune.cli.diff:diff", "Say what changed between two tables."),
+    "compare": LazyCommand("moesort_tune.cli.compare:compare", "Say at which points two sweeps took another time."),
     "merge": LazyCommand("moesort_tune.cli.merge:merge", "Put two tables of one architecture together."),
     "export": LazyCommand("moesort_tune.cli.export:export", "Write a table as a C++ header or as JSON."),
     "build": LazyCommand("moesort_tune.cli.build:build", "Compile the kernels ahead of time for AMD GPUs."),
