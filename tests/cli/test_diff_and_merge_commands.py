@@ -162,6 +162,15 @@ def test_merge_keeps_the_row_of_the_newer_sweep_and_says_so(capsys: pytest.Captu
     )
 
 
+def test_merge_of_rows_that_choose_alike_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    """ "Kept X, not X" would leave everybody to look for the difference."""
+    _, reported = run_merge(capsys, table(), table(entry(sweep=LATER)))
+    assert reported == (
+        "128/4 of 304 compute units, builtin, 5c1e0f, graph: both choose oneshot to 24, multiphase up to 16384; "
+        "kept the one of (b.yaml, 2026-12-01), not of (a.yaml, 2026-11-22)\n"
+    )
+
+
 def test_merge_goes_by_the_date_of_each_row(capsys: pytest.CaptureFixture[str]) -> None:
     """A row that was itself merged in is as old as its own sweep."""
     mixed = table(entry([row(8, 2, sweep=sweep()), row(switch=40)], sweep=LATER))
