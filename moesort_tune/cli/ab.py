@@ -9,6 +9,7 @@ import click
 
 from moesort_tune.cli.output import print_json, print_remark, print_result
 from moesort_tune.cli.parameters import DEVICE, ROUTING, SEED, FilePath, IntRange, Parameter, identify_trace
+from moesort_tune.domain.suggestions import suggest
 from moesort_tune.domain.vocabulary import MAX_TOKENS
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.measure.statistics import compute_interval_rank
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 def parse_model(text: str) -> str:
     """Return the name of a model whose steps are known. Raise ValueError."""
     if text not in SERVED:
-        raise ValueError(f"no model is called {text!r}; there are {', '.join(SERVED)}")
+        raise ValueError(f"no model is called {quote(text)}; {suggest(text.lower(), SERVED)}")
     return text
 
 
@@ -56,7 +57,7 @@ Examples:
 
 
 @click.command(epilog=EPILOG, short_help="Replay a serving run's steps, once by each way to choose.")
-@click.option("--model", type=Parameter("MODEL", parse_model), required=True, help=f"{', '.join(SERVED)}.")
+@click.option("--model", type=Parameter("MODEL", parse_model, SERVED), required=True, help=f"{', '.join(SERVED)}.")
 @click.option("--concurrency", type=CONCURRENCY, help="Clients at once. Default: 16,32,64.")
 @click.option(
     "--repeats", type=IntRange(1, MAX_REPEATS), default=5, show_default=True, help="Of every way, interleaved."

@@ -16,7 +16,9 @@ import click
 
 from moesort_tune import __version__
 from moesort_tune.cli import streams
+from moesort_tune.domain.suggestions import suggest
 from moesort_tune.errors import MoesortTuneError
+from moesort_tune.numerals import quote
 
 READER_LEFT: Final = 128 + signal.SIGPIPE
 """Exit status that a shell reports for a program that wrote to a pipe without a reader."""
@@ -49,6 +51,10 @@ Examples:
   moesort-tune sweep
   moesort-tune show tables/gfx950.yaml
   moesort-tune show --lookup 32,128,4
+
+\b
+Completion of commands, options, --arch and --model, in bash (zsh and fish: zsh_source, fish_source):
+  eval "$(_MOESORT_TUNE_COMPLETE=bash_source moesort-tune)"
 """
 
 
@@ -69,6 +75,14 @@ class LazyGroup(click.Group):
         if not isinstance(command, click.Command):
             raise TypeError(f"{known.target} is not a command")
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that the arguments begin with; of an unknown one say which names are close."""
+        if not ctx.resilient_parsing and not args[0].startswith("-") and args[0] not in COMMANDS:
+            ctx.fail(f"No such command {quote(args[0])}; {suggest(args[0].lower(), COMMANDS)}")
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command. Raise MoesortTuneError for a broken pipe, which click mistakes for a closed stdout."""

@@ -30,6 +30,7 @@ CLOCK = build_clock("300+10*tokens", wave="260+10*tokens")
     [
         ([], "Missing option '--model'"),
         (["--model", "gpt-5"], "no model is called 'gpt-5'; there are mixtral-8x7b"),
+        (["--model", "deepseek"], "no model is called 'deepseek'; did you mean deepseek-v3"),
         (["--model", "gpt-oss-120b", "--repeats", "0"], "0 is not in the range 1<=x<=1000"),
         (["--model", "gpt-oss-120b", "--concurrency", "16,x"], "got '16,x'"),
         (["--model", "gpt-oss-120b", "--concurrency", "16,0"], "expected integers from 1 to 8192, got '16,0'"),

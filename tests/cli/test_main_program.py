@@ -87,7 +87,9 @@ def test_fault_of_the_program_says_so(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["swep"], "No such command 'swep'"),
+        (["swep"], "No such command 'swep'; did you mean sweep?"),
+        (["x" * 99], "; there are sweep, show, "),
+        (["sweep", "--modle", "gpt-oss-120b"], "--model"),
         (["show", "--colour"], "--colour"),
         (["show", "t.yaml", "--lookup", "32;128"], "expected TOKENS,EXPERTS,TOPK like 32,128,4, got '32;128'"),
         (["build", "--arch", "gfx1"], "'gfx1' is not one of 'gfx90a'"),
