@@ -85,9 +85,16 @@ class LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command. Raise MoesortTuneError for a broken pipe, which click mistakes for a closed stdout."""
+        """Run the command. Raise MoesortTuneError for a broken pipe, which click mistakes for a closed stdout.
+
+        Raise click.UsageError for an option of the program behind the command.
+        """
         try:
             return super().invoke(ctx)
+        except click.NoSuchOption as error:
+            if any(error.option_name in option.opts for option in self.params):
+                raise click.UsageError(_place_option(error), error.ctx) from error
+            raise
         except BrokenPipeError as error:
             raise MoesortTuneError(
                 "the other end of a pipe is gone (Broken pipe), most likely a process that this command started; "
@@ -100,13 +107,22 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, command.help) for name, command in COMMANDS.items()])
 
 
+def _place_option(error: click.NoSuchOption) -> str:
+    """Say where an option of the program goes that stands behind a command."""
+    command = error.ctx.info_name if error.ctx else "COMMAND"
+    return f"{error.option_name} goes before the command: moesort-tune {error.option_name} {command}"
+
+
 @click.group(cls=LazyGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--debug", is_flag=True, help="Show the traceback of a failure.")
-@click.version_option(__version__, prog_name="moesort-tune")
+@click.option("-q", "--quiet", is_flag=True, help="Print results and errors alone: no progress, remarks or warnings.")
+@click.version_option(__version__, "-V", "--version", prog_name="moesort-tune")
 @click.pass_context
-def cli(ctx: click.Context, debug: bool) -> None:
+def cli(ctx: click.Context, debug: bool, quiet: bool) -> None:
     """Find out which mixture-of-experts sorting kernel is fastest on this GPU, and decide by it at run time."""
     ctx.obj = debug
+    if quiet:
+        ctx.with_resource(streams.discard_remarks())
 
 
 def main() -> None:
