@@ -42,6 +42,7 @@ COMMANDS: Final[dict[str, LazyCommand]] = {
     "export": LazyCommand("moesort_tune.cli.export:export", "Write a table as a C++ header or as JSON."),
     "build": LazyCommand("moesort_tune.cli.build:build", "Compile the kernels ahead of time for AMD GPUs."),
     "ab": LazyCommand("moesort_tune.cli.ab:ab", "Replay a serving run's steps, once by each way to choose."),
+    "models": LazyCommand("moesort_tune.cli.models:models", "List the models that --model takes, and their shapes."),
     "audit": LazyCommand("moesort_tune.cli.audit:audit", "Prove that serving processes go by a table."),
     "doctor": LazyCommand("moesort_tune.cli.doctor:doctor", "Report what is attached, what is missing and the remedy."),
 }
