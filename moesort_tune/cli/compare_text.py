@@ -7,7 +7,6 @@ from typing import Final
 from rich import box
 from rich.console import Console
 from rich.table import Table as Grid
-from rich.text import Text
 
 from moesort_tune.cli.output import print_result
 from moesort_tune.cli.table_text import format_count
@@ -18,17 +17,16 @@ from moesort_tune.sweep.environment import Environment, find_differences
 MOST_POINTS: Final = 20
 """Points of one answer that are printed without --all."""
 
-_STYLES: Final = {Change.SLOWER: "red", Change.FASTER: "green", Change.AMBIGUOUS: "yellow"}
-_NUMBERS: Final = ("tokens", "A us", "B us", "B / A", "points", "mean B / A", *map(str, Change))
+_NUMBERS: Final = ("tokens", "A us", "B us", "B / A", "low", "high", "points", "mean B / A", *map(str, Change))
 
 
 @dataclass(frozen=True)
 class Cells:
-    """A part of the report in columns. fold: the line under which Markdown hides it."""
+    """A part of the report in columns. title: the line above it, under which Markdown folds it."""
 
     headings: Sequence[str]
     rows: Sequence[Sequence[str]]
-    fold: str = ""
+    title: str = ""
 
 
 Part = str | Cells
@@ -47,11 +45,12 @@ def build_report(
     else:
         yield "The environments are the same."
     yield _list_kernels(compared)
-    points = _select_points(compared, show_all=show_all)
-    if points:
-        headings = ("experts/topk", "tokens", "kernel", "A us", "B us", "B / A", "99 % interval", "answer")
-        yield Cells(headings, list(map(_format_point, points)), fold=format_count(len(points), "point", "points"))
-    yield from _list_notes(compared, points, show_all=show_all)
+    for change in Change if show_all else (Change.SLOWER, Change.FASTER):
+        if points := compared.select(change):
+            yield _list_points(change, points, most=len(points) if show_all else MOST_POINTS)
+    for side, missing in (("A", compared.only_before), ("B", compared.only_after)):
+        if lines := list(_describe_missing(missing)):
+            yield "\n".join(f"only in {side}: {line}" for line in lines)
 
 
 def print_text(console: Console, report: Iterable[Part]) -> None:
@@ -61,8 +60,10 @@ def print_text(console: Console, report: Iterable[Part]) -> None:
             console.print()
         if isinstance(part, str):
             console.print(part, style="" if index else "bold", soft_wrap=True)
-        else:
-            console.print(_build_grid(part))
+            continue
+        if part.title:
+            console.print(part.title, soft_wrap=True)
+        console.print(_build_grid(part))
 
 
 def print_markdown(report: Iterable[Part]) -> None:
@@ -73,16 +74,16 @@ def print_markdown(report: Iterable[Part]) -> None:
             print_result(text if index else f"**{text}**", end="\n\n")
             continue
         table = "\n".join(_format_markdown_rows(part))
-        summary = f"<details><summary>{part.fold}</summary>\n\n{table}\n\n</details>" if part.fold else table
-        print_result(summary, end="\n\n")
+        folded = f"<details><summary>{part.title}</summary>\n\n{table}\n\n</details>"
+        print_result(folded if part.title else table, end="\n\n")
 
 
 def _build_grid(cells: Cells) -> Grid:
-    grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
     for heading in cells.headings:
         grid.add_column(heading, justify="right" if heading in _NUMBERS else "left", overflow="fold")
     for row in cells.rows:
-        grid.add_row(*(Text(cell, _STYLES.get(cell, "")) for cell in row))  # type: ignore[call-overload]
+        grid.add_row(*row)
     return grid
 
 
@@ -126,11 +127,11 @@ def _list_kernels(compared: SweepComparison) -> Cells:
     return Cells(("kernel", "points", *map(str, Change), "mean B / A"), rows)
 
 
-def _select_points(compared: SweepComparison, *, show_all: bool) -> list[ComparedPoint]:
-    """Return the largest changes, slower ones first, or every point of every answer."""
-    if show_all:
-        return [point for change in Change for point in compared.select(change)]
-    return [point for change in (Change.SLOWER, Change.FASTER) for point in compared.select(change)[:MOST_POINTS]]
+def _list_points(change: Change, points: Sequence[ComparedPoint], most: int) -> Cells:
+    """Return the first points, all of one answer, with the 99 % intervals of their ratios."""
+    number = len(points) if len(points) <= most else f"{most} of {len(points)}, --all prints them"
+    headings = ("experts/topk", "tokens", "kernel", "A us", "B us", "B / A", "low", "high")
+    return Cells(headings, list(map(_format_point, points[:most])), title=f"{change}, the largest first ({number})")
 
 
 def _format_point(point: ComparedPoint) -> tuple[str, ...]:
@@ -142,18 +143,9 @@ def _format_point(point: ComparedPoint) -> tuple[str, ...]:
         f"{point.before_us.median:.5g}",
         f"{point.after_us.median:.5g}",
         f"{ratio.median:.3f}",
-        f"{ratio.low:.3f} to {ratio.high:.3f}",
-        str(point.change),
+        f"{ratio.low:.3f}",
+        f"{ratio.high:.3f}",
     )
-
-
-def _list_notes(compared: SweepComparison, points: Sequence[ComparedPoint], *, show_all: bool) -> Iterator[str]:
-    changed = len(compared.select(Change.SLOWER)) + len(compared.select(Change.FASTER))
-    if not show_all and changed > len(points):
-        yield f"{changed - len(points)} more have changed; --all prints every point."
-    for side, missing in (("A", compared.only_before), ("B", compared.only_after)):
-        if lines := list(_describe_missing(missing)):
-            yield "\n".join(f"only in {side}: {line}" for line in lines)
 
 
 def _describe_missing(missing: Missing) -> Iterator[str]:

@@ -125,7 +125,9 @@ def read_sweep(path: Path) -> list[Sample]:
     selected = _select_of_table(path, samples) if is_table else samples
     if not selected:
         of_rows = f" of the rows of {path}" if is_table else ""
-        raise MoesortTuneError(f"{file} has no samples{of_rows}; name such a file, or the table beside it")
+        raise MoesortTuneError(
+            f"there are no samples{of_rows} in {file}; name a file of samples, or a table with one beside it"
+        )
     return selected
 
 

@@ -40,8 +40,9 @@ def test_compare_prints_answer_environment_kernels_and_changes(capsys: pytest.Ca
     assert printed.startswith("B against A: 1 SLOWER, 0 FASTER, 5 SAME, 0 AMBIGUOUS of 6 points")
     assert "A: a.csv, fake, 2 compute units, builtin revision 5c1e, measured 2026-11-22" in printed
     assert ["builtin", "oneshot", "3", "1", "0", "2", "0", "1.032"] in lines
-    assert ["128/4", "2", "oneshot", "4", "4.4", "1.100", "1.100", "to", "1.100", "SLOWER"] in lines
-    assert not any(cells[-1:] == ["SAME"] for cells in lines)
+    assert "SLOWER, the largest first (1)" in printed
+    assert ["128/4", "2", "oneshot", "4", "4.4", "1.100", "1.100", "1.100"] in lines
+    assert sum(cells[:1] == ["128/4"] for cells in lines) == 1
 
 
 def test_all_prints_points_that_are_same(capsys: pytest.CaptureFixture[str]) -> None:
@@ -49,7 +50,31 @@ def test_all_prints_points_that_are_same(capsys: pytest.CaptureFixture[str]) -> 
     assert run_compare(make_lines(), make_lines(), "--all") == 0
     printed = capsys.readouterr().out
     assert "The environments are the same." in printed
-    assert [line.split()[-1:] for line in printed.splitlines()].count(["SAME"]) == 6
+    assert "SAME, the largest first (6)" in printed
+    assert sum(line.startswith("128/4 ") for line in printed.splitlines()) == 6
+
+
+def test_many_changes_are_cut_and_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    """A driver that slows everything down must not bury the summary; nothing is left out in silence."""
+    before = make_lines(range(1, 31))
+    after = [scale(line, 1.1) for line in before]
+    assert run_compare(before, after) == 0
+    printed = capsys.readouterr().out
+    assert "SLOWER, the largest first (20 of 60, --all prints them)" in printed
+    assert sum(line.startswith("128/4 ") for line in printed.splitlines()) == 20
+    assert run_compare(before, after, "--all") == 0
+    assert sum(line.startswith("128/4 ") for line in capsys.readouterr().out.splitlines()) == 60
+
+
+def test_points_fit_into_80_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    """A terminal of the usual width shows a point in a line."""
+    before = [
+        replace(scale(line, 100.0), num_experts=512, topk=10, tokens=16384, moe_buf=False) for line in make_lines([1])
+    ]
+    assert run_compare(before, [scale(line, 1.2345) for line in before]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("512/10 ")]
+    assert len(lines) == 2
+    assert max(map(len, lines)) <= 80
 
 
 def test_environment_that_differs_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -123,7 +148,7 @@ def test_markdown_shows_names_as_they_are(capsys: pytest.CaptureFixture[str]) ->
     printed = capsys.readouterr().out
     assert printed.startswith("**B against A: 1 SLOWER")
     assert "\n\n| environment | A | B |\n| --- | --- | --- |\n| host | a\\|b\\_c\\_d | node\\_2\\_x |\n" in printed
-    assert "<details><summary>1 point</summary>\n\n| experts/topk |" in printed
+    assert "<details><summary>SLOWER, the largest first (1)</summary>\n\n| experts/topk |" in printed
 
 
 def test_json_holds_every_point(capsys: pytest.CaptureFixture[str]) -> None:
