@@ -6,11 +6,14 @@ VENV_HIP7 := .venv-hip7
 HIP7 := 7.2.2.562.43
 # What depends on hip-python; the rest does not know its version.
 HIP7_TESTS := tests/device tests/runtimes tests/sorting/test_kernels_exact.py tests/sorting/test_kernels_properties.py
+# What decides without a device or a process of its own: its quick tests alone must reach it.
+COVERED_TESTS := tests/audit tests/domain tests/measure tests/providers/test_facts.py tests/providers/test_registry.py \
+  tests/replay tests/runtime tests/sweep tests/tables tests/verify
 BIN := $(VENV)/bin
 
 C_SOURCES = $(shell git ls-files 'hip_kernels/**.h' 'hip_kernels/**.hip' 'hip_kernels/**.c' 'hip_kernels/**.cpp' 'tests/**.c' 'tests/**.h' 'scripts/**.h')
 
-.PHONY: demo test test-hip10 test-hip7 lint format frameworks aiter mutants bench bench-gpu bench-rivals bench-isa resources clean help
+.PHONY: demo test test-hip10 test-hip7 lint format frameworks aiter emulator packages hooks coverage mutants bench bench-gpu bench-rivals bench-isa resources clean help
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -21,7 +24,7 @@ $(VENV)/.runtime: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.runtime
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,plot,torch]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,plot,ray,torch]'
 	touch $@
 
 $(VENV)/.frameworks: $(VENV)/.dev
@@ -52,7 +55,7 @@ test: ## set up and run the tests, with hip-python 10 and 7
 	$(MAKE) --no-print-directory --keep-going --jobs=1 test-hip10 test-hip7
 
 test-hip10: $(VENV)/.dev
-	$(BIN)/python -m pytest -q -n auto
+	$(BIN)/python -m pytest -q -n auto --dist loadgroup
 
 test-hip7: $(VENV_HIP7)/.dev
 	$(VENV_HIP7)/bin/python -m pytest -q -n auto $(HIP7_TESTS)
@@ -67,9 +70,23 @@ lint: $(VENV)/.dev ## ruff, strict types, clang-format, import layers
 frameworks: $(VENV)/.frameworks ## fetch vLLM's and SGLang's Python files into build/frameworks, for tests on their own code
 	$(BIN)/python scripts/fetch_frameworks.py
 
+emulator: ## fetch tinygrad's emulator of AMD GPU instructions into build/tinygrad, for tests of the kernels' machine code
+	scripts/fetch-tinygrad
+
 aiter: ## fetch AITER's sources into build/aiter, and install what it imports, for tests on its own code
 	scripts/fetch-aiter
 	$(MAKE) --no-print-directory $(VENV)/.aiter
+
+packages: $(VENV)/.dev ## build the wheel and the source package into dist/
+	rm -rf dist
+	$(BIN)/python -m hatchling build -d dist
+
+hooks: $(VENV)/.dev ## have git run ruff, clang-format and the layers of imports before each commit
+	$(BIN)/python -m pip install --quiet -c constraints.txt pre-commit
+	$(BIN)/pre-commit install
+
+coverage: $(VENV)/.dev ## run the quick tests of the deciding rooms, and fail where they reach too few of its lines
+	$(BIN)/python -m pytest -q -n auto $(COVERED_TESTS) --cov --cov-report=term-missing:skip-covered
 
 format: $(VENV)/.dev ## format Python and C++
 	$(BIN)/ruff check --fix-only .
@@ -97,5 +114,5 @@ resources: $(VENV)/.runtime ## write docs/resources.md: registers, spills and LD
 	$(BIN)/moesort-tune build --arch all --check --markdown > docs/resources.md.new
 	mv docs/resources.md.new docs/resources.md
 
-clean: ## remove the virtual environments and mutants
-	rm -rf $(VENV) $(VENV_HIP7) mutants
+clean: ## remove the virtual environments, packages and mutants
+	rm -rf $(VENV) $(VENV_HIP7) dist mutants

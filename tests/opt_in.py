@@ -15,6 +15,7 @@ SUITES = {
     "offload_clang": "compiler for AMD GPUs",
     "real_rocm": "real ROCm libraries",
     "nvrtc": "NVIDIA's run-time compiler",
+    "ray": "Ray",
     "real_aiter": "real AITER",
     "real_vllm": "real vLLM",
     "real_sglang": "real SGLang",

@@ -61,4 +61,4 @@ def test_ci_tests_what_a_demo_left() -> None:
     made = [
         line.split()[1] for line in (REPOSITORY / ".ci" / "run").read_text().splitlines() if line.startswith("make ")
     ]
-    assert made == ["demo", "lint", "test"]
+    assert [name for name in made if name in ("demo", "lint", "test")] == ["demo", "lint", "test"]

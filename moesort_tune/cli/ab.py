@@ -9,13 +9,25 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from moesort_tune.cli.output import print_json, print_remark, print_result
-from moesort_tune.cli.parameters import DEVICE, ROUTING, SEED, FilePath, IntRange, Parameter, identify_trace
+from moesort_tune.cli.parameters import (
+    ADDRESS,
+    DEVICE,
+    ENGINE,
+    ROUTING,
+    SEED,
+    FilePath,
+    IntRange,
+    Parameter,
+    build_fleet,
+    identify_trace,
+)
 from moesort_tune.domain.suggestions import suggest
 from moesort_tune.domain.vocabulary import MAX_TOKENS
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.measure.statistics import compute_interval_rank
 from moesort_tune.numerals import quote
 from moesort_tune.replay.steps import CONFIDENCE, SERVED, STEP_TOKENS, PolicyResult, read_trace
+from moesort_tune.sweep.fleet.options import AUTO_ADDRESS, EngineName
 from moesort_tune.sweep.grid import parse_integers
 from moesort_tune.verify.policies import ORACLE
 
@@ -57,6 +69,7 @@ Examples:
   moesort-tune ab --model deepseek-v3 --concurrency 16,64 --repeats 9 --table tables/gfx942.yaml
   moesort-tune ab --model gpt-oss-120b --trace tokens-per-step.txt --json
   moesort-tune ab --model gpt-oss-120b --routing trace:routing.npz
+  moesort-tune ab --model gpt-oss-120b --engine ray
 """
 
 
@@ -80,10 +93,22 @@ Examples:
     help="Or zipf:EXPONENT, dirichlet:CONCENTRATION, trace:FILE.",
 )
 @click.option("--device", "ordinal", type=DEVICE, default=0, show_default=True, help="Number of the device.")
+@click.option("--engine", type=ENGINE, default="local", show_default=True, help="A GPU of this machine, or of Ray's.")
+@click.option("--address", type=ADDRESS, default=AUTO_ADDRESS, show_default=True, help="Of the Ray cluster.")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Of inputs and order.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def ab(*, model: str, concurrency: list[int] | None, trace: Path | None, as_json: bool, **options: Any) -> None:
+def ab(
+    *,
+    model: str,
+    concurrency: list[int] | None,
+    trace: Path | None,
+    as_json: bool,
+    engine: EngineName,
+    address: str,
+    **options: Any,
+) -> None:
     """Replay the sorting steps of a serving run, once by each way to choose, and compare."""
+    fleet = build_fleet(engine, (options["ordinal"],), address, device_option="ordinal")
     load = {"concurrency": concurrency, **{name: options[name] for name in LOAD_OPTIONS}}
     if trace is not None and (given := [name for name, value in load.items() if value is not None]):
         named = ", ".join("--" + name.replace("_", "-") for name in given)
@@ -94,11 +119,13 @@ def ab(*, model: str, concurrency: list[int] | None, trace: Path | None, as_json
         raise click.UsageError(f"{routing.trace} holds the routing of {routing.shape}, not that of {model}, {shape}")
     if importlib.util.find_spec("torch") is None:
         raise MoesortTuneError("ab runs the torch operator; install the torch of your GPU, or any on host")
+    from moesort_tune.replay.cluster import run_on_cluster
     from moesort_tune.replay.job import ReplayJob, run_replay
 
     steps = None if trace is None else read_trace(trace)
     job = ReplayJob(model=SERVED[model], concurrency=tuple(concurrency or CLIENTS), trace=steps, **options)
-    result = run_replay(job, print_remark)
+    on_cluster = fleet.engine == "ray"
+    result = run_on_cluster(job, fleet.address, print_remark) if on_cluster else run_replay(job, print_remark)
     if as_json:
         settings = {"name": model, "repeats": job.repeats, "seed": job.seed, "routing": job.routing.routing}
         print_json({**settings, **asdict(result)})

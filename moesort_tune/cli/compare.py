@@ -155,6 +155,7 @@ def _build_point(point: ComparedPoint) -> dict[str, Any]:
         **point.row.condition._asdict(),
         "tokens": point.tokens,
         "kernel": point.kernel,
+        "card": point.card,
         "before_us": point.before_us,
         "after_us": point.after_us,
         "ratio": point.ratio.round_values(),

@@ -45,9 +45,10 @@ def build_report(
     else:
         yield "The environments are the same."
     yield _list_kernels(compared)
+    several = len({point.card for point in compared.points}) > 1
     for change in Change if show_all else (Change.SLOWER, Change.FASTER):
         if points := compared.select(change):
-            yield _list_points(change, points, most=len(points) if show_all else MOST_POINTS)
+            yield _list_points(change, points, most=len(points) if show_all else MOST_POINTS, name_cards=several)
     for side, missing in (("A", compared.only_before), ("B", compared.only_after)):
         if lines := list(_describe_missing(missing)):
             yield "\n".join(f"only in {side}: {line}" for line in lines)
@@ -127,11 +128,13 @@ def _list_kernels(compared: SweepComparison) -> Cells:
     return Cells(("kernel", "points", *map(str, Change), "mean B / A"), rows)
 
 
-def _list_points(change: Change, points: Sequence[ComparedPoint], most: int) -> Cells:
+def _list_points(change: Change, points: Sequence[ComparedPoint], *, most: int, name_cards: bool) -> Cells:
     """Return the first points, all of one answer, with the 99 % intervals of their ratios."""
     number = len(points) if len(points) <= most else f"{most} of {len(points)}, --all prints them"
-    headings = ("experts/topk", "tokens", "kernel", "A us", "B us", "B / A", "low", "high")
-    return Cells(headings, list(map(_format_point, points[:most])), title=f"{change}, the largest first ({number})")
+    headings = ("experts/topk", "tokens", "kernel", "A us", "B us", "B / A", "low", "high", "card")
+    rows = [(*_format_point(point), point.card) for point in points[:most]]
+    shown = slice(None) if name_cards else slice(-1)
+    return Cells(headings[shown], [row[shown] for row in rows], title=f"{change}, the largest first ({number})")
 
 
 def _format_point(point: ComparedPoint) -> tuple[str, ...]:

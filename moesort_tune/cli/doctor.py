@@ -1,7 +1,9 @@
 """The command `moesort-tune doctor`: attached GPUs, installed software, and remedies for what is missing."""
 
 import platform
+import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import click
@@ -9,37 +11,125 @@ from rich.console import Console
 
 from moesort_tune import __version__
 from moesort_tune.cli.doctor_text import format_report
-from moesort_tune.cli.output import create_console, print_json
+from moesort_tune.cli.output import create_console, print_json, print_remark, print_result
+from moesort_tune.cli.parameters import DEVICE, FilePath
 from moesort_tune.device import releases
 from moesort_tune.device.architectures import ARCHITECTURES
+from moesort_tune.device.child import make_printable
 from moesort_tune.doctor import probing
+from moesort_tune.doctor.bundle import BundleError, Files, collect_files, write_bundle
 from moesort_tune.doctor.device_worker import Kernels
 from moesort_tune.doctor.diagnosis import State, find_problems
 from moesort_tune.doctor.found_tables import find_tables
+from moesort_tune.doctor.gap_probe import ProbedGap, probe_launch_gap
+from moesort_tune.doctor.hip_python import build_command, choose_requirement, install
 from moesort_tune.sorting.revision import KERNEL_FILES, compute_kernels_revision
+from moesort_tune.tables.errors import format_path
 
 EPILOG = """\b
 Examples:
   moesort-tune doctor
   moesort-tune doctor --json > doctor.json
+  moesort-tune doctor --probe --device 3
+  moesort-tune doctor --bundle
 """
+
+BUNDLE = "moesort-tune-bundle.zip"
+SAMPLE_LINES = 4
+"""Lines of a samples file that are shown before a bundle is written."""
 
 
 @click.command(epilog=EPILOG)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
-def doctor(as_json: bool) -> None:
+@click.option("--probe", "is_probed", is_flag=True, help="Measure what each further launch costs; takes seconds.")
+@click.option("--device", "ordinal", type=DEVICE, default=0, show_default=True, help="Device that --probe measures.")
+@click.option(
+    "--bundle",
+    type=FilePath(),
+    is_flag=False,
+    flag_value=BUNDLE,
+    help=f"Show what would help the project, and after a yes pack it into FILE ({BUNDLE}).",
+)
+@click.option("--yes", is_flag=True, help="Write the bundle without asking.")
+@click.option(
+    "--install-hip-python", is_flag=True, help="Install the hip-python that fits the ROCm found here, with pip."
+)
+def doctor(
+    *, as_json: bool, is_probed: bool, ordinal: int, bundle: Path | None, yes: bool, install_hip_python: bool
+) -> None:
     """Report attached GPUs and installed software, and what to do about what is missing.
 
     Each HIP runtime is queried in its own process, so a driver that crashes is reported like everything else. The exit
     status is 0 whenever a report could be made.
+
+    --probe times one, two and four empty kernels on the device that a sweep would use: in one long graph, as a graph of
+    their own that is replayed, and launched one by one. multiphase pays the difference for each launch after its first.
+
+    --bundle packs this report with the figures of --probe, and the tables and samples of ./tables and of
+    MOESORT_TUNE_TABLE. It prints all text before it asks. Your home folder and the machines' names are left out.
     """
+    if as_json and bundle:
+        raise click.UsageError("--bundle writes the JSON report into the bundle; leave out --json")
     state = _probe()
+    if install_hip_python:
+        _install_hip_python(state)
+        return
+    gap = _measure_gap(state, ordinal) if is_probed or bundle else None
+    if bundle:
+        _pack(bundle, collect_files(build_report(state, gap), state.tables, Path.home()), yes=yes)
+        return
     if as_json:
-        print_json(build_report(state))
+        print_json(build_report(state, gap))
         return
     console = create_console()
-    for line in format_report(state, describe_versions()):
+    for line in format_report(state, describe_versions(), gap):
         console.print(line, markup=True, soft_wrap=True)
+
+
+def _install_hip_python(state: State) -> None:
+    """Install the hip-python of this machine's ROCm, unless it is installed."""
+    requirement = choose_requirement(state)
+    if requirement is None and state.hip_python is not None:
+        print_remark(f"hip-python {state.hip_python.version} fits this ROCm; nothing to install")
+    elif requirement is not None:
+        command = build_command(requirement)
+        print_remark(" ".join(command))
+        install(command)
+
+
+def _pack(path: Path, files: Files, *, yes: bool) -> None:
+    """Print what a bundle holds, and write it if the user agrees."""
+    for name, data in files.items():
+        print_result(format_file(name, data))
+    print_result(f"{len(files)} files, {sum(map(len, files.values()))} bytes")
+    if not yes and not _confirm(f"Write them into {format_path(path)}?"):
+        print_remark("nothing was written")
+        return
+    write_bundle(path, files)
+    print_remark(f"{format_path(path)} is written; attach it to an issue or a pull request")
+
+
+def _confirm(question: str) -> bool:
+    """Return the answer. Raise BundleError where nobody can answer, and click.Abort for ctrl-C."""
+    try:
+        return click.confirm(question, err=True)
+    except click.Abort:
+        if sys.stdin.isatty():
+            raise
+        raise BundleError("nobody answered, so nothing was written; pass --yes to write without asking") from None
+
+
+def format_file(name: str, data: bytes) -> str:
+    """Return a file of the bundle as text; of long samples the beginning, since each line is like the first."""
+    lines = make_printable(data).splitlines()
+    shown = lines[:SAMPLE_LINES] if name.endswith(".samples.csv") else lines
+    left = len(lines) - len(shown)
+    return "\n".join([f"--- {name}", *shown, *([f"... and {left} lines like these"] if left else [])])
+
+
+def _measure_gap(state: State, ordinal: int) -> ProbedGap:
+    with Console(stderr=True).status("timing empty kernels", spinner="line"):
+        return probe_launch_gap(state, ordinal)
 
 
 def _probe() -> State:
@@ -61,8 +151,8 @@ def describe_versions() -> dict[str, str]:
     }
 
 
-def build_report(state: State) -> dict[str, Any]:
-    """Return the report that --json prints."""
+def build_report(state: State, gap: ProbedGap | None = None) -> dict[str, Any]:
+    """Return the report that --json prints; with `launch_gap` if it was asked for."""
     found = asdict(state)
     machine = found.pop("machine")
     return {
@@ -82,6 +172,7 @@ def build_report(state: State) -> dict[str, Any]:
         "environment": machine.pop("environment"),
         "machine": machine,
         "problems": [asdict(problem) for problem in find_problems(state)],
+        **({"launch_gap": asdict(gap)} if gap else {}),
     }
 
 

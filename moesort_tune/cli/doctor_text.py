@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from rich.markup import escape
 
+from moesort_tune.cli.row_text import LAUNCH_MODES_IN_WORDS
 from moesort_tune.device import releases
 from moesort_tune.device.installed import Package
 from moesort_tune.device.kfd import KfdGpu
@@ -18,6 +19,7 @@ from moesort_tune.doctor.diagnosis import (
     find_problems,
     select_known_devices,
 )
+from moesort_tune.doctor.gap_probe import ModeGap, ProbedGap
 from moesort_tune.runtime.search import REQUIRE_VARIABLE
 
 _KIB, _GIB = 1 << 10, 1 << 30
@@ -29,10 +31,10 @@ _FITS = {
 }
 
 
-def format_report(state: State, about: Mapping[str, str]) -> Iterator[str]:
-    """Yield the report's lines in rich's markup. about: see doctor.describe_versions."""
+def format_report(state: State, about: Mapping[str, str], gap: ProbedGap | None = None) -> Iterator[str]:
+    """Yield the report's lines in rich's markup. about: see doctor.describe_versions. gap: if it was asked for."""
     yield f"moesort-tune {about['moesort_tune']}, Python {about['python']}, {escape(about['system'])}"
-    for title, rows in _list_sections(state):
+    for title, rows in [*_list_sections(state), *(_list_gaps(gap) if gap else ())]:
         if rows:
             yield ""
             yield f"[bold]{title}[/bold]"
@@ -67,6 +69,21 @@ def _list_sections(state: State) -> Iterator[tuple[str, Rows]]:
     yield "Tables", [row for table in state.tables for row in _format_table(table)]
     yield "Revision of the kernels", _format_revisions(state.revisions)
     yield "Environment", [("cache", _format_cache(state)), *_list_variables(state)]
+
+
+def _list_gaps(gap: ProbedGap) -> Iterator[tuple[str, Rows]]:
+    """Yield the section of the launch gap: what each further launch costs, and the times behind it."""
+    title = f"Launch gap of {gap.runtime} {gap.ordinal}, {escape(gap.device)}"
+    yield (
+        title,
+        [(LAUNCH_MODES_IN_WORDS[mode.mode], _format_gap(mode)) for mode in gap.modes]
+        or [("not measured", gap.failure)],
+    )
+
+
+def _format_gap(mode: ModeGap) -> str:
+    times = ", ".join(f"{count}: {time_us:.2f} us" for count, time_us in mode.times_us.items())
+    return f"{mode.gap_us:.2f} us for each further launch ({times})"
 
 
 def _align(rows: Rows) -> Iterator[str]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
+from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
 from moesort_tune.device.architectures import ARCHITECTURES
@@ -13,6 +14,7 @@ from moesort_tune.domain.settings import NamedRouting
 from moesort_tune.domain.suggestions import suggest
 from moesort_tune.numerals import parse_integer, parse_number, quote
 from moesort_tune.providers.facts import registry
+from moesort_tune.sweep.fleet.options import ALL, ENGINES, Devices, EngineName, Fleet
 from moesort_tune.sweep.grid import (
     get_model_shapes,
     parse_conditions,
@@ -126,6 +128,27 @@ def parse_arch(text: str) -> str:
     raise ValueError(f"{quote(text)} is not known; {suggest(text.lower(), ARCHITECTURE_NAMES)}")
 
 
+def parse_devices(text: str) -> Devices:
+    """Return the numbers of '0,2', each once, or None for 'all'. Raise ValueError."""
+    if text == ALL:
+        return None
+    numbers = parse_integers(text)
+    if not all(0 <= number <= MAX_DEVICE for number in numbers):
+        raise ValueError(f"expected {ALL} or numbers from 0 to {MAX_DEVICE}, got {text!r:.40}")
+    return tuple(dict.fromkeys(numbers))
+
+
+def build_fleet(engine: EngineName, devices: Devices, address: str, *, device_option: str = "devices") -> Fleet:
+    """Return the cards that the options name. Raise click.UsageError for options of the other engine."""
+    context = click.get_current_context()
+    is_named = {name: context.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in context.params}
+    if engine == "ray" and is_named[device_option]:
+        raise click.UsageError("--device numbers this machine's devices; with --engine ray, Ray places the workers")
+    if engine == "local" and is_named["address"]:
+        raise click.UsageError("--address names a Ray cluster; use it with --engine ray")
+    return Fleet(engine, devices, address)
+
+
 def parse_routing(text: str) -> NamedRouting:
     """Return the routing that a text names, of 'trace:FILE' only the file, which is not read. Raise ValueError."""
     from moesort_tune.sorting.inputs import Routing, RoutingError
@@ -161,8 +184,12 @@ MODEL_SHAPES: Final = Parameter("MODEL", get_model_shapes, MODELS)
 CONDITIONS: Final = Parameter("NAME,NAME,...", parse_conditions)
 PROVIDER: Final = Parameter("PROVIDER", registry.get_facts)
 """The facts of a registered provider."""
-DEVICE: Final = IntRange(0, 1023)
+MAX_DEVICE: Final = 1023
 """Upper bound on a host's devices, partitions included."""
+DEVICE: Final = IntRange(0, MAX_DEVICE)
+DEVICES: Final = Parameter("N,N,...|all", parse_devices)
+ENGINE: Final = click.Choice(ENGINES)
+ADDRESS: Final = Parameter("ADDRESS", parse_words)
 SEED: Final = IntRange(0, 2**31)
 MARGIN: Final = FloatRange(0, 1)
 SECONDS: Final = FloatRange(0, min_open=True)

@@ -1,99 +1,141 @@
-"""Show progress on stderr: a bar with the current shape and the time left on a terminal, plain lines elsewhere."""
+"""Show progress on stderr: a bar with the current row and the time left on a terminal, plain lines elsewhere."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Final
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn
 
-from moesort_tune.cli.row_text import format_row
+from moesort_tune.cli.duration import format_seconds
+from moesort_tune.cli.row_text import format_launch_gaps, format_row
+from moesort_tune.cli.table_text import format_count
+from moesort_tune.cli.tally import Tally
+from moesort_tune.sweep.cards import Card
 from moesort_tune.sweep.records import MeasuredPoint
 from moesort_tune.sweep.row_key import RowKey
 from moesort_tune.sweep.worker.messages import DeviceFacts
-from moesort_tune.tables.schema import Row
+from moesort_tune.tables.schema import LaunchGaps, Row
 
-PARTS = 100
-"""Steps of the bar for one row, whatever its number of points."""
+BAR_WIDTH: Final = 20
+"""Columns, which leave the counts their place on a terminal of 80."""
 
 
 class LineProgress:
-    """Print one line when a row begins, one when it is done."""
+    """Print one line when a row begins, one when it is done; where several cards share them, also what is left."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._rows = 0
-        self._begun = 0
+        self._tally = Tally(0, 1)
 
-    def announce_device(self, facts: DeviceFacts) -> None:
-        """Print the device."""
-        self._print_line(
-            f"device: {facts.name}, {facts.arch}, {facts.compute_units} compute units ({facts.runtime} runtime)"
-        )
+    def announce_device(self, facts: DeviceFacts, cards: Sequence[Card] = ()) -> None:
+        """Print the device, and its cards."""
+        text = f"{facts.name}, {facts.arch}, {facts.compute_units} compute units ({facts.runtime} runtime)"
+        names = f"{format_count(len(cards), 'card', 'cards')}: {text}: {', '.join(cards)}"
+        self._print_line(names if cards else f"device: {text}")
 
-    def announce_rows(self, keys: Sequence[RowKey]) -> None:
+    def announce_launch_gaps(self, gaps: LaunchGaps) -> None:
+        """Print what each further launch costs."""
+        self._print_line(f"each further launch costs {format_launch_gaps(gaps)}")
+
+    def announce_rows(self, keys: Sequence[RowKey], cards: int = 1, time_budget_s: float | None = None) -> None:
         """Print how many rows are ahead."""
-        self._rows, self._begun = len(keys), 0
+        self._tally = Tally(len(keys), cards, time_budget_s)
         shapes, conditions = ({getattr(key, name) for key in keys} for name in ("shape", "condition"))
-        under = f" under {len(conditions)} conditions" if len(conditions) > 1 else ""
-        self._print_line(f"checking {len(shapes)} shapes{under}, then timing them")
+        what = f"{len(shapes)} shapes" + (f" under {len(conditions)} conditions" if len(conditions) > 1 else "")
+        if time_budget_s is None:
+            self._print_line(f"checking {what}, then timing them")
+        else:
+            self._print_line(
+                f"checking and timing {what} for {time_budget_s:g} s: a first answer for every row, then more where"
+                " most may be lost"
+            )
 
-    def announce_row(self, key: RowKey, points: int) -> None:
+    def announce_row(self, key: RowKey, points: int, card: Card = "") -> None:
         """Print which row begins."""
-        self._begun += 1
-        self._print_line(f"[{self._begun}/{self._rows}] experts/topk {key}: about {points} token counts")
+        self._tally.plan(key, points)
+        place, where = len(self._tally.planned), f", on {card}" if card else ""
+        self._print_line(f"[{place}/{self._tally.rows}] experts/topk {key}: about {points} token counts{where}")
+
+    def announce_replica(self, key: RowKey, points: int, card: Card) -> None:
+        """Print which row another card measures."""
+        self._tally.plan(key, points)
+        self._print_line(f"      experts/topk {key}: {points} token counts again, on {card}")
 
     def announce_point(self, key: RowKey, tokens: int, doing: str) -> None:
         """Print nothing: that would be too many lines."""
 
-    def report_point(self, key: RowKey, tokens: int, point: MeasuredPoint) -> None:
-        """Print nothing: that would be too many lines."""
+    def report_point(self, key: RowKey, tokens: int, point: MeasuredPoint) -> None:  # noqa: ARG002 - only counted
+        """Count the point; lines for all of them would be too many."""
+        self._tally.count_point(key)
 
-    def report_row(self, key: RowKey, row: Row) -> None:  # noqa: ARG002 - announced before
-        """Print the row."""
-        self._print_line(f"      {format_row(row)}")
+    def report_row(self, key: RowKey, row: Row) -> None:
+        """Print the row, and what is left."""
+        self._tally.end_row(key)
+        in_any_order = self._tally.cards > 1 or self._tally.time_budget_s is not None
+        self._print_line(f"      {f'experts/topk {key}: ' if in_any_order else ''}{format_row(row)}")
+        if self._tally.cards > 1:
+            self._print_line(f"      {self._tally}{self._format_left()}")
+
+    def report_missing_row(self, key: RowKey, reason: str) -> None:
+        """Print the warning."""
+        self._tally.end_row(key)
+        self.warn(f"{key} gets no row: {reason}")
+
+    def report_missing_card(self, reason: str) -> None:
+        """Print the warning."""
+        self._tally.cards -= 1
+        self.warn(reason)
 
     def warn(self, text: str) -> None:
         """Print the warning."""
         self._print_line(f"warning: {text}", style="yellow")
+
+    def _format_left(self) -> str:
+        left = self._tally.estimate_seconds_left()
+        return "" if left is None else f", about {format_seconds(left)} left"
 
     def _print_line(self, text: str, style: str | None = None) -> None:
         self._console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 class BarProgress(LineProgress):
-    """Show a bar under the lines."""
+    """Show a bar with the counts of all cards under the lines."""
 
     def __init__(self, console: Console, bar: Progress) -> None:
         super().__init__(console)
         self._bar = bar
-        self._task = bar.add_task("opening the device", total=None)
-        self._done = 0
-        self._step = 0.0
+        self._task = bar.add_task("opening the device", total=None, counts="")
 
-    def announce_rows(self, keys: Sequence[RowKey]) -> None:
-        """Set the bar's length."""
-        super().announce_rows(keys)
-        self._done = 0
-        self._bar.reset(self._task, total=PARTS * len(keys))
+    def announce_row(self, key: RowKey, points: int, card: Card = "") -> None:  # noqa: ARG002 - the bar shows the row
+        """Add this row's points to the bar."""
+        self._tally.plan(key, points)
 
-    def announce_row(self, key: RowKey, points: int) -> None:  # noqa: ARG002 - the bar shows the row
-        """Begin this row's part of the bar."""
-        self._begun += 1
-        self._step = PARTS / points
+    def announce_replica(self, key: RowKey, points: int, card: Card) -> None:  # noqa: ARG002 - the bar shows the row
+        """Add these points to the bar."""
+        self._tally.plan(key, points)
 
     def announce_point(self, key: RowKey, tokens: int, doing: str) -> None:
         """Show the current row."""
         self._bar.update(self._task, description=f"{doing} {key}, {tokens} tokens")
 
-    def report_point(self, key: RowKey, tokens: int, point: MeasuredPoint) -> None:  # noqa: ARG002 - only its end counts
-        """Move the bar, at most to the end of this row's part."""
-        task = self._bar.tasks[0]
-        self._bar.update(self._task, completed=min(task.completed + self._step, PARTS * (self._done + 0.99)))
+    def report_point(self, key: RowKey, tokens: int, point: MeasuredPoint) -> None:
+        """Move the bar."""
+        super().report_point(key, tokens, point)
+        self._update()
 
     def report_row(self, key: RowKey, row: Row) -> None:  # noqa: ARG002 - the result shows the row
-        """Move the bar to the end of this row's part."""
-        self._done += 1
-        self._bar.update(self._task, completed=PARTS * self._done)
+        """Move the bar over the points that the row did not need."""
+        self._tally.end_row(key)
+        self._update()
+
+    def _update(self) -> None:
+        self._bar.update(
+            self._task,
+            completed=self._tally.points,
+            total=self._tally.estimate_points(),
+            counts=f"{self._tally}{self._format_left()}",
+        )
 
 
 @contextmanager
@@ -103,12 +145,6 @@ def show_progress() -> Iterator[LineProgress]:
     if not console.is_terminal:
         yield LineProgress(console)
         return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
+    columns = (TextColumn("{task.description}"), BarColumn(BAR_WIDTH), TextColumn("{task.fields[counts]}"))
     with Progress(*columns, console=console, transient=True) as bar:
         yield BarProgress(console, bar)

@@ -1,9 +1,21 @@
-"""Format a row in words, which claim nothing about token counts that were not measured."""
+"""Format a row in words, which claim nothing about token counts that were not measured, and the launch gap."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Final
 
-from moesort_tune.domain.vocabulary import MAX_TOKENS, KernelName
-from moesort_tune.tables.schema import Row, Tie
+from moesort_tune.domain.vocabulary import LAUNCH_MODES, MAX_TOKENS, KernelName, LaunchMode
+from moesort_tune.tables.schema import LaunchGaps, Row, Tie
+
+LAUNCH_MODES_IN_WORDS: Final[Mapping[LaunchMode, str]] = {
+    "graph": "in one long graph",
+    "replay": "in a graph, replayed",
+    "eager": "launched one by one",
+}
+
+
+def format_launch_gaps(gaps: LaunchGaps) -> str:
+    """Return what each further launch costs: '0.92 us in one long graph, ...'."""
+    return ", ".join(f"{getattr(gaps, mode):.2f} us {LAUNCH_MODES_IN_WORDS[mode]}" for mode in LAUNCH_MODES)
 
 
 def format_row(row: Row) -> str:

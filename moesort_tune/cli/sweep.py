@@ -10,9 +10,11 @@ import msgspec
 
 from moesort_tune.cli.output import print_json, print_remark, print_result
 from moesort_tune.cli.parameters import (
+    ADDRESS,
     ARCH,
     CONDITIONS,
-    DEVICE,
+    DEVICES,
+    ENGINE,
     INTEGERS,
     MARGIN,
     MODEL_SHAPES,
@@ -24,8 +26,10 @@ from moesort_tune.cli.parameters import (
     FilePath,
     IntRange,
     ProviderChoice,
+    build_fleet,
     identify_trace,
 )
+from moesort_tune.cli.plan_text import print_plan
 from moesort_tune.cli.progress import show_progress
 from moesort_tune.cli.row_text import format_row
 from moesort_tune.domain import presets
@@ -36,7 +40,6 @@ from moesort_tune.domain.vocabulary import (
     DEFAULT_TIMING,
     DEFAULT_UNIT_SIZE,
     MAX_EXPERTS,
-    MAX_TOKENS,
     MAX_UNIT_SIZE,
     TIMINGS,
     Condition,
@@ -44,22 +47,24 @@ from moesort_tune.domain.vocabulary import (
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.measure.stopping import StoppingRule
 from moesort_tune.providers.facts import registry
+from moesort_tune.sweep.fleet.options import AUTO_ADDRESS, Devices, EngineName
 from moesort_tune.sweep.grid import check_size, drop_repeats, pair_shapes, read_misses
 from moesort_tune.sweep.job import (
+    DEFAULT_REPLICAS,
     POINT_LIMIT_SECONDS,
     JobResult,
     SweepJob,
     get_default_tokens,
     run_job,
 )
-from moesort_tune.sweep.planning import PlannedRow, find_arch, plan_rows
-from moesort_tune.sweep.rows import select_limited
 from moesort_tune.sweep.search import TokenRange
 
 Parsed = TypeVar("Parsed")
 
 MAX_MODEL_DIM = 1 << 20
 """Columns of moe_buf: far beyond any model, and few enough for its bytes to fit in 63 bits."""
+
+MAX_REPLICAS = 64
 
 EPILOG = """\b
 Examples:
@@ -68,6 +73,8 @@ Examples:
   moesort-tune sweep --model deepseek-v3 --ep 8
   moesort-tune sweep --experts 8,64,128,256 --topk 2,6,4,8 --tokens 1:4096 --out my.yaml
   moesort-tune sweep --from-misses misses.csv --time-budget 60 --resume
+  moesort-tune sweep --device all --replicas 2
+  moesort-tune sweep --engine ray --address auto
   moesort-tune sweep --routing trace:routing.npz --out served.yaml
 """
 
@@ -76,7 +83,18 @@ Examples:
 @click.option(
     "--arch", type=ARCH, default="auto", show_default=True, help="Required architecture of the attached device."
 )
-@click.option("--device", "ordinal", type=DEVICE, default=0, show_default=True, help="Number of the device.")
+@click.option(
+    "--device",
+    "devices",
+    type=DEVICES,
+    default="0",
+    show_default=True,
+    help="Numbers of this machine's devices, or all.",
+)
+@click.option(
+    "--engine", type=ENGINE, default="local", show_default=True, help="This machine's devices, or a Ray cluster's."
+)
+@click.option("--address", type=ADDRESS, default=AUTO_ADDRESS, show_default=True, help="Of the Ray cluster.")
 @click.option("--kernels", type=ProviderChoice("all"), help="Default: all that can run here.")
 @click.option("--experts", type=INTEGERS, help="Expert counts; pair up with --topk.")
 @click.option("--topk", type=INTEGERS, help="Experts per token.")
@@ -137,7 +155,14 @@ Examples:
 @click.option(
     "--replace", is_flag=True, help="Put the rows in the place of any others, also of other settings or more points."
 )
-@click.option("--dry-run", is_flag=True, help="Print the plan and measure nothing.")
+@click.option(
+    "--replicas",
+    type=IntRange(1, MAX_REPLICAS),
+    default=DEFAULT_REPLICAS,
+    show_default=True,
+    help="Cards of its kind that each row is measured on, where there are several.",
+)
+@click.option("--dry-run", is_flag=True, help="Print the plan and an estimated time, and measure nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def sweep(dry_run: bool, as_json: bool, **options: Any) -> None:
     """Measure which kernel is fastest for which number of tokens, and write the table."""
@@ -154,7 +179,9 @@ def sweep(dry_run: bool, as_json: bool, **options: Any) -> None:
 def build_job(
     *,
     arch: str,
-    ordinal: int,
+    devices: Devices,
+    engine: EngineName,
+    address: str,
     kernels: str | None,
     experts: list[int] | None,
     topk: list[int] | None,
@@ -168,6 +195,7 @@ def build_job(
     out: Path | None,
     resume: bool,
     replace: bool,
+    replicas: int,
     routing: NamedRouting,
     **settings: Any,
 ) -> SweepJob:
@@ -179,7 +207,7 @@ def build_job(
         named = check_trace_shapes(routing, named)
     job = SweepJob(
         arch=arch,
-        ordinal=ordinal,
+        fleet=build_fleet(engine, devices, address),
         providers=list_providers(kernels),
         shapes=drop_repeats(named) or None,
         tokens=tokens,
@@ -188,6 +216,7 @@ def build_job(
         table=out,
         resume=resume,
         replace=replace,
+        replicas=replicas,
         time_budget_s=time_budget,
         point_limit_s=point_limit,
         conditions=tuple(dict.fromkeys(one for several in conditions for one in several)) or None,
@@ -254,62 +283,16 @@ def check_usage(make: Callable[[], Parsed]) -> Parsed:
         raise click.UsageError(str(error)) from error
 
 
-def print_plan(job: SweepJob, as_json: bool) -> None:
-    """Print the rows that a sweep would measure."""
-    arch = find_arch(job)
-    rows = plan_rows(job, arch)
-    if as_json:
-        planned = [
-            {
-                "kernels": row.provider,
-                "num_experts": row.key.shape.num_experts,
-                "topk": row.key.shape.topk,
-                **row.key.condition._asdict(),
-                "limits": select_limited(row.limits),
-                "ladder": row.ladder,
-                "in_table": row.there,
-            }
-            for row in rows
-        ]
-        print_json({"arch": arch, "table": str(job.locate_table(arch)), "rows": planned})
-        return
-    for provider in job.providers:
-        print_result(f"{arch}, kernels {provider}, {job.settings.timing} timing -> {job.locate_table(arch)}")
-        _print_rows([row for row in rows if row.provider == provider])
-
-
-def _print_rows(rows: list[PlannedRow]) -> None:
-    """Print the rows of one provider. The last kernel has no limit, so it has no column."""
-    limited = list(rows[0].limits)[:-1]
-    headings = [f"{kernel} to" for kernel in limited]
-    ladder = "token counts measured first, then halved between changes of the winner"
-    width = max(len(text) for text in ("experts/topk", *(str(row.key) for row in rows)))
-    print_result(_format_plan_line("experts/topk".rjust(width), headings, ladder))
-    for row in rows:
-        limits = [_format_limit(row.limits[kernel]) for kernel in limited]
-        print_result(_format_plan_line(str(row.key).rjust(width), limits, " ".join(map(str, row.ladder))))
-        if row.there:
-            print_result(f"{'':>{width}}  in the table: {row.there}")
-
-
-def _format_plan_line(row: str, limits: list[str], ladder: str) -> str:
-    return "  ".join((row, *(f"{limit:>10}" for limit in limits), ladder))
-
-
-def _format_limit(limit: int) -> str:
-    if limit >= MAX_TOKENS:
-        return "any"
-    return str(limit) if limit > 0 else "never"
-
-
 def print_results(results: list[JobResult], as_json: bool) -> None:
-    """Print the rows and the files that hold them."""
+    """Print the rows, what happened to cards and workers, and the files that hold the results."""
     if as_json:
         print_json([build_result_data(result) for result in results])
         return
     for result in results:
         for key, row in result.result.written.items():
             print_result(f"{key}: {format_row(row)}")
+        for incident in result.result.incidents:
+            print_result(f"note: {incident}")
         if result.result.rows:
             print_result(f"table: {result.table}")
         print_result(f"samples: {result.samples}")
@@ -325,9 +308,12 @@ def build_result_data(result: JobResult) -> dict[str, object]:
         "compute_units": result.facts.compute_units,
         "provider": result.facts.provider,
         "revision": result.facts.revision,
+        "cards": list(result.cards),
         "rows": [{**key.condition._asdict(), **msgspec.to_builtins(row)} for key, row in result.result.written.items()],
         "failed": {str(key): reason for key, reason in result.result.failed.items()},
         "unfinished": {str(key): reason for key, reason in result.result.unfinished.items()},
+        "incidents": result.result.incidents,
+        "left_out": result.result.left_out,
     }
 
 

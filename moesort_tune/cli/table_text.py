@@ -9,7 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table as Grid
 
-from moesort_tune.cli.row_text import format_choice, format_ties
+from moesort_tune.cli.row_text import format_choice, format_launch_gaps, format_ties
 from moesort_tune.device.products import format_product
 from moesort_tune.domain.candidates import Steps
 from moesort_tune.domain.device import DeviceLimits
@@ -54,10 +54,13 @@ def describe_entry(entry: Entry) -> Iterator[str]:
     if entry.sweep is None:
         yield f"{kernels.provider} kernels, figures published by others: used only where this file is named"
     else:
-        yield f"{kernels.provider} kernels, revision {kernels.revision}"
-        yield describe_sweep(entry.sweep)
+        named = ", computed by a model: used only where this file is named" if entry.evidence == "modelled" else ""
+        yield f"{kernels.provider} kernels, revision {kernels.revision}{named}"
+        yield describe_sweep(entry.sweep, entry.evidence)
     if entry.software:
         yield "with " + ", ".join(f"{name} {version}" for name, version in entry.software.items())
+    if entry.launch_gap_us:
+        yield f"each further launch costs {format_launch_gaps(entry.launch_gap_us)}"
 
 
 def _format_product(device: Device) -> str:
@@ -66,13 +69,14 @@ def _format_product(device: Device) -> str:
     return f"{device.name}, {product}" if product not in ("", device.name) else device.name
 
 
-def describe_sweep(sweep: Sweep) -> str:
-    """Return when and how rows were measured."""
+def describe_sweep(sweep: Sweep, kind: Kind = "measured") -> str:
+    """Return when and how rows were measured, or modelled."""
     timed = "as replayed graphs" if sweep.timing == "graph" else "launched one by one"
     spread = f", experts over {sweep.ep} ranks" if sweep.ep > 1 else ""
     cache = ", cold cache" if sweep.cold else ""
+    verb = "modelled" if kind == "modelled" else "measured"
     return (
-        f"measured {sweep.date} {timed}, unit_size {sweep.unit_size}, model_dim {sweep.model_dim} {sweep.dtype},"
+        f"{verb} {sweep.date} {timed}, unit_size {sweep.unit_size}, model_dim {sweep.model_dim} {sweep.dtype},"
         f" {sweep.routing} routing, {sweep.condition}{spread}{cache}, seed {sweep.seed}"
     )
 
@@ -82,7 +86,14 @@ def _build_grid(arch: str, entry: Entry) -> Grid:
     device = limits_of(arch, entry.device.compute_units, entry)
     grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False)
     headings = ("experts", "topk", *_LEFT_COLUMNS, *(f"{kernel} up to" for kernel in limited))
-    for heading in (*headings, facts.rule_name if facts else "own rule", "rule_loss", "points", "noise"):
+    for heading in (
+        *headings,
+        facts.rule_name if facts else "own rule",
+        "rule_loss",
+        "points",
+        "noise",
+        "may lose",
+    ):
         grid.add_column(heading, justify="left" if heading in _LEFT_COLUMNS else "right", overflow="fold")
     for row in entry.rows:
         rule = facts.rule(row.num_experts, row.topk, device, entry.condition) if facts else ()
@@ -108,6 +119,7 @@ def _format_cells(row: Row, legal: Sequence[int], rule: Steps) -> tuple[str, ...
         "" if evidence.rule_loss is None else f"{evidence.rule_loss - 1:.0%}",
         _format_points(evidence),
         "" if evidence.noise is None else f"{evidence.noise:.1%}",
+        "" if evidence.expected_loss is None else f"{evidence.expected_loss:.2%}",
     )
 
 
@@ -132,8 +144,11 @@ def _list_notes(entry: Entry, row: Row) -> Iterator[str]:
         yield f"measured on {_format_product(row.device)}"
     if row.evidence.since is not None:
         yield f"some of its points were measured earlier, from {row.evidence.since} on"
+    if row.evidence.cards is not None:
+        spread = "" if row.evidence.spread is None else f", the slowest of which takes {row.evidence.spread:.1%} longer"
+        yield f"measured on {row.evidence.cards} cards{spread}"
     if row.sweep is not None:
-        yield describe_sweep(row.sweep)
+        yield describe_sweep(row.sweep, entry.get_kind(row))
     if row.software is not None:
         yield "with " + ", ".join(f"{name} {version}" for name, version in row.software.items())
 

@@ -1,6 +1,6 @@
 """`moesort-tune verify`: measure points that no sweep measured, and report the cost of the table's choices."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -9,7 +9,9 @@ from rich.console import Console
 
 from moesort_tune.cli.output import print_json, print_result
 from moesort_tune.cli.parameters import (
-    DEVICE,
+    ADDRESS,
+    DEVICES,
+    ENGINE,
     MARGIN,
     POINT_LIMIT,
     ROUTING,
@@ -18,12 +20,14 @@ from moesort_tune.cli.parameters import (
     IntRange,
     Parameter,
     ProviderChoice,
+    build_fleet,
     identify_trace,
 )
 from moesort_tune.domain.settings import NamedRouting
 from moesort_tune.domain.shape import Shape
 from moesort_tune.domain.vocabulary import DEFAULT_PROVIDER, DEFAULT_TIMING, TIMINGS
 from moesort_tune.errors import MoesortTuneError
+from moesort_tune.sweep.fleet.options import AUTO_ADDRESS, Devices, EngineName
 from moesort_tune.sweep.job import POINT_LIMIT_SECONDS
 from moesort_tune.verify.asking import VerifyJob
 from moesort_tune.verify.conditions import (
@@ -76,12 +80,22 @@ Examples:
   moesort-tune verify tables/gfx950.yaml --settings masked,cold --seed 7 --fail-above masked=1.05
   moesort-tune verify tables/gfx950.yaml --fail-above no-table=1.15 --fail-above no-table:mean=1.02
   moesort-tune verify tables/gfx950.yaml --settings none --routing trace:routing.npz
+  moesort-tune verify tables/gfx942.yaml --engine ray
 """
 
 
 @click.command(epilog=EPILOG, short_help="Measure what a sweep did not, and say what the table's choices cost.")
 @click.argument("table", type=FilePath())
-@click.option("--device", "ordinal", type=DEVICE, default=0, show_default=True, help="Number of the device.")
+@click.option(
+    "--device",
+    "devices",
+    type=DEVICES,
+    default="0",
+    show_default=True,
+    help="Numbers of devices, or all: one of each kind.",
+)
+@click.option("--engine", type=ENGINE, default="local", show_default=True, help="This machine's GPUs, or Ray's.")
+@click.option("--address", type=ADDRESS, default=AUTO_ADDRESS, show_default=True, help="Of the Ray cluster.")
 @click.option("--kernels", "provider", type=ProviderChoice(), default=DEFAULT_PROVIDER, show_default=True)
 @click.option("--timing", type=click.Choice(TIMINGS), default=DEFAULT_TIMING, show_default=True)
 @click.option("--points", type=IntRange(1, MAX_POINTS), help="Token counts for each shape. Default: 8, on host 4.")
@@ -113,24 +127,43 @@ Examples:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def verify(
+    *,
     limits: tuple[tuple[str | None, str, float], ...],
     as_json: bool,
     point_limit: float,
     routings: tuple[NamedRouting, ...],
+    engine: EngineName,
+    devices: Devices,
+    address: str,
     **options: Any,
 ) -> None:
     """Measure what the sweep of TABLE did not measure, and say what its choices cost beside others'."""
-    job = VerifyJob(point_limit_s=point_limit, routings=tuple(dict.fromkeys(map(identify_trace, routings))), **options)
+    fleet = build_fleet(engine, devices, address)
+    named = tuple(dict.fromkeys(map(identify_trace, routings)))
+    job = VerifyJob(point_limit_s=point_limit, routings=named, fleet=fleet, **options)
     regret_limits = [build_limit(job, *limit) for limit in limits]
-    result = run_verification(job, LineListener(Console(stderr=True)))
+    results = run_verification(job, LineListener(Console(stderr=True)))
     if as_json:
-        print_json(build_data(result))
+        print_json(build_data(results[0]) if fleet.is_one_device else [build_data(result) for result in results])
     else:
-        print_result(format_result(result))
-    if result.failed:
-        shapes = ", ".join(map(str, result.failed))
-        raise MoesortTuneError(f"not everything could be measured: the kernels crashed or did not end for {shapes}")
-    faults = [fault for limit in regret_limits if (fault := result.find_fault(limit)) is not None]
+        print_result("\n\n".join(map(format_result, results)))
+    raise_for_faults(results, regret_limits)
+
+
+def raise_for_faults(results: Sequence[VerifyResult], limits: Sequence[RegretLimit]) -> None:
+    """Raise MoesortTuneError for what could not be measured, and for regrets above their limits."""
+    failed = dict.fromkeys(str(shape) for result in results for shape in result.failed)
+    if failed:
+        raise MoesortTuneError(
+            f"not everything could be measured: the kernels crashed or did not end for {', '.join(failed)}"
+        )
+    several = len(results) > 1
+    faults = [
+        f"{result.facts.name}, {result.facts.compute_units} compute units: {fault}" if several else fault
+        for result in results
+        for limit in limits
+        if (fault := result.find_fault(limit)) is not None
+    ]
     if faults:
         raise MoesortTuneError("; ".join(faults))
 
@@ -162,6 +195,10 @@ class LineListener:
         if self._console.is_terminal:
             text = f"  {question.shape}, {question.tokens} tokens"
             self._console.print(f"{text:<40}", end="\r", markup=False, highlight=False)
+
+    def report_left_out(self, name: str, reason: str) -> None:
+        """Print the card that is not used."""
+        self._console.print(f"{name} is left out: {reason}", markup=False, highlight=False, soft_wrap=True)
 
     def report_failure(self, shape: Shape, reason: str) -> None:
         """Print the shape that is left out from here on."""

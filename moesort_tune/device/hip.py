@@ -295,6 +295,11 @@ class Device:
         self.ordinal = ordinal
         self.properties = properties
 
+    def read_used_bytes(self) -> int:
+        """Return the bytes of the device's memory that are in use, by this process and all others."""
+        free, total = call("hipMemGetInfo")
+        return int(total) - int(free)
+
     def allocate(self, nbytes: int) -> Buffer:
         """Allocate `nbytes` bytes of device memory."""
         return Buffer(nbytes)

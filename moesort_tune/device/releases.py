@@ -38,10 +38,16 @@ def find_hip_python_release(rocm: Release) -> Release | None:
     return next(release for release in HIP_PYTHON_RELEASES if release >= rocm)
 
 
+def format_requirement(rocm: Release) -> str | None:
+    """Return what pip is asked for to get the hip-python of a ROCm release: `hip-python~=7.2.0`."""
+    release = find_hip_python_release(rocm)
+    return f"hip-python~={format_release(release)}.0" if release else None
+
+
 def format_pip_command(rocm: Release) -> str | None:
     """Return the command that installs the hip-python of a ROCm release: `pip install 'hip-python~=7.2.0'`."""
-    release = find_hip_python_release(rocm)
-    return f"pip install 'hip-python~={format_release(release)}.0'" if release else None
+    requirement = format_requirement(rocm)
+    return f"pip install '{requirement}'" if requirement else None
 
 
 def rate_fit(hip_python: Release, rocm: Release) -> Fit:

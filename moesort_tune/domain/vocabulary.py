@@ -61,6 +61,12 @@ Timing = Literal["graph", "eager"]
 
 TIMINGS: Final[tuple[Timing, ...]] = get_args(Timing)
 
+LaunchMode = Literal["graph", "replay", "eager"]
+"""A way to launch kernels. graph: many in one graph, as a sweep times and serving replays; replay: a graph of one to
+four launches, replayed over and over; eager: launched one by one while the host runs ahead."""
+
+LAUNCH_MODES: Final[tuple[LaunchMode, ...]] = get_args(LaunchMode)
+
 MAX_TOKENS: Final = (1 << 24) - 1
 """Largest number of tokens: a token id has 24 bits of an output element."""
 

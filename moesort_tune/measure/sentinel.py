@@ -16,16 +16,19 @@ class SentinelArguments(ctypes.Structure):
 
 
 class Sentinel:
-    """One wave of fixed arithmetic, compiled and prepared once. Close it to free its memory."""
+    """One wave of fixed arithmetic, compiled and prepared once. Close it to free its memory.
 
-    def __init__(self, device: hip.Device) -> None:
+    steps: dependent multiply-adds of one launch; with 0 the kernel is empty but for one store of each lane.
+    """
+
+    def __init__(self, device: hip.Device, steps: int = STEPS) -> None:
         """Compile and load the sentinel. Raise HipError, CompileError."""
         lanes = device.properties.wavefront_size
         code = compiler.get_code(compiler.Unit("sentinel.hip", device.properties.arch))
         with ExitStack() as resources:
             kernel = resources.enter_context(device.load(code)).get_kernel("sentinel")
             result = resources.enter_context(device.allocate(4 * lanes))
-            arguments = SentinelArguments(result.pointer, STEPS, 0)
+            arguments = SentinelArguments(result.pointer, steps, 0)
             self._launch = kernel.prepare(grid=1, block=lanes, lds_bytes=0, arguments=arguments)
             self._resources = resources.pop_all()
 

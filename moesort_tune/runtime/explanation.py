@@ -65,9 +65,10 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
 
     def _format_differences(self, entry: Entry) -> Iterator[str]:
         """Yield how the entry differs from what was asked for."""
+        verb, on = ("modelled", "for") if entry.evidence == "modelled" else ("measured", "on")
         if entry.condition != self.condition:
-            yield f", measured {entry.condition}"
+            yield f", {verb} {entry.condition}"
         if self.device_id and entry.device.id is None:
             yield f", of whose device the id is not recorded ({entry.device.name})"
         elif self.device_id and not rate_likeness(self.device_id, entry.device.id):
-            yield f", measured on another product ({entry.device.name})"
+            yield f", {verb} {on} another product ({entry.device.name})"

@@ -61,10 +61,11 @@ def _find_fault(table: Table, entry: Entry, wanted: Wanted) -> str | None:
     if key.provider != wanted.provider:
         return f"it is of other kernels: {key.provider}, not {wanted.provider}"
     if not is_measured(entry):
-        return None if wanted.named else f"{entry.evidence} figures are used only where their file is named"
-    if wanted.revision is not None and key.revision != wanted.revision:
+        if not wanted.named:
+            return f"{entry.evidence} figures are used only where their file is named"
+    elif wanted.revision is not None and key.revision != wanted.revision:
         return f"its kernels have changed: revision {key.revision} was measured, {wanted.revision} runs; sweep again"
-    if key.timing != wanted.timing:
+    if key.timing not in (None, wanted.timing):
         return f"it was timed {key.timing}, not {wanted.timing}"
     return None
 

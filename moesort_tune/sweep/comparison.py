@@ -14,6 +14,7 @@ from moesort_tune.errors import MoesortTuneError
 from moesort_tune.measure.change import Change, judge_change
 from moesort_tune.measure.statistics import Interval, compute_interval_rank, compute_ratio_interval
 from moesort_tune.measure.stopping import StoppingRule
+from moesort_tune.sweep.cards import Card, format_card
 from moesort_tune.sweep.environment import Environment, collect_environment
 from moesort_tune.sweep.records import get_settings, select_samples
 from moesort_tune.sweep.row_key import RowKey
@@ -44,14 +45,22 @@ class Place(NamedTuple):
     kernel: KernelName
 
 
+Places = Mapping[Place, Mapping[Card, Sample]]
+"""The last line of each card at each place."""
+
+
 @dataclass(frozen=True)
 class ComparedPoint:
-    """The time of a kernel at one token count in both sweeps. ratio: that of the second over that of the first."""
+    """The time of a kernel at one token count in both sweeps. ratio: that of the second over that of the first.
+
+    card: on which the second was measured.
+    """
 
     provider: str
     row: RowKey
     tokens: int
     kernel: KernelName
+    card: Card
     before_us: Interval
     after_us: Interval
     ratio: Interval
@@ -142,18 +151,19 @@ def _select_of_table(path: Path, samples: Sequence[Sample]) -> list[Sample]:
 
 
 def compare_samples(before: Iterable[Sample], after: Iterable[Sample], threshold: float) -> SweepComparison:
-    """Compare the last measurement of each point in both. threshold: relative difference to look for.
+    """Compare the last measurement of each point on each card in both. threshold: relative difference to look for.
 
-    Lines of other settings or of another device are compared where there are no others to choose from.
+    Lines of other settings or of another device are compared where there are no others to choose from, and lines of
+    different cards of one device where no card has measured the point in both.
     """
     old, new = _group(before), _group(after)
     partner = pair_keys(old.keys(), new.keys(), (_drop_device, _drop_settings, _drop_both))
     pairs = [
-        (series, line, new[partner[series]][place])
-        for series, lines in old.items()
+        (series, *lines)
+        for series, places in old.items()
         if series in partner
-        for place, line in lines.items()
-        if place in new[partner[series]]
+        for place, cards in places.items()
+        for lines in _pair_lines(cards, new[partner[series]].get(place, {}))
     ]
     backwards = {second: first for first, second in partner.items()}
     return SweepComparison(
@@ -165,15 +175,30 @@ def compare_samples(before: Iterable[Sample], after: Iterable[Sample], threshold
     )
 
 
-def _group(samples: Iterable[Sample]) -> dict[Series, dict[Place, Sample]]:
-    """Return the last line of each place, of the revision that each series ends with."""
+def _group(samples: Iterable[Sample]) -> dict[Series, Places]:
+    """Return the last line of each card at each place, of the revision that each series ends with."""
     series: dict[Series, list[Sample]] = {}
     for sample in samples:
         series.setdefault(_get_series(sample), []).append(sample)
-    return {
-        key: {_get_place(line): line for line in lines if line.revision == lines[-1].revision}
-        for key, lines in series.items()
-    }
+    return {key: _group_by_place(lines) for key, lines in series.items()}
+
+
+def _group_by_place(lines: Sequence[Sample]) -> Places:
+    places: dict[Place, dict[Card, Sample]] = {}
+    for line in lines:
+        if line.revision == lines[-1].revision:
+            places.setdefault(_get_place(line), {})[_get_card(line)] = line
+    return places
+
+
+def _pair_lines(before: Mapping[Card, Sample], after: Mapping[Card, Sample]) -> list[tuple[Sample, Sample]]:
+    """Return the lines of each card that both have, else one of each, where both have any."""
+    shared = [(line, after[card]) for card, line in before.items() if card in after]
+    return shared or list(zip(list(before.values())[:1], list(after.values())[:1], strict=False))
+
+
+def _get_card(sample: Sample) -> Card:
+    return format_card(sample.host, sample.pci_address)
 
 
 def _get_series(sample: Sample) -> Series:
@@ -211,6 +236,7 @@ def _compare_lines(series: Series, before: Sample, after: Sample, threshold: flo
         RowKey(_get_place(before).shape, series.condition),
         before.tokens,
         before.kernel,
+        _get_card(after),
         before_us,
         after_us,
         ratio,
@@ -224,8 +250,8 @@ def _has_confidence(sample: Sample) -> bool:
 
 
 def _find_missing(
-    here: Mapping[Series, Mapping[Place, Sample]],
-    there: Mapping[Series, Mapping[Place, Sample]],
+    here: Mapping[Series, Places],
+    there: Mapping[Series, Places],
     partner: Mapping[Series, Series],
 ) -> Missing:
     """Return what is here and not there. A series without a partner is named with its settings."""

@@ -1,18 +1,42 @@
-"""Deal shapes to workers: each takes the next one as soon as it is free."""
+"""Deal work to workers: each takes the next job as soon as it is free. One thread for each worker."""
 
 import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from queue import SimpleQueue
-from typing import Any, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
-from moesort_tune.domain.shape import Shape
+from moesort_tune.sweep.cards import get_card
 from moesort_tune.sweep.worker.messages import Worker
 
 Shared = TypeVar("Shared")
 
-Task = Callable[[Shape, Worker, int], None]
-"""Works on a shape with a worker; the number counts the shapes that are left, this one included."""
+Job = Callable[[], None]
+
+
+class Hand:
+    """A worker in a deal.
+
+    card: see cards; name: of the card, for a person; address: what no other worker may use meanwhile, '' for nothing.
+    probing: it has begun to be compared with others.
+    """
+
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
+        self.card = get_card(worker.facts)
+        self.name = self.card or worker.facts.name
+        self.address = self.card if worker.facts.pci_address else ""
+        self.probing = False
+
+
+class Board(Protocol):
+    """Work for some hands. The dealer calls it from one thread at a time."""
+
+    def take(self, hand: Hand) -> Job | None:
+        """Return the next job for a hand, None where there is none now."""
+
+    def is_open_for(self, hand: Hand) -> bool:
+        """Return whether a hand without a job has to wait for one."""
 
 
 class _AbandonedError(BaseException):
@@ -20,38 +44,53 @@ class _AbandonedError(BaseException):
 
 
 class Dealer:
-    """Run tasks with a thread for each worker. hands: the number of workers."""
+    """Run the jobs of boards, with a thread for each hand.
 
-    def __init__(self, workers: Sequence[Worker]) -> None:
-        self.hands = len(workers)
-        self._lock = threading.RLock()
+    A job runs without the lock; boards, sinks and listeners are called under it. Hands of one address, the partitions
+    of a card, never have jobs at the same time.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition(threading.RLock())
         self._abandoned = False
-        self._workers = [worker if self.hands == 1 else cast(Worker, _Checked(worker, self)) for worker in workers]
+        self._in_use: set[str] = set()
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep the threads of other hands from boards, sinks and listeners meanwhile, and wake those that wait."""
+        with self._changed:
+            yield
+            self._changed.notify_all()
 
     def guard(self, target: Shared) -> Shared:
-        """Return `target` with methods that one thread at a time runs, and none once a task has failed."""
+        """Return `target` with methods that one thread at a time runs, and none once a job has failed."""
         return cast(Shared, _Locked(target, self))
 
-    def deal(self, shapes: Iterable[Shape], task: Task) -> None:
-        """Run `task` on every shape. The first error ends the other threads at their next call, and is raised.
+    def watch(self, worker: Worker) -> Worker:
+        """Return `worker`, whose calls end a thread that was abandoned."""
+        return cast(Worker, _Checked(worker, self))
 
-        A single worker is served by the calling thread, in the order of the shapes.
+    def deal(self, tables: Sequence[tuple[Board, Sequence[Hand]]]) -> None:
+        """Run all jobs of the boards. The first error ends the other threads at their next call, and is raised.
+
+        A single hand is served by the calling thread.
         """
-        left = deque(shapes)
-        if self.hands == 1:
-            self._play(self._workers[0], left, task)
+        seats = [(board, hand) for board, hands in tables for hand in hands]
+        if len(seats) == 1:
+            self._play(*seats[0])
             return
         ends: SimpleQueue[BaseException | None] = SimpleQueue()
-        for worker in self._workers:
+        for board, hand in seats:
             # Daemons: a kernel that never ends must not keep the program from ending.
-            threading.Thread(target=self._play_apart, args=(worker, left, task, ends), daemon=True).start()
+            threading.Thread(target=self._play_apart, args=(board, hand, ends), daemon=True).start()
         try:
-            for _ in self._workers:
+            for _ in seats:
                 if (error := ends.get()) is not None:
                     raise error
         except BaseException:
-            with self._lock:  # no file is being written now, and none will be
+            with self._changed:  # no file is being written now, and none will be
                 self._abandoned = True
+                self._changed.notify_all()
             raise
 
     def check(self) -> None:
@@ -61,28 +100,41 @@ class Dealer:
 
     def run_locked(self, method: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         """Call a method that only one thread at a time may run."""
-        with self._lock:
+        with self._changed:
             self.check()
             return method(*arguments, **options)
 
-    def _play_apart(
-        self, worker: Worker, left: deque[Shape], task: Task, ends: "SimpleQueue[BaseException | None]"
-    ) -> None:
+    def _play_apart(self, board: Board, hand: Hand, ends: "SimpleQueue[BaseException | None]") -> None:
         try:
-            self._play(worker, left, task)
+            self._play(board, hand)
         except BaseException as error:
             ends.put(error)
         else:
             ends.put(None)
 
-    def _play(self, worker: Worker, left: deque[Shape], task: Task) -> None:
-        while (taken := self._take(left)) is not None:
-            task(taken[0], worker, taken[1])
+    def _play(self, board: Board, hand: Hand) -> None:
+        while (job := self._take(board, hand)) is not None:
+            try:
+                job()
+            finally:
+                self._give_back(hand)
 
-    def _take(self, left: deque[Shape]) -> tuple[Shape, int] | None:
-        with self._lock:
-            self.check()
-            return (left.popleft(), len(left) + 1) if left else None
+    def _take(self, board: Board, hand: Hand) -> Job | None:
+        """Return the next job of a hand, None once there will be none."""
+        with self._changed:
+            while True:
+                self.check()
+                if hand.address not in self._in_use and (job := board.take(hand)) is not None:
+                    self._in_use |= {hand.address} - {""}
+                    return job
+                if not board.is_open_for(hand):
+                    return None
+                self._changed.wait()
+
+    def _give_back(self, hand: Hand) -> None:
+        with self._changed:
+            self._in_use.discard(hand.address)
+            self._changed.notify_all()
 
 
 class _Checked:

@@ -1,8 +1,10 @@
 """Plan what a sweep would measure and do to the table, without measuring: `sweep --dry-run`."""
 
 import datetime
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -13,17 +15,25 @@ from moesort_tune.domain.settings import Settings
 from moesort_tune.domain.shape import Shape
 from moesort_tune.providers.facts import registry
 from moesort_tune.providers.work.base import limits_of, revision_of
+from moesort_tune.sweep.cards import Card, get_card
+from moesort_tune.sweep.fleet.engines import open_engine
+from moesort_tune.sweep.fleet.groups import group_workers, name_kinds, select_groups
 from moesort_tune.sweep.job import SweepJob
 from moesort_tune.sweep.records import find_origin, find_points_of_origin
 from moesort_tune.sweep.row_key import RowKey
+from moesort_tune.sweep.row_search import BISECTION_POINTS
 from moesort_tune.sweep.rows import list_coarse_rungs, list_rungs
 from moesort_tune.sweep.samples import SamplesReader, get_samples_path
 from moesort_tune.sweep.search import TokenRange
 from moesort_tune.sweep.table_sink import build_sweep_record, check_table
 from moesort_tune.sweep.worker.devices import AUTO, detect_arch, open_worker
+from moesort_tune.sweep.worker.messages import DeviceFacts
 from moesort_tune.tables import store
 from moesort_tune.tables.keeping import find_reason_to_keep
 from moesort_tune.tables.schema import Entry, Evidence, Row, Table
+
+POINT_SECONDS: Final = 0.03
+"""Seconds of a point on a GPU: an H100 took 101 s for 3537 of them."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +49,50 @@ class PlannedRow:
     limits: Limits
     ladder: list[int]
     there: str | None
+
+
+@dataclass(frozen=True)
+class KindPlan:
+    """The cards of one kind, the rows that they share, and the seconds that these take about.
+
+    cards: their names; empty where one device is meant, which is not opened. kind: what tells it from others, '' for
+    the only one.
+    """
+
+    arch: str
+    rows: list[PlannedRow]
+    seconds: float
+    cards: Sequence[Card] = ()
+    kind: str = ""
+
+
+def plan_kinds(job: SweepJob, warn: Callable[[str], None]) -> list[KindPlan]:
+    """Return what a sweep would measure on each kind of card; several cards are opened to see what they are."""
+    if job.fleet.is_one_device:
+        arch = find_arch(job)
+        rows = plan_rows(job, arch)
+        return [KindPlan(arch, rows, estimate_seconds(job, arch, rows, cards=1))]
+    with closing(open_engine(job.fleet, arch=job.arch, limit_s=job.point_limit_s)) as engine:
+        opened = engine.open_workers(job.providers[0])
+        for name, reason in opened.left_out.items():
+            warn(f"{name} is left out: {reason}")
+        groups = [[worker.facts for worker in group] for group in select_groups(group_workers(opened.workers), warn)]
+    kinds = name_kinds([group[0] for group in groups])
+    return [_plan_kind(job, group, kind) for group, kind in zip(groups, kinds, strict=True)]
+
+
+def _plan_kind(job: SweepJob, group: Sequence[DeviceFacts], kind: str) -> KindPlan:
+    arch, cards = group[0].arch, [get_card(facts) for facts in group]
+    rows = plan_rows(job, arch)
+    return KindPlan(arch, rows, estimate_seconds(job, arch, rows, cards=len(set(cards))), cards, kind)
+
+
+def estimate_seconds(job: SweepJob, arch: str, rows: Sequence[PlannedRow], *, cards: int) -> float:
+    """Return about how long the rows take on so many cards. On `host` noise lets most points run to their limit."""
+    plan = job.plan(arch)
+    points = sum(len(row.ladder) + BISECTION_POINTS for row in rows) * min(plan.replicas, cards)
+    seconds = points * (plan.rule.max_seconds if arch == "host" else POINT_SECONDS) / cards
+    return seconds if plan.time_budget_s is None else min(seconds, plan.time_budget_s * len(job.providers))
 
 
 def plan_rows(job: SweepJob, arch: str) -> list[PlannedRow]:
@@ -79,7 +133,9 @@ def find_arch(job: SweepJob) -> str:
     arch = detect_arch() if job.arch == AUTO else job.arch
     if arch is not None:
         return arch
-    with open_worker(arch=AUTO, ordinal=job.ordinal, provider=job.providers[0], limit_s=job.point_limit_s) as worker:
+    with open_worker(
+        arch=AUTO, ordinal=job.fleet.ordinal, provider=job.providers[0], limit_s=job.point_limit_s
+    ) as worker:
         return worker.facts.arch
 
 

@@ -14,6 +14,7 @@ from moesort_tune.measure.engine import Measurement
 from moesort_tune.measure.statistics import Interval, round_value
 from moesort_tune.measure.stopping import Comparison, StoppingRule
 from moesort_tune.measure.verdict import Verdict, agree
+from moesort_tune.sweep.cards import Card, format_card
 from moesort_tune.sweep.samples import COLUMNS, Sample
 from moesort_tune.sweep.worker.messages import DeviceFacts
 from moesort_tune.tables.schema import Entry, Row
@@ -27,7 +28,8 @@ class MeasuredPoint:
     times_us: median time of each kernel, in the candidates' order. noise: relative deviation of one round's ratio.
     settled: the stopping rule got its answer before a limit. rounds: those that counted; dropped: those in which the
     device's clock moved. confirmed: measured a second time, the verdict being what both agree on. day: when, None for
-    this very sweep.
+    this very sweep. Of several cards together: cards: how many; since: the oldest day; spread: how much longer the
+    slowest card takes than the fastest, as a share, of the kernel where this is most.
     """
 
     times_us: dict[KernelName, float]
@@ -38,6 +40,9 @@ class MeasuredPoint:
     dropped: int = 0
     confirmed: bool = False
     day: datetime.date | None = None
+    since: datetime.date | None = None
+    cards: int = 1
+    spread: float = 0.0
 
     @property
     def ratio(self) -> float | None:
@@ -47,6 +52,10 @@ class MeasuredPoint:
             return None
         best = min(self.times_us[kernel] for kernel in self.verdict.best)
         return min(max(time / best, best / time) for time in lost)
+
+
+CardPoints = Mapping[Card, MeasuredPoint]
+"""The points of one token count, by card."""
 
 
 class Origin(NamedTuple):
@@ -193,10 +202,16 @@ def build_point(measurement: Measurement) -> MeasuredPoint:
 
 
 def build_samples(
-    measurement: Measurement, *, conditions: Conditions, shape: Shape, tokens: int, date: str
+    measurement: Measurement,
+    *,
+    conditions: Conditions,
+    shape: Shape,
+    tokens: int,
+    date: str,
+    facts: DeviceFacts | None = None,
 ) -> list[Sample]:
-    """Return one line for each kernel."""
-    facts, comparisons = conditions.facts, measurement.stop.comparisons
+    """Return one line for each kernel. facts: of the card, where it is another one than the conditions name."""
+    facts, comparisons = facts or conditions.facts, measurement.stop.comparisons
     fastest = _choose_fastest(tuple(measurement.times_us), comparisons)
     shared = Sample(
         date=date,
@@ -258,17 +273,26 @@ def _add_ratio(line: Sample, comparisons: Sequence[Comparison]) -> Sample:
     )
 
 
-def find_points(
+def find_card_points(
     samples: Iterable[Sample], *, conditions: Conditions, shape: Shape, limits: Limits, any_seed: bool = False
-) -> dict[int, MeasuredPoint]:
-    """Return the points of this shape that were measured whole under the same conditions, the latest of each count.
+) -> dict[int, dict[Card, MeasuredPoint]]:
+    """Return the points of this shape that were measured whole under the same conditions, by token count and card.
 
-    any_seed: also those that differ in seed or margin. Verdicts are those of the times, by the margin at hand.
+    any_seed: also those that differ in seed or margin. Of each count a card has the latest. Verdicts are those of the
+    times, by the margin at hand.
     """
     signature = conditions.format_signature()
-    taken = (sample for sample in samples if any_seed or sample.settings == signature)
+    by_card: dict[Card, list[Sample]] = {}
+    for sample in samples:
+        if any_seed or sample.settings == signature:
+            by_card.setdefault(format_card(sample.host, sample.pci_address), []).append(sample)
     rule = StoppingRule(margin=conditions.margin)
-    return find_points_of_origin(conditions.origin, taken, shape=shape, limits=limits, rule=rule)
+    found: dict[int, dict[Card, MeasuredPoint]] = {}
+    for card, taken in by_card.items():
+        points = find_points_of_origin(conditions.origin, taken, shape=shape, limits=limits, rule=rule)
+        for tokens, point in points.items():
+            found.setdefault(tokens, {})[card] = point
+    return found
 
 
 def find_points_of_origin(

@@ -1,4 +1,4 @@
-"""The name of a row of a sweep: its shape and its condition."""
+"""The name of a row of a sweep: its shape, its condition and the kind of device."""
 
 from typing import NamedTuple
 
@@ -7,10 +7,15 @@ from moesort_tune.domain.vocabulary import Condition
 
 
 class RowKey(NamedTuple):
-    """Identifies a row of a sweep: '128/4', '128/4 without moe_buf', '128/4 masked'."""
+    """Identifies a row of a sweep: '128/4', '128/4 without moe_buf', '128/4 masked on 304 compute units'.
+
+    kind: of the device, where a sweep has several.
+    """
 
     shape: Shape
     condition: Condition = Condition()
+    kind: str = ""
 
     def __str__(self) -> str:
-        return " ".join((str(self.shape), ", ".join(self.condition.list_unusual()))).rstrip()
+        where = f"on {self.kind}" if self.kind else ""
+        return " ".join(filter(None, (str(self.shape), ", ".join(self.condition.list_unusual()), where)))

@@ -1,9 +1,11 @@
 """Build a row of the table: list the token counts that it needs, and derive the row from their points."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import pairwise
 from statistics import median
-from typing import Final
+from typing import Any, Final
+
+from msgspec.structs import replace
 
 from moesort_tune.domain.candidates import Limits, choose_legal, list_legal_kernels
 from moesort_tune.domain.device import DeviceLimits
@@ -12,6 +14,7 @@ from moesort_tune.domain.vocabulary import MAX_TOKENS, MULTIPHASE, ONESHOT, Cond
 from moesort_tune.measure.verdict import Verdict
 from moesort_tune.providers.facts.aiter_rule import compute_aiter_oneshot_max_tokens
 from moesort_tune.providers.facts.registry import find_facts
+from moesort_tune.sweep.expected_loss import compute_expected_loss
 from moesort_tune.sweep.records import MeasuredPoint
 from moesort_tune.sweep.search import EACH_UP_TO, TokenRange, build_ladder
 from moesort_tune.sweep.switch_points import Times, compute_rule_loss, find_switch_points, list_zones
@@ -56,6 +59,14 @@ def list_coarse_rungs(rungs: Sequence[int], limits: Limits) -> list[int]:
     """Return the rungs that no condition does without: both ends, powers of two and the kernels' limits."""
     ends = {rungs[0], rungs[-1], *_list_ends(limits)}
     return [rung for rung in rungs if rung in ends or rung.bit_count() == 1]
+
+
+def list_first_rungs(rungs: Sequence[int], limits: Limits) -> list[int]:
+    """Return the few rungs of a row's first answer: both ends, the kernels' limits, and powers of four between which
+    there is a choice."""
+    ends = {rungs[0], rungs[-1], *_list_ends(limits)}
+    powers = {4**k for k in range(rungs[-1].bit_length())}
+    return [rung for rung in rungs if rung in ends or (rung in powers and len(list_legal_kernels(rung, limits)) > 1)]
 
 
 def list_rungs_after(
@@ -126,7 +137,7 @@ def build_row(
     verdicts = {tokens: point.verdict for tokens, point in points.items()}
     skipped = _find_skipped(verdicts, limits, coarse=condition != _USUAL)
     found = find_switch_points({**verdicts, **skipped}, limits)
-    return Row(
+    row = Row(
         num_experts=shape.num_experts,
         topk=shape.topk,
         limits=select_limited(limits),
@@ -139,8 +150,17 @@ def build_row(
                 shape, limits, {tokens: point.times_us for tokens, point in points.items()}
             ),
             tokens=(min(points), max(points)),
+            **_describe_cards(points.values()),
         ),
     )
+    loss = compute_expected_loss(points, lambda tokens: row.choose_kernel(tokens, tuple(limits)))
+    return replace(row, evidence=replace(row.evidence, expected_loss=round(loss, 5)))
+
+
+def _describe_cards(points: Collection[MeasuredPoint]) -> dict[str, Any]:
+    """Return on how many cards every point was measured, and how far these lie apart; nothing for one card."""
+    cards = min(point.cards for point in points)
+    return {"cards": cards, "spread": round(median(point.spread for point in points), 4)} if cards > 1 else {}
 
 
 def _compute_aiter_rule_loss(shape: Shape, limits: Limits, times: Mapping[int, Times]) -> float | None:

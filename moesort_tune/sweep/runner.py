@@ -1,35 +1,53 @@
-"""Run a sweep: check every shape, search the token counts of each of its rows, pass samples and rows on at once.
+"""Run a sweep: check every row, search its token counts, measure it on other cards, pass samples and rows on at once.
+
+Under a time budget a sweep goes breadth first: every row gets a first answer before any is refined, then the next point
+is always one of the row whose choices are expected to lose most, and what is left of the time goes into whole searches.
 
 Devices are behind `Worker`s, files behind a `Sink`, the terminal behind a `Listener`.
 """
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Final
 
 from moesort_tune.domain.candidates import list_legal_kernels
-from moesort_tune.domain.settings import Settings
-from moesort_tune.domain.shape import Shape
-from moesort_tune.sweep.dealing import Dealer
+from moesort_tune.errors import MoesortTuneError
+from moesort_tune.sweep.card_points import RowPoints
+from moesort_tune.sweep.cards import Card
+from moesort_tune.sweep.dealing import Dealer, Hand, Job
 from moesort_tune.sweep.row_key import RowKey
 from moesort_tune.sweep.row_search import Deadline, Listener, OutOfTimeError, RowSearch, RowTask, Sink, SweepPlan
+from moesort_tune.sweep.row_state import TOGETHER, TRIES, RowState, Stage, list_states
 from moesort_tune.sweep.rows import list_coarse_rungs, list_rungs, list_rungs_after
 from moesort_tune.sweep.search import ROUGH_EDGE
-from moesort_tune.sweep.worker.errors import WorkerLostError
+from moesort_tune.sweep.slow_cards import find_slow_cards
+from moesort_tune.sweep.worker.errors import WorkerLostError, WorkerStartError
 from moesort_tune.sweep.worker.messages import CheckRequest, Worker
 from moesort_tune.tables.keeping import RowKeptError
 from moesort_tune.tables.schema import Row
 
+PROBES: Final = 8
+"""Token counts of one row that every card measures first, to be compared with its siblings."""
+
+PROBE_SHARE: Final = 0.05
+"""Share of a time budget that these take at most."""
+
 
 @dataclass
 class SweepResult:
-    """Rows that were written, and those that were not with the reason."""
+    """Rows that were written, and those that were not with the reason.
+
+    incidents: what happened to workers and cards, a sentence each. left_out: cards that do not decide, with the reason.
+    """
 
     written: dict[RowKey, Row] = field(default_factory=dict)
     failed: dict[RowKey, str] = field(default_factory=dict)
     unfinished: dict[RowKey, str] = field(default_factory=dict)
+    incidents: list[str] = field(default_factory=list)
+    left_out: dict[Card, str] = field(default_factory=dict)
 
     @property
     def rows(self) -> list[Row]:
@@ -38,10 +56,11 @@ class SweepResult:
 
 
 class Sweep:
-    """One sweep.
+    """A sweep of devices of one kind.
 
-    workers: each takes the next shape as soon as it is free, and measures it under every condition. sinks: one for each
-    of the plan's settings. Sinks and `listener` are called by one of them at a time.
+    workers: each takes the next row as soon as it is free. sinks: one for each of the plan's settings. Sinks and
+    `listener` are called by one of them at a time. tries: how often a row may be lost with its worker; by default once
+    where there is one worker only.
     """
 
     def __init__(
@@ -52,113 +71,411 @@ class Sweep:
         sinks: Sequence[Sink],
         listener: Listener,
         clock: Callable[[], float] = time.monotonic,
+        tries: int | None = None,
     ) -> None:
-        self._plan = plan
-        self._dealer = Dealer(workers)
-        self._sinks = {settings: self._dealer.guard(sink) for settings, sink in zip(plan.settings, sinks, strict=True)}
-        self._listener = self._dealer.guard(listener)
+        self.plan = plan
+        self.hands = [Hand(worker) for worker in workers]
+        self.listener = listener
+        self._alive = list(self.hands)
+        self._unprobed = list(self.hands) if len({hand.card for hand in self.hands}) > 1 else []
+        self._tries = tries or (TRIES if len(self.hands) > 1 else 1)
+        self._sinks = dict(zip(plan.settings, sinks, strict=True))
+        self._dealer = Dealer()
         self._clock = clock
         self._result = SweepResult()
-        self._end = clock() + (math.inf if plan.time_budget_s is None else plan.time_budget_s)
+        self._slow: set[Card] = set()
+        settings = {one.condition: one for one in plan.settings}
+        first_stage = Stage.CHECK if plan.time_budget_s is None else Stage.COARSE
+        self._states = list_states([(key, settings[key.condition]) for key in plan.list_keys()], first_stage)
+        self._begin = clock()
+        self._end = self._begin + (math.inf if plan.time_budget_s is None else plan.time_budget_s)
 
     def run(self) -> SweepResult:
-        """Check all shapes first, so that a wrong kernel is found before anything is written, then measure.
+        """Check all shapes first, or measure them coarsely, so that a wrong kernel is found before a row is written.
 
         Raise WorkerRefusedError (a wrong kernel, a failed call) and whatever the sinks raise.
         """
-        keys = self._plan.list_keys()
-        self._listener.announce_rows(keys)
-        self._dealer.deal(self._plan.shapes, self._check_shape)
-        self._dealer.deal(self._plan.shapes, self._measure_shape)
+        (result,) = run_sweeps([self])
+        return result
+
+    def join(self, dealer: Dealer) -> None:
+        """Use the locks of a dealer."""
+        self._dealer = dealer
+        self._sinks = {settings: dealer.guard(sink) for settings, sink in self._sinks.items()}
+        self.listener = dealer.guard(self.listener)
+        for hand in self.hands if len(self.hands) > 1 else []:
+            hand.worker = dealer.watch(hand.worker)
+
+    def build_result(self) -> SweepResult:
+        """Return what became of the rows, in the order of the plan."""
         written = self._result.written
-        return replace(self._result, written={key: written[key] for key in keys if key in written})
+        return replace(self._result, written={one.key: written[one.key] for one in self._states if one.key in written})
 
-    def _check_shape(self, shape: Shape, worker: Worker, _left: int) -> None:
-        """Check the whole ladder under the first condition; under the others, its coarse rungs."""
-        for index, settings in enumerate(self._plan.list_settings(shape)):
-            with self._catch_row_failure(RowKey(shape, settings.condition)):
-                task = self._plan_row(shape, settings, worker)
-                self._check(task if index == 0 else _make_coarse(task), worker)
+    def take(self, hand: Hand) -> Job | None:
+        """Return the next job of a hand."""
+        self._settle_stuck()
+        if hand not in self._alive:
+            return None
+        first = min((state.stage for state in self._states), default=Stage.SETTLED)
+        if first is not Stage.CHECK and self._unprobed:
+            return self._take_probe(hand)
+        wanted = [
+            state
+            for state in self._states
+            if self._wants(state, hand) and (first not in TOGETHER or state.stage is first)
+        ]
+        if not wanted:
+            return None
+        state = min(wanted, key=self._rank)
+        state.busy = True
+        return partial(self._run, state, hand)
 
-    def _measure_shape(self, shape: Shape, worker: Worker, left: int) -> None:
-        """Measure one condition after another; those after the first begin from what that found."""
-        wanted = self._plan.list_settings(shape)
-        first: tuple[RowSearch, Row] | None = None
-        for index, settings in enumerate(wanted):
-            key = RowKey(shape, settings.condition)
-            if key in self._result.failed:
-                continue
-            with self._catch_row_failure(key):
-                task = self._plan_row(shape, settings, worker)
-                if first is not None:
-                    task = _begin_from(*first, task)
-                search = self._make_search(task, worker, self._compute_deadline(left, len(wanted) - index))
-                row = self._measure_row(search, task)
-                first = first or (search, row)
+    def _rank(self, state: RowState) -> tuple[float, ...]:
+        """Return what sorts the next rows: where time is short what has most to gain, else the longest first.
 
-    @contextmanager
-    def _catch_row_failure(self, key: RowKey) -> Iterator[None]:
-        """Let a row whose kernels crash, never end or find no time, or that would be refused, cost itself only."""
+        One hand without a limit takes the rows as they were planned. Of first answers, those of the first condition,
+        which stands in for the others, come first.
+        """
+        if self.plan.time_budget_s is not None:
+            return state.stage, -state.gain, self.plan.settings.index(state.settings)
+        if len(self.hands) > 1:
+            return state.stage, -state.cost
+        return ()
+
+    def is_open_for(self, hand: Hand) -> bool:
+        """Return whether a hand has to wait: a row is open, which may need it later."""
+        return hand in self._alive and any(state.is_open for state in self._states)
+
+    def _wants(self, state: RowState, hand: Hand) -> bool:
+        """Return whether a hand can do the next step of a row."""
+        if state.busy or not state.is_open or not state.allows(hand, self._alive):
+            return False
+        if state.stage is Stage.REPLICATE:
+            return bool(state.list_lacking(hand, self.plan.replicas))
+        return state.stage is not Stage.SEARCH or state.is_ready
+
+    def _settle_stuck(self) -> None:
+        """End the rows that no hand can go on with: write what is there, or report the row."""
+        for state in self._states:
+            if not state.busy and state.is_open and not self._can_go_on(state):
+                with self._dealer.lock():
+                    self._end_stuck(state)
+
+    def _can_go_on(self, state: RowState) -> bool:
+        """Return whether a row waits for another one, or for a hand that is at work."""
+        waits = state.stage is Stage.SEARCH and not state.is_ready
+        return waits or any(self._wants(state, hand) for hand in self._alive)
+
+    def _end_stuck(self, state: RowState) -> None:
+        if state.stage is Stage.REPLICATE:
+            self._write(state)
+        else:
+            self._give_up(state, state.last_words or "no card is left that could measure it", self._result.failed)
+
+    def _take_probe(self, hand: Hand) -> Job | None:
+        """Return the probe of a hand, None where others are still at theirs."""
+        state = next((one for one in self._states if one.stage < Stage.REPLICATE), None)
+        if state is None:
+            self._unprobed.clear()
+        if state is None or hand not in self._unprobed or hand.probing:
+            return None
+        hand.probing = True
+        return partial(self._probe, state, hand)
+
+    def _run(self, state: RowState, hand: Hand) -> None:
+        """Do the next step of a row. Let one whose kernels crash, never end or find no time cost itself only."""
+        steps = {
+            Stage.CHECK: self._check,
+            Stage.COARSE: self._answer_coarsely,
+            Stage.REFINE: self._refine,
+            Stage.SEARCH: self._search,
+            Stage.REPLICATE: self._replicate,
+        }
         try:
-            yield
-        except (WorkerLostError, RowKeptError) as error:
-            self._result.failed[key] = str(error)
-            self._listener.warn(f"{key} gets no row: {error}")
-        except OutOfTimeError as error:
-            self._result.unfinished[key] = str(error)
-            self._listener.warn(f"{key} gets no row: {error}")
+            steps[state.stage](state, hand)
+        except (WorkerStartError, WorkerLostError, RowKeptError, OutOfTimeError) as error:
+            with self._dealer.lock():
+                self._handle(error, state, hand)
+        finally:
+            state.busy = False
 
-    def _plan_row(self, shape: Shape, settings: Settings, worker: Worker) -> RowTask:
-        limits, facts = worker.limits(shape), worker.facts
+    def _handle(self, error: MoesortTuneError, state: RowState, hand: Hand) -> None:
+        if isinstance(error, WorkerLostError):
+            self._report_loss(state, hand, error)
+        elif isinstance(error, OutOfTimeError):
+            self._give_up(state, str(error), self._result.unfinished)
+        elif isinstance(error, RowKeptError):
+            self._give_up(state, str(error), self._result.failed)
+        elif self._tries == 1:
+            raise error
+        else:
+            self._retire(hand, f"{hand.name} is gone: {error}")
+
+    def _report_loss(self, state: RowState, hand: Hand, error: WorkerLostError) -> None:
+        """Note that a worker was lost, and give a row up that was lost too often."""
+        state.lose(hand, str(error))
+        if self._tries > 1:
+            self._note(f"{state.key} was lost on {hand.name}: {error}")
+        if state.losses < self._tries:
+            return
+        if state.stage is Stage.REPLICATE:
+            self._write(state)
+        else:
+            self._give_up(state, str(error), self._result.failed)
+
+    def _give_up(self, state: RowState, reason: str, reasons: dict[RowKey, str]) -> None:
+        reasons[state.key] = reason
+        self.listener.report_missing_row(state.key, reason)
+        state.settle(failed=True)
+
+    def _note(self, incident: str) -> None:
+        self._result.incidents.append(incident)
+        self.listener.warn(incident)
+
+    def _retire(self, hand: Hand, reason: str) -> None:
+        """Let a card have no more rows."""
+        self._alive = [one for one in self._alive if one is not hand]
+        self._unprobed = [one for one in self._unprobed if one is not hand]
+        self._result.left_out[hand.card] = reason
+        self._result.incidents.append(reason)
+        self.listener.report_missing_card(reason)
+
+    def _check(self, state: RowState, hand: Hand) -> None:
+        """Check the whole ladder under the first condition; under the others, its coarse rungs."""
+        task = self._plan_row(state, hand)
+        if state.settings is not self.plan.list_settings(state.key.shape)[0]:
+            task = replace(task, rungs=list_coarse_rungs(task.rungs, task.limits))
+        for tokens in task.rungs:
+            self.listener.announce_point(task.key, tokens, "checking")
+            kernels = list_legal_kernels(tokens, task.limits)
+            hand.worker.check(CheckRequest(task.key.shape, tokens, task.settings, kernels))
+        state.advance(Stage.SEARCH)
+
+    def _plan_row(self, state: RowState, hand: Hand) -> RowTask:
+        """Return a row's task, which is the same on all cards; the first one to check the row asks for its limits."""
+        if state.task is None:
+            task, points = self._build_task(state, hand)
+            with self._dealer.lock():
+                if state.task is None:  # hands that are compared plan one row at the same time
+                    state.task, state.points = task, points
+        return state.task
+
+    def _build_task(self, state: RowState, hand: Hand) -> tuple[RowTask, RowPoints]:
+        shape, settings = state.key.shape, state.settings
+        limits, facts = hand.worker.limits(shape), hand.worker.facts
+        known = self._sinks[settings].find_known(shape, limits)
+        points = RowPoints({tokens: dict(by_card) for tokens, by_card in known.items()}, self._slow)
         rungs = list_rungs(
             shape,
-            self._plan.tokens,
+            self.plan.tokens,
             limits,
             provider=facts.provider,
             device=facts.limits,
             condition=settings.condition,
         )
-        return RowTask(shape, settings, limits, rungs)
+        return RowTask(state.key, settings, limits, rungs), points
 
-    def _check(self, task: RowTask, worker: Worker) -> None:
-        for tokens in task.rungs:
-            self._listener.announce_point(task.key, tokens, "checking")
-            kernels = list_legal_kernels(tokens, task.limits)
-            worker.check(CheckRequest(task.shape, tokens, task.settings, kernels))
+    def _probe(self, state: RowState, hand: Hand) -> None:
+        """Measure the points that all cards are compared by."""
+        search = self._open_search(self._plan_row(state, hand), state, hand, self._compute_probe_deadline())
+        failure: MoesortTuneError | None = None
+        try:
+            search.probe(PROBES)
+        except (WorkerLostError, WorkerStartError) as error:
+            failure = error
+        with self._dealer.lock():
+            self._end_probe(hand, failure)
 
-    def _make_search(self, task: RowTask, worker: Worker, deadline: float) -> RowSearch:
-        return RowSearch(
-            task,
-            plan=self._plan,
-            worker=worker,
-            sink=self._sinks[task.settings],
-            listener=self._listener,
-            within=Deadline(deadline, self._clock),
+    def _end_probe(self, hand: Hand, failure: MoesortTuneError | None) -> None:
+        if isinstance(failure, WorkerStartError):
+            self._retire(hand, f"{hand.name} is gone: {failure}")
+        elif failure is not None:
+            self._note(f"{hand.name} was lost while it was compared with others: {failure}")
+        self._unprobed = [one for one in self._unprobed if one is not hand]
+        if not self._unprobed:
+            self._judge_cards()
+
+    def _answer_coarsely(self, state: RowState, hand: Hand) -> None:
+        """Measure the first answer of a row; the points that it has already count too."""
+        task = self._plan_row(state, hand)
+        known = state.points.list_known(self.plan.tokens) if state.points else []
+        state.search = self._open_search(task, state, hand, self._end, begun=known)
+        rows = sum(one.stage is Stage.COARSE for one in self._states)
+        state.search.answer_coarsely(self._divide(rows), hand.name if len(self.hands) > 1 else "")
+        with self._dealer.lock():
+            state.advance(Stage.REFINE)
+
+    def _refine(self, state: RowState, hand: Hand) -> None:
+        """Measure one more point of a row, or let it go on where that is not worth it or the time is up."""
+        search = _require_search(state)
+        deadline = self._compute_refinement_end()
+        search.resume(hand.worker, Deadline(deadline, self._clock))
+        if self._clock() >= deadline:
+            with self._dealer.lock():
+                self._settle_or_replicate(state, out_of_time=self._clock() >= self._end)
+        elif not search.refine(self._divide(len(self._states))):
+            with self._dealer.lock():
+                state.advance(Stage.SEARCH)
+
+    def _search(self, state: RowState, hand: Hand) -> None:
+        """Search a row; one of a later condition begins from what the first of its shape found."""
+        task = self._plan_row(state, hand)
+        base = state.base
+        if base is not None and base.search is not None and base.row is not None:
+            task = _begin_from(base.search, base.row, task)
+        begun = state.search.visited if state.search is not None and self.plan.time_budget_s is not None else []
+        search = self._open_search(task, state, hand, self._compute_deadline(), begun=begun)
+        search.run(confirm=not self._has_other_card(hand), card=hand.name if len(self.hands) > 1 else "")
+        state.search = search
+        with self._dealer.lock():
+            if self._may_go_on(search):
+                state.advance(Stage.REFINE)
+                return
+            state.row = search.build_row()
+            self._settle_or_replicate(state)
+
+    def _may_go_on(self, search: RowSearch) -> bool:
+        """Return whether there is time for a row whose share is over, or whose new points call for others."""
+        limited = self.plan.time_budget_s is not None and self._clock() < self._compute_refinement_end()
+        return limited and (search.can_gain or not search.finished)
+
+    def _replicate(self, state: RowState, hand: Hand) -> None:
+        search = _require_search(state)
+        search.resume(hand.worker, Deadline(self._compute_deadline(), self._clock))
+        search.replicate(state.list_lacking(hand, self.plan.replicas))
+        with self._dealer.lock():
+            self._settle_or_replicate(state, out_of_time=self._clock() >= self._end)
+
+    def _settle_or_replicate(self, state: RowState, *, out_of_time: bool = False) -> None:
+        """Write a row that has all its points, or let another card add what it lacks."""
+        self._judge_cards()
+        if not state.has_all_points():
+            state.advance(self._get_stage_of_measuring())
+            return
+        state.advance(Stage.REPLICATE)
+        if out_of_time or not any(state.list_lacking(hand, self.plan.replicas) for hand in self._alive):
+            self._write(state)
+
+    def _write(self, state: RowState) -> None:
+        """Put a row into the table with what it rests on."""
+        search = _require_search(state)
+        row = self._sinks[state.settings].keep_row(search.build_row(), search.points, finished=search.finished)
+        state.row = self._result.written[state.key] = row
+        self.listener.report_row(state.key, row)
+        for warning in search.warnings():
+            self.listener.warn(warning)
+        if row.evidence.cards is None and self.plan.replicas > 1 and len(self.hands) > 1:
+            self.listener.warn(f"{state.key} rests on one card: no other of its kind was left to measure it too")
+        state.settle()
+
+    def report_cut(self) -> None:
+        """Warn of the rows whose search the time budget cut, and of what their choices are expected to lose."""
+        cut = [state for state in self._states if state.key in self._result.written and not _is_finished(state)]
+        if not cut:
+            return
+        worst = max(cut, key=lambda state: self._get_loss(state.key))
+        self.listener.warn(
+            f"the time budget ended before {len(cut)} of {len(self._states)} rows were searched to their end: what lies"
+            f" between the points of unlike winners counts as a tie, and choices are expected to lose up to"
+            f" {self._get_loss(worst.key):.1%} ({worst.key}); raise --time-budget, or go on with --resume"
         )
 
-    def _measure_row(self, search: RowSearch, task: RowTask) -> Row:
-        row = self._sinks[task.settings].keep_row(search.row(), search.points, finished=search.finished)
-        self._result.written[task.key] = row
-        self._listener.report_row(task.key, row)
-        for warning in search.warnings():
-            self._listener.warn(warning)
-        return row
+    def _get_loss(self, key: RowKey) -> float:
+        return self._result.written[key].evidence.expected_loss or 0.0
 
-    def _compute_deadline(self, shapes_left: int, conditions_left: int) -> float:
-        """Return when the next row has to end: the rows share what is left evenly.
+    def _has_other_card(self, hand: Hand) -> bool:
+        return self.plan.replicas > 1 and any(one.card != hand.card for one in self._alive)
 
-        shapes_left: with the one at hand, of which conditions_left are to be measured.
-        """
+    def _judge_cards(self) -> None:
+        """Leave out the cards that are slower than their siblings, and search rows again that rest on them."""
+        points = [
+            {card: point.times_us for card, point in list(by_card.items())}
+            for state in self._states
+            for by_card in (list(state.points.by_tokens.values()) if state.points else [])
+        ]
+        for card, share in find_slow_cards(points).items():
+            if card in self._slow:
+                continue
+            self._slow.add(card)
+            for hand in [one for one in self._alive if one.card == card]:
+                self._retire(hand, _format_slow(card, share, hand))
+            for state in self._states:
+                if not (state.busy or state.failed or state.search is None or state.has_all_points()):
+                    state.advance(self._get_stage_of_measuring())
+
+    def _get_stage_of_measuring(self) -> Stage:
+        """Return the stage from which a row has its points measured."""
+        return Stage.SEARCH if self.plan.time_budget_s is None else Stage.COARSE
+
+    def _open_search(
+        self, task: RowTask, state: RowState, hand: Hand, deadline: float, begun: Collection[int] = ()
+    ) -> RowSearch:
+        return RowSearch(
+            task,
+            plan=self.plan,
+            worker=hand.worker,
+            sink=self._sinks[task.settings],
+            listener=self.listener,
+            within=Deadline(deadline, self._clock),
+            known=state.points or RowPoints(),
+            begun=begun,
+        )
+
+    def _compute_refinement_end(self) -> float:
+        """Return when refining has to end: other cards, where there are any, measure all of it again."""
+        return self._begin + (self._end - self._begin) / self._count_replicas()
+
+    def _count_replicas(self) -> int:
+        return max(1, min(self.plan.replicas, len({hand.card for hand in self._alive})))
+
+    def _compute_deadline(self) -> float:
+        """Return when the next job has to end: those ahead share what is left evenly."""
         now = self._clock()
-        rows_left = (math.ceil(shapes_left / self._dealer.hands) - 1) * len(self._plan.settings) + conditions_left
-        return now + (self._end - now) / rows_left
+        replicas = self._count_replicas()
+        ahead = sum(replicas if one.stage < Stage.REPLICATE else 1 for one in self._states if one.is_open)
+        return now + (self._end - now) / self._divide(ahead)
+
+    def _divide(self, jobs: int) -> int:
+        """Return how many of these jobs one hand does, at least one."""
+        return math.ceil(max(jobs, 1) / max(len(self._alive), 1))
+
+    def _compute_probe_deadline(self) -> float:
+        return self._clock() + (self._end - self._clock()) * PROBE_SHARE
 
 
-def _make_coarse(task: RowTask) -> RowTask:
-    return replace(task, rungs=list_coarse_rungs(task.rungs, task.limits))
+def run_sweeps(sweeps: Sequence[Sweep]) -> list[SweepResult]:
+    """Run sweeps of different kinds of devices side by side, with one table and one listener for all."""
+    dealer = Dealer()
+    for sweep in sweeps:
+        sweep.join(dealer)
+    keys = [key for sweep in sweeps for key in sweep.plan.list_keys()]
+    cards = sum(len(sweep.hands) for sweep in sweeps)
+    sweeps[0].listener.announce_rows(keys, cards, sweeps[0].plan.time_budget_s)
+    dealer.deal([(sweep, sweep.hands) for sweep in sweeps])
+    for sweep in sweeps:
+        sweep.report_cut()
+    return [sweep.build_result() for sweep in sweeps]
+
+
+def _require_search(state: RowState) -> RowSearch:
+    if state.search is None:
+        raise ValueError(f"expected a row that was searched, got {state.key} at {state.stage.name}")
+    return state.search
+
+
+def _is_finished(state: RowState) -> bool:
+    return state.search is not None and state.search.finished
 
 
 def _begin_from(first: RowSearch, row: Row, task: RowTask) -> RowTask:
     """Return the task of another condition with what it needs to measure beside the first one's row."""
     rungs = list_rungs_after(row, first.points, task.rungs, task.limits)
     return replace(task, rungs=rungs, edge=ROUGH_EDGE)
+
+
+def _format_slow(card: Card, share: float, hand: Hand) -> str:
+    name = hand.worker.facts.name
+    return (
+        f"{card} ({name}) takes {share:.0%} longer than others of its kind: its times do not decide, and it gets no"
+        " more rows; look at its clocks, power limit and cooling, and at what else runs on it"
+    )

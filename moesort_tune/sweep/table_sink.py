@@ -14,21 +14,23 @@ from moesort_tune.domain.settings import Settings
 from moesort_tune.domain.shape import Shape
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.measure.engine import Measurement
+from moesort_tune.sweep.cards import Card
 from moesort_tune.sweep.records import (
     Conditions,
     MeasuredPoint,
     Origin,
     build_samples,
-    find_points,
+    find_card_points,
     format_software,
     get_origin,
 )
 from moesort_tune.sweep.samples import Sample, SamplesReader, append_samples, get_samples_path
 from moesort_tune.sweep.search import TokenRange
+from moesort_tune.sweep.worker.messages import DeviceFacts
 from moesort_tune.tables import store
 from moesort_tune.tables.errors import TableError
 from moesort_tune.tables.keeping import find_differing_origins, list_reasons_to_keep
-from moesort_tune.tables.schema import Device, Entry, Evidence, Kernels, Row
+from moesort_tune.tables.schema import Device, Entry, Evidence, Kernels, LaunchGaps, Row
 from moesort_tune.tables.schema import Sweep as SweepRecord
 
 WAVEFRONT_SIZES: Final = (32, 64)
@@ -59,7 +61,7 @@ class TableSink:
 
     resume: whether samples of earlier sweeps with the same seed and margin are taken instead of measuring again.
     replace: whether rows are made of this sweep alone, and take the place of any that is there.
-    reader: of the samples, where several conditions share one.
+    reader: of the samples, where several conditions share one. launch_gap_us: of the device, where it was measured.
     """
 
     table: Path
@@ -68,6 +70,7 @@ class TableSink:
     replace: bool = False
     today: datetime.date = field(default_factory=datetime.date.today)
     reader: SamplesReader | None = None
+    launch_gap_us: LaunchGaps | None = None
     _reader: SamplesReader = field(init=False)
     _earlier: list[Sample] = field(init=False)
 
@@ -81,17 +84,17 @@ class TableSink:
         """The sidecar's path."""
         return get_samples_path(self.table)
 
-    def find_known(self, shape: Shape, limits: Limits) -> dict[int, MeasuredPoint]:
+    def find_known(self, shape: Shape, limits: Limits) -> dict[int, dict[Card, MeasuredPoint]]:
         """Return points that an earlier sweep measured."""
         if not self.resume:
             return {}
-        return find_points(self._earlier, conditions=self.conditions, shape=shape, limits=limits)
+        return find_card_points(self._earlier, conditions=self.conditions, shape=shape, limits=limits)
 
-    def find_kept(self, shape: Shape, limits: Limits) -> dict[int, MeasuredPoint]:
+    def find_kept(self, shape: Shape, limits: Limits) -> dict[int, dict[Card, MeasuredPoint]]:
         """Return points that a row rests on beside those of this sweep, also if another sweep is measuring them now."""
         if self.replace:
             return {}
-        return find_points(
+        return find_card_points(
             self._reader.read(),
             conditions=self.conditions,
             shape=shape,
@@ -143,10 +146,15 @@ class TableSink:
         ours = self.conditions.origin
         return origin._replace(device=ours.device, device_id=ours.device_id, software=ours.software)
 
-    def keep_point(self, shape: Shape, tokens: int, measurement: Measurement) -> None:
+    def keep_point(self, shape: Shape, tokens: int, measurement: Measurement, facts: DeviceFacts) -> None:
         """Append the point to the sidecar and wait until it is on disk."""
         lines = build_samples(
-            measurement, conditions=self.conditions, shape=shape, tokens=tokens, date=self.today.isoformat()
+            measurement,
+            conditions=self.conditions,
+            shape=shape,
+            tokens=tokens,
+            date=self.today.isoformat(),
+            facts=facts,
         )
         append_samples(self.samples, lines)
 
@@ -155,15 +163,17 @@ class TableSink:
 
         Raise RowKeptError where the row that is there is worth more.
         """
-        days = {point.day or self.today for point in points.values()}
+        days = {day or self.today for point in points.values() for day in (point.day, point.since or point.day)}
         since = min(days) if len(days) > 1 else None
         row = msgspec.structs.replace(row, evidence=msgspec.structs.replace(row.evidence, since=since))
-        entry = build_entry(self.conditions, max(days), row)
+        entry = build_entry(self.conditions, max(days), row, launch_gap_us=self.launch_gap_us)
         store.add_entry(self.table, self.conditions.facts.arch, entry, replace=self.replace, finished=finished)
         return row
 
 
-def build_entry(conditions: Conditions, day: datetime.date, *rows: Row) -> Entry:
+def build_entry(
+    conditions: Conditions, day: datetime.date, *rows: Row, launch_gap_us: LaunchGaps | None = None
+) -> Entry:
     """Return the table's entry of this device, these kernels and this timing. Raise TableError for unknown devices."""
     facts = conditions.facts
     if facts.wavefront_size not in WAVEFRONT_SIZES:
@@ -177,6 +187,7 @@ def build_entry(conditions: Conditions, day: datetime.date, *rows: Row) -> Entry
             id=facts.device_id or None,
         ),
         software=conditions.software,
+        launch_gap_us=launch_gap_us,
         kernels=Kernels(provider=facts.provider, revision=facts.revision),
         sweep=build_sweep_record(conditions.settings, day),
         rows=rows,

@@ -93,7 +93,9 @@ def _put_entry(table: Table, entry: Entry) -> Table:
 
 
 def _replace_rows(old: Entry, new: Entry) -> Entry:
-    return set_rows(new, {**_complete_rows(old), **_complete_rows(new)}.values())
+    """Return the new entry with the rows and, where it has none of its own, the launch gap of the old one."""
+    entry = msgspec.structs.replace(new, launch_gap_us=new.launch_gap_us or old.launch_gap_us)
+    return set_rows(entry, {**_complete_rows(old), **_complete_rows(new)}.values())
 
 
 def _choose_rows(first: Entry, second: Entry, replace: bool) -> tuple[Entry, list[Conflict]]:

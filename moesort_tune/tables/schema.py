@@ -74,6 +74,18 @@ class Device(Record, frozen=True):
     id: Part | None = None
 
 
+class LaunchGaps(Record, frozen=True):
+    """The microseconds that each further launch costs a device.
+
+    graph: of many in one graph, as a sweep times and serving replays; replay: of a graph of a few, replayed over and
+    over; eager: launched one by one while the host runs ahead.
+    """
+
+    graph: Number
+    replay: Number
+    eager: Number
+
+
 class Kernels(Record, frozen=True):
     """Whose kernels were measured; revision names their code and is None for published figures alone."""
 
@@ -113,8 +125,11 @@ class Evidence(Record, frozen=True):
 
     points: token counts measured; noise: relative deviation of one comparison.
     rule_loss: worst time of AITER's own rule over the best kernel on those points.
+    expected_loss: what the choices are expected to lose between these points, as a share of the best kernel's time.
     tokens: first and last token count that was measured.
     since: day of the oldest point, if it is older than the sweep.
+    cards: GPUs on which each of the points was measured, where more than one; spread: how much longer the slowest of
+    them takes than the fastest, as a share, the median over the points.
     kind: only where it is not that of the entry.
     source: who published the figures, where they were not measured by this program.
     """
@@ -122,8 +137,11 @@ class Evidence(Record, frozen=True):
     points: TokenLimit | None = None
     noise: Number | None = None
     rule_loss: Ratio | None = None
+    expected_loss: Number | None = None
     tokens: Range | None = None
     since: datetime.date | None = None
+    cards: Count | None = None
+    spread: Number | None = None
     kind: Kind | None = None
     source: Text | None = None
 
@@ -229,6 +247,7 @@ class Entry(Record, frozen=True):
     """The rows of one device, one set of kernels, one way of timing and one condition.
 
     operation: the computation that the kernels do.
+    launch_gap_us: what each further launch cost on the device, when it was last swept.
     evidence: origin of the figures; those that others published have no sweep and no revision.
     """
 
@@ -237,6 +256,7 @@ class Entry(Record, frozen=True):
     rows: Annotated[tuple[Row, ...], msgspec.Meta(min_length=1)]
     operation: Literal["moe_sorting"] = OPERATION
     software: Software = {}
+    launch_gap_us: LaunchGaps | None = None
     sweep: Sweep | None = None
     evidence: Kind = "measured"
 

@@ -13,7 +13,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9(][A-Za-z0-9_ .+/()=-]*(?<! )")
 _YAML_1_1 = re.compile(
     r"y|n|yes|no|on|off|0b[01_]+|0o[0-7_]+|0x[0-9a-f_]+|[0-9][0-9_]*(\.[0-9_]*)?(e[-+]?[0-9]+)?", re.IGNORECASE
 )
-_FIELDS_OF_ENTRY = ("operation", "device", "software", "kernels", "sweep", "evidence")
+_FIELDS_OF_ENTRY = ("operation", "device", "software", "launch_gap_us", "kernels", "sweep", "evidence")
 _FIELDS_OF_ROW = (
     "num_experts",
     "topk",

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -12,6 +12,7 @@ from moesort_tune.domain.shape import Shape
 from moesort_tune.domain.vocabulary import Condition, Timing
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.numerals import check_within
+from moesort_tune.sweep.fleet.options import Fleet
 from moesort_tune.sweep.records import select_samples
 from moesort_tune.sweep.rows import list_rungs
 from moesort_tune.sweep.samples import get_samples_path, read_samples
@@ -31,11 +32,10 @@ HOST_POINTS: Final = 4
 class VerifyJob:
     """The options of a verification. points: token counts a shape, None for a default that depends on the device.
 
-    settings: names of OTHER_SETTINGS; routings: to verify under besides those.
+    settings: names of OTHER_SETTINGS; routings: to verify under besides those. fleet: the cards to use.
     """
 
     table: Path
-    ordinal: int
     provider: str
     timing: Timing
     settings: tuple[str, ...]
@@ -44,6 +44,7 @@ class VerifyJob:
     margin: float
     point_limit_s: float
     routings: tuple[NamedRouting, ...] = ()
+    fleet: Fleet = field(default_factory=Fleet)
 
     def __post_init__(self) -> None:
         """Raise ValueError for seconds that are not finite or not above 0."""

@@ -89,6 +89,9 @@ class Listener(Protocol):
     def report_failure(self, shape: Shape, reason: str) -> None:
         """Report a shape that is left out from here on."""
 
+    def report_left_out(self, name: str, reason: str) -> None:
+        """Report a card that is not used."""
+
 
 def change_settings(questions: Sequence[Question], changes: Mapping[str, object]) -> list[Question]:
     """Return the questions under changed settings, without those that the table was measured for like this."""

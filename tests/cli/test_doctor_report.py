@@ -4,6 +4,7 @@ import hashlib
 import json
 import subprocess
 import sys
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,15 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from moesort_tune.cli import doctor as cli_doctor
 from moesort_tune.cli.doctor import doctor
 from moesort_tune.device.amd_libraries import Candidate
 from moesort_tune.device.remedies import REMEDIES
 from moesort_tune.doctor import probing
+from moesort_tune.doctor.bundle import BundleError
 from moesort_tune.doctor.diagnosis import Failure, MeasuredDevice, RuntimeState, State, TableState
 from moesort_tune.doctor.found_tables import find_tables
+from moesort_tune.doctor.gap_probe import ModeGap, ProbedGap
 from moesort_tune.sorting.revision import compute_kernels_revision
 from tests.doctor import states
 from tests.tables import examples
@@ -66,6 +70,34 @@ def test_report_names_products_of_devices_and_tables(run: Any) -> None:
     assert "t.yaml: gfx942, 304 compute units, measured on MI300X (0x74a1), AMD Instinct MI325X" in text
     (device, _) = json.loads(run(state, "--json").stdout)["devices"]
     assert device["device_id"] == "0x74b5"
+
+
+MODES = (
+    ModeGap("graph", 2.01, {1: 2.0, 2: 4.0, 4: 8.03}),
+    ModeGap("replay", 2.3, {1: 9.4, 2: 11.7, 4: 16.3}),
+    ModeGap("eager", 4.9, {1: 5.1, 2: 10.0, 4: 19.8}),
+)
+
+
+@pytest.mark.parametrize(
+    ("gap", "words"),
+    [
+        (ProbedGap("amd", 0, "AMD Instinct MI300X", MODES), "2.30 us for each further launch (1: 9.40 us, 2: 11.70 us"),
+        (ProbedGap("amd", 0, "AMD Instinct MI300X", failure="the process died"), "not measured  the process died"),
+    ],
+)
+def test_report_has_the_launch_gap_that_was_asked_for(
+    run: Any, monkeypatch: pytest.MonkeyPatch, gap: ProbedGap, words: str
+) -> None:
+    """Protects the figure that owners of AMD GPUs can send in seconds, or the reason why there is none."""
+    monkeypatch.setattr(cli_doctor, "probe_launch_gap", lambda _, ordinal: replace(gap, ordinal=ordinal))
+    text = run(states.CONTAINER, "--probe", "--device", "3").stdout
+    assert "Launch gap of amd 3, AMD Instinct MI300X" in text
+    assert words in text
+    reported = json.loads(run(states.CONTAINER, "--probe", "--json").stdout)["launch_gap"]
+    assert [mode["gap_us"] for mode in reported["modes"]] == [mode.gap_us for mode in gap.modes]
+    assert reported["failure"] == gap.failure
+    assert "launch_gap" not in json.loads(run(states.CONTAINER, "--json").stdout)
 
 
 @pytest.mark.parametrize(
@@ -191,3 +223,49 @@ def test_table_that_cannot_be_used_is_found_with_its_reason(
     monkeypatch.setenv("MOESORT_TUNE_TABLE", str(tmp_path / name))
     table = find_tables()[0]
     assert str(tmp_path / name) in table.refused
+
+
+@pytest.fixture
+def bundle(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """Return a function that runs `doctor --bundle` with an answer, on a recorded state with one table of its own."""
+    (tmp_path / "t.yaml").write_text(examples.EXAMPLE)
+    state = replace(states.CONTAINER, tables=(TableState(str(tmp_path / "t.yaml"), "./tables", "gfx942"),))
+    monkeypatch.setattr(probing, "probe", lambda **_: state)
+    gap = ProbedGap("amd", 0, "AMD Instinct MI300X", MODES)
+    monkeypatch.setattr(cli_doctor, "probe_launch_gap", lambda *_: gap)
+    monkeypatch.chdir(tmp_path)
+
+    def on(*options: str, answer: str = "") -> Result:
+        return CliRunner().invoke(doctor, ["--bundle", *options], input=answer)
+
+    return on
+
+
+def test_bundle_is_shown_before_it_is_written(bundle: Any, tmp_path: Path) -> None:
+    """Protects who sends it: every line is printed first, and without a yes nothing is written."""
+    refused = bundle("b.zip", answer="n\n")
+    assert refused.exit_code == 0
+    assert not (tmp_path / "b.zip").exists()
+    for words in ("--- doctor.json", '"gap_us": 2.3', "--- t.yaml", examples.EXAMPLE.strip(), "2 files"):
+        assert words in refused.stdout
+    assert bundle("b.zip", answer="y\n").exit_code == 0
+    with zipfile.ZipFile(tmp_path / "b.zip") as archive:
+        report = json.loads(archive.read("doctor.json"))
+        assert archive.read("t.yaml").decode() == examples.EXAMPLE
+    assert report["launch_gap"]["device"] == "AMD Instinct MI300X"
+
+
+def test_bundle_without_anybody_to_ask_needs_a_yes(bundle: Any, tmp_path: Path) -> None:
+    """Protects runs in scripts: no answer is no consent, and --yes writes the file of the default name."""
+    refused = bundle()
+    assert isinstance(refused.exception, BundleError)
+    assert "pass --yes" in str(refused.exception)
+    assert bundle("--yes").exit_code == 0
+    assert zipfile.is_zipfile(tmp_path / cli_doctor.BUNDLE)
+
+
+def test_bundle_and_json_exclude_each_other(bundle: Any) -> None:
+    """Two outputs on stdout would be one that nothing can read."""
+    refused = bundle("b.zip", "--json")
+    assert refused.exit_code == 2
+    assert "leave out --json" in refused.output

@@ -120,7 +120,7 @@ def test_hostile_value_is_bad_usage_in_one_sentence(
 @pytest.mark.parametrize("seconds", [math.nan, math.inf, -1.0, 0.0])
 def test_jobs_refuse_seconds_that_are_none(seconds: float) -> None:
     """Protects callers from Python, whose numbers no option has seen."""
-    options = {"arch": "host", "ordinal": 0, "providers": ("builtin",), "shapes": None, "tokens": None, "table": None}
+    options = {"arch": "host", "providers": ("builtin",), "shapes": None, "tokens": None, "table": None}
     for name in ("point_limit_s", "time_budget_s"):
         with pytest.raises(ValueError, match=f"{name} must be a finite number above 0, got {seconds}"):
             SweepJob(**options, settings=Settings(), rule=StoppingRule(), **{name: seconds})  # type: ignore[arg-type]

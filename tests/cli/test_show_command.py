@@ -62,6 +62,16 @@ def test_show_tells_where_and_how_each_entry_was_measured(capsys: pytest.Capture
     assert " ".join(reported.split()) == words
 
 
+def test_show_tells_the_launch_gap(capsys: pytest.CaptureFixture[str]) -> None:
+    """An owner of such a GPU compares it with the probe of their own."""
+    gap = "  launch_gap_us: {graph: 0.925, replay: 2, eager: 4.1}\n  kernels:"
+    Path("gfx942.yaml").write_text(EXAMPLE.replace("  kernels:", gap))
+    words = (
+        "each further launch costs 0.93 us in one long graph, 2.00 us in a graph, replayed, 4.10 us launched one by one"
+    )
+    assert words in run_show(capsys, "gfx942.yaml").splitlines()
+
+
 @pytest.mark.parametrize(
     ("name", "device_id", "text"),
     [
@@ -111,6 +121,24 @@ def test_show_tells_what_is_special_about_rows(capsys: pytest.CaptureFixture[str
         "source: AITER pull request 3521",
     ):
         assert words in reported
+
+
+def test_show_and_lookup_tell_that_rows_are_modelled(capsys: pytest.CaptureFixture[str]) -> None:
+    """A model's rows must never pass for measured ones."""
+    doubtful = row(evidence=Evidence(tokens=(1, 64), source="a model, 0.4 us rms off"), limits={})
+    store.save(Path("gfx942.yaml"), table(entry([doubtful], evidence="modelled", sweep=sweep(moe_buf=False))))
+    reported = run_show(capsys, "gfx942.yaml")
+    for words in (
+        "revision 5c1e0f, computed by a model: used only where this file is named",
+        "modelled 2026-11-22 as replayed graphs",
+        "128/4: computed by a model, not measured",
+        "128/4: source: a model, 0.4 us rms off",
+    ):
+        assert words in reported
+    assert "measured 2026" not in reported
+    decision = run_show(capsys, "gfx942.yaml", "--lookup", "32,128,4")
+    assert "modelled without moe_buf" in decision
+    assert "measured" not in decision
 
 
 def test_lookup_prints_the_decision_and_why(capsys: pytest.CaptureFixture[str]) -> None:

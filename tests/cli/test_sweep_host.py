@@ -22,6 +22,7 @@ from moesort_tune.sweep.worker import devices
 from moesort_tune.sweep.worker.client import ProcessWorker
 from moesort_tune.sweep.worker.messages import WorkerSpec
 from moesort_tune.tables import store
+from moesort_tune.tables.schema import LaunchGaps
 from tests.cli.swept import SMALL, HostMachine, build_clock
 from tests.sweep.kernels import KERNELS, MULTIPHASE, ONESHOT
 from tests.sweep.serving import ANSWERED_POINTS, serve
@@ -60,6 +61,26 @@ def test_samples_are_the_times_of_the_clock(host: HostMachine, timing: str) -> N
     for sample in read_samples(get_samples_path(host.table)):
         known = {WAVE: 2 + 0.25 * sample.tokens, ONESHOT: 3 + 0.5 * sample.tokens, MULTIPHASE: 7.0}
         assert sample.median_us == pytest.approx(known[sample.kernel], rel=1e-3)
+
+
+def test_table_records_the_launch_gap_of_the_clock(host: HostMachine) -> None:
+    """Every launch takes 500 us, in every mode: what a table of this device says without a probe of its own."""
+    assert host.sweep("--experts", "8", "--topk", "2", "--tokens", "1:2") == 0
+    (entry,) = store.load(host.table).tables
+    assert entry.launch_gap_us == LaunchGaps(graph=500.0, replay=500.0, eager=500.0)
+
+
+def test_sweep_goes_on_without_a_launch_gap(
+    host: HostMachine, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What nothing decides by costs no row."""
+    monkeypatch.setattr(ProcessWorker, "measure_launch_gaps", lambda _: None)
+    assert host.sweep("--experts", "8", "--topk", "2", "--tokens", "1:2") == 0
+    assert (
+        "what each further launch costs was not measured, since the device's clock keeps changing"
+        in capsys.readouterr().err
+    )
+    assert store.load(host.table).tables[0].launch_gap_us is None
 
 
 def test_switch_moves_when_the_formula_moves(host: HostMachine) -> None:
@@ -112,7 +133,7 @@ def test_resumed_sweep_measures_nothing_twice(host: HostMachine) -> None:
     whole, samples = host.rows(), get_samples_path(host.table)
     measured = read_samples(samples)
     lines = samples.read_text().splitlines(keepends=True)
-    whole_points = 1 + 7 * len(BUILTIN_KERNELS)
+    whole_points = 1 + 5 * len(BUILTIN_KERNELS) + 2 * len(KERNELS)  # those of 65 and 128 tokens, past wave's limit
     samples.write_text("".join(lines[:whole_points]) + lines[whole_points][:30])
     assert host.sweep(*grid, "--resume") == 0
     assert host.rows() == whole
@@ -200,8 +221,8 @@ def test_conditions_get_entries_of_one_table(host: HostMachine, capsys: pytest.C
     options = ("--experts", "8,256", "--topk", "2,8", "--tokens", "1:16", "--condition", "with-moe-buf,without-moe-buf")
     assert host.sweep(*options, "--condition", "masked", "--ep", "8", "--json") == 0
     printed = capsys.readouterr()
-    assert "checking 2 shapes under 3 conditions, then timing them" in printed.err
-    assert "[2/6] experts/topk 8/2 without moe_buf: about" in printed.err
+    assert "checking and timing 2 shapes under 3 conditions for 600 s: a first answer for every row" in printed.err
+    assert "[3/6] experts/topk 8/2 without moe_buf: about" in printed.err
     rows = json.loads(printed.out)[0]["rows"]
     conditions = [(True, False), (False, False), (True, True)]
     assert [(row["num_experts"], row["moe_buf"], row["masked"]) for row in rows] == [

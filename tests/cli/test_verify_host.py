@@ -5,6 +5,7 @@ import hashlib
 import json
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -47,6 +48,19 @@ def test_table_of_a_device_that_changed_fails(swept: HostMachine, capsys: pytest
     error = capsys.readouterr().err
     assert "the table's regret reaches" in error
     assert "above the limit of 1.05" in error
+
+
+def test_modelled_table_is_verified_like_a_measured_one(swept: HostMachine, capsys: pytest.CaptureFixture[str]) -> None:
+    """A model is refuted by the same command: here by a device whose kernels cross elsewhere."""
+    (entry,) = store.load(swept.table).tables
+    modelled = msgspec.structs.replace(entry, evidence="modelled")
+    store.save(swept.table, msgspec.structs.replace(store.load(swept.table), tables=(modelled,)))
+    capsys.readouterr()
+    assert verify(swept, "--fail-above", "1.001") == 0
+    assert "shapes without a row" in capsys.readouterr().out
+    swept.set(CLOCK=OTHER_CROSSING)
+    assert verify(swept, "--fail-above", "1.05", "--points", "8") == 1
+    assert "the table's regret reaches" in capsys.readouterr().err
 
 
 def test_constant_that_does_as_well_is_admitted(host: HostMachine, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from moesort_tune.device import compiler, hip, sources
+from moesort_tune.measure.launch_gap import measure_launch_gaps
 from moesort_tune.measure.sentinel import Sentinel
 from moesort_tune.measure.timers import (
     EagerTimer,
@@ -73,6 +74,16 @@ def test_timer_recovers_a_known_length(device: hip.Device, works: Works, mode: s
         samples = sorted(timer.sample(name, 0) for _ in range(15))
         assert spin_us - TICK_US <= samples[7] <= RELATIVE * spin_us + OVERHEAD_US[mode]
     timer.close()
+
+
+def test_further_launches_cost_time_in_every_mode(device: hip.Device, works: Works) -> None:
+    """Protects the launch gap from a device that would merge, skip or overlap the empty kernels of one stream."""
+    assert works
+    stopwatch, sentinel = Stopwatch(device, device.create_stream()), Sentinel(device)
+    for gap in measure_launch_gaps(stopwatch, sentinel, capture_long_graph(stopwatch, [sentinel.launch])):
+        one, two, four = (gap.times_us[count].median for count in (1, 2, 4))
+        assert one < two < four, gap.mode
+        assert gap.gap_us > 0.1, gap.mode
 
 
 def test_sentinel_takes_microseconds(device: hip.Device, works: Works) -> None:

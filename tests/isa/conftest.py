@@ -1,6 +1,7 @@
 """What the emulated tests share. They need TINYGRAD_REPO, a checkout of tinygrad, and a compiler for AMD GPUs."""
 
 import functools
+import os
 
 import pytest
 
@@ -11,12 +12,30 @@ from tests.isa import tinygrad_emulator
 from tests.offload import find_real_compiler
 from tests.opt_in import skip_or_fail
 
+HOURGLASS_VARIABLE = "MOESORT_TEST_HOURGLASS"
+"""Set to run, of the emulated tests, only those marked as HOURGLASS."""
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+HOURGLASS = pytest.mark.hourglass
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marker."""
+    config.addinivalue_line("markers", f"hourglass: an emulated test that runs with {HOURGLASS_VARIABLE} too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Every test that takes `arch` is run in the emulator, so it belongs to that suite."""
-    for item in items:
-        if "arch" in getattr(item, "fixturenames", ()) and item.path.is_relative_to(tinygrad_emulator.FOLDER):
-            item.add_marker("emulator")
+    emulated = [item for item in items if _is_emulated(item)]
+    for item in emulated:
+        item.add_marker("emulator")
+    if os.environ.get(HOURGLASS_VARIABLE):
+        left_out = [item for item in emulated if item.get_closest_marker(HOURGLASS.name) is None]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+def _is_emulated(item: pytest.Item) -> bool:
+    return "arch" in getattr(item, "fixturenames", ()) and item.path.is_relative_to(tinygrad_emulator.FOLDER)
 
 
 @pytest.fixture(params=AMD_ARCHITECTURES)

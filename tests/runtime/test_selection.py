@@ -64,6 +64,12 @@ def list_entries(selected: Selected) -> list[Entry]:
             {"provider": "aiter", "named": False},
             "published figures are used only where their file is named",
         ),
+        (
+            entry(evidence="modelled"),
+            {"named": False},
+            "modelled figures are used only where their file is named",
+        ),
+        (entry(evidence="modelled"), {"timing": "eager"}, "it was timed graph, not eager"),
     ],
 )
 def test_entry_of_something_else_is_not_used_and_says_why(one: Entry, changes: dict[str, object], why: str) -> None:
@@ -78,6 +84,12 @@ def test_entry_of_the_kernels_that_run_is_used() -> None:
     assert list_entries(select(table(entry()), revision="5c1e0f")) == [entry()]
     published = make_published_entry()
     assert list_entries(select(table(published), provider="aiter", revision="x", timing="eager")) == [published]
+
+
+def test_modelled_entry_serves_who_names_it_whatever_code_runs() -> None:
+    """A model is of one revision; whoever names its file has decided that it is near enough to the code that runs."""
+    modelled = entry(evidence="modelled")
+    assert list_entries(select(table(modelled), revision="77")) == [modelled]
 
 
 def test_unknown_compute_units_take_the_nearest_entry_with_a_doubt() -> None:

@@ -81,6 +81,21 @@ def test_launch_takes_what_its_formula_says(clock: str, launches: list[tuple[str
     assert run_on_host(_time_launches, launches, MOESORT_HOST_CLOCK=clock) == times
 
 
+def _time_on_each_device(host: Host) -> list[list[float]]:
+    times = []
+    for ordinal in range(host.ok("hipGetDeviceCount")):
+        host.ok("hipSetDevice", ordinal)
+        times.append(_time_launches(host, [["sort_one", 10]]))  # type: ignore[list-item]
+    return times
+
+
+def test_device_has_its_own_units_and_speed() -> None:
+    """Protects tests of fleets, whose variants cross elsewhere and whose slow cards are slow by a known factor."""
+    devices = {"MOESORT_HOST_DEVICES": "units=4;units=8;units=8,slowdown=1.5"}
+    times = run_on_host(_time_on_each_device, MOESORT_HOST_CLOCK="*=2+8*tokens/units", **devices)
+    assert times == [[22.0], [12.0], [18.0]]
+
+
 def _time_graph(host: Host) -> dict[str, object]:
     timed = Timed(host)
     timed.begin()
@@ -129,7 +144,10 @@ def _first_call(host: Host) -> list[str]:
 @pytest.mark.parametrize(
     ("clock", "mistake"),
     [
-        ("sort=2+token", "unknown name 'token' (known are tokens, experts, topk, launches, min, max) at character 3"),
+        (
+            "sort=2+token",
+            "unknown name 'token' (known are tokens, experts, topk, launches, units, min, max) at character 3",
+        ),
         ("sort=(2", "expected ')' at character 3"),
         ("sort=2+", "expected a number, a name or '(' at character 3"),
         ("sort=min(1)", "expected ',' at character 6"),

@@ -65,6 +65,32 @@ def test_second_device_does_not_exist() -> None:
     assert run_on_host(_codes_of_wrong_devices) == ["hipErrorInvalidDevice"] * 3
 
 
+def _list_devices(host: Host) -> list[list[int]]:
+    found = []
+    for ordinal in range(host.ok("hipGetDeviceCount")):
+        host.ok("hipSetDevice", ordinal)
+        _, properties = host.describe("hipGetDeviceProperties", "hipDeviceProp_t", ordinal)
+        free, total = host.ok("hipMemGetInfo")
+        found.append([properties.multiProcessorCount, properties.pciBusID, (total - free) >> 30])
+    return found
+
+
+@pytest.mark.parametrize(
+    ("variables", "devices"),
+    [
+        ({}, [[4, 1, 0], [8, 2, 60], [8, 2, 0]]),
+        ({"CUDA_VISIBLE_DEVICES": "2,0"}, [[8, 2, 0], [4, 1, 0]]),
+        ({"CUDA_VISIBLE_DEVICES": "2,0", "HIP_VISIBLE_DEVICES": "1"}, [[8, 2, 60]]),
+        ({"HIP_VISIBLE_DEVICES": "0,7,1"}, [[4, 1, 0]]),
+        ({"HIP_VISIBLE_DEVICES": ""}, []),
+    ],
+)
+def test_several_devices_are_those_described_and_visible(variables: dict[str, str], devices: list[list[int]]) -> None:
+    """Protects tests of fleets: units, addresses, memory in use, and the variables by which HIP hides devices."""
+    described = {"MOESORT_HOST_DEVICES": "units=4; units=8, bus=2, used=60; units=8, bus=2", **variables}
+    assert run_on_host(_list_devices, **described) == devices
+
+
 def _error_texts(host: Host) -> list[str]:
     error = host.hip.hipError_t.hipErrorLaunchFailure
     return [str(host.ok(call, error)) for call in ("hipGetErrorName", "hipGetErrorString")]
@@ -108,6 +134,12 @@ def _first_call(host: Host) -> list[str]:
         ("THREADS", "0", "MOESORT_HOST_THREADS must be a whole number from 1 to 256 (got '0')"),
         ("CHECK", "yes", "MOESORT_HOST_CHECK must be a whole number from 0 to 1 (got 'yes')"),
         ("CLOCK_NOISE", "7", "MOESORT_HOST_CLOCK_NOISE must be a number from 0 to 1 (got '7')"),
+        (
+            "DEVICES",
+            "units=0",
+            "MOESORT_HOST_DEVICES must be units=N[,slowdown=X][,bus=N][,used=GIB] for each device, separated by ';' "
+            "(got 'units=0')",
+        ),
         ("LAUNCH_LOG", "/", "MOESORT_HOST_LAUNCH_LOG: cannot open '/': Is a directory"),
     ],
 )

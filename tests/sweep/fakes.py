@@ -8,10 +8,11 @@ from moesort_tune.domain.candidates import Limits
 from moesort_tune.domain.shape import Shape
 from moesort_tune.domain.vocabulary import MAX_TOKENS, MULTIPHASE, ONESHOT, KernelName
 from moesort_tune.measure.engine import Engine, Measurement
+from moesort_tune.sweep.cards import Card
 from moesort_tune.sweep.records import MeasuredPoint
 from moesort_tune.sweep.row_key import RowKey
 from moesort_tune.sweep.worker.messages import CheckRequest, DeviceFacts, Measured, MeasureRequest
-from moesort_tune.tables.schema import Row
+from moesort_tune.tables.schema import LaunchGaps, Row
 from tests.measure.synthetic import SyntheticTimer
 
 FACTS = DeviceFacts(
@@ -65,6 +66,10 @@ class FakeWorker:
         engine = Engine(timer, request.kernels, seed=request.settings.seed, rule=request.rule, clock=lambda: 0.0)
         return Measured(engine.measure(), times)
 
+    def measure_launch_gaps(self) -> LaunchGaps:
+        """Return those of an idle device."""
+        return LaunchGaps(graph=1.0, replay=1.5, eager=4.0)
+
     def close(self) -> None:
         """Do nothing: nothing is held."""
 
@@ -83,20 +88,22 @@ class ListSink:
     earlier: dict[tuple[Shape, int], MeasuredPoint] = field(default_factory=dict)
     others: dict[tuple[Shape, int], MeasuredPoint] = field(default_factory=dict)
     finished: list[bool] = field(default_factory=list)
+    measured: list[tuple[Shape, int, DeviceFacts]] = field(default_factory=list)
 
-    def find_known(self, shape: Shape, limits: Limits) -> dict[int, MeasuredPoint]:
+    def find_known(self, shape: Shape, limits: Limits) -> dict[int, dict[Card, MeasuredPoint]]:
         """Return points put into `earlier`."""
         del limits
-        return {tokens: point for (of, tokens), point in self.earlier.items() if of == shape}
+        return {tokens: {"": point} for (of, tokens), point in self.earlier.items() if of == shape}
 
-    def keep_point(self, shape: Shape, tokens: int, measurement: Measurement) -> None:
+    def keep_point(self, shape: Shape, tokens: int, measurement: Measurement, facts: DeviceFacts) -> None:
         """Keep a point."""
+        self.measured.append((shape, tokens, facts))
         self.points[shape, tokens] = measurement
 
-    def find_kept(self, shape: Shape, limits: Limits) -> dict[int, MeasuredPoint]:
+    def find_kept(self, shape: Shape, limits: Limits) -> dict[int, dict[Card, MeasuredPoint]]:
         """Return points put into `others`."""
         del limits
-        return {tokens: point for (of, tokens), point in self.others.items() if of == shape}
+        return {tokens: {"": point} for (of, tokens), point in self.others.items() if of == shape}
 
     def keep_row(self, row: Row, points: Mapping[int, MeasuredPoint], *, finished: bool) -> Row:
         """Keep a row, and whether its search ended by itself."""
@@ -112,13 +119,19 @@ class ListListener:
 
     warnings: list[str] = field(default_factory=list)
 
-    def announce_device(self, facts: DeviceFacts) -> None:
+    def announce_device(self, facts: DeviceFacts, cards: Sequence[Card] = ()) -> None:
         """Ignore it."""
 
-    def announce_rows(self, keys: Sequence[RowKey]) -> None:
+    def announce_launch_gaps(self, gaps: LaunchGaps) -> None:
         """Ignore it."""
 
-    def announce_row(self, key: RowKey, points: int) -> None:
+    def announce_rows(self, keys: Sequence[RowKey], cards: int = 1, time_budget_s: float | None = None) -> None:
+        """Ignore it."""
+
+    def announce_row(self, key: RowKey, points: int, card: Card = "") -> None:
+        """Ignore it."""
+
+    def announce_replica(self, key: RowKey, points: int, card: Card) -> None:
         """Ignore it."""
 
     def announce_point(self, key: RowKey, tokens: int, doing: str) -> None:
@@ -129,6 +142,14 @@ class ListListener:
 
     def report_row(self, key: RowKey, row: Row) -> None:
         """Ignore it."""
+
+    def report_missing_row(self, key: RowKey, reason: str) -> None:
+        """Keep it."""
+        self.warnings.append(f"{key} gets no row: {reason}")
+
+    def report_missing_card(self, reason: str) -> None:
+        """Keep it."""
+        self.warnings.append(reason)
 
     def warn(self, text: str) -> None:
         """Keep it."""

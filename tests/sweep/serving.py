@@ -11,6 +11,7 @@ from moesort_tune.sweep.worker import process as worker_process
 from moesort_tune.sweep.worker.messages import (
     Answer,
     DeviceFacts,
+    GapRequest,
     LimitRequest,
     MeasureRequest,
     Refusal,
@@ -45,6 +46,8 @@ def serve(connection: "Connection[Answer | DeviceFacts, Request]", spec: WorkerS
 def _answer(worker: FakeWorker, request: Request) -> Answer:
     if isinstance(request, LimitRequest):
         return worker.limits(request.shape)
+    if isinstance(request, GapRequest):
+        return worker.measure_launch_gaps()
     if request.shape.num_experts == 8:
         _misbehave(request.tokens)
         if request.tokens == REFUSED_TOKENS:

@@ -161,6 +161,27 @@ def test_equal_settings_are_compared_before_others() -> None:
     assert "unit_size=64" in series
 
 
+def on_card(lines: Sequence[Sample], card: str, factor: float = 1.0) -> list[Sample]:
+    """Return lines of one card of a machine, on which times are longer."""
+    return [replace(scale(line, factor), host="node1", pci_address=card) for line in lines]
+
+
+def test_card_is_compared_with_itself() -> None:
+    """A slow card among several of one kind is no change, whichever of them was measured last."""
+    fast, slow = on_card(make_lines(), "0000:01:00"), on_card(make_lines(), "0000:02:00", 1.5)
+    compared = compare([*fast, *slow], [*slow, *fast])
+    assert count_changes(compared) == {Change.SAME: 12}
+    assert {point.card for point in compared.points} == {"node1 0000:01:00", "node1 0000:02:00"}
+
+
+def test_points_of_different_cards_are_compared_where_they_share_none() -> None:
+    """Rows are dealt to any card of a fleet, and the next sweep may run on another machine."""
+    compared = compare(on_card(make_lines(), "0000:01:00"), on_card(make_lines(), "0000:02:00", 1.5))
+    assert count_changes(compared) == {Change.SLOWER: 6}
+    assert (compared.before["PCI address"], compared.after["PCI address"]) == ("0000:01:00", "0000:02:00")
+    assert compared.only_before.points == compared.only_after.points == 0
+
+
 def test_summary_has_the_geometric_mean_of_each_kernel() -> None:
     """A loss of a half and a gain of two cancel out."""
     before = make_lines([1, 2])

@@ -59,9 +59,9 @@ def test_rows_of_several_workers_are_those_of_one() -> None:
 
 
 def test_worker_that_is_free_takes_the_next_shape() -> None:
-    """A slow card keeps its row, and the other one does the rest."""
+    """A slow card keeps its row, the longest, which is dealt first, and the other one does the rest."""
     rest_is_done = threading.Event()
-    first = SHAPES[0]
+    first = SHAPES[-1]
     slow = make_crossing_worker(before=act_on(first, lambda: wait_for(rest_is_done)))
     quick = make_crossing_worker(before=act_on(first, lambda: wait_for(rest_is_done)))
 
@@ -110,8 +110,8 @@ def test_sink_and_listener_are_called_by_one_thread_at_a_time() -> None:
     assert clashes == []
 
 
-def test_lost_worker_costs_its_shape_only() -> None:
-    """The same as with one worker: the shape is named, the others are measured."""
+def test_row_that_is_lost_everywhere_costs_itself_only() -> None:
+    """Twice on one worker, once on another, then it is named; the others are measured."""
 
     def lose() -> None:
         raise WorkerLostError("the kernels did not end within 30 s")
@@ -120,7 +120,9 @@ def test_lost_worker_costs_its_shape_only() -> None:
     result = sweep_by(*(make_crossing_worker(before=act_on(SHAPES[2], lose)) for _ in range(2)), listener=listener)
     assert result.failed == {RowKey(SHAPES[2]): "the kernels did not end within 30 s"}
     assert len(result.rows) == len(SHAPES) - 1
-    assert listener.warnings == [f"{SHAPES[2]} gets no row: the kernels did not end within 30 s"]
+    lost = f"{SHAPES[2]} was lost on fake: the kernels did not end within 30 s"
+    assert listener.warnings == [*[lost] * 3, f"{SHAPES[2]} gets no row: the kernels did not end within 30 s"]
+    assert result.incidents == [lost] * 3
 
 
 def test_refusal_of_one_worker_ends_the_sweep_of_all() -> None:

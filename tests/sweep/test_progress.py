@@ -9,6 +9,7 @@ from moesort_tune.domain.candidates import Limits
 from moesort_tune.domain.settings import Settings
 from moesort_tune.domain.shape import Shape
 from moesort_tune.measure.stopping import StoppingRule
+from moesort_tune.sweep.cards import Card
 from moesort_tune.sweep.records import MeasuredPoint
 from moesort_tune.sweep.row_key import RowKey
 from moesort_tune.sweep.row_search import BISECTION_POINTS, SweepPlan
@@ -28,11 +29,11 @@ class NotingListener(ListListener):
 
     reported: list[tuple[object, ...]] = field(default_factory=list)
 
-    def announce_rows(self, keys: Sequence[RowKey]) -> None:
+    def announce_rows(self, keys: Sequence[RowKey], *_: object) -> None:
         """Keep it."""
         self.reported.append(("planned", *(key.shape for key in keys)))
 
-    def announce_row(self, key: RowKey, points: int) -> None:
+    def announce_row(self, key: RowKey, points: int, card: Card = "") -> None:  # noqa: ARG002 - there is one
         """Keep it."""
         self.reported.append(("row_started", key.shape, points))
 
@@ -95,8 +96,8 @@ def test_sweep_measures_no_more_points_than_its_plan_allows(most: int, measured:
     assert len(set(worker.timed)) == measured
 
 
-def test_points_of_a_row_share_what_is_left_of_its_time() -> None:
-    """Each gets its part of the time for the rungs ahead and what usually follows them: here two confirmations."""
+def test_points_of_a_row_share_what_is_left_of_the_time() -> None:
+    """A first answer gets half of the time, each point after it a part that leaves some for the others."""
     seconds: list[float] = []
 
     def before(request: CheckRequest | MeasureRequest) -> None:
@@ -104,10 +105,10 @@ def test_points_of_a_row_share_what_is_left_of_its_time() -> None:
             seconds.append(request.rule.max_seconds)
 
     worker = time_two_kernels(lambda _, tokens: 3.0 * tokens, lambda _, __: 7.5, before=before)
-    budgeted = make_plan(4, time_budget_s=20.0)
+    budgeted = make_plan(4, time_budget_s=2.0)
     Sweep(budgeted, workers=[worker], sinks=[ListSink()], listener=ListListener(), clock=lambda: 0.0).run()
-    ahead = [4, 3, 2, 1, 0, 0]
-    assert seconds == pytest.approx([20.0 / (rungs + BISECTION_POINTS) for rungs in ahead])
+    assert seconds[:2] == pytest.approx([2.0 / 2 / 2, 2.0 / 2])  # 1 and 4 tokens
+    assert seconds[2:] == pytest.approx([2.0 / BISECTION_POINTS] * 4)  # between them, and two confirmations
 
 
 @dataclass
@@ -116,7 +117,7 @@ class NotingSink(ListSink):
 
     limits: list[int] = field(default_factory=list)
 
-    def find_known(self, shape: Shape, limits: Limits) -> dict[int, MeasuredPoint]:
+    def find_known(self, shape: Shape, limits: Limits) -> dict[int, dict[Card, MeasuredPoint]]:
         """Nothing is."""
         self.limits.append(limits[ONESHOT])
         return super().find_known(shape, limits)

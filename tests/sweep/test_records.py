@@ -13,7 +13,8 @@ from moesort_tune.domain.vocabulary import MAX_TOKENS, KernelName
 from moesort_tune.measure.engine import Engine, Measurement
 from moesort_tune.measure.stopping import StoppingRule
 from moesort_tune.measure.verdict import Verdict
-from moesort_tune.sweep.records import Conditions, MeasuredPoint, build_point, build_samples, find_points
+from moesort_tune.sweep.card_points import find_points
+from moesort_tune.sweep.records import Conditions, MeasuredPoint, build_point, build_samples
 from moesort_tune.sweep.samples import Sample
 from tests.measure.synthetic import SyntheticTimer
 from tests.sweep.fakes import FACTS

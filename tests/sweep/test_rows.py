@@ -89,7 +89,7 @@ def test_row_says_what_its_points_come_to() -> None:
         limits={ONESHOT: 32},
         policy=((1, ONESHOT), (10, MULTIPHASE)),
         tie=((9, 9, KERNELS), (11, 31, KERNELS)),  # nothing was measured between 10 and 32
-        evidence=Evidence(points=5, noise=0.0123, rule_loss=1.286, tokens=(8, 64)),
+        evidence=Evidence(points=5, noise=0.0123, rule_loss=1.286, expected_loss=0.00052, tokens=(8, 64)),
     )
 
 

@@ -10,7 +10,7 @@ from moesort_tune.domain.shape import Shape
 from moesort_tune.measure.stopping import StoppingRule
 from moesort_tune.sweep.records import MeasuredPoint, build_point
 from moesort_tune.sweep.row_key import RowKey
-from moesort_tune.sweep.row_search import BISECTION_POINTS, CONFIRMING_SEEDS, SweepPlan
+from moesort_tune.sweep.row_search import CONFIRMING_SEEDS, SweepPlan
 from moesort_tune.sweep.runner import Sweep, SweepResult
 from moesort_tune.sweep.search import TokenRange
 from moesort_tune.sweep.worker.errors import WorkerLostError, WorkerRefusedError
@@ -168,41 +168,65 @@ def run_sweep_in_time(time_budget_s: float) -> tuple[SweepResult, ListListener, 
     return sweep.run(), listener, worker
 
 
-def test_budget_that_ends_within_a_ladder_gives_no_row() -> None:
+def test_budget_that_ends_within_a_first_answer_gives_no_row() -> None:
     """What could not be measured is said, with what to do about it."""
-    result, listener, _ = run_sweep_in_time(2.0)
+    result, listener, _ = run_sweep_in_time(0.3)
     assert result.rows == []
     assert list(result.unfinished) == [RowKey(shape) for shape in SHAPES]
     assert "raise --time-budget, or go on later with --resume" in listener.warnings[0]
 
 
-def test_budget_that_ends_after_the_ladder_leaves_the_unknown_as_a_tie() -> None:
-    """A row made of its ladder alone claims no switch that was not bracketed."""
-    result, listener, _ = run_sweep_in_time(6.0)
+def test_budget_that_ends_after_the_first_answers_leaves_the_unknown_as_a_tie() -> None:
+    """A row made of few points claims no switch that was not bracketed, and says what that may cost."""
+    result, listener, _ = run_sweep_in_time(2.5)
     row = result.rows[0]
     assert row.tie
     assert row.tie[0][0] <= 39
     assert row.tie[0][1] >= 41
-    assert "before every switch was bracketed" in listener.warnings[0]
+    worst = max(row.evidence.expected_loss or 0.0 for row in result.rows)
+    assert worst > 0
+    assert "before 2 of 2 rows were searched to their end" in listener.warnings[-1]
+    assert f"expected to lose up to {worst:.1%} (" in listener.warnings[-1]
 
 
-def test_rows_share_the_budget_evenly() -> None:
-    """The first row cannot eat the time of the others."""
-    _, _, worker = run_sweep_in_time(6.0)
-    shares = [sum(shape == one for shape, _ in worker.timed) for one in SHAPES]
-    assert abs(shares[0] - shares[1]) <= 2
+def test_every_row_has_a_first_answer_before_any_is_refined() -> None:
+    """However short the time, no row waits for the details of another."""
+    _, _, worker = run_sweep_in_time(20.0)
+    counts = [33, 64, 256, 512]
+    assert worker.timed[:8] == [(shape, tokens) for shape in SHAPES for tokens in counts]
+    assert {shape for shape, _ in worker.timed[8:]} == set(SHAPES)
 
 
-def test_point_under_a_budget_gets_less_time() -> None:
-    """The stopping rule's limit follows the budget, of which each of 44 rungs gets a part."""
-    limits: list[float] = []
+def test_resumed_sweep_goes_on_where_the_budget_ended() -> None:
+    """What was measured in a first budget counts, whatever asked for it, and a second one makes the rows surer."""
 
-    def before(request: CheckRequest | MeasureRequest) -> None:
-        if isinstance(request, MeasureRequest):
-            limits.append(request.rule.max_seconds)
+    def run(sink: ListSink) -> tuple[SweepResult, FakeWorker]:
+        worker = make_crossing_worker()
+        plan = make_plan(tokens=TokenRange(33, 512), time_budget_s=2.5)
+        sweep = Sweep(plan, workers=[worker], sinks=[sink], listener=ListListener(), clock=TickingClock())
+        return sweep.run(), worker
 
-    run_sweep(make_crossing_worker(before=before), time_budget_s=20.0)
-    assert limits[0] == pytest.approx(20.0 / len(SHAPES) / (44 + BISECTION_POINTS), rel=0.1)
+    sink = ListSink()
+    first, worker = run(sink)
+    known = {key: build_point(measurement) for key, measurement in sink.points.items()}
+    second, going_on = run(ListSink(earlier=known))
+    assert not set(going_on.timed) & set(worker.timed)
+    for before, after in zip(first.rows, second.rows, strict=True):
+        assert (after.evidence.points or 0) > (before.evidence.points or 0)
+        assert (after.evidence.expected_loss or 0.0) < (before.evidence.expected_loss or 0.0)
+
+
+def test_next_point_is_one_of_the_row_that_may_lose_most() -> None:
+    """A row without a question waits while the one whose winner changes is refined."""
+    worker = time_two_kernels(lambda shape, tokens: 2 + 0.1 * tokens if shape == SHAPES[1] else 1.0, lambda *_: 6.0)
+    Sweep(
+        make_plan(tokens=TokenRange(33, 512), time_budget_s=20.0),
+        workers=[worker],
+        sinks=[ListSink()],
+        listener=ListListener(),
+        clock=TickingClock(),
+    ).run()
+    assert worker.timed[8:11] == [(SHAPES[1], 48), (SHAPES[1], 40), (SHAPES[1], 44)]
 
 
 def test_unsettled_points_are_reported() -> None:

@@ -13,6 +13,7 @@ from moesort_tune.sweep.worker import client as worker_module
 from moesort_tune.sweep.worker.client import ProcessWorker
 from moesort_tune.sweep.worker.errors import WorkerLostError, WorkerRefusedError, WorkerStartError
 from moesort_tune.sweep.worker.messages import CheckRequest, MeasureRequest, WorkerSpec
+from moesort_tune.tables.schema import LaunchGaps
 from tests.processes import find_processes
 from tests.sweep.fakes import FACTS
 from tests.sweep.kernels import KERNELS, ONE, make_limits
@@ -50,6 +51,7 @@ def test_worker_answers_from_its_process(worker: ProcessWorker) -> None:
     assert worker.limits(Shape(8, 2)) == make_limits(1024)
     request = MeasureRequest(Shape(8, 2), 16, Settings(), KERNELS, StoppingRule())
     assert worker.measure(request).measurement.verdict == ONE
+    assert worker.measure_launch_gaps() == LaunchGaps(graph=1.0, replay=1.5, eager=4.0)
 
 
 def test_worker_tells_a_refusal_in_its_words(worker: ProcessWorker) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from moesort_tune.tables.errors import TableError
 from moesort_tune.tables.merge import merge_entry, merge_tables
-from moesort_tune.tables.schema import Evidence, Kind
+from moesort_tune.tables.schema import Evidence, Kind, LaunchGaps
 from tests.tables.examples import device, entry, make_published_entry, row, sweep, table
 
 LATER = datetime.date(2026, 12, 1)
@@ -94,6 +94,15 @@ def test_row_says_its_kind_where_its_new_entry_has_another() -> None:
     assert [(kept.shape, kept.evidence.kind) for kept in again.rows] == [
         *(((8, 2), "learned"), ((16, 2), None), ((128, 4), None)),
     ]
+
+
+def test_entry_keeps_its_launch_gap_until_a_sweep_measures_another() -> None:
+    """Rows that a serving process learned bring none, and do not take the sweep's away."""
+    swept = table(entry(launch_gap_us=LaunchGaps(graph=1.0, replay=2.0, eager=4.0)))
+    learned = merge_entry(swept, entry([row(8, 2)], evidence="learned"))
+    assert learned.tables[0].launch_gap_us == swept.tables[0].launch_gap_us
+    newer = LaunchGaps(graph=1.1, replay=2.1, eager=4.1)
+    assert merge_entry(learned, entry([row(8, 2)], launch_gap_us=newer)).tables[0].launch_gap_us == newer
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 #include "api.h"
 
 #include "clock.h"
+#include "devices.h"
 #include "failures.h"
 #include "fault.h"
 #include "launch_log.h"
@@ -15,7 +16,7 @@ thread_local hipError_t last_error_of_thread = hipSuccess;
 
 // Everything that a wrong environment variable can spoil is read here, so that the first call tells.
 bool configured() {
-  static const bool read = (settings(), clock(), failures(), launch_log(), true);
+  static const bool read = (settings(), devices(), clock(), failures(), launch_log(), true);
   return read && !configuration_failed();
 }
 

@@ -1,10 +1,11 @@
-// One device, number 0: the machine's own cores.
+// The machine's own cores, as one device or as several.
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
 
 #include "api.h"
+#include "devices.h"
 #include "errors.h"
 #include "fault.h"
 #include "memory.h"
@@ -40,14 +41,16 @@ void describe_limits(hipDeviceProp_tR0600* properties) {
   std::fill_n(properties->maxThreadsDim, 3, static_cast<int>(kMaxLanes));
   properties->maxGridSize[0] = kMaxGridX;
   properties->maxGridSize[1] = properties->maxGridSize[2] = kMaxGridOther;
-  properties->multiProcessorCount = static_cast<int>(settings().compute_units);
 }
 
-hipDeviceProp_tR0600 describe_device() {
+hipDeviceProp_tR0600 describe_device(int ordinal) {
+  const HostDevice& device = devices()[static_cast<std::size_t>(ordinal)];
   hipDeviceProp_tR0600 properties = {};
   std::strcpy(properties.name, "moesort-tune host");
   std::strcpy(properties.gcnArchName, "host");
   describe_limits(&properties);
+  properties.multiProcessorCount = static_cast<int>(device.compute_units);
+  properties.pciBusID = device.bus;
   properties.totalGlobalMem = total_memory_bytes();
   properties.l2CacheSize = last_level_cache_bytes();
   properties.major = 1;
@@ -68,8 +71,8 @@ struct Attribute {
   int value;
 };
 
-hipError_t find_attribute(int number, int* value) {
-  const hipDeviceProp_tR0600 properties = describe_device();
+hipError_t find_attribute(int number, int* value, int ordinal) {
+  const hipDeviceProp_tR0600 properties = describe_device(ordinal);
   const int lds_bytes = static_cast<int>(properties.sharedMemPerBlock);
   const Attribute attributes[] = {
       {3, properties.canMapHostMemory},
@@ -110,6 +113,8 @@ hipError_t find_attribute(int number, int* value) {
   return hipErrorInvalidValue;
 }
 
+bool is_device(int ordinal) { return ordinal >= 0 && static_cast<std::size_t>(ordinal) < devices().size(); }
+
 template <typename Value>
 hipError_t give(Value* target, Value value) {
   if (target == nullptr) return hipErrorInvalidValue;
@@ -135,38 +140,39 @@ HOST_API hipError_t hipRuntimeGetVersion(int* version) {
 }
 
 HOST_API hipError_t hipGetDeviceCount(int* count) {
-  return call("hipGetDeviceCount", Needs::kNothing, [&] { return give(count, 1); });
+  return call("hipGetDeviceCount", Needs::kNothing, [&] { return give(count, static_cast<int>(devices().size())); });
 }
 
 HOST_API hipError_t hipGetDevice(int* device) {
-  return call("hipGetDevice", Needs::kNothing, [&] { return give(device, 0); });
+  return call("hipGetDevice", Needs::kNothing, [&] { return give(device, current_ordinal()); });
 }
 
 HOST_API hipError_t hipSetDevice(int device) {
-  return call("hipSetDevice", Needs::kNothing, [&] { return device == 0 ? hipSuccess : hipErrorInvalidDevice; });
+  return call("hipSetDevice", Needs::kNothing,
+              [&] { return set_current(device) ? hipSuccess : hipErrorInvalidDevice; });
 }
 
 HOST_API hipError_t hipGetDevicePropertiesR0600(hipDeviceProp_tR0600* properties, int device) {
   return call("hipGetDevicePropertiesR0600", Needs::kNothing, [&] {
-    if (device != 0) return hipErrorInvalidDevice;
+    if (!is_device(device)) return hipErrorInvalidDevice;
     if (properties == nullptr) return hipErrorInvalidValue;
-    *properties = describe_device();
+    *properties = describe_device(device);
     return hipSuccess;
   });
 }
 
 HOST_API hipError_t hipDeviceGetAttribute(int* value, int attribute, int device) {
   return call("hipDeviceGetAttribute", Needs::kNothing, [&] {
-    if (device != 0) return hipErrorInvalidDevice;
-    return value == nullptr ? hipErrorInvalidValue : find_attribute(attribute, value);
+    if (!is_device(device)) return hipErrorInvalidDevice;
+    return value == nullptr ? hipErrorInvalidValue : find_attribute(attribute, value, device);
   });
 }
 
 HOST_API hipError_t hipDeviceGetName(char* name, int bytes, int device) {
   return call("hipDeviceGetName", Needs::kNothing, [&] {
-    if (device != 0) return hipErrorInvalidDevice;
+    if (!is_device(device)) return hipErrorInvalidDevice;
     if (name == nullptr || bytes <= 0) return hipErrorInvalidValue;
-    std::snprintf(name, static_cast<std::size_t>(bytes), "%s", describe_device().name);
+    std::snprintf(name, static_cast<std::size_t>(bytes), "%s", describe_device(device).name);
     return hipSuccess;
   });
 }
@@ -174,8 +180,9 @@ HOST_API hipError_t hipDeviceGetName(char* name, int bytes, int device) {
 HOST_API hipError_t hipMemGetInfo(std::size_t* free_bytes, std::size_t* total_bytes) {
   return call("hipMemGetInfo", Needs::kNothing, [&] {
     if (free_bytes == nullptr || total_bytes == nullptr) return hipErrorInvalidValue;
-    *free_bytes = free_memory_bytes();
-    *total_bytes = total_memory_bytes();
+    const auto used = static_cast<std::size_t>(current_device().used_bytes);
+    *total_bytes = total_memory_bytes() + used;
+    *free_bytes = settings().devices.empty() ? free_memory_bytes() : total_memory_bytes();
     return hipSuccess;
   });
 }

@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "devices.h"
 #include "fault.h"
 #include "settings.h"
 
@@ -71,7 +72,8 @@ double Clock::launch_us(const std::string& kernel, const LaunchShape& shape) {
   Kernel& timed = found->second;
   const double launches = timed.launches++;
   if (timed.rule == nullptr) return 0;
-  return timed.rule->formula.evaluate({shape.tokens, shape.experts, shape.topk, launches});
+  const double units = current_device().compute_units;
+  return timed.rule->formula.evaluate({shape.tokens, shape.experts, shape.topk, launches, units});
 }
 
 void Clock::advance(double duration_us) {
@@ -81,7 +83,7 @@ void Clock::advance(double duration_us) {
     const double radius = std::sqrt(-2 * std::log(random_.fraction()));
     factor = std::exp(noise_ * radius * std::cos(2 * kPi * random_.fraction()));
   }
-  now_us_ += duration_us * factor;
+  now_us_ += duration_us * factor * current_device().slowdown;
 }
 
 Clock& clock() {

@@ -112,10 +112,11 @@ class FormulaParser {
     if (word == "experts") return emit(Step::kExperts);
     if (word == "topk") return emit(Step::kTopk);
     if (word == "launches") return emit(Step::kLaunches);
+    if (word == "units") return emit(Step::kUnits);
     if (word == "min") return function(Step::kMin);
     if (word == "max") return function(Step::kMax);
     position_ = begin;
-    fail("unknown name '" + word + "' (known are tokens, experts, topk, launches, min, max)");
+    fail("unknown name '" + word + "' (known are tokens, experts, topk, launches, units, min, max)");
   }
 
   char peek_raw() const { return position_ < text_.size() ? text_[position_] : '\0'; }
@@ -157,6 +158,9 @@ double Formula::evaluate(const FormulaInputs& inputs) const {
         continue;
       case Step::kLaunches:
         *++top = inputs.launches;
+        continue;
+      case Step::kUnits:
+        *++top = inputs.units;
         continue;
       case Step::kNegate:
         *top = -*top;

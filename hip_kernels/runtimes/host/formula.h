@@ -1,5 +1,5 @@
-// Arithmetic over a launch's shape: numbers, tokens, experts, topk, launches, + - * /, parentheses, min(a, b),
-// max(a, b).
+// Arithmetic over a launch's shape: numbers, tokens, experts, topk, launches, units, + - * /, parentheses,
+// min(a, b), max(a, b).
 #pragma once
 #include <string>
 #include <vector>
@@ -11,6 +11,7 @@ struct FormulaInputs {
   double experts;
   double topk;
   double launches;
+  double units;
 };
 
 class Formula {
@@ -28,6 +29,7 @@ class Formula {
     kExperts,
     kTopk,
     kLaunches,
+    kUnits,
     kAdd,
     kSubtract,
     kMultiply,

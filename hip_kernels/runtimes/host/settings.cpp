@@ -66,6 +66,7 @@ Settings read_settings() {
   result.shuffled = variable("MOESORT_HOST_SEED") != nullptr;
   result.seed = whole_number("MOESORT_HOST_SEED", 0, 0, UINT64_MAX);
   result.compute_units = static_cast<unsigned>(whole_number("MOESORT_HOST_COMPUTE_UNITS", cores, 1, 1 << 16));
+  result.devices = words("MOESORT_HOST_DEVICES");
   result.wave_size = wave_size();
   result.lds_bytes = static_cast<unsigned>(whole_number("MOESORT_HOST_LDS_BYTES", 65536, 1024, 1 << 20));
   result.threads =

@@ -9,6 +9,7 @@ struct Settings {
   bool shuffled = false;
   std::uint64_t seed = 0;
   unsigned compute_units = 0;
+  std::string devices;  // empty: one
   unsigned wave_size = 64;
   unsigned lds_bytes = 65536;
   unsigned threads = 0;

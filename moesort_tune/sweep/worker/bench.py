@@ -7,8 +7,10 @@ from moesort_tune.device import hip
 from moesort_tune.domain.shape import Shape
 from moesort_tune.domain.vocabulary import KernelName
 from moesort_tune.errors import MoesortTuneError
-from moesort_tune.measure.engine import Engine, Measurement, WarmUp
+from moesort_tune.measure.engine import Engine, Measurement, TimingError, WarmUp
+from moesort_tune.measure.launch_gap import measure_launch_gaps
 from moesort_tune.measure.sentinel import Sentinel
+from moesort_tune.measure.statistics import round_value
 from moesort_tune.measure.timers import (
     OF_SENTINEL,
     EagerTimer,
@@ -24,12 +26,14 @@ from moesort_tune.sweep.worker.messages import (
     Answer,
     CheckRequest,
     DeviceFacts,
+    GapRequest,
     LimitRequest,
     Measured,
     MeasureRequest,
     Request,
     WorkerSpec,
 )
+from moesort_tune.tables.schema import LaunchGaps
 
 VARIANTS = 3
 """Inputs of a point: a graph has sorts of each, launches one by one take them in turn."""
@@ -45,6 +49,14 @@ class WrongDeviceError(MoesortTuneError):
     """Report that the attached device is not of the architecture that was asked for."""
 
 
+class DeviceBusyError(MoesortTuneError):
+    """Report that another program uses the device."""
+
+
+MOST_USED_BYTES = 4 << 30
+"""Memory that a driver and the context of this process may take. A program that works on a GPU holds more."""
+
+
 class Bench:
     """Hold an opened device. Close it to free everything on it."""
 
@@ -52,6 +64,8 @@ class Bench:
         """Open the device. Raise HipError, WrongDeviceError, ProviderError, CompileError."""
         self._device = hip.open_device(spec.runtime, spec.ordinal)
         _check_promise(spec.arch, self._device.properties)
+        if spec.must_be_idle:
+            _check_idle(self._device.read_used_bytes())
         with ExitStack() as resources:
             self._kernels = resources.enter_context(closing(open_kernels(spec.provider, self._device)))
             self._stream = resources.enter_context(self._device.create_stream())
@@ -93,8 +107,18 @@ class Bench:
             return dict(self._kernels.limits(request.shape))
         if isinstance(request, MeasureRequest):
             return self._measure(request)
+        if isinstance(request, GapRequest):
+            return self._measure_launch_gaps()
         self._check(request)
         return None
+
+    def _measure_launch_gaps(self) -> LaunchGaps | None:
+        """Return what each further launch costs, None where the clock is too restless for its few rounds."""
+        try:
+            gaps = measure_launch_gaps(self._stopwatch, self._sentinel, self._sentinels)
+        except TimingError:
+            return None
+        return LaunchGaps(**{gap.mode: round_value(max(gap.gap_us, 0.0)) for gap in gaps})
 
     def _check(self, request: CheckRequest) -> None:
         point = _build_point(request)
@@ -160,6 +184,15 @@ def _check_promise(arch: str | None, properties: hip.DeviceProperties) -> None:
         raise WrongDeviceError(
             f"{arch} was asked for, but what is attached is {properties.arch} ({properties.name}); "
             f"`moesort-tune sweep --arch {properties.arch}` measures that"
+        )
+
+
+def _check_idle(used_bytes: int) -> None:
+    """Raise DeviceBusyError where so much of the memory is in use that another program must hold it."""
+    if used_bytes > MOST_USED_BYTES:
+        raise DeviceBusyError(
+            f"it is in use: {used_bytes / (1 << 30):.1f} GiB of its memory are taken by other programs; end them, or "
+            "name the device alone to measure it all the same"
         )
 
 

@@ -11,24 +11,12 @@ import signal
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from types import TracebackType
-from typing import TypeVar
 
 from moesort_tune.device.child import describe_exit
-from moesort_tune.domain.candidates import Limits
-from moesort_tune.domain.shape import Shape
 from moesort_tune.sweep.worker import process as worker_process
 from moesort_tune.sweep.worker.errors import WorkerLostError, WorkerRefusedError, WorkerStartError
-from moesort_tune.sweep.worker.messages import (
-    Answer,
-    CheckRequest,
-    DeviceFacts,
-    LimitRequest,
-    Measured,
-    MeasureRequest,
-    Refusal,
-    Request,
-    WorkerSpec,
-)
+from moesort_tune.sweep.worker.messages import Answer, DeviceFacts, Refusal, Request, WorkerSpec
+from moesort_tune.sweep.worker.requesting import RequestingWorker, require
 
 START_SECONDS = 600.0
 """Opening a device may compile a runtime and kernels first."""
@@ -36,13 +24,11 @@ START_SECONDS = 600.0
 DYING_SECONDS = 10.0
 """A child that has closed its connection and lives longer than this is not about to end."""
 
-Kind = TypeVar("Kind")
-
 Serve = Callable[["Connection[Answer | DeviceFacts, Request]", WorkerSpec], None]
 """Sends the device's facts, or a Refusal, then an answer to each request."""
 
 
-class ProcessWorker:
+class ProcessWorker(RequestingWorker):
     """A worker in a child process. A lost child is replaced by the next request.
 
     limit_s: how long one request may take. serve: what the child runs.
@@ -53,6 +39,7 @@ class ProcessWorker:
         self._limit_s = limit_s
         self._serve = serve
         self._group: int | None = None
+        self._closed = False
         self._start()
 
     @property
@@ -60,20 +47,12 @@ class ProcessWorker:
         """Facts of the opened device and kernels."""
         return self._facts
 
-    def limits(self, shape: Shape) -> Limits:
-        """Return the largest token count of each kernel."""
-        return _require(dict, self._request(LimitRequest(shape)))
-
-    def check(self, request: CheckRequest) -> None:
-        """Raise WorkerRefusedError for a wrong kernel, WorkerLostError where a kernel crashes or never ends."""
-        self._request(request)
-
-    def measure(self, request: MeasureRequest) -> Measured:
-        """Check and time kernels. Raise WorkerRefusedError, WorkerLostError."""
-        return _require(Measured, self._request(request))
-
     def close(self) -> None:
-        """Kill the child, and what it started, at once: nothing in it is worth waiting for."""
+        """Kill the child, and what it started, at once: nothing in it is worth waiting for. No other one follows."""
+        self._closed = True
+        self._kill()
+
+    def _kill(self) -> None:
         # Once: the number of a child that was waited for may be another process's by now.
         group, self._group = self._group, None
         if group is not None:
@@ -92,15 +71,18 @@ class ProcessWorker:
         self._group = self._process.pid
         theirs.close()
         try:
-            self._facts = _require(DeviceFacts, self._receive_answer(START_SECONDS))
+            self._facts = require(DeviceFacts, self._receive_answer(START_SECONDS))
         except WorkerLostError as error:
-            self.close()
+            self._kill()
             raise WorkerStartError(f"the device could not be opened: {error}") from error
         except BaseException:
-            self.close()
+            self._kill()
             raise
 
-    def _request(self, request: Request) -> Answer | DeviceFacts:
+    def request(self, request: Request) -> Answer | DeviceFacts:
+        """Return the answer of the child, of a new one where the last is lost. Raise WorkerStartError as well."""
+        if self._closed:
+            raise WorkerLostError(f"the worker is closed ({request})")
         if not self._process.is_alive():
             self._start()
         try:
@@ -108,7 +90,7 @@ class ProcessWorker:
                 self._connection.send(request)
             return self._receive_answer(self._limit_s)
         except WorkerLostError as error:
-            self.close()
+            self._kill()
             raise WorkerLostError(f"{error} ({request})") from error
 
     def _receive_answer(self, limit_s: float) -> Answer | DeviceFacts:
@@ -124,13 +106,6 @@ class ProcessWorker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _require(kind: type[Kind], answer: object) -> Kind:
-    """Return the answer to a request that only `kind` answers. Raise WorkerRefusedError for another one."""
-    if not isinstance(answer, kind):
-        raise WorkerRefusedError(f"the process that runs the kernels answered {answer!r}, not {kind.__name__}")
-    return answer
 
 
 def _receive(

@@ -18,11 +18,15 @@ def open_worker(*, arch: str, ordinal: int, provider: str, limit_s: float) -> Pr
     limit_s: how long one point may take. Raise WorkerRefusedError, which names what is attached instead, and
     UnknownArchitectureError.
     """
+    return ProcessWorker(build_spec(arch=arch, ordinal=ordinal, provider=provider), limit_s=limit_s)
+
+
+def build_spec(*, arch: str, ordinal: int, provider: str, must_be_idle: bool = False) -> WorkerSpec:
+    """Return what a worker with such a device opens. Raise UnknownArchitectureError."""
     if arch == AUTO:
-        spec = WorkerSpec(None, None, ordinal, provider)
-    else:
-        spec = WorkerSpec(choose_runtime(arch, libraries.detect_runtime()), arch, ordinal, provider)
-    return ProcessWorker(spec, limit_s=limit_s)
+        return WorkerSpec(None, None, ordinal, provider, must_be_idle)
+    runtime = choose_runtime(arch, libraries.detect_runtime())
+    return WorkerSpec(runtime, arch, ordinal, provider, must_be_idle)
 
 
 def choose_runtime(arch: str, attached: libraries.RuntimeName) -> libraries.RuntimeName | None:

@@ -11,6 +11,7 @@ from moesort_tune.domain.shape import Shape
 from moesort_tune.domain.vocabulary import KernelName
 from moesort_tune.measure.engine import Measurement
 from moesort_tune.measure.stopping import StoppingRule
+from moesort_tune.tables.schema import LaunchGaps
 
 if TYPE_CHECKING:
     from moesort_tune.device.hip import DeviceProperties
@@ -21,12 +22,14 @@ class WorkerSpec:
     """Which device and kernels a worker opens.
 
     runtime: 'amd', 'cuda', 'host', or None for what is attached. arch: what the device must be, or None for any.
+    must_be_idle: refuse a device on whose memory another program holds much.
     """
 
     runtime: str | None
     arch: str | None
     ordinal: int
     provider: str
+    must_be_idle: bool = False
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,14 @@ class MeasureRequest:
 
 
 @dataclass(frozen=True)
+class GapRequest:
+    """Ask for what each further launch costs on the device. Answer: LaunchGaps, None for restless times."""
+
+    def __str__(self) -> str:
+        return "the launch gap"
+
+
+@dataclass(frozen=True)
 class Measured:
     """The answer to a MeasureRequest.
 
@@ -134,8 +145,8 @@ class Refusal:
     details: str
 
 
-Request: TypeAlias = LimitRequest | CheckRequest | MeasureRequest
-Answer: TypeAlias = Limits | Measured | Refusal | None
+Request: TypeAlias = LimitRequest | CheckRequest | MeasureRequest | GapRequest
+Answer: TypeAlias = Limits | Measured | LaunchGaps | Refusal | None
 
 
 class Worker(Protocol):
@@ -153,6 +164,9 @@ class Worker(Protocol):
 
     def measure(self, request: MeasureRequest) -> Measured:
         """Check and time kernels. Raise WorkerRefusedError, WorkerLostError."""
+
+    def measure_launch_gaps(self) -> LaunchGaps | None:
+        """Return what each further launch costs, None for restless times. Raise WorkerRefusedError, WorkerLostError."""
 
     def close(self) -> None:
         """Release the device."""

@@ -1,0 +1,1 @@
+"""Workers on several cards: of this machine, or of a Ray cluster."""

@@ -1,0 +1,221 @@
+"""A sweep on several cards of one kind: replicas, slow cards, lost workers and cards that are gone."""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from moesort_tune.domain.settings import Settings
+from moesort_tune.domain.shape import Shape
+from moesort_tune.measure.stopping import StoppingRule
+from moesort_tune.sweep.row_key import RowKey
+from moesort_tune.sweep.row_search import SweepPlan
+from moesort_tune.sweep.runner import Sweep, SweepResult
+from moesort_tune.sweep.search import TokenRange
+from moesort_tune.sweep.worker.errors import WorkerLostError, WorkerStartError
+from moesort_tune.sweep.worker.messages import CheckRequest, Measured, MeasureRequest
+from tests.sweep.fakes import FACTS, FakeWorker, ListListener, ListSink, time_two_kernels
+from tests.sweep.kernels import KERNELS, MULTIPHASE, ONESHOT
+
+SHAPES = [Shape(experts, 2) for experts in (8, 32, 128)]
+LONGEST = SHAPES[-1]
+
+
+def make_card(bus: int, *, switch: int = 40, slowdown: float = 1.0, **options: Any) -> FakeWorker:
+    """Return the worker of a card of its own, whose kernels take the same time at `switch` tokens."""
+    facts = dataclasses.replace(FACTS, host="node", pci_address=f"0000:{bus:02x}:00")
+    return time_two_kernels(
+        lambda _, tokens: slowdown * (2 + 0.1 * tokens),
+        lambda *_: slowdown * (2 + 0.1 * switch),
+        facts=facts,
+        **options,
+    )
+
+
+def sweep_by(
+    *workers: FakeWorker,
+    sink: ListSink | None = None,
+    listener: ListListener | None = None,
+    replicas: int = 2,
+    **changes: Any,
+) -> SweepResult:
+    """Return the result of a sweep of every shape from 1 to 64 tokens."""
+    plan = SweepPlan(
+        SHAPES, TokenRange(1, 64), (Settings(),), StoppingRule(max_rounds=40), replicas=replicas, **changes
+    )
+    sinks: dict[str, Any] = {"sinks": [sink or ListSink()], "listener": listener or ListListener()}
+    return Sweep(plan, workers=workers, clock=lambda: 0.0, **sinks).run()
+
+
+def count_cards(sink: ListSink, shape: Shape) -> set[int]:
+    """Return on how many cards the points of a shape were measured."""
+    cards: dict[int, set[str]] = {}
+    for of, tokens, facts in sink.measured:
+        if of == shape:
+            cards.setdefault(tokens, set()).add(facts.pci_address)
+    return {len(found) for found in cards.values()}
+
+
+def list_tokens(sink: ListSink, shape: Shape) -> list[int]:
+    """Return the token counts of a shape that were measured, ascending; one that was confirmed is there twice."""
+    return sorted(tokens for of, tokens, _ in sink.measured if of == shape)
+
+
+def lose(times: int, kind: type[Exception] = WorkerLostError) -> Callable[[CheckRequest | MeasureRequest], None]:
+    """Return a function that loses its worker so many times at 48 tokens of the longest row."""
+    left = times
+
+    def before(request: CheckRequest | MeasureRequest) -> None:
+        nonlocal left
+        if isinstance(request, MeasureRequest) and (request.shape, request.tokens) == (LONGEST, 48) and left:
+            left -= 1
+            raise kind("the process that runs the kernels died with SIGKILL")
+
+    return before
+
+
+def test_row_is_measured_on_two_cards_which_the_row_says() -> None:
+    """Each point of each row has two cards behind it, and the table says how far these lie apart."""
+    sink = ListSink()
+    result = sweep_by(make_card(1), make_card(2, slowdown=1.02), make_card(3), sink=sink)
+    for row in result.rows:
+        assert row.policy[:2] == ((1, ONESHOT), (42, MULTIPHASE))
+        assert row.tie == ((39, 41, KERNELS),)
+        assert row.evidence.cards == 2
+        assert row.evidence.spread == pytest.approx(0.0, abs=0.021)
+    assert all(count_cards(sink, shape) <= {2, 3} for shape in SHAPES)  # the cards are compared at points of one row
+    assert count_cards(sink, LONGEST) == {2}
+
+
+def test_win_that_does_not_hold_on_every_card_is_a_tie() -> None:
+    """Cards that cross at 40 and at 44 tokens agree on neither kernel between; outside, both win."""
+    result = sweep_by(make_card(1), make_card(2, switch=44))
+    for row in result.rows:
+        (tie,) = row.tie
+        assert tie[0] <= 39
+        assert tie[1] >= 45
+        assert row.choose_kernel(38, KERNELS) == ONESHOT
+        assert row.choose_kernel(tie[1] + 1, KERNELS) == MULTIPHASE
+
+
+def test_one_replica_measures_each_point_once() -> None:
+    """Whoever asks for one card a row pays for one, but for the points by which the cards are compared."""
+    sink = ListSink()
+    result = sweep_by(make_card(1), make_card(2), sink=sink, replicas=1)
+    assert [row.evidence.cards for row in result.rows] == [None] * len(SHAPES)
+    assert count_cards(sink, LONGEST) == {1}
+
+
+def test_slow_card_is_named_and_does_not_decide() -> None:
+    """A card that takes half as long again is compared, named with host and address, and gets no rows."""
+    sink, listener = ListSink(), ListListener()
+    slow = make_card(9, slowdown=1.5, switch=30)
+    result = sweep_by(make_card(1), make_card(2), slow, sink=sink, listener=listener)
+    assert list(result.left_out) == ["node 0000:09:00"]
+    assert any(text.startswith("node 0000:09:00 (fake) takes 38% longer") for text in listener.warnings)
+    assert {shape for shape, _ in slow.timed} == {SHAPES[0]}
+    assert all(row.tie == ((39, 41, KERNELS),) for row in result.rows)
+    assert all(row.evidence.cards == 2 for row in result.rows)
+
+
+@dataclasses.dataclass
+class FadingCard(FakeWorker):
+    """Takes twice as long from the third row on that it measures."""
+
+    def measure(self, request: MeasureRequest) -> Measured:
+        """Return the times, doubled later on."""
+        fades = len({shape for shape, _ in self.timed} | {request.shape}) > 1
+        slower = {name: _slow_down(formula) for name, formula in self.formulas.items()}
+        return FakeWorker.measure(dataclasses.replace(self, formulas=slower) if fades else self, request)
+
+
+def _slow_down(formula: Callable[[Shape, int], float]) -> Callable[[Shape, int], float]:
+    return lambda shape, tokens: 2 * formula(shape, tokens)
+
+
+def test_card_that_becomes_slow_loses_the_rows_that_rest_on_it() -> None:
+    """What it measured while it was slow does not decide, and two other cards measure it."""
+    fading = FadingCard(**{field.name: getattr(make_card(9), field.name) for field in dataclasses.fields(FakeWorker)})
+    sink = ListSink()
+    result = sweep_by(make_card(1), make_card(2), fading, sink=sink)
+    assert list(result.left_out) == ["node 0000:09:00"]
+    assert [Shape(*row.shape) for row in result.rows] == SHAPES
+    assert all(row.evidence.cards == 2 and (row.evidence.spread or 0) < 0.01 for row in result.rows)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_lost_row_goes_on_where_it_was_lost_then_elsewhere(times: int) -> None:
+    """A worker that dies costs the point in flight: the row is written, and no point is measured again."""
+    sink, before = ListSink(), lose(times)
+    workers = [make_card(1, before=before), make_card(2, before=before)]
+    result = sweep_by(*workers, sink=sink, replicas=1)
+    assert len(result.rows) == len(SHAPES)
+    assert result.failed == {}
+    assert len(result.incidents) == times
+    assert all(text.startswith("128/2 was lost on node 0000:") for text in result.incidents)
+    whole = ListSink()
+    sweep_by(make_card(1), make_card(2), sink=whole, replicas=1)
+    assert list_tokens(sink, LONGEST) == list_tokens(whole, LONGEST)
+
+
+def test_row_that_only_one_card_loses_is_written_by_the_other() -> None:
+    """A kernel that crashes on one card only is tried twice there, and the other card has the row."""
+    bad = make_card(1, before=lose(1000))
+    result = sweep_by(bad, make_card(2))
+    assert result.failed == {}
+    assert sum("lost on node 0000:01:00" in text for text in result.incidents) == 2
+    assert [row.evidence.cards for row in result.rows] == [2, 2, None]
+
+
+def test_card_that_is_gone_leaves_its_rows_to_others() -> None:
+    """A card whose worker cannot be started again is named, and the sweep ends without it."""
+    listener = ListListener()
+    gone = make_card(1, before=lose(1, WorkerStartError))
+    result = sweep_by(gone, make_card(2, before=lose(1, WorkerStartError)), make_card(3), listener=listener)
+    assert len(result.rows) == len(SHAPES)
+    assert all("is gone" in reason for reason in result.left_out.values())
+    assert result.failed == {}
+    assert any(text.startswith("node 0000:0") and "is gone" in text for text in listener.warnings)
+
+
+def test_sweep_ends_where_every_card_is_gone() -> None:
+    """Nobody waits for cards that do not come back; the rows that are missing are named."""
+
+    def be_gone(request: CheckRequest | MeasureRequest) -> None:
+        if isinstance(request, MeasureRequest) and request.tokens == 64:
+            raise WorkerStartError("the device could not be opened")
+
+    result = sweep_by(make_card(1, before=be_gone), make_card(2, before=be_gone), replicas=1)
+    assert result.rows == []
+    assert set(result.failed) == {RowKey(shape) for shape in SHAPES}
+    assert len(result.left_out) == 2
+
+
+def test_partitions_of_a_card_are_never_timed_together() -> None:
+    """Two workers of one address take turns; one of another address works beside them."""
+    inside: dict[str, int] = {}
+    most: dict[str, int] = {}
+
+    def enter(facts: Any) -> None:
+        inside[facts.pci_address] = inside.get(facts.pci_address, 0) + 1
+        most[facts.pci_address] = max(most.get(facts.pci_address, 0), inside[facts.pci_address])
+
+    class Counted(FakeWorker):
+        """Counts how many of its card are at work."""
+
+        def measure(self, request: MeasureRequest) -> Measured:
+            """Measure, and be seen."""
+            enter(self.facts)
+            try:
+                time.sleep(0.001)  # long enough for others to come in, if they may
+                return super().measure(request)
+            finally:
+                inside[self.facts.pci_address] -= 1
+
+    fields = [field.name for field in dataclasses.fields(FakeWorker)]
+    workers = [Counted(**{name: getattr(make_card(bus), name) for name in fields}) for bus in (1, 1, 1, 2)]
+    result = sweep_by(*workers)
+    assert len(result.rows) == len(SHAPES)
+    assert most == {"0000:01:00": 1, "0000:02:00": 1}

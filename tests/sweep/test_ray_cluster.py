@@ -1,0 +1,129 @@
+"""The Ray engine, as far as it needs no Ray."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+
+from moesort_tune.domain.shape import Shape
+from moesort_tune.sweep.fleet.card_actor import Proof
+from moesort_tune.sweep.fleet.opening import NoCardsError
+from moesort_tune.sweep.fleet.ray_cluster import RayEngine, summarize
+from moesort_tune.sweep.worker.errors import WorkerLostError
+from moesort_tune.sweep.worker.messages import Refusal
+from tests.sweep.fakes import FACTS
+
+NOT_INSTALLED = """The actor died because of an error raised in its creation task, ray::CardActor.__init__() (pid=7)
+RuntimeError: The actor with name CardActor failed to import on the worker. This may be because of the environment:
+
+ray::CardActor.__init__() (pid=7)
+                  ^^^^^^^^^^^
+ModuleNotFoundError: No module named 'moesort_tune'"""
+
+KILLED = """The actor died unexpectedly before finishing this task.
+\tclass_name: CardActor
+The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR Worker exit detail: Worker"""
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (NOT_INSTALLED, "ModuleNotFoundError: No module named 'moesort_tune'"),
+        (KILLED, "The actor died unexpectedly before finishing this task."),
+        ("", "ValueError"),
+    ],
+)
+def test_error_of_ray_is_cut_to_what_happened(text: str, line: str) -> None:
+    """Ray's errors are pages long; a person needs the cause, for example that a node lacks the package."""
+    assert summarize(ValueError(text)) == line
+
+
+@dataclass
+class Method:
+    """A method of an actor, which answers when it is called."""
+
+    call: Any
+
+    def remote(self, *arguments: Any) -> Any:
+        """Return the answer, in the place of a reference to it."""
+        return self.call(*arguments)
+
+
+@dataclass
+class Actor:
+    """The actor of a card that opens some providers' kernels."""
+
+    bus: int
+    providers: tuple[str, ...]
+    opened: list[str] = field(default_factory=list)
+    alive: bool = True
+
+    @property
+    def open(self) -> Method:
+        """Open a provider's kernels."""
+        return Method(self._open)
+
+    @property
+    def answer(self) -> Method:
+        """Answer by the actor, or None where it is lost."""
+        return Method(lambda provider, _: {provider: self.bus} if self.alive and provider in self.opened else None)
+
+    def _open(self, _arch: str, provider: str, _limit_s: float) -> Proof | Refusal:
+        if provider not in self.providers:
+            return Refusal(f"no {provider}", "")
+        self.opened.append(provider)
+        return Proof(replace(FACTS, pci_address=f"0000:{self.bus:02x}:00"), str(self.bus), "node", 1)
+
+
+@dataclass
+class Cards:
+    """A cluster of two cards, each of which one actor holds at a time."""
+
+    providers: tuple[str, ...] = ("builtin", "aiter")
+    actors: list[Actor] = field(default_factory=list)
+
+    def require_free_gpus(self) -> tuple[int, int]:
+        """Both are free."""
+        return 2, 0
+
+    def start_actor(self, node_id: str | None = None) -> Actor:
+        """Return an actor on the first card that none holds."""
+        del node_id
+        held = {actor.bus for actor in self.actors if actor.alive}
+        self.actors.append(Actor(min({1, 2} - held), self.providers))
+        return self.actors[-1]
+
+    def get(self, answer: Any, seconds: float) -> Any:
+        """Return what the actor answered."""
+        del seconds
+        if answer is None:
+            raise WorkerLostError("its actor was lost")
+        return answer
+
+    def kill(self, actor: Actor) -> None:
+        """End an actor."""
+        actor.alive = False
+
+
+def test_lost_actor_is_replaced_once_for_all_providers() -> None:
+    """A card has one actor: the worker of another provider goes on with the one that took the lost one's place."""
+    cards = Cards()
+    engine = RayEngine(cards, "auto", 1.0)  # type: ignore[arg-type]
+    first, second = (engine.open_workers(provider).workers for provider in ("builtin", "aiter"))
+    cards.kill(cards.actors[1])
+    with pytest.raises(WorkerLostError):
+        first[1].limits(Shape(8, 2))
+    assert first[1].limits(Shape(8, 2)) == {"builtin": 2}
+    assert second[1].limits(Shape(8, 2)) == {"aiter": 2}
+    assert [actor.bus for actor in cards.actors] == [1, 2, 2]
+
+
+def test_provider_that_no_card_can_open_leaves_the_others_their_actors() -> None:
+    """The workers that were refused are closed, and the cards stay with the first provider."""
+    cards = Cards(("builtin",))
+    engine = RayEngine(cards, "auto", 1.0)  # type: ignore[arg-type]
+    workers = engine.open_workers("builtin").workers
+    with pytest.raises(NoCardsError, match="worker 1: no aiter; worker 2: no aiter"):
+        engine.open_workers("aiter")
+    assert [worker.limits(Shape(8, 2)) for worker in workers] == [{"builtin": 1}, {"builtin": 2}]
+    assert [actor.bus for actor in cards.actors] == [1, 2]
