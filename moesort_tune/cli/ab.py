@@ -1,6 +1,7 @@
 """`moesort-tune ab`: measure the benefit of choosing the sorting kernel in the steps of a serving run."""
 
 import importlib.util
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from moesort_tune.cli.parameters import (
     build_fleet,
     identify_trace,
 )
+from moesort_tune.domain.suggestions import suggest
 from moesort_tune.domain.vocabulary import MAX_TOKENS
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.measure.statistics import compute_interval_rank
@@ -27,6 +29,7 @@ from moesort_tune.numerals import quote
 from moesort_tune.replay.steps import CONFIDENCE, SERVED, STEP_TOKENS, PolicyResult, read_trace
 from moesort_tune.sweep.fleet.options import AUTO_ADDRESS, EngineName
 from moesort_tune.sweep.grid import parse_integers
+from moesort_tune.verify.policies import ORACLE
 
 if TYPE_CHECKING:
     from moesort_tune.replay.job import ReplayResult, Run
@@ -35,7 +38,7 @@ if TYPE_CHECKING:
 def parse_model(text: str) -> str:
     """Return the name of a model whose steps are known. Raise ValueError."""
     if text not in SERVED:
-        raise ValueError(f"no model is called {text!r}; there are {', '.join(SERVED)}")
+        raise ValueError(f"no model is called {quote(text)}; {suggest(text.lower(), SERVED)}")
     return text
 
 
@@ -51,6 +54,8 @@ CONCURRENCY = Parameter("N,N,...", parse_concurrency)
 CLIENTS = (16, 32, 64)
 MAX_REPEATS = 1000
 """Largest number of samples for which compute_interval_rank stays within doubles."""
+NAME_COLUMNS = 26
+"""Width of the ways' names, unless one is longer."""
 LOAD_OPTIONS = ("requests", "input_tokens", "output_tokens")
 
 EPILOG = """\b
@@ -69,7 +74,7 @@ Examples:
 
 
 @click.command(epilog=EPILOG, short_help="Replay a serving run's steps, once by each way to choose.")
-@click.option("--model", type=Parameter("MODEL", parse_model), required=True, help=f"{', '.join(SERVED)}.")
+@click.option("--model", type=Parameter("MODEL", parse_model, SERVED), required=True, help=f"{', '.join(SERVED)}.")
 @click.option("--concurrency", type=CONCURRENCY, help="Clients at once. Default: 16,32,64.")
 @click.option(
     "--repeats", type=IntRange(1, MAX_REPEATS), default=5, show_default=True, help="Of every way, interleaved."
@@ -151,16 +156,35 @@ def describe_intervals(repeats: int) -> str:
 
 def format_run(run: "Run", repeats: int) -> str:
     """Return the lines of one trace: one for each policy."""
+    width = max(NAME_COLUMNS, *(len(result.name) + 1 for result in run.results))
     lines = [
         f"{run.title}: {len(run.steps)} steps of {min(run.steps)} to {max(run.steps)} tokens",
-        f"  {'':<26}{'us a step':>12}{'':<24}    speedup over AITER's rule",
+        f"  {'':<{width}}{'us a step':>12}{'':<24}    speedup over AITER's rule",
     ]
-    return "\n".join([*lines, *(_format_line(result, repeats) for result in run.results)])
+    lines += [_format_line(result, repeats, width) for result in run.results]
+    return "\n".join([*lines, *(f"  {remark}" for remark in list_remarks(run.results, repeats))])
 
 
-def _format_line(result: PolicyResult, repeats: int) -> str:
+def list_remarks(results: Sequence[PolicyResult], repeats: int) -> Iterator[str]:
+    """Yield a sentence on differences that the repeats do not show. results: the baseline of the speedups first."""
+    baseline, *others = results
+    unclear = [result.name for result in others if result.speedup.low <= 1 <= result.speedup.high]
+    if unclear and repeats > 1:
+        names = ", ".join(unclear)
+        yield f"No difference from {baseline.name} is shown for {names}: the brackets of the speedup hold 1."
+    oracle = next(result.us_per_step.median for result in results if result.name == ORACLE)
+    faster = {result.name: oracle / result.us_per_step.median - 1 for result in results if result.name != ORACLE}
+    if any(gain > 0 for gain in faster.values()):
+        names = ", ".join(name for name, gain in faster.items() if gain > 0)
+        yield (
+            f"The oracle takes the kernel that was fastest when each size was timed by itself, and loses to {names}: "
+            f"differences of {max(faster.values()):.1%} mean nothing here."
+        )
+
+
+def _format_line(result: PolicyResult, repeats: int, width: int) -> str:
     us, speedup = result.us_per_step, result.speedup
     if repeats == 1:
-        return f"  {result.name:<26}{us.median:>12.2f}{'':<24}{speedup.median:>8.3f}"
+        return f"  {result.name:<{width}}{us.median:>12.2f}{'':<24}{speedup.median:>8.3f}"
     times = f"{us.median:>12.2f}  [{us.low:.2f}, {us.high:.2f}]"
-    return f"  {result.name:<26}{times:<36}{speedup.median:>8.3f}  [{speedup.low:.3f}, {speedup.high:.3f}]"
+    return f"  {result.name:<{width}}{times:<36}{speedup.median:>8.3f}  [{speedup.low:.3f}, {speedup.high:.3f}]"

@@ -1,5 +1,6 @@
 """The command `moesort-tune build`: code objects of the kernels, compiled ahead of time."""
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
@@ -77,14 +78,28 @@ def _format_summary(built: Build, out: Path | None) -> str:
     manifest = built.manifest
     place = f"{out / manifest.arch}.co" if out else "not written (no --out)"
     lines = [f"{manifest.arch}: {place}", f"  revision {manifest.revision}, {manifest.compiler}"]
-    lines += [f"  {kernel.name:20} {_format_resources(kernel)}" for kernel in manifest.kernels]
-    return "\n".join(lines)
+    return "\n".join([*lines, *format_resources(manifest.kernels)])
 
 
-def _format_resources(kernel: KernelResources) -> str:
-    registers = f"{kernel.vgprs:3} VGPRs {kernel.agprs} AGPRs {kernel.sgprs:3} SGPRs"
-    spills = kernel.vgpr_spills + kernel.sgpr_spills
-    return f"{registers}, {spills} spills, {kernel.scratch_bytes} B scratch, wave{kernel.wavefront_size}"
+def format_resources(kernels: Sequence[KernelResources]) -> Iterator[str]:
+    """Yield a line for each kernel, their columns one below the other."""
+    rows = [
+        (
+            kernel.name,
+            f"{kernel.vgprs} VGPRs",
+            f"{kernel.agprs} AGPRs",
+            f"{kernel.sgprs} SGPRs",
+            f"{kernel.vgpr_spills + kernel.sgpr_spills} spills",
+            f"{kernel.scratch_bytes} B scratch",
+            f"wave{kernel.wavefront_size}",
+        )
+        for kernel in kernels
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for name, *cells in rows:
+        yield "  ".join(
+            ["", name.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))]
+        )
 
 
 def format_markdown(builds: list[Build]) -> str:

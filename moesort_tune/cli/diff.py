@@ -16,19 +16,23 @@ from moesort_tune.tables.schema import EntryKey, Range
 EPILOG = """\b
 Examples:
   moesort-tune diff tables/gfx950.yaml new/gfx950.yaml
-  moesort-tune diff before.yaml after.yaml --json
+  moesort-tune diff before.yaml after.yaml --exit-code
 """
 
 
 @click.command(epilog=EPILOG)
 @click.argument("before", type=FilePath())
 @click.argument("after", type=FilePath())
+@click.option("--exit-code", is_flag=True, help="Exit 1 if a choice outside of ties, or a row, has changed.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def diff(before: Path, after: Path, as_json: bool) -> None:
+def diff(before: Path, after: Path, exit_code: bool, as_json: bool) -> int:
     """Print the shapes and token counts for which table AFTER chooses another kernel than table BEFORE.
 
     Only token counts that both tables have measured are compared; a row that was measured on others says so. A choice
     that changed only inside a tie of one of the tables is marked: any kernel of the tie will do there.
+
+    With --exit-code the exit status is 1 where a choice has changed outside of ties, or only one of the tables has a
+    row. Rows that agree where both were measured do not count, even if one goes further.
     """
     old, new = load(before), load(after)
     if old.arch != new.arch:
@@ -36,9 +40,10 @@ def diff(before: Path, after: Path, as_json: bool) -> None:
     changes = compare(old, new)
     if as_json:
         print_json(changes)
-        return
-    for change in changes:
-        print_result("\n".join(_format_change(change)))
+    else:
+        for change in changes:
+            print_result("\n".join(_format_change(change)))
+    return int(exit_code and any(row.matters for change in changes for row in change.rows))
 
 
 def _format_change(change: EntryChange) -> Iterator[str]:

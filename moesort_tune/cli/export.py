@@ -17,19 +17,22 @@ from moesort_tune.tables.files import load
 from moesort_tune.tables.schema import Entry, Table
 
 FUNCTION = Parameter("NAME", check_function_name)
+FORMATS = ("cpp", "json")
 REVISION = Parameter("TEXT", parse_words)
 
 EPILOG = """\b
 Examples:
-  moesort-tune export tables/gfx950.yaml --format cpp > moesort_policy.h
-  moesort-tune export tables/gfx950.yaml --format cpp --kernels aiter --name aiter_policy > aiter_policy.h
+  moesort-tune export tables/gfx950.yaml > moesort_policy.h
+  moesort-tune export tables/gfx950.yaml --kernels aiter --name aiter_policy > aiter_policy.h
   moesort-tune export tables/gfx950.yaml --format json > gfx950.json
 """
 
 
 @click.command(epilog=EPILOG)
 @click.argument("table", type=FilePath(), required=False)
-@click.option("--format", "form", type=click.Choice(["cpp", "json"]), required=True, help="C++17 header, or JSON.")
+@click.option(
+    "--format", "form", type=click.Choice(FORMATS), default="cpp", show_default=True, help="C++17 header, or JSON."
+)
 @click.option(
     "--kernels", "facts", type=PROVIDER, default=DEFAULT_PROVIDER, show_default=True, help="builtin, aiter, ..."
 )
@@ -37,7 +40,7 @@ Examples:
 @click.option("--name", type=FUNCTION, default="moesort_policy", show_default=True, help="Of the C++ function.")
 @click.option("--revision", type=REVISION, help="Of the kernels; by default that of the newest sweep.")
 def export(*, table: Path | None, form: str, facts: Facts, timing: Timing, name: str, revision: str | None) -> None:
-    """Write TABLE to stdout for other programs.
+    """Write TABLE to stdout for other programs. Without TABLE the one that show takes is meant.
 
     cpp: one header without dependencies, `int moesort_policy(int tokens, int num_experts, int topk, int
     compute_units, bool moe_buf = true, bool masked = false)`, which decides as the Python runtime does, by all entries

@@ -16,7 +16,9 @@ import click
 
 from moesort_tune import __version__
 from moesort_tune.cli import streams
+from moesort_tune.domain.suggestions import suggest
 from moesort_tune.errors import MoesortTuneError
+from moesort_tune.numerals import quote
 
 READER_LEFT: Final = 128 + signal.SIGPIPE
 """Exit status that a shell reports for a program that wrote to a pipe without a reader."""
@@ -36,10 +38,12 @@ COMMANDS: Final[dict[str, LazyCommand]] = {
     "report": LazyCommand("moesort_tune.cli.report:report", "Write a table and its curves as one page for a browser."),
     "verify": LazyCommand("moesort_tune.cli.verify:verify", "Measure what a table's choices cost."),
     "diff": LazyCommand("moesort_tune.cli.diff:diff", "Say what changed between two tables."),
+    "compare": LazyCommand("moesort_tune.cli.compare:compare", "Say at which points two sweeps took another time."),
     "merge": LazyCommand("moesort_tune.cli.merge:merge", "Put two tables of one architecture together."),
     "export": LazyCommand("moesort_tune.cli.export:export", "Write a table as a C++ header or as JSON."),
     "build": LazyCommand("moesort_tune.cli.build:build", "Compile the kernels ahead of time for AMD GPUs."),
     "ab": LazyCommand("moesort_tune.cli.ab:ab", "Replay a serving run's steps, once by each way to choose."),
+    "models": LazyCommand("moesort_tune.cli.models:models", "List the models that --model takes, and their shapes."),
     "audit": LazyCommand("moesort_tune.cli.audit:audit", "Prove that serving processes go by a table."),
     "doctor": LazyCommand("moesort_tune.cli.doctor:doctor", "Report what is attached, what is missing and the remedy."),
 }
@@ -49,6 +53,10 @@ Examples:
   moesort-tune sweep
   moesort-tune show tables/gfx950.yaml
   moesort-tune show --lookup 32,128,4
+
+\b
+Completion of commands, options, --arch and --model, in bash (zsh and fish: zsh_source, fish_source):
+  eval "$(_MOESORT_TUNE_COMPLETE=bash_source moesort-tune)"
 """
 
 
@@ -70,10 +78,25 @@ class LazyGroup(click.Group):
             raise TypeError(f"{known.target} is not a command")
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that the arguments begin with; of an unknown one say which names are close."""
+        if not ctx.resilient_parsing and not args[0].startswith("-") and args[0] not in COMMANDS:
+            ctx.fail(f"No such command {quote(args[0])}; {suggest(args[0].lower(), COMMANDS)}")
+        return super().resolve_command(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command. Raise MoesortTuneError for a broken pipe, which click mistakes for a closed stdout."""
+        """Run the command. Raise MoesortTuneError for a broken pipe, which click mistakes for a closed stdout.
+
+        Raise click.UsageError for an option of the program behind the command.
+        """
         try:
             return super().invoke(ctx)
+        except click.NoSuchOption as error:
+            if any(error.option_name in option.opts for option in self.params):
+                raise click.UsageError(_place_option(error), error.ctx) from error
+            raise
         except BrokenPipeError as error:
             raise MoesortTuneError(
                 "the other end of a pipe is gone (Broken pipe), most likely a process that this command started; "
@@ -86,13 +109,22 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, command.help) for name, command in COMMANDS.items()])
 
 
+def _place_option(error: click.NoSuchOption) -> str:
+    """Say where an option of the program goes that stands behind a command."""
+    command = error.ctx.info_name if error.ctx else "COMMAND"
+    return f"{error.option_name} goes before the command: moesort-tune {error.option_name} {command}"
+
+
 @click.group(cls=LazyGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--debug", is_flag=True, help="Show the traceback of a failure.")
-@click.version_option(__version__, prog_name="moesort-tune")
+@click.option("-q", "--quiet", is_flag=True, help="Print results and errors alone: no progress, remarks or warnings.")
+@click.version_option(__version__, "-V", "--version", prog_name="moesort-tune")
 @click.pass_context
-def cli(ctx: click.Context, debug: bool) -> None:
+def cli(ctx: click.Context, debug: bool, quiet: bool) -> None:
     """Find out which mixture-of-experts sorting kernel is fastest on this GPU, and decide by it at run time."""
     ctx.obj = debug
+    if quiet:
+        ctx.with_resource(streams.discard_remarks())
 
 
 def main() -> None:

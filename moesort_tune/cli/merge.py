@@ -51,10 +51,11 @@ def merge(first: Path, second: Path, out: Path, replace: bool, as_json: bool) ->
 
 
 def _format_conflict(conflict: Conflict, first: Path, second: Path) -> str:
-    kept, dropped = (second, first) if conflict.kept_from_second else (first, second)
-    shape = "{}/{}".format(*conflict.kept.shape)
-    return (
-        f"{shape} of {conflict.key}: kept {format_choice(conflict.kept)}"
-        f" ({kept}, {conflict.kept_date or 'published'}), not {format_choice(conflict.dropped)}"
-        f" ({dropped}, {conflict.dropped_date or 'published'})"
-    )
+    row = "{}/{} of {}".format(*conflict.kept.shape, conflict.key)
+    names = (second, first) if conflict.kept_from_second else (first, second)
+    days = (day or "published" for day in (conflict.kept_date, conflict.dropped_date))
+    kept, dropped = (f"({name}, {day})" for name, day in zip(names, days, strict=True))
+    choice, other = format_choice(conflict.kept), format_choice(conflict.dropped)
+    if choice == other:
+        return f"{row}: both choose {choice}; kept the one of {kept}, not of {dropped}"
+    return f"{row}: kept {choice} {kept}, not {other} {dropped}"

@@ -1,15 +1,18 @@
 """Option types: texts parsed by pure functions, whose ValueError is bad usage."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final
 
 import click
 from click.core import ParameterSource
+from click.shell_completion import CompletionItem
 
 from moesort_tune.device.architectures import ARCHITECTURES
+from moesort_tune.domain.presets import MODELS
 from moesort_tune.domain.settings import NamedRouting
-from moesort_tune.numerals import parse_integer, parse_number
+from moesort_tune.domain.suggestions import suggest
+from moesort_tune.numerals import parse_integer, parse_number, quote
 from moesort_tune.providers.facts import registry
 from moesort_tune.sweep.fleet.options import ALL, ENGINES, Devices, EngineName, Fleet
 from moesort_tune.sweep.grid import (
@@ -19,13 +22,20 @@ from moesort_tune.sweep.grid import (
     parse_tokens,
 )
 
+ARCHITECTURE_NAMES: Final = ("auto", *ARCHITECTURES)
+
 
 class Parameter(click.ParamType):  # type: ignore[type-arg]  # not generic in click 8.1
-    """A text option. name: the placeholder of its value in the help."""
+    """A text option. name: the placeholder of its value in the help; known: values that a shell offers to complete."""
 
-    def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
+    def __init__(self, name: str, parse: Callable[[str], Any], known: Iterable[str] = ()) -> None:
         self.name = name
         self._parse = parse
+        self._known = tuple(known)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002
+        """Return the known values that begin with what was typed."""
+        return [CompletionItem(name) for name in self._known if name.startswith(incomplete)]
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the parsed value; a value that is not text is parsed already."""
@@ -110,9 +120,12 @@ def parse_words(text: str) -> str:
 
 def parse_arch(text: str) -> str:
     """Return `text`, which must be 'auto' or an architecture that the kernels are built for. Raise ValueError."""
-    if text != "auto" and text not in ARCHITECTURES:
-        raise ValueError(f"{text!r} is not known; expected auto or one of {', '.join(ARCHITECTURES)}")
-    return text
+    if text in ARCHITECTURE_NAMES:
+        return text
+    of_part = {part.upper(): known.name for known in ARCHITECTURES.values() for part in known.parts}
+    if text.upper() in of_part:
+        raise ValueError(f"{text!r} is a product; its architecture is {of_part[text.upper()]}")
+    raise ValueError(f"{quote(text)} is not known; {suggest(text.lower(), ARCHITECTURE_NAMES)}")
 
 
 def parse_devices(text: str) -> Devices:
@@ -164,9 +177,9 @@ def identify_trace(named: NamedRouting) -> NamedRouting:
 
 INTEGERS: Final = Parameter("N,N,...", parse_integers)
 TOKENS: Final = Parameter("FIRST:LAST", parse_tokens)
-ARCH: Final = Parameter("ARCH", parse_arch)
+ARCH: Final = Parameter("ARCH", parse_arch, ARCHITECTURE_NAMES)
 ROUTING: Final = Parameter("ROUTING", parse_routing)
-MODEL_SHAPES: Final = Parameter("MODEL", get_model_shapes)
+MODEL_SHAPES: Final = Parameter("MODEL", get_model_shapes, MODELS)
 """The shapes that serving a model asks for: its own, and that with its shared expert fused."""
 CONDITIONS: Final = Parameter("NAME,NAME,...", parse_conditions)
 PROVIDER: Final = Parameter("PROVIDER", registry.get_facts)

@@ -9,6 +9,8 @@ import errno
 import io
 import os
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from moesort_tune.errors import MoesortTuneError
@@ -30,6 +32,13 @@ def prepare() -> None:
     _open_missing()
     sys.stdout = _open_text_stream(_Results(1, "w", closefd=False), sys.stdout, errors="replace")
     sys.stderr = _open_text_stream(_Remarks(2, "w", closefd=False), sys.stderr, errors="backslashreplace")
+
+
+@contextlib.contextmanager
+def discard_remarks() -> Iterator[None]:
+    """Discard what this process writes to standard error meanwhile; an error that ends the context is printed later."""
+    with Path(os.devnull).open("w", encoding="utf-8") as nowhere, contextlib.redirect_stderr(nowhere):
+        yield
 
 
 def _open_missing() -> None:

@@ -1,6 +1,6 @@
 """`moesort-tune verify`: measure points that no sweep measured, and report the cost of the table's choices."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -59,6 +59,9 @@ def parse_settings(text: str) -> tuple[str, ...]:
 
 MAX_POINTS = 16384
 """Token counts of a shape: as many as a sweep's default range has."""
+
+NAME_COLUMNS = 36
+"""Width of the names in the reports, unless one is longer."""
 
 SETTINGS = Parameter("NAME,NAME,...", parse_settings)
 LIMIT = Parameter("[CONDITION=]LIMIT", parse_limit)
@@ -207,28 +210,37 @@ def format_result(result: VerifyResult) -> str:
     device = f"{result.facts.name}, {result.facts.arch}, {result.facts.compute_units} compute units"
     swept = [f"swept: {line}" for line in format_swept(result.swept)]
     skew = [format_skew(result.skew, result.margin)] if result.skew else []
-    return "\n\n".join(["\n".join([device, *swept]), *map(format_report, result.reports), *skew])
+    width = max([NAME_COLUMNS, *(len(name) for report in result.reports for name, _ in list_regrets(report))])
+    return "\n\n".join(
+        ["\n".join([device, *swept]), *(format_report(report, width) for report in result.reports), *skew]
+    )
 
 
-def format_report(report: SettingReport) -> str:
-    """Return the text of one setting: a line for each policy and group, and whether a constant does as well."""
+def format_report(report: SettingReport, width: int) -> str:
+    """Return the text of one setting: a line for each policy and group, and whether a constant does as well.
+
+    width: of the names.
+    """
     head = f"{report.setting} ({len(report.points)} points)"
-    lines = [head, f"  {'':<36}{'mean':>7}{'p90':>8}{'worst':>8}  worst at"]
-    lines += [_format_line(name, regret) for name, regret in report.regrets.items()]
-    if report.setting in (OTHER_SHAPES, NO_TABLE):
-        lines += [
-            _format_line(f"{report.decider}, {group} ({points})", regret)
-            for group, (points, regret) in report.groups.items()
-        ]
+    lines = [head, f"  {'':<{width}}{'mean':>7}{'p90':>8}{'worst':>8}  worst at"]
+    lines += [_format_line(name, regret, width) for name, regret in list_regrets(report)]
     if report.as_good:
         who = "the table" if report.decider == "table" else "the rule"
         lines.append(f"  A single constant, tokens * experts > {report.constant}, does as well as {who} here.")
     return "\n".join(lines)
 
 
-def _format_line(name: str, regret: Regret) -> str:
+def list_regrets(report: SettingReport) -> Iterator[tuple[str, Regret]]:
+    """Yield the name and the regret of each policy, and of each group of shapes, where the report has any."""
+    yield from report.regrets.items()
+    if report.setting in (OTHER_SHAPES, NO_TABLE):
+        for group, (points, regret) in report.groups.items():
+            yield f"{report.decider}, {group} ({points})", regret
+
+
+def _format_line(name: str, regret: Regret, width: int) -> str:
     where = str(regret.worst_at) if regret.worst > 1 else "-"
-    return f"  {name:<36}{regret.mean:>7.3f}{regret.p90:>8.3f}{regret.worst:>8.3f}  {where}"
+    return f"  {name:<{width}}{regret.mean:>7.3f}{regret.p90:>8.3f}{regret.worst:>8.3f}  {where}"
 
 
 def format_skew(skew: Skew, margin: float) -> str:

@@ -62,3 +62,16 @@ def compute_relative_noise(samples: Sequence[float]) -> float:
     middle = median(samples)
     deviation = median(abs(sample - middle) for sample in samples)
     return MAD_TO_STANDARD_DEVIATION * deviation / middle
+
+
+def compute_ratio_interval(over: Interval, under: Interval) -> Interval:
+    """Return `over` / `under` of two independent medians above 0, with about the confidence of their own intervals.
+
+    Logarithms make the ratio a difference, whose ends lie as far from it as independent errors add up to: the root of
+    the sum of squares (the method of variance estimates recovery; Zou and Donner, Statistics in Medicine 27, 2008).
+    Low end over high end would claim a confidence far above that of the two.
+    """
+    ratio = over.median / under.median
+    below = math.hypot(math.log(over.median / over.low), math.log(under.high / under.median))
+    above = math.hypot(math.log(over.high / over.median), math.log(under.median / under.low))
+    return Interval(ratio, ratio * math.exp(-below), ratio * math.exp(above))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from moesort_tune.domain.presets import CONDITIONS, MODELS, list_model_shapes
 from moesort_tune.domain.shape import Shape, make_shape
+from moesort_tune.domain.suggestions import suggest
 from moesort_tune.domain.vocabulary import MAX_TOKENS, Condition
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.numerals import parse_integer, quote
@@ -56,15 +57,15 @@ def _repeat(values: Sequence[int], length: int) -> list[int]:
 
 
 def get_model_shape(name: str) -> Shape:
-    """Return the shape of a preset; raise a ValueError that names all presets."""
+    """Return the shape of a preset; raise a ValueError that names the closest presets, or all."""
     try:
         return MODELS[name.lower()]
     except KeyError:
-        raise ValueError(f"no preset is called {name!r}; there are {', '.join(MODELS)}") from None
+        raise ValueError(f"no preset is called {quote(name)}; {suggest(name.lower(), MODELS)}") from None
 
 
 def get_model_shapes(name: str) -> list[Shape]:
-    """Return the shapes that serving a preset asks for; raise a ValueError that names all presets."""
+    """Return the shapes that serving a preset asks for; raise a ValueError that names the closest presets, or all."""
     get_model_shape(name)
     return list_model_shapes(name.lower())
 

@@ -129,13 +129,18 @@ def get_origin(sample: Sample) -> Origin:
         sample.provider,
         sample.revision,
         sample.timing,
-        sample.settings.partition(";seed=")[0],
+        get_settings(sample),
         sample.moe_buf,
         sample.masked,
         sample.device,
         sample.software,
         sample.device_id,
     )
+
+
+def get_settings(sample: Sample) -> str:
+    """Return the settings of a line without seed and margin."""
+    return sample.settings.partition(";seed=")[0]
 
 
 def build_settings(sweep: SweepRecord, *, seed: int) -> Settings:

@@ -1,9 +1,10 @@
 """Compare two tables, row by row."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
+from moesort_tune.domain.pairing import pair_keys
 from moesort_tune.domain.vocabulary import KernelName
 from moesort_tune.tables.candidates import list_names
 from moesort_tune.tables.schema import Entry, EntryKey, Range, Row, Table
@@ -41,6 +42,12 @@ class RowChange(msgspec.Struct, frozen=True):
         return row.shape
 
     @property
+    def matters(self) -> bool:
+        """Return whether a deployment would notice: a row came or went, or a choice changed outside of ties."""
+        one_alone = self.before is None or self.after is None
+        return one_alone or not all(difference.in_ties for difference in self.differences)
+
+    @property
     def swept_ranges(self) -> tuple[Range, Range] | None:
         """Return the token counts that the two rows were measured on, None where they are the same or one is absent."""
         if self.before is None or self.after is None:
@@ -69,9 +76,7 @@ def compare(before: Table, after: Table) -> list[EntryChange]:
 def _pair_entries(before: Table, after: Table) -> Iterator[tuple[Entry | None, Entry | None]]:
     old = {entry.key: entry for entry in before.tables}
     new = {entry.key: entry for entry in after.tables}
-    partner = {key: key for key in old if key in new}
-    for simplify in (_drop_revision, _drop_product, lambda key: _drop_revision(_drop_product(key))):
-        partner |= _find_partners(old.keys() - partner.keys(), new.keys() - set(partner.values()), simplify)
+    partner = pair_keys(old.keys(), new.keys(), (_drop_revision, _drop_product, _drop_both))
     for key, entry in old.items():
         yield entry, new[partner[key]] if key in partner else None
     for key, entry in new.items():
@@ -87,15 +92,8 @@ def _drop_product(key: EntryKey) -> EntryKey:
     return key._replace(product=None)
 
 
-def _find_partners(
-    old: Set[EntryKey], new: Set[EntryKey], simplify: Callable[[EntryKey], EntryKey]
-) -> dict[EntryKey, EntryKey]:
-    """Return for each old key the new one that is equal once simplified, where each is the only one of its table."""
-    groups: dict[EntryKey, tuple[list[EntryKey], list[EntryKey]]] = {}
-    for side, keys in enumerate((old, new)):
-        for key in keys:
-            groups.setdefault(simplify(key), ([], []))[side].append(key)
-    return {before[0]: after[0] for before, after in groups.values() if len(before) == len(after) == 1}
+def _drop_both(key: EntryKey) -> EntryKey:
+    return _drop_revision(_drop_product(key))
 
 
 def _compare_entries(before: Entry | None, after: Entry | None) -> EntryChange:

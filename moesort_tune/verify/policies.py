@@ -13,6 +13,7 @@ from moesort_tune.providers.facts.aiter import PROVIDER as AITER
 from moesort_tune.providers.facts.base import Facts, map_kernels
 
 USUAL: Final = Condition()
+ORACLE: Final = "oracle"
 
 
 @dataclass(frozen=True)
@@ -168,4 +169,4 @@ def _constantly(kernel: KernelName) -> Callable[[Case], KernelName]:
 
 def by_oracle() -> Policy:
     """Return the policy that takes the kernel that was fastest, by hindsight."""
-    return Policy("oracle", lambda case: min(case.times_us, key=lambda kernel: case.times_us[kernel]))
+    return Policy(ORACLE, lambda case: min(case.times_us, key=lambda kernel: case.times_us[kernel]))

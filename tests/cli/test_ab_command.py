@@ -12,9 +12,11 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from moesort_tune.cli.ab import ab
+from moesort_tune.cli.ab import ab, list_remarks
 from moesort_tune.errors import MoesortTuneError
+from moesort_tune.measure.statistics import Interval
 from moesort_tune.replay.job import shorten_memory_errors
+from moesort_tune.replay.steps import PolicyResult
 from moesort_tune.sorting.revision import compute_kernels_revision
 from moesort_tune.tables import store
 from moesort_tune.tables.schema import Kernels
@@ -30,6 +32,7 @@ CLOCK = build_clock("300+10*tokens", wave="260+10*tokens")
     [
         ([], "Missing option '--model'"),
         (["--model", "gpt-5"], "no model is called 'gpt-5'; there are mixtral-8x7b"),
+        (["--model", "deepseek"], "no model is called 'deepseek'; did you mean deepseek-v3"),
         (["--model", "gpt-oss-120b", "--repeats", "0"], "0 is not in the range 1<=x<=1000"),
         (["--model", "gpt-oss-120b", "--concurrency", "16,x"], "got '16,x'"),
         (["--model", "gpt-oss-120b", "--concurrency", "16,0"], "expected integers from 1 to 8192, got '16,0'"),
@@ -150,6 +153,50 @@ def test_brackets_say_what_they_are(tmp_path: Path, repeats: str, words: str) ->
     answer = run_ab(tmp_path, "--trace", "steps.txt", "--repeats", repeats)
     assert words in answer.stdout
     assert ("[460.00" in answer.stdout) == (repeats == "5")
+
+
+def make_result(name: str, us: float, speedup: tuple[float, float, float]) -> PolicyResult:
+    """Return one way, its speedup as median, low and high."""
+    return PolicyResult(name, Interval(us, us - 1, us + 1), Interval(*speedup))
+
+
+RULE = make_result("AITER's rule", 100.0, (1.0, 1.0, 1.0))
+BETTER = make_result("table", 90.0, (1.11, 1.09, 1.12))
+LIKE_RULE = make_result("first encounter", 99.0, (1.01, 0.99, 1.02))
+
+
+@pytest.mark.parametrize(
+    ("others", "oracle_us", "sentences"),
+    [
+        ([BETTER], 90.0, []),
+        ([BETTER, LIKE_RULE], 89.0, ["No difference from AITER's rule is shown for first encounter: "]),
+        ([BETTER], 90.9, ["loses to table: differences of 1.0% mean nothing here."]),
+        ([], 101.0, ["loses to AITER's rule: differences of 1.0% mean nothing here."]),
+    ],
+)
+def test_differences_that_mean_nothing_are_named(
+    others: list[PolicyResult], oracle_us: float, sentences: list[str]
+) -> None:
+    """Protects the reader from a gain that is noise: brackets that hold 1, and an oracle that is beaten."""
+    results = [RULE, *others, make_result("oracle", oracle_us, (1.1, 1.08, 1.12))]
+    remarks = list(list_remarks(results, repeats=5))
+    assert len(remarks) == len(sentences)
+    assert all(sentence in remark for sentence, remark in zip(sentences, remarks, strict=True))
+
+
+def test_one_repeat_has_no_brackets_to_speak_of() -> None:
+    """Protects from a sentence on a scatter that nobody has seen."""
+    oracle = make_result("oracle", 90.0, (1.1, 1.1, 1.1))
+    assert list(list_remarks([RULE, LIKE_RULE, oracle], repeats=1)) == []
+
+
+def test_columns_of_long_and_short_names_stand_below_each_other(tmp_path: Path) -> None:
+    """Protects whoever reads down a column: the constant's name is longer than the others."""
+    (tmp_path / "steps.txt").write_text("48\n16\n")
+    lines = run_ab(tmp_path, "--trace", "steps.txt", "--repeats", "2").stdout.splitlines()
+    ways = [line for line in lines if line.endswith("]") and line.startswith("  ")]
+    assert len({line.index("[") for line in ways}) == 1
+    assert any(line.startswith("  best constant (") for line in ways)
 
 
 @pytest.mark.parametrize(

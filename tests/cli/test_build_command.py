@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from moesort_tune.cli.build import build
+from moesort_tune.cli.build import build, format_resources
 from moesort_tune.device.ahead_of_time import OffloadCompilerError
-from moesort_tune.device.code_objects import ResourceError
+from moesort_tune.device.code_objects import KernelResources, ResourceError
 from tests.offload import find_real_compiler, make_code_object, write_fake_compiler
 
 RESOURCES_PAGE = Path(__file__).parents[2] / "docs" / "resources.md"
@@ -73,3 +73,21 @@ def test_page_of_resources_is_current() -> None:
     if f"Compiler: {compiler.version}." not in RESOURCES_PAGE.read_text():
         pytest.skip(f"docs/resources.md was made by another compiler than {compiler.version}")
     assert invoke("--arch", "all", "--check", "--markdown").stdout == RESOURCES_PAGE.read_text()
+
+
+def test_columns_of_resources_stand_below_each_other() -> None:
+    """Protects whoever reads down a column: long names and large numbers move no other column."""
+    small = dict.fromkeys(("agprs", "lds_bytes", "scratch_bytes", "vgpr_spills", "sgpr_spills", "kernarg_bytes"), 0)
+    rest = {"sgprs": 37, "wavefront_size": 64, "code_bytes": 99}
+    large = {**small, "agprs": 256, "scratch_bytes": 1024, "vgpr_spills": 12}
+    lines = list(
+        format_resources(
+            [
+                KernelResources(name="count", vgprs=8, **small, **rest),
+                KernelResources(name="a_kernel_with_a_long_name", vgprs=512, **large, **rest),
+            ]
+        )
+    )
+    for word in ("VGPRs", "AGPRs", "SGPRs", "spills", "B scratch", "wave64"):
+        assert len({line.index(word) for line in lines}) == 1, lines
+    assert " ".join(lines[1].split()).endswith("512 VGPRs 256 AGPRs 37 SGPRs 12 spills 1024 B scratch wave64")

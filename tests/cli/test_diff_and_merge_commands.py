@@ -8,7 +8,7 @@ import pytest
 
 from moesort_tune.cli.main import run
 from moesort_tune.tables import store
-from moesort_tune.tables.schema import Evidence, Kernels, Table
+from moesort_tune.tables.schema import Evidence, Kernels, Row, Table
 from tests.tables.examples import BOTH, device, entry, make_published_entry, row, sweep, table
 
 LATER = sweep(date=datetime.date(2026, 12, 1), seed=1)
@@ -41,6 +41,26 @@ def test_diff_tells_token_ranges_and_whether_they_lie_in_ties(capsys: pytest.Cap
         "  512/10: added, oneshot to 8, multiphase up to 16384",
         "  1 row chooses as before",
     ]
+
+
+@pytest.mark.parametrize(
+    ("after", "status"),
+    [
+        ([row(64, 6, 41), row(128, 4, 25, tie=((19, 24, BOTH),))], 0),
+        ([row(64, 6, 41), row(128, 4, 20, tie=((18, 19, BOTH),))], 0),
+        ([row(64, 6, 41), row(128, 4, 25, evidence=Evidence(points=9, tokens=(1, 64)))], 0),
+        ([row(64, 6, 41), row(128, 4, 18)], 1),
+        ([row(64, 6, 41)], 1),
+        ([row(8, 2, 900), row(64, 6, 41), row(128, 4, 25)], 1),
+    ],
+)
+def test_diff_exit_code_is_1_for_what_a_deployment_would_notice(after: list[Row], status: int) -> None:
+    """Two sweeps of one device agree if they differ in their ties and ranges alone; --json changes nothing of it."""
+    store.save(Path("a.yaml"), table(entry([row(64, 6, 41), row(128, 4, 25, tie=((19, 24, BOTH),))])))
+    store.save(Path("b.yaml"), table(entry(after)))
+    assert run(["diff", "a.yaml", "b.yaml", "--exit-code"]) == status
+    assert run(["diff", "a.yaml", "b.yaml", "--exit-code", "--json"]) == status
+    assert run(["diff", "a.yaml", "b.yaml"]) == 0
 
 
 def test_diff_of_changed_kernels_compares_their_rows(capsys: pytest.CaptureFixture[str]) -> None:
@@ -139,6 +159,15 @@ def test_merge_keeps_the_row_of_the_newer_sweep_and_says_so(capsys: pytest.Captu
     assert reported == (
         "128/4 of 304 compute units, builtin, 5c1e0f, graph: kept oneshot to 39, multiphase up to 16384"
         f" ({kept}.yaml, 2026-12-01), not oneshot to 24, multiphase up to 16384 ({dropped}.yaml, 2026-11-22)\n"
+    )
+
+
+def test_merge_of_rows_that_choose_alike_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    """ "Kept X, not X" would leave everybody to look for the difference."""
+    _, reported = run_merge(capsys, table(), table(entry(sweep=LATER)))
+    assert reported == (
+        "128/4 of 304 compute units, builtin, 5c1e0f, graph: both choose oneshot to 24, multiphase up to 16384; "
+        "kept the one of (b.yaml, 2026-12-01), not of (a.yaml, 2026-11-22)\n"
     )
 
 

@@ -301,3 +301,14 @@ def test_schema_page_describes_what_is_exported() -> None:
     assert page == json_schema.format_schema()
     row_fields = json.loads(page)["$defs"]["Row"]["properties"]
     assert row_fields["topk"] == {"type": "integer", "minimum": 1}
+
+
+def test_export_without_a_format_is_the_header(tmp_path: Path) -> None:
+    """A C++ program is what export is for; JSON is asked for."""
+    store.save(tmp_path / "gfx942.yaml", table())
+    plain, cpp = (
+        CliRunner().invoke(export, [str(tmp_path / "gfx942.yaml"), *options]) for options in ((), ("--format", "cpp"))
+    )
+    assert plain.exit_code == 0
+    assert "constexpr int moesort_policy(" in plain.output
+    assert plain.output == cpp.output

@@ -87,7 +87,11 @@ def test_fault_of_the_program_says_so(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["swep"], "No such command 'swep'"),
+        (["swep"], "No such command 'swep'; did you mean sweep?"),
+        (["x" * 99], "; there are sweep, show, "),
+        (["sweep", "--modle", "gpt-oss-120b"], "--model"),
+        (["sweep", "--debug"], "--debug goes before the command: moesort-tune --debug sweep"),
+        (["show", "-q"], "-q goes before the command: moesort-tune -q show"),
         (["show", "--colour"], "--colour"),
         (["show", "t.yaml", "--lookup", "32;128"], "expected TOKENS,EXPERTS,TOPK like 32,128,4, got '32;128'"),
         (["build", "--arch", "gfx1"], "'gfx1' is not one of 'gfx90a'"),
@@ -108,6 +112,26 @@ def test_version_and_help_end_with_0(capsys: pytest.CaptureFixture[str]) -> None
     for name, command in COMMANDS.items():
         assert f"  {name} " in printed
         assert command.help in printed
+
+
+def test_short_version_is_the_long_one(capsys: pytest.CaptureFixture[str]) -> None:
+    """-V is what most programs take."""
+    assert run(["-V"]) == 0
+    assert capsys.readouterr().out == f"moesort-tune, version {__version__}\n"
+
+
+def test_quiet_leaves_results_and_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A script gets what it asked for and why it failed, and nothing else; the next command is loud again."""
+    first, second = tmp_path / "a.yaml", tmp_path / "b.yaml"
+    first.write_text(EXAMPLE)
+    second.write_text(EXAMPLE.replace("[25, multiphase]", "[30, multiphase]"))
+    merge = ["merge", str(first), str(second), "-o", str(tmp_path / "c.yaml")]
+    assert run(["-q", *merge]) == 0
+    assert [bool(text) for text in capsys.readouterr()] == [True, False]
+    assert run(merge) == 0
+    assert "kept" in capsys.readouterr().err
+    assert run(["--quiet", "show", str(tmp_path / "none.yaml")]) == 1
+    assert "none.yaml does not exist" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -5,7 +5,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from moesort_tune.cli.verify import verify
+from moesort_tune.cli.verify import format_result, verify
+from moesort_tune.verify.conditions import AS_SWEPT, NO_TABLE
+from moesort_tune.verify.results import VerifyResult
+from tests.sweep.fakes import FACTS
+from tests.verify.test_conditions import make_report
 
 
 def run(*arguments: str) -> Result:
@@ -51,3 +55,14 @@ def test_missing_trace_is_named(tmp_path: Path) -> None:
 def test_help_has_examples() -> None:
     """A person learns the command from its help."""
     assert "--settings none --fail-above 1.05" in run("--help").output
+
+
+def test_columns_stand_below_each_other_in_all_reports() -> None:
+    """A long name, here of a rule, moves the figures of every report and not of its own line alone."""
+    long = "a rule whose name is longer than most others"
+    reports = [make_report(AS_SWEPT, 1.0, 1.01), make_report(NO_TABLE, 1.01, 1.02, decider=long)]
+    lines = format_result(VerifyResult(FACTS, (), reports, {}, 0.02)).splitlines()
+    figures = [line for line in lines if " 1.500 " in line]
+    assert len(figures) == 2
+    assert len({line.index(" 1.500 ") for line in figures}) == 1
+    assert {line.index("p90") + 3 for line in lines if "p90" in line} == {figures[0].index(" 1.500 ") + 6}

@@ -1,10 +1,17 @@
 """Intervals of medians."""
 
+import math
 import random
 
 import pytest
 
-from moesort_tune.measure.statistics import compute_interval_rank, compute_median_interval, compute_relative_noise
+from moesort_tune.measure.statistics import (
+    Interval,
+    compute_interval_rank,
+    compute_median_interval,
+    compute_ratio_interval,
+    compute_relative_noise,
+)
 
 
 def test_interval_rank_matches_published_tables() -> None:
@@ -45,3 +52,24 @@ def test_relative_noise_estimates_a_standard_deviation() -> None:
     """Normal noise of 5 % is reported as about 5 %."""
     rng = random.Random(2)
     assert compute_relative_noise([rng.gauss(10.0, 0.5) for _ in range(4000)]) == pytest.approx(0.05, rel=0.1)
+
+
+def test_ratio_interval_is_narrower_than_that_of_its_ends() -> None:
+    """Two independent errors of 3 and 4 % add up to 5 %, not to 7 %."""
+    over = Interval(20.0, 20 * math.exp(-0.03), 20 * math.exp(0.04))
+    under = Interval(10.0, 10 * math.exp(-0.03), 10 * math.exp(0.04))
+    ratio = compute_ratio_interval(over, under)
+    assert ratio.median == 2.0
+    assert ratio.low == pytest.approx(2 * math.exp(-0.05))
+    assert ratio.high == pytest.approx(2 * math.exp(0.05))
+
+
+def test_ratio_interval_encloses_the_true_ratio() -> None:
+    """The ratio of two medians of eight rounds each lies inside as often as the confidence of the intervals says."""
+    source = random.Random(5)
+
+    def measure(time_us: float) -> Interval:
+        return compute_median_interval([time_us * math.exp(source.gauss(0, 0.02)) for _ in range(8)], 0.99)
+
+    ratios = [compute_ratio_interval(measure(15.0), measure(10.0)) for _ in range(2000)]
+    assert sum(ratio.low <= 1.5 <= ratio.high for ratio in ratios) >= 0.99 * len(ratios)
