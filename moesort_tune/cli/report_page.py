@@ -9,7 +9,7 @@ from moesort_tune import __version__
 from moesort_tune.cli.colours import WARNING, Colours
 from moesort_tune.cli.panels import Panel, build_title, choose_panel_colours
 from moesort_tune.cli.report_figures import Axes, build_figure
-from moesort_tune.cli.row_grid import Column, Pieces, list_choice_columns, list_limit_columns
+from moesort_tune.cli.row_grid import Column, Pieces, list_columns
 from moesort_tune.cli.table_text import describe_entry, list_notes
 from moesort_tune.cli.verify_figures import VerifyFigures
 from moesort_tune.errors import MoesortTuneError
@@ -84,7 +84,7 @@ def _build_sections(table: Table, panels: list[Panel], colours: Colours) -> list
 
 
 def _build_section(arch: str, entry: Entry, curves: dict[tuple[EntryKey, tuple[int, int]], Curves]) -> EntrySection:
-    columns = [*list_choice_columns(entry), *list_limit_columns(arch, entry)]
+    columns = [column for half in list_columns(arch, entry) for column in half]
     of_rows = [curves.get((entry.key, row.shape)) for row in entry.rows]
     return EntrySection(
         title=str(entry.key),

@@ -77,11 +77,24 @@ class Column:
 
 def print_rows(console: Console, arch: str, entry: Entry) -> None:
     """Print the rows of an entry: in one grid where the console is wide, else in two, one below the other."""
-    choice, limits = list_choice_columns(entry), list_limit_columns(arch, entry)
+    choice, limits = list_columns(arch, entry)
     halves = [[*choice, *limits]] if console.width >= _WIDE else [choice, [choice[0], *limits]]
     for columns in halves:
         console.print()
         console.print(_build_grid(entry.rows, columns))
+
+
+def list_columns(arch: str, entry: Entry) -> tuple[list[Column], list[Column]]:
+    """Return the columns of an entry that say something: of the choices, and of the limits, rules and losses."""
+    choice, limits = (
+        [column for column in columns if any(_has_text(column.format(row)) for row in entry.rows)]
+        for columns in (_list_choice_columns(entry), _list_limit_columns(arch, entry))
+    )
+    return choice, limits
+
+
+def _has_text(cell: RenderableType) -> bool:
+    return bool(cell.pieces if isinstance(cell, Pieces) else str(cell))
 
 
 def _build_grid(rows: Sequence[Row], columns: Sequence[Column]) -> Grid:
@@ -100,7 +113,7 @@ def _build_grid(rows: Sequence[Row], columns: Sequence[Column]) -> Grid:
     return grid
 
 
-def list_choice_columns(entry: Entry) -> list[Column]:
+def _list_choice_columns(entry: Entry) -> list[Column]:
     """Return what is chosen, and how sure that is."""
     names = list_names(entry)
     colours = choose_colours(names)
@@ -108,12 +121,12 @@ def list_choice_columns(entry: Entry) -> list[Column]:
         Column("shape", lambda row: f"{row.num_experts}/{row.topk}", is_figure=True),
         Column("choice by tokens", lambda row: _format_choice(row, colours)),
         Column("ties", lambda row: _format_ties(row, several=len(names) > 2)),
-        Column("measured", lambda row: _format_points(row.evidence), is_figure=True),
+        Column("points", lambda row: _format_points(row.evidence), is_figure=True),
         Column("noise", _format_noise, is_figure=True),
     ]
 
 
-def list_limit_columns(arch: str, entry: Entry) -> list[Column]:
+def _list_limit_columns(arch: str, entry: Entry) -> list[Column]:
     """Return up to where kernels are taken, those limits apart that nobody measured, and what rules would choose."""
     facts, names = find_facts(entry.kernels.provider), list_names(entry)
     colours, limited = choose_colours(names), names[:-1]
@@ -124,7 +137,7 @@ def list_limit_columns(arch: str, entry: Entry) -> list[Column]:
         legal = _list_legal_tokens(row, limited, facts, device)
         _, last = row.swept_range
         known = {kernel: tokens for kernel, tokens in legal.items() if (tokens <= last) == measured}
-        return _join([Text(f"{kernel} {_format_limit(tokens)}") for kernel, tokens in known.items()], ", ")
+        return _join([Text(f"{kernel} {tokens}") for kernel, tokens in known.items() if tokens < MAX_TOKENS], ", ")
 
     def format_rule(row: Row) -> Pieces:
         if facts is None:
@@ -135,12 +148,11 @@ def list_limit_columns(arch: str, entry: Entry) -> list[Column]:
             [(first, last, kernel) for (first, kernel), last in zip(steps, ends, strict=True)], colours
         )
 
-    losses = [Column("may\nlose", lambda row: _format_expected_loss(row.evidence), is_figure=True)]
     return [
         Column("limits", lambda row: list_limits(row, measured=True)),
         Column("limits,\nnot measured", lambda row: list_limits(row, measured=False)),
         Column(facts.rule_name if facts else "own rule", format_rule),
-        *(losses if any(row.evidence.expected_loss is not None for row in entry.rows) else []),
+        Column("may\nlose", lambda row: _format_expected_loss(row.evidence), is_figure=True),
         Column(f"{AITER_RULE}\nat worst", lambda row: _format_loss(row.evidence), is_figure=True),
     ]
 
@@ -186,7 +198,8 @@ def _format_noise(row: Row) -> Text:
 def _format_points(evidence: Evidence) -> str:
     """Return the number of points and the range that they cover: '14 in 1-64'."""
     points = "" if evidence.points is None else str(evidence.points)
-    return f"{points} in {format_range(*evidence.tokens)}" if evidence.tokens else points
+    tokens = [format_range(*evidence.tokens)] if evidence.tokens else []
+    return " in ".join([*filter(None, [points]), *tokens])
 
 
 def _format_loss(evidence: Evidence) -> str:
@@ -205,7 +218,3 @@ def _list_legal_tokens(
     """Return the largest token count at which a dispatcher takes each kernel: the row's, limited to what is legal."""
     legal = facts.limits(row.num_experts, row.topk, device) if facts else dict.fromkeys(kernels, MAX_TOKENS)
     return {kernel: max(0, min(row.get_limit(kernel), legal[kernel])) for kernel in kernels}
-
-
-def _format_limit(tokens: int) -> str:
-    return "any" if tokens >= MAX_TOKENS else str(tokens)

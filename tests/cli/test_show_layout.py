@@ -155,3 +155,11 @@ def test_show_tells_what_the_choices_may_lose(capsys: pytest.CaptureFixture[str]
     store.save(Path("gfx942.yaml"), table(entry(rows[1:])))
     assert run(["show", "gfx942.yaml"]) == 0
     assert "lose" not in capsys.readouterr().out
+
+
+def test_show_leaves_out_what_no_row_says(capsys: pytest.CaptureFixture[str]) -> None:
+    """Protects the width of a terminal, and modelled rows from an empty column of noise."""
+    store.save(Path("gfx942.yaml"), table(entry([row(evidence=Evidence(tokens=(1, 64)), limits={"wave": 8})])))
+    assert run(["show", "gfx942.yaml"]) == 0
+    heading = capsys.readouterr().out.splitlines()[-3]
+    assert [word for word in ("points", "noise", "lose", "at worst") if word in heading] == ["points"]
