@@ -66,8 +66,6 @@ def audit(folder: Path | None, log: Path | None, at_least: float, as_json: bool)
     else:
         for line in _format(judgement):
             print_result(escape_unprintable(line))
-    for fault in judgement.faults:
-        print_remark(escape_unprintable(fault))
     return 0 if judgement.passed else 1
 
 
@@ -117,6 +115,7 @@ def _format(judgement: Judgement) -> Iterator[str]:
     for one in judgement.processes:
         yield from _format_process(one)
     yield _format_summary(judgement)
+    yield from judgement.faults
 
 
 def _format_process(one: Judged) -> Iterator[str]:

@@ -18,11 +18,6 @@ HOURGLASS_VARIABLE = "MOESORT_TEST_HOURGLASS"
 HOURGLASS = pytest.mark.hourglass
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Register the marker."""
-    config.addinivalue_line("markers", f"hourglass: an emulated test that runs with {HOURGLASS_VARIABLE} too")
-
-
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Every test that takes `arch` is run in the emulator, so it belongs to that suite."""
     emulated = [item for item in items if _is_emulated(item)]

@@ -87,4 +87,4 @@ def test_audit_finds_the_table_that_vllms_variable_overrules(
     printed = capsys.readouterr()
     assert "2 calls, 20-21 tokens: never read (left alone: the caller's own policy)" in printed.out
     assert "VLLM_ROCM_AITER_MOE_DISPATCH_POLICY is set: set it to 0" in printed.out
-    assert "the table decides 0 of its 2 sorts (0.0%), less than 0.9" in printed.err
+    assert "the table decides 0 of its 2 sorts (0.0%), less than 0.9" in printed.out
