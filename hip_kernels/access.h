@@ -37,6 +37,9 @@ __device__ __forceinline__ uint32_t tokens_to_read(const SortingArguments& argum
   return tokens < 0 ? 0 : smaller(tokens, arguments.rows);
 }
 
+#ifdef MOESORT_ALIGN
+#include "align/access.h"
+#else
 // One sorted row. Padding is the row of token `rows` and slot `topk`, of weight 0.
 template <Tokens kTokens>
 __device__ __forceinline__ void write_row(const SortingArguments& arguments, uint32_t row, uint32_t token,
@@ -45,3 +48,4 @@ __device__ __forceinline__ void write_row(const SortingArguments& arguments, uin
   at<kTokens>(arguments.sorted_weights, row) = weight;
   if (arguments.m_indices != nullptr) at<kTokens>(arguments.m_indices, row) = token;
 }
+#endif

@@ -12,6 +12,9 @@ struct Divisor {
   uint32_t shift;       // ceil(log2(divisor))
 };
 
+#ifdef MOESORT_ALIGN  // the align form: see README.md
+#include "align/arguments.h"
+#else
 struct SortingArguments {
   // Inputs; the optional ones are null when absent.
   const int32_t* topk_ids;           // [rows, topk]
@@ -45,5 +48,6 @@ struct SortingArguments {
   int32_t chunk_groups;      // groups of threads among which a workgroup of multiphase adds up the chunks' counts
   int32_t chunks_per_group;  // of which the last group may have fewer
 };
+#endif
 
 DESCRIBE_LAUNCH(SortingArguments, arguments.rows, arguments.num_experts.divisor, arguments.topk.divisor)

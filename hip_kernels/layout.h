@@ -78,7 +78,11 @@ struct Rows {
 template <Tokens kTokens>
 __device__ __forceinline__ bool expert_is_enabled(const SortingArguments& arguments) {
   if (threadIdx.x >= arguments.num_experts.divisor) return false;
+#ifdef MOESORT_ALIGN
+  return map_expert<kTokens>(arguments, threadIdx.x).enabled;
+#else
   return arguments.local_expert_mask == nullptr || at<kTokens>(arguments.local_expert_mask, threadIdx.x) != 0;
+#endif
 }
 
 // Before the first barrier: no bits and no repeats.
@@ -92,7 +96,11 @@ __device__ __forceinline__ void clear_bits(const SortingLds& lds, uint32_t num_e
 
 // The (token, slot) pairs of `rows` that are read, as one run of ids.
 struct Ids {
+#ifdef MOESORT_ALIGN
+  Ids32 first;
+#else
   const int32_t* first;
+#endif
   uint32_t pairs;
 };
 
@@ -209,8 +217,13 @@ __device__ __forceinline__ uint32_t recount_pairs(const SortingArguments& argume
 // Ids count only the enabled experts before; without a mask they are the experts themselves.
 __device__ __forceinline__ uint32_t enabled_below(const SortingArguments& arguments, const SortingLds& lds,
                                                   const WaveCount& enabled) {
+#ifdef MOESORT_ALIGN
+  const uint32_t expert = smaller(threadIdx.x, arguments.num_experts.divisor - 1);
+  return map_expert<Tokens::kMany>(arguments, expert).id & (kHasRepeats - 1);
+#else
   if (arguments.local_expert_mask == nullptr) return threadIdx.x;
   return sum_of_lower_waves(lds.wave_enabled) + enabled.below;
+#endif
 }
 
 // Lays the experts' tiles out one after another. Thread e brings expert e's pairs. Worker 0 of `share` writes
@@ -240,7 +253,9 @@ __device__ __forceinline__ void place_experts(const SortingArguments& arguments,
   lds.local_ids[expert] = local_id | pairs.has_repeats;
   if (share.worker == 0 && expert == num_experts - 1) {
     arguments.num_valid_ids[0] = end_row;
+#ifndef MOESORT_ALIGN
     arguments.num_valid_ids[1] = rows.tokens;
+#endif
   }
 }
 
@@ -258,7 +273,9 @@ __device__ __forceinline__ Pair load_pair(const SortingArguments& arguments, con
   const uint32_t topk = arguments.topk.divisor;
   if (place + rows.first * topk >= smaller(rows.end, rows.tokens) * topk) return pair;
   pair.expert = at<kTokens>(arguments.topk_ids, rows.first * topk + place);
+#ifndef MOESORT_ALIGN
   pair.weight = at<kTokens>(arguments.topk_weights, rows.first * topk + place);
+#endif
   return pair;
 }
 
@@ -291,7 +308,11 @@ __device__ __forceinline__ uint32_t row_among_repeats(const SortingArguments& ar
   constexpr bool kOneWord = kTokens == Tokens::kWord;
   uint32_t row = lds.next_row[expert];
   if (!kOneWord) row += lds.pairs_before[token / kWordTokens * num_experts + expert];
+#ifdef MOESORT_ALIGN
+  const Ids32 own_id = arguments.topk_ids + (rows.first * topk + pair.place);
+#else
   const int32_t* const own_id = arguments.topk_ids + (rows.first * topk + pair.place);
+#endif
   const uint32_t pairs_below = pair.place - token / kWordTokens * kWordTokens * topk;
 #pragma unroll 8
   for (uint32_t below = by_ids ? pairs_below : 0; below != 0; --below)
@@ -312,13 +333,20 @@ __device__ __forceinline__ void write_pair(const SortingArguments& arguments, co
   if (row != kNoRow) {
     local_id = lds.local_ids[pair.expert];
     if (kRepeats == Repeats::kSome) local_id &= kHasRepeats - 1;
+#ifdef MOESORT_ALIGN
+    local_id = static_cast<int32_t>(local_id << 17) >> 17;  // 15 bits with a sign
+#endif
     write_row<kTokens>(arguments, row, rows.first + token, pair.place - token * topk, pair.weight);
     const uint32_t tile = divide(row, arguments.unit_size);
     if (tile * arguments.unit_size.divisor == row) at<kTokens>(arguments.sorted_expert_ids, tile) = local_id;
   }
   const uint32_t place = rows.first * topk + pair.place;
+#ifdef MOESORT_ALIGN
+  write_place<kTokens>(arguments, place, row != kNoRow);
+#else
   if (arguments.reverse_sorted != nullptr) at<kTokens>(arguments.reverse_sorted, place) = row;
   if (arguments.local_topk_ids != nullptr) at<kTokens>(arguments.local_topk_ids, place) = local_id;
+#endif
 }
 
 // Writes what belongs to this worker's share of the pairs of `rows`, whose bits are marked. `pair` is its first one.
@@ -349,4 +377,7 @@ __device__ __forceinline__ void write_padding(const SortingArguments& arguments,
     if (row >= lds.end_row[expert]) continue;
     write_row<kTokens>(arguments, row, arguments.rows, arguments.topk.divisor, 0.0f);  // as the contract marks padding
   }
+#ifdef MOESORT_ALIGN
+  write_tail<kTokens>(arguments, lds.end_row[arguments.num_experts.divisor - 1], share.first(), share.stride());
+#endif
 }

@@ -25,6 +25,7 @@ constexpr uint32_t kThreads = 128;
 template <uint32_t kWords>
 constexpr uint32_t kSets = kWords * kWaveSize < kThreads ? kThreads / (kWords * kWaveSize) : 1;
 
+#ifndef MOESORT_ALIGN
 // The mask is read in batches of 128 experts, of which four are loaded before the first is used.
 constexpr uint32_t kBatchExperts = 128;
 constexpr uint32_t kBatchWords = kBatchExperts / kWaveSize;
@@ -53,6 +54,7 @@ __device__ __forceinline__ void keep_enabled(Lanes& enabled, const MaskBatch& ba
     if (lane_index() == first / kWaveSize + i) enabled = word;
   }
 }
+#endif
 
 // An expert under expert parallelism. id: the enabled experts before it.
 struct LocalExpert {
@@ -62,6 +64,10 @@ struct LocalExpert {
 
 // Of the lane's own expert; means nothing for one that does not exist.
 __device__ __forceinline__ LocalExpert find_local_expert(const SortingArguments& arguments, uint32_t expert) {
+#ifdef MOESORT_ALIGN
+  const MappedExpert mapped = map_expert<Tokens::kFew>(arguments, smaller(expert, arguments.num_experts.divisor - 1));
+  return {mapped.enabled, static_cast<uint32_t>(mapped.id)};
+#else
   if (arguments.local_expert_mask == nullptr) return {true, expert};
   const uint32_t num_experts = arguments.num_experts.divisor;
   Lanes enabled = 0;  // lane i: of experts i * kWaveSize to (i + 1) * kWaveSize - 1
@@ -80,6 +86,7 @@ __device__ __forceinline__ LocalExpert find_local_expert(const SortingArguments&
   const Lanes word = wave_gather(enabled, lane);
   const Lanes own = Lanes{1} << expert % kWaveSize;
   return {(word & own) != 0, wave_gather(before, lane) + count_lanes(word & (own - 1))};
+#endif
 }
 
 // A word of pairs. Aligned so that LDS is read 16 bytes at a time.
@@ -164,13 +171,19 @@ __device__ __forceinline__ void write_pairs_and_sums(const SortingArguments& arg
                                                      uint32_t tiles, uint32_t tokens) {
   if (pair.place == 0) {
     arguments.num_valid_ids[0] = tiles * arguments.unit_size.divisor;
+#ifndef MOESORT_ALIGN
     arguments.num_valid_ids[1] = tokens;
+#endif
   }
   if (pair.place >= arguments.rows * arguments.topk.divisor) return;
+#ifdef MOESORT_ALIGN
+  write_place<Tokens::kFew>(arguments, pair.place, pair.sorted);
+#else
   if (arguments.reverse_sorted != nullptr)
     at<Tokens::kFew>(arguments.reverse_sorted, pair.place) = pair.sorted ? pair.row : kNoRow;
   if (arguments.local_topk_ids != nullptr)
     at<Tokens::kFew>(arguments.local_topk_ids, pair.place) = pair.sorted ? pair.local_id : kNoExpert;
+#endif
 }
 
 template <uint32_t kWords>
@@ -187,7 +200,9 @@ __device__ __forceinline__ void sort_pairs(const SortingArguments& arguments) {
   uint32_t expert = kNoExpert;
   if (pair.place < arguments.rows * arguments.topk.divisor) {
     expert = at<Tokens::kFew>(arguments.topk_ids, pair.place);
+#ifndef MOESORT_ALIGN
     pair.weight = at<Tokens::kFew>(arguments.topk_weights, pair.place);
+#endif
   }
   const uint32_t tokens = tokens_to_read(arguments);
   const LocalExpert local = find_local_expert(arguments, expert);
@@ -237,6 +252,10 @@ __device__ __forceinline__ void sort_pairs(const SortingArguments& arguments) {
   const uint32_t writer = blockIdx.x * kSets<kWords> + set;
   write_tiles(arguments, pair, writer, arguments.sorting_workgroups * kSets<kWords>);
   if (writer == 0) write_pairs_and_sums(arguments, pair, tiles, tokens);
+#ifdef MOESORT_ALIGN
+  write_tail<Tokens::kFew>(arguments, tiles * unit_size, blockIdx.x * blockDim.x + threadIdx.x,
+                           arguments.sorting_workgroups * blockDim.x);
+#endif
 }
 
 // The variants, by the words of pairs; moesort_tune/sorting/launches.py chooses.

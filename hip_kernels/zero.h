@@ -27,9 +27,13 @@ __device__ __forceinline__ void zero_share(void* buffer, unsigned long long byte
 
 // Workgroups behind the sorting ones zero their share of moe_buf; the others are told to sort.
 __device__ __forceinline__ bool zeroed_instead(const SortingArguments& arguments) {
+#ifdef MOESORT_ALIGN
+  return false;  // this form has no moe_buf
+#else
   const uint32_t sorting_workgroups = arguments.sorting_workgroups;
   if (blockIdx.x < sorting_workgroups) return false;
   zero_share(arguments.moe_buf, arguments.moe_buf_bytes, blockIdx.x - sorting_workgroups,
              gridDim.x - sorting_workgroups);
   return true;
+#endif
 }

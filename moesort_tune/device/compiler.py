@@ -18,14 +18,19 @@ class CompileError(DeviceError):
 
 @dataclass(frozen=True)
 class Unit:
-    """One source to compile. file: its name in the kernels' folder; target: 'gfx942', 'sm_90', 'host'."""
+    """One source to compile.
+
+    file: its name in the kernels' folder; target: 'gfx942', 'sm_90', 'host'; definition: of a macro, '' for none.
+    """
 
     file: str
     target: str
+    definition: str = ""
 
     @property
     def options(self) -> tuple[str, ...]:
-        return (f"--offload-arch={self.target}", "-std=c++17", "-O3")
+        options = (f"--offload-arch={self.target}", "-std=c++17", "-O3")
+        return (*options, f"-D{self.definition}") if self.definition else options
 
 
 def get_code(unit: Unit) -> bytes:

@@ -15,12 +15,21 @@ _PLATFORM_HEADERS: dict[Vendor, tuple[str, ...]] = {
 
 _COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
 
+_ALIGN_FOLDER = "align"
+"""Folder of the headers that only the align form includes."""
+
+_FORM_GUARD = re.compile(
+    r"^#if(n?)def MOESORT_ALIGN\b[^\n]*\n(.*?)(?:^#else\n(.*?))?^#endif\n", re.MULTILINE | re.DOTALL
+)
+"""Lines of one output form, and after #else those of the other; no other condition may stand inside."""
+
 
 def read_headers(arch: str) -> dict[str, bytes]:
-    """Return the headers that `arch` compiles: {name as included: text}."""
+    """Return the headers that `arch` compiles, in whichever form: {name as included: text}."""
     folder = get_kernels_folder()
     platform = [folder / "platform" / name for name in _PLATFORM_HEADERS[get_architecture(arch).vendor]]
-    files = [*sorted(folder.glob("*.h")), folder / "platform" / "platform.h", *platform]
+    files = [*sorted(folder.glob("*.h")), *sorted((folder / _ALIGN_FOLDER).glob("*.h"))]
+    files += [folder / "platform" / "platform.h", *platform]
     return {str(path.relative_to(folder)): path.read_bytes() for path in files if path.exists()}
 
 
@@ -30,15 +39,24 @@ def read_source(file: str) -> bytes:
 
 
 def compute_revision(arch: str, files: tuple[str, ...], constants: str = "") -> str:
-    """Return the name of the code that `arch` compiles from `files`; comments and spacing do not change it.
+    """Return the name of the code of the sorting form that `arch` compiles from `files`.
+
+    Comments, spacing and what only the align form compiles do not change it.
 
     constants: further text that changes how the kernels run.
     """
-    texts = {**read_headers(arch), **{file: read_source(file) for file in files}}
+    headers = {name: text for name, text in read_headers(arch).items() if Path(name).parent.name != _ALIGN_FOLDER}
+    texts = {**headers, **{file: read_source(file) for file in files}}
     digest = hashlib.sha256(constants.encode())
     for name in sorted(texts):
-        digest.update(f"\n{Path(name).name}\n{_strip_comments(texts[name].decode())}".encode())
+        text = select_sorting_form(texts[name].decode())
+        digest.update(f"\n{Path(name).name}\n{_strip_comments(text)}".encode())
     return digest.hexdigest()[:16]
+
+
+def select_sorting_form(text: str) -> str:
+    """Return a kernel source without what only the align form compiles, as a preprocessor leaves it."""
+    return _FORM_GUARD.sub(lambda guard: guard[2] if guard[1] else guard[3] or "", text)
 
 
 def _strip_comments(text: str) -> str:

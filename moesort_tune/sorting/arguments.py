@@ -1,4 +1,4 @@
-"""The kernels' argument block, as hip_kernels/arguments.h declares it."""
+"""The kernels' argument blocks, as hip_kernels/arguments.h and hip_kernels/align/arguments.h declare them."""
 
 import ctypes
 
@@ -41,6 +41,35 @@ class SortingArguments(ctypes.Structure):
         ("reverse_sorted", ctypes.c_void_p),
         ("workspace", ctypes.c_void_p),
         ("moe_buf_bytes", ctypes.c_uint64),
+        ("rows", ctypes.c_int32),
+        ("num_experts", Divisor),
+        ("topk", Divisor),
+        ("unit_size", Divisor),
+        ("sorting_workgroups", ctypes.c_int32),
+        ("chunk_tokens", ctypes.c_int32),
+        ("pass_tokens", ctypes.c_int32),
+        ("chunks", ctypes.c_int32),
+        ("chunk_groups", ctypes.c_int32),
+        ("chunks_per_group", ctypes.c_int32),
+    )
+
+
+class AlignArguments(ctypes.Structure):
+    """One launch's arguments in the align form; the meaning of each field is in hip_kernels/align/arguments.h."""
+
+    _fields_ = (
+        ("topk_ids", ctypes.c_void_p),
+        ("first_id", ctypes.c_int32),
+        ("expert_map", ctypes.c_void_p),
+        ("sorted_token_ids", ctypes.c_void_p),
+        ("expert_ids", ctypes.c_void_p),
+        ("num_tokens_post_pad", ctypes.c_void_p),
+        ("scatter_idx", ctypes.c_void_p),
+        ("workspace", ctypes.c_void_p),
+        ("capacity_rows", ctypes.c_int32),
+        ("capacity_tiles", ctypes.c_int32),
+        ("tail_expert", ctypes.c_int32),
+        ("drops_other_ranks", ctypes.c_int32),
         ("rows", ctypes.c_int32),
         ("num_experts", Divisor),
         ("topk", Divisor),

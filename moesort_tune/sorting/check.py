@@ -6,6 +6,7 @@ from typing import Final
 import numpy as np
 
 from moesort_tune.errors import MoesortTuneError
+from moesort_tune.sorting.align import AlignedOutputs
 from moesort_tune.sorting.reference import SortedOutputs
 
 JUNK: Final = 0xA5
@@ -16,12 +17,14 @@ class WrongOutputError(MoesortTuneError):
     """An output of a kernel that differs from the reference."""
 
 
-def check_outputs(actual: SortedOutputs, expected: SortedOutputs, *, kernel: str, shape: str) -> None:
+def check_outputs(
+    actual: SortedOutputs | AlignedOutputs, expected: SortedOutputs | AlignedOutputs, *, kernel: str, shape: str
+) -> None:
     """Raise WrongOutputError naming the first difference; weights are compared bit by bit.
 
     Optional outputs that are None in `actual` were not requested and are not compared.
     """
-    for output in fields(SortedOutputs):
+    for output in fields(expected):
         got, want = getattr(actual, output.name), getattr(expected, output.name)
         if got is None:
             continue

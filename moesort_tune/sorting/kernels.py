@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from moesort_tune.device import code_objects, compiler, hip
 from moesort_tune.domain.vocabulary import KernelName
-from moesort_tune.sorting.arguments import SortingArguments, compute_divisor
+from moesort_tune.sorting.arguments import AlignArguments, SortingArguments, compute_divisor
 from moesort_tune.sorting.check import JUNK
 from moesort_tune.sorting.inputs import SortingInputs
 from moesort_tune.sorting.launches import (
@@ -77,6 +77,11 @@ def _load(device: hip.Device, revision: str, resources: ExitStack) -> dict[str, 
         if prebuilt
         else [compiler.get_code(compiler.Unit(file, arch)) for file in KERNEL_FILES]
     )
+    return load_codes(device, codes, resources)
+
+
+def load_codes(device: hip.Device, codes: list[bytes], resources: ExitStack) -> dict[str, hip.Kernel]:
+    """Load the kernels of SOURCES from a code for each file. resources: owns the modules."""
     kernels: dict[str, hip.Kernel] = {}
     for code, names in zip(codes, SOURCES.values(), strict=True):
         module = resources.enter_context(device.load(code))
@@ -87,19 +92,24 @@ def _load(device: hip.Device, revision: str, resources: ExitStack) -> dict[str, 
 def _fill_in_launch(arguments: SortingArguments, problem: Problem, launch: Launch) -> SortingArguments:
     """Return a copy of `arguments` with the fields that differ between launches."""
     own = SortingArguments.from_buffer_copy(arguments)
+    own.moe_buf = (arguments.moe_buf or 0) + launch.zero_begin
+    own.moe_buf_bytes = launch.zero_end - launch.zero_begin
+    fill_in_sizes(own, problem, launch)
+    return own
+
+
+def fill_in_sizes(own: SortingArguments | AlignArguments, problem: Problem, launch: Launch) -> None:
+    """Set the fields that both forms have: the problem's sizes and the launch's."""
     own.rows = problem.rows
     own.num_experts = compute_divisor(problem.num_experts)
     own.topk = compute_divisor(problem.topk)
     own.unit_size = compute_divisor(problem.unit_size)
-    own.moe_buf = (arguments.moe_buf or 0) + launch.zero_begin
-    own.moe_buf_bytes = launch.zero_end - launch.zero_begin
     own.sorting_workgroups = launch.sorting_workgroups
     own.chunks = launch.chunks
     own.chunk_groups = launch.chunk_groups
     own.chunks_per_group = launch.chunks_per_group
     own.chunk_tokens = launch.chunk_tokens
     own.pass_tokens = launch.pass_tokens
-    return own
 
 
 class PreparedSort:

@@ -1,5 +1,6 @@
 """The kernels compiled for NVIDIA GPUs by the real NVRTC, through hip-python and the cuda runtime. Needs no GPU."""
 
+import itertools
 import os
 import re
 import sys
@@ -14,6 +15,7 @@ from tests.opt_in import skip_or_fail
 from tests.runtimes.cuda_process import Cuda, CudaProcess
 
 ARCHITECTURES = ("sm_80", "sm_90")
+FORMS = ("sorting", "MOESORT_ALIGN=32", "MOESORT_ALIGN=64")
 CUDA_ELF_MACHINE = 190
 
 
@@ -24,12 +26,14 @@ def _find_installed_compiler() -> str | None:
 
 
 def _compile_all(cuda: Cuda) -> dict[str, list[Any]]:
-    """Return {source and architecture: [code's name, log, code in hexadecimal]}"""
+    """Return {source, architecture and output form: [code's name, log, code in hexadecimal]}"""
     answers = {}
-    for architecture in ARCHITECTURES:
+    for architecture, form in itertools.product(ARCHITECTURES, FORMS):
         headers = sources.read_headers(architecture)
         names = [name.encode() for name in headers]
         options = [f"--offload-arch={architecture}".encode(), b"-std=c++17", b"-O3", b"--ptxas-options=-v"]
+        if form != "sorting":
+            options.append(f"-D{form}".encode())
         for path in sorted(get_kernels_folder().glob("*.hip")):
             program = cuda.ok(
                 "hiprtcCreateProgram", path.read_bytes(), path.name.encode(), len(names), list(headers.values()), names
@@ -40,7 +44,7 @@ def _compile_all(cuda: Cuda) -> dict[str, list[Any]]:
             cubin = bytearray(cuda.ok("hiprtcGetCodeSize", program) if code == "HIPRTC_SUCCESS" else 0)
             if cubin:
                 cuda.ok("hiprtcGetCode", program, cubin)
-            answers[f"{path.stem} {architecture}"] = [code, log.rstrip(b"\0").decode(), cubin.hex()]
+            answers[f"{path.stem} {architecture} {form}"] = [code, log.rstrip(b"\0").decode(), cubin.hex()]
     return answers
 
 
@@ -60,7 +64,7 @@ def test_kernels_compile_for_nvidia(compiled: dict[str, list[Any]]) -> None:
     """One source serves both vendors: what NVRTC lacks of HIP, platform/nvrtc.h has."""
     failures = {name: log for name, (code, log, _) in compiled.items() if code != "HIPRTC_SUCCESS"}
     assert failures == {}
-    assert len(compiled) >= 2 * len(ARCHITECTURES)
+    assert len(compiled) >= 2 * len(ARCHITECTURES) * len(FORMS)
 
 
 def test_kernels_become_device_code_with_plain_names(compiled: dict[str, list[Any]]) -> None:
@@ -70,7 +74,7 @@ def test_kernels_become_device_code_with_plain_names(compiled: dict[str, list[An
         assert image[:4] == b"\x7fELF"
         assert int.from_bytes(image[18:20], "little") == CUDA_ELF_MACHINE
         source = (get_kernels_folder() / f"{name.split()[0]}.hip").read_text()
-        kernels = re.findall(r'extern "C" __global__ void (?:__launch_bounds__\([^)]*\) )?(\w+)\(', source)
+        kernels = re.findall(r'extern "C" __global__ void (?:__launch_bounds__\([^)]*\)\s+)?(\w+)\(', source)
         assert kernels
         assert [kernel for kernel in kernels if f".text.{kernel}".encode() not in image] == []
 
