@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from moesort_tune.device import hip
 from moesort_tune.domain.vocabulary import KernelName
@@ -14,7 +16,7 @@ from moesort_tune.sorting.geometry import compute_limits
 from moesort_tune.sorting.launches import KERNELS
 from moesort_tune.sorting.problem import ProblemError
 from tests.sorting import align_cases
-from tests.sorting.align_cases import EDGES
+from tests.sorting.align_cases import EDGES, AlignCase
 
 pytestmark = pytest.mark.gpu
 
@@ -152,3 +154,41 @@ def test_map_of_another_length_is_refused(align_kernels: AlignKernels) -> None:
         align_kernels.prepare(case.problem, case.inputs),
     ):
         pass
+
+
+@st.composite
+def draw_case(draw: st.DrawFn) -> AlignCase:
+    """Return any small alignment: sizes, framework, repeats, map, bad ids, width of ids and outputs."""
+    num_experts = draw(st.integers(1, 300))
+    topk = draw(st.integers(1, min(num_experts, 12)))
+    rows = draw(st.integers(0, 400))
+    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    framework: Framework = draw(st.sampled_from(["vllm", "sglang"]))
+    problem = AlignProblem(
+        rows,
+        topk,
+        num_experts,
+        block_size=draw(st.sampled_from([1, 5, 16, 32, 64, 128])),
+        framework=framework,
+        ignore_invalid_experts=draw(st.booleans()),
+        pad_sorted_ids=draw(st.booleans()),
+        tail_expert=draw(st.sampled_from([-1, 0])),
+    )
+    ids = random.integers(0, num_experts, (rows, topk))
+    ids[rows - draw(st.integers(0, rows)) :] = draw(st.integers(0, num_experts - 1))
+    if draw(st.booleans()):
+        ids = np.where(random.random(ids.shape) < 0.2, random.choice([-1, num_experts, -(2**31)], ids.shape), ids)
+    expert_map = None
+    if framework == "vllm" and draw(st.booleans()):
+        on = random.random(num_experts) < 0.5
+        expert_map = np.where(on, np.cumsum(on) - 1, -1).astype(np.int32)
+    kind = draw(st.sampled_from([np.int32, np.int64]))
+    return AlignCase(problem, AlignInputs(ids.astype(kind), expert_map), scatter_idx=draw(st.booleans()))
+
+
+@given(case=draw_case())
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_alignment_is_exact_for_any_problem(align_kernels: AlignKernels, kernel: KernelName, case: AlignCase) -> None:
+    """Protects the combinations that nobody thought of."""
+    case.check(align_kernels, kernel)
