@@ -31,7 +31,6 @@ from moesort_tune.cli.parameters import (
 )
 from moesort_tune.cli.plan_text import print_plan
 from moesort_tune.cli.progress import show_progress
-from moesort_tune.cli.row_text import format_row
 from moesort_tune.domain import presets
 from moesort_tune.domain.presets import MODELS, list_default_shapes
 from moesort_tune.domain.settings import NamedRouting, Settings
@@ -170,7 +169,7 @@ def sweep(dry_run: bool, as_json: bool, **options: Any) -> None:
     if dry_run:
         print_plan(job, as_json)
         return
-    with show_progress() as listener:
+    with show_progress(print_remark if as_json else print_result) as listener:
         results = run_job(job, listener)
     print_results(results, as_json)
     raise_for_missing_rows(results)
@@ -284,13 +283,11 @@ def check_usage(make: Callable[[], Parsed]) -> Parsed:
 
 
 def print_results(results: list[JobResult], as_json: bool) -> None:
-    """Print the rows, what happened to cards and workers, and the files that hold the results."""
+    """Print what happened to cards and workers, and the files that hold the results; as JSON also the rows."""
     if as_json:
         print_json([build_result_data(result) for result in results])
         return
     for result in results:
-        for key, row in result.result.written.items():
-            print_result(f"{key}: {format_row(row)}")
         for incident in result.result.incidents:
             print_result(f"note: {incident}")
         if result.result.rows:
