@@ -80,7 +80,11 @@ Examples:
 
 @click.command(epilog=EPILOG)
 @click.option(
-    "--arch", type=ARCH, default="auto", show_default=True, help="Required architecture of the attached device."
+    "--arch",
+    type=ARCH,
+    default="auto",
+    show_default=True,
+    help="Fail unless the attached device is of this architecture.",
 )
 @click.option(
     "--device",
@@ -93,9 +97,9 @@ Examples:
 @click.option(
     "--engine", type=ENGINE, default="local", show_default=True, help="This machine's devices, or a Ray cluster's."
 )
-@click.option("--address", type=ADDRESS, default=AUTO_ADDRESS, show_default=True, help="Of the Ray cluster.")
+@click.option("--address", type=ADDRESS, default=AUTO_ADDRESS, show_default=True, help="Address of the Ray cluster.")
 @click.option("--kernels", type=ProviderChoice("all"), help="Default: all that can run here.")
-@click.option("--experts", type=INTEGERS, help="Expert counts; pair up with --topk.")
+@click.option("--experts", type=INTEGERS, help="Expert counts; the first goes with the first --topk, and so on.")
 @click.option("--topk", type=INTEGERS, help="Experts per token.")
 @click.option(
     "--model",
@@ -106,7 +110,13 @@ Examples:
 )
 @click.option("--from-misses", type=FilePath(), help="Shapes from a file of MOESORT_TUNE_MISSES.")
 @click.option("--tokens", type=TOKENS, help="Range to search. Default: 1:16384, on host 1:512.")
-@click.option("--timing", type=click.Choice(TIMINGS), default=DEFAULT_TIMING, show_default=True)
+@click.option(
+    "--timing",
+    type=click.Choice(TIMINGS),
+    default=DEFAULT_TIMING,
+    show_default=True,
+    help="Replay graphs, or launch one by one.",
+)
 @click.option(
     "--unit-size",
     type=IntRange(1, MAX_UNIT_SIZE),
@@ -115,7 +125,11 @@ Examples:
     help="Rows of a GEMM tile.",
 )
 @click.option(
-    "--model-dim", type=IntRange(1, MAX_MODEL_DIM), default=4096, show_default=True, help="Columns of moe_buf."
+    "--model-dim",
+    type=IntRange(1, MAX_MODEL_DIM),
+    default=4096,
+    show_default=True,
+    help="Columns of moe_buf, the layer's output buffer.",
 )
 @click.option(
     "--condition",
@@ -139,7 +153,13 @@ Examples:
     help="Or zipf:EXPONENT, dirichlet:CONCENTRATION, trace:FILE (see docs/operator.md).",
 )
 @click.option("--cold", is_flag=True, help="Flush the last-level cache before each launch (with --timing eager).")
-@click.option("--margin", type=MARGIN, default=0.02, show_default=True, help="Less is a tie.")
+@click.option(
+    "--margin",
+    type=MARGIN,
+    default=0.02,
+    show_default=True,
+    help="A kernel wins only by more than this share; less is a tie.",
+)
 @click.option("--time-budget", type=SECONDS, help="Seconds for all. Default: none, on host 12 a row.")
 @click.option(
     "--point-limit",
