@@ -8,7 +8,8 @@ Devices are behind `Worker`s, files behind a `Sink`, the terminal behind a `List
 
 import math
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
@@ -24,7 +25,7 @@ from moesort_tune.sweep.row_state import TOGETHER, TRIES, RowState, Stage, list_
 from moesort_tune.sweep.rows import list_coarse_rungs, list_rungs, list_rungs_after
 from moesort_tune.sweep.search import ROUGH_EDGE
 from moesort_tune.sweep.slow_cards import find_slow_cards
-from moesort_tune.sweep.worker.errors import WorkerLostError, WorkerStartError
+from moesort_tune.sweep.worker.errors import DeviceFailedError, WorkerLostError, WorkerRefusedError, WorkerStartError
 from moesort_tune.sweep.worker.messages import CheckRequest, Worker
 from moesort_tune.tables.keeping import RowKeptError
 from moesort_tune.tables.schema import Row
@@ -93,7 +94,8 @@ class Sweep:
     def run(self) -> SweepResult:
         """Check all shapes first, or measure them coarsely, so that a wrong kernel is found before a row is written.
 
-        Raise WorkerRefusedError (a wrong kernel, a failed call) and whatever the sinks raise.
+        Raise WorkerRefusedError (a wrong kernel), with one try also DeviceFailedError and WorkerStartError, and
+        whatever the sinks raise.
         """
         (result,) = run_sweeps([self])
         return result
@@ -192,22 +194,33 @@ class Sweep:
             Stage.REPLICATE: self._replicate,
         }
         try:
-            steps[state.stage](state, hand)
+            with self._name_card(hand):
+                steps[state.stage](state, hand)
         except (WorkerStartError, WorkerLostError, RowKeptError, OutOfTimeError) as error:
             with self._dealer.lock():
                 self._handle(error, state, hand)
         finally:
             state.busy = False
 
+    @contextmanager
+    def _name_card(self, hand: Hand) -> Iterator[None]:
+        """Name the card in an error that ends the sweep of all cards."""
+        try:
+            yield
+        except WorkerRefusedError as error:
+            if len(self.hands) == 1:
+                raise
+            raise WorkerRefusedError(f"{hand.name}: {error}") from error
+
     def _handle(self, error: MoesortTuneError, state: RowState, hand: Hand) -> None:
+        if self._tries == 1 and isinstance(error, WorkerStartError | DeviceFailedError):
+            raise error
         if isinstance(error, WorkerLostError):
             self._report_loss(state, hand, error)
         elif isinstance(error, OutOfTimeError):
             self._give_up(state, str(error), self._result.unfinished)
         elif isinstance(error, RowKeptError):
             self._give_up(state, str(error), self._result.failed)
-        elif self._tries == 1:
-            raise error
         else:
             self._retire(hand, f"{hand.name} is gone: {error}")
 
@@ -277,10 +290,11 @@ class Sweep:
 
     def _probe(self, state: RowState, hand: Hand) -> None:
         """Measure the points that all cards are compared by."""
-        search = self._open_search(self._plan_row(state, hand), state, hand, self._compute_probe_deadline())
         failure: MoesortTuneError | None = None
         try:
-            search.probe(PROBES)
+            with self._name_card(hand):
+                task = self._plan_row(state, hand)
+                self._open_search(task, state, hand, self._compute_probe_deadline()).probe(PROBES)
         except (WorkerLostError, WorkerStartError) as error:
             failure = error
         with self._dealer.lock():

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from moesort_tune.domain.candidates import Limits
 from moesort_tune.domain.settings import Settings
 from moesort_tune.domain.shape import Shape
 from moesort_tune.measure.stopping import StoppingRule
@@ -14,7 +15,7 @@ from moesort_tune.sweep.row_key import RowKey
 from moesort_tune.sweep.row_search import SweepPlan
 from moesort_tune.sweep.runner import Sweep, SweepResult
 from moesort_tune.sweep.search import TokenRange
-from moesort_tune.sweep.worker.errors import WorkerLostError, WorkerStartError
+from moesort_tune.sweep.worker.errors import DeviceFailedError, WorkerLostError, WorkerRefusedError, WorkerStartError
 from moesort_tune.sweep.worker.messages import CheckRequest, Measured, MeasureRequest
 from tests.sweep.fakes import FACTS, FakeWorker, ListListener, ListSink, time_two_kernels
 from tests.sweep.kernels import KERNELS, MULTIPHASE, ONESHOT
@@ -167,6 +168,51 @@ def test_row_that_only_one_card_loses_is_written_by_the_other() -> None:
     assert result.failed == {}
     assert sum("lost on node 0000:01:00" in text for text in result.incidents) == 2
     assert [row.evidence.cards for row in result.rows] == [2, 2, None]
+
+
+def test_failed_device_call_costs_the_card_its_row() -> None:
+    """A card whose calls fail is tried twice and named, and the other one has the row."""
+
+    def fail(request: CheckRequest | MeasureRequest) -> None:
+        if isinstance(request, MeasureRequest) and (request.shape, request.tokens) == (LONGEST, 48):
+            raise DeviceFailedError("hipGraphLaunch failed with hipErrorECCNotCorrectable (214)")
+
+    result = sweep_by(make_card(1, before=fail), make_card(2))
+    assert result.failed == {}
+    lost = "128/2 was lost on node 0000:01:00: hipGraphLaunch failed with hipErrorECCNotCorrectable (214)"
+    assert result.incidents == [lost] * 2
+    with pytest.raises(DeviceFailedError, match=r"^hipGraphLaunch failed"):
+        sweep_by(make_card(1, before=fail))
+
+
+@pytest.mark.parametrize("kind", [DeviceFailedError, WorkerStartError])
+def test_card_that_fails_at_the_limits_is_an_incident(kind: type[Exception]) -> None:
+    """The first question of a comparison may fail as well as a point of it."""
+
+    class Failing(FakeWorker):
+        """Fails at its first question."""
+
+        def limits(self, shape: Shape) -> Limits:
+            """Fail."""
+            del shape
+            raise kind("hipMalloc failed")
+
+    fields = [field.name for field in dataclasses.fields(FakeWorker)]
+    bad = Failing(**{name: getattr(make_card(1), name) for name in fields})
+    result = sweep_by(bad, make_card(2), time_budget_s=100.0)
+    assert len(result.rows) == len(SHAPES)
+    assert any("hipMalloc failed" in text for text in result.incidents)
+
+
+def test_wrong_kernel_is_named_with_its_card() -> None:
+    """It ends the sweep of all cards, so it matters on which it was wrong, also where cards are compared."""
+
+    def refuse(request: CheckRequest | MeasureRequest) -> None:
+        if isinstance(request, MeasureRequest):
+            raise WorkerRefusedError("oneshot is wrong")
+
+    with pytest.raises(WorkerRefusedError, match=r"^node 0000:02:00: oneshot is wrong"):
+        sweep_by(make_card(1), make_card(2, before=refuse))
 
 
 def test_card_that_is_gone_leaves_its_rows_to_others() -> None:

@@ -3,15 +3,18 @@
 import multiprocessing
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from moesort_tune.device.hip_calls import HipError
 from moesort_tune.domain.settings import Settings
 from moesort_tune.domain.shape import Shape
 from moesort_tune.measure.stopping import StoppingRule
 from moesort_tune.sweep.worker import client as worker_module
+from moesort_tune.sweep.worker import process as worker_process
 from moesort_tune.sweep.worker.client import ProcessWorker
-from moesort_tune.sweep.worker.errors import WorkerLostError, WorkerRefusedError, WorkerStartError
+from moesort_tune.sweep.worker.errors import DeviceFailedError, WorkerLostError, WorkerRefusedError, WorkerStartError
 from moesort_tune.sweep.worker.messages import CheckRequest, MeasureRequest, WorkerSpec
 from moesort_tune.tables.schema import LaunchGaps
 from tests.processes import find_processes
@@ -20,10 +23,12 @@ from tests.sweep.kernels import KERNELS, ONE, make_limits
 from tests.sweep.serving import (
     CRASHING_TOKENS,
     ENDLESS_TOKENS,
+    FAILING_TOKENS,
     REFUSED_TOKENS,
     serve,
     serve_facts_alone,
     serve_nothing,
+    serve_refusal,
     serve_wrong_kinds,
 )
 
@@ -55,10 +60,46 @@ def test_worker_answers_from_its_process(worker: ProcessWorker) -> None:
 
 
 def test_worker_tells_a_refusal_in_its_words(worker: ProcessWorker) -> None:
-    """A failed call is named, and the process lives on."""
-    with pytest.raises(WorkerRefusedError, match="hipModuleLaunchKernel failed with hipErrorLaunchFailure"):
+    """A wrong kernel is named, and the process lives on."""
+    process = worker._process
+    with pytest.raises(WorkerRefusedError, match="oneshot is wrong for 8 experts"):
         worker.check(check(REFUSED_TOKENS))
     worker.check(check(1))
+    assert worker._process is process
+
+
+def test_failed_device_call_costs_the_process(worker: ProcessWorker) -> None:
+    """What failed in HIP may stick to the process; the next request gets a new one."""
+    process = worker._process
+    with pytest.raises(DeviceFailedError, match=r"hipMalloc failed .* \(2\) \(oneshot and multiphase at 67 tokens\)"):
+        worker.check(check(FAILING_TOKENS))
+    worker.check(check(1))
+    assert worker._process is not process
+
+
+@pytest.mark.parametrize(
+    ("error", "device_failed"), [(HipError("hipMalloc", 2, "hipErrorOutOfMemory"), True), (ValueError("no"), False)]
+)
+def test_failed_hip_call_is_told_from_a_wrong_kernel(error: Exception, *, device_failed: bool) -> None:
+    """Another card may succeed where a call failed; what is wrong is wrong on all of them."""
+
+    class FailingBench:
+        """Fails whatever it is asked."""
+
+        def answer(self, _request: object) -> None:
+            """Fail."""
+            raise error
+
+    answer: Any = worker_process._answer(FailingBench(), check(1))  # type: ignore[arg-type]
+    assert answer.device_failed is device_failed
+
+
+def test_device_that_cannot_be_opened_again_is_no_refusal(worker: ProcessWorker) -> None:
+    """Another program that took the card meanwhile says nothing about the kernels."""
+    worker._kill()
+    worker._serve = serve_refusal
+    with pytest.raises(WorkerStartError, match="could not be opened again: it is in use"):
+        worker.check(check(1))
 
 
 def test_crashed_worker_is_told_and_replaced(worker: ProcessWorker) -> None:

@@ -14,7 +14,7 @@ from types import TracebackType
 
 from moesort_tune.device.child import describe_exit
 from moesort_tune.sweep.worker import process as worker_process
-from moesort_tune.sweep.worker.errors import WorkerLostError, WorkerRefusedError, WorkerStartError
+from moesort_tune.sweep.worker.errors import DeviceFailedError, WorkerLostError, WorkerRefusedError, WorkerStartError
 from moesort_tune.sweep.worker.messages import Answer, DeviceFacts, Refusal, Request, WorkerSpec
 from moesort_tune.sweep.worker.requesting import RequestingWorker, require
 
@@ -84,19 +84,27 @@ class ProcessWorker(RequestingWorker):
         if self._closed:
             raise WorkerLostError(f"the worker is closed ({request})")
         if not self._process.is_alive():
-            self._start()
+            self._restart()
         try:
             with _report_losses(self._process):
                 self._connection.send(request)
             return self._receive_answer(self._limit_s)
         except WorkerLostError as error:
             self._kill()
-            raise WorkerLostError(f"{error} ({request})") from error
+            raise type(error)(f"{error} ({request})") from error
+
+    def _restart(self) -> None:
+        """Open the device again, for which whatever refuses that now is in the way."""
+        try:
+            self._start()
+        except WorkerRefusedError as error:
+            raise WorkerStartError(f"the device could not be opened again: {error}") from error
 
     def _receive_answer(self, limit_s: float) -> Answer | DeviceFacts:
         answer = _receive(self._connection, self._process, limit_s)
         if isinstance(answer, Refusal):
-            raise WorkerRefusedError(answer.sentence) from RuntimeError(answer.details)
+            kind = DeviceFailedError if answer.device_failed else WorkerRefusedError
+            raise kind(answer.sentence) from RuntimeError(answer.details)
         return answer
 
     def __enter__(self) -> "ProcessWorker":
