@@ -322,7 +322,7 @@ class Sweep:
     def _refine(self, state: RowState, hand: Hand) -> None:
         """Measure one more point of a row, or let it go on where that is not worth it or the time is up."""
         search = _require_search(state)
-        deadline = self._compute_refinement_end()
+        deadline = self._compute_measuring_end()
         search.resume(hand.worker, Deadline(deadline, self._clock))
         if self._clock() >= deadline:
             with self._dealer.lock():
@@ -338,7 +338,7 @@ class Sweep:
         if base is not None and base.search is not None and base.row is not None:
             task = _begin_from(base.search, base.row, task)
         begun = state.search.visited if state.search is not None and self.plan.time_budget_s is not None else []
-        search = self._open_search(task, state, hand, self._compute_deadline(), begun=begun)
+        search = self._open_search(task, state, hand, self._compute_deadline(state), begun=begun)
         search.run(confirm=not self._has_other_card(hand), card=hand.name if len(self.hands) > 1 else "")
         state.search = search
         with self._dealer.lock():
@@ -350,12 +350,12 @@ class Sweep:
 
     def _may_go_on(self, search: RowSearch) -> bool:
         """Return whether there is time for a row whose share is over, or whose new points call for others."""
-        limited = self.plan.time_budget_s is not None and self._clock() < self._compute_refinement_end()
+        limited = self.plan.time_budget_s is not None and self._clock() < self._compute_measuring_end()
         return limited and (search.can_gain or not search.finished)
 
     def _replicate(self, state: RowState, hand: Hand) -> None:
         search = _require_search(state)
-        search.resume(hand.worker, Deadline(self._compute_deadline(), self._clock))
+        search.resume(hand.worker, Deadline(self._compute_deadline(state), self._clock))
         search.replicate(state.list_lacking(hand, self.plan.replicas))
         with self._dealer.lock():
             self._settle_or_replicate(state, out_of_time=self._clock() >= self._end)
@@ -379,8 +379,16 @@ class Sweep:
         for warning in search.warnings():
             self.listener.warn(warning)
         if row.evidence.cards is None and self.plan.replicas > 1 and len(self.hands) > 1:
-            self.listener.warn(f"{state.key} rests on one card: no other of its kind was left to measure it too")
+            self.listener.warn(f"{state.key} rests on one card: {self._explain_one_card(state)}")
         state.settle()
+
+    def _explain_one_card(self, state: RowState) -> str:
+        """Return why no other card has measured all that a row rests on."""
+        if self._clock() >= self._end:
+            return "the time budget ended before another had measured all of it; raise --time-budget, or use --resume"
+        if state.last_words and len({hand.card for hand in self._alive}) > 1:
+            return f"it was lost on others: {state.last_words}"
+        return "no other of its kind was left to measure it too"
 
     def report_cut(self) -> None:
         """Warn of the rows whose search the time budget cut, and of what their choices are expected to lose."""
@@ -435,19 +443,23 @@ class Sweep:
             begun=begun,
         )
 
-    def _compute_refinement_end(self) -> float:
-        """Return when refining has to end: other cards, where there are any, measure all of it again."""
+    def _compute_measuring_end(self) -> float:
+        """Return when rows have to leave their first card: others, where there are any, measure all of it again."""
         return self._begin + (self._end - self._begin) / self._count_replicas()
 
     def _count_replicas(self) -> int:
         return max(1, min(self.plan.replicas, len({hand.card for hand in self._alive})))
 
-    def _compute_deadline(self) -> float:
-        """Return when the next job has to end: those ahead share what is left evenly."""
+    def _compute_deadline(self, state: RowState) -> float:
+        """Return when the next job of a row has to end: those ahead share what is left evenly.
+
+        A search leaves the time that other cards need to measure all of it again, since they cannot do so beside it.
+        """
         now = self._clock()
         replicas = self._count_replicas()
         ahead = sum(replicas if one.stage < Stage.REPLICATE else 1 for one in self._states if one.is_open)
-        return now + (self._end - now) / self._divide(ahead)
+        share_ends = now + (self._end - now) / self._divide(ahead)
+        return min(share_ends, self._compute_measuring_end()) if state.stage < Stage.REPLICATE else share_ends
 
     def _divide(self, jobs: int) -> int:
         """Return how many of these jobs one hand does, at least one."""

@@ -101,6 +101,62 @@ def test_win_that_does_not_hold_on_every_card_is_a_tie() -> None:
         assert row.choose_kernel(tie[1] + 1, KERNELS) == MULTIPHASE
 
 
+def sweep_in(seconds: float, *, shapes: int) -> tuple[SweepResult, ListListener]:
+    """Return the result of a sweep whose points take a second each, and its warnings."""
+    clock = ManualClock()
+
+    def spend(request: CheckRequest | MeasureRequest) -> None:
+        if isinstance(request, MeasureRequest):
+            clock.now += 1.0
+
+    plan = SweepPlan(
+        SHAPES[:shapes],
+        TokenRange(1, 512),
+        (Settings(),),
+        StoppingRule(max_rounds=40),
+        time_budget_s=seconds,
+        replicas=2,
+    )
+    workers = [make_card(bus, before=spend) for bus in (1, 2)]
+    listener = ListListener()
+    sweep = Sweep(plan, workers=workers, sinks=[ListSink()], listener=listener, clock=clock)
+    return sweep.run(), listener
+
+
+@dataclasses.dataclass
+class ManualClock:
+    """A clock that stands still unless it is moved."""
+
+    now: float = 0.0
+
+    def __call__(self) -> float:
+        """Return the time."""
+        return self.now
+
+
+@pytest.mark.parametrize(("shapes", "seconds"), [(1, 60.0), (1, 100.0), (2, 80.0)])
+def test_search_leaves_time_for_the_second_card(shapes: int, seconds: float) -> None:
+    """With no more rows than cards, the jobs of a row still follow each other, and share the time."""
+    result, _ = sweep_in(seconds, shapes=shapes)
+    assert [row.evidence.cards for row in result.rows] == [2] * shapes
+
+
+def test_row_on_one_card_says_that_the_time_ended() -> None:
+    """Cards were there, but no time: whoever reads that no other was left would look for a broken one."""
+    result, listener = sweep_in(20.0, shapes=1)
+    assert [row.evidence.cards for row in result.rows] == [None]
+    (cause,) = [text for text in listener.warnings if "rests on one card" in text]
+    assert "the time budget ended before another" in cause
+
+
+def test_row_on_one_card_says_that_others_lost_it() -> None:
+    """The other card is there and has time, but its worker dies with this row."""
+    listener = ListListener()
+    sweep_by(make_card(1, before=lose(1000)), make_card(2), listener=listener)
+    (cause,) = [text for text in listener.warnings if "rests on one card" in text]
+    assert "it was lost on others: the process that runs the kernels died" in cause
+
+
 def test_one_replica_measures_each_point_once() -> None:
     """Whoever asks for one card a row pays for one, but for the points by which the cards are compared."""
     sink = ListSink()
