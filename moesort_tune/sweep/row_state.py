@@ -25,6 +25,7 @@ class Stage(IntEnum):
 
     CHECK: run every kernel once. COARSE: measure the few token counts of a first answer. REFINE: measure one more where
     most may be lost, again and again. SEARCH: search to the end. REPLICATE: measure on another card.
+    CONFIRM: measure the wins again where no other card did.
     """
 
     CHECK = 0
@@ -32,7 +33,8 @@ class Stage(IntEnum):
     REFINE = 2
     SEARCH = 3
     REPLICATE = 4
-    SETTLED = 5
+    CONFIRM = 5
+    SETTLED = 6
 
 
 TOGETHER: Final = (Stage.CHECK, Stage.COARSE)

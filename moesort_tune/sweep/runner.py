@@ -169,8 +169,8 @@ class Sweep:
         return waits or any(self._wants(state, hand) for hand in self._alive)
 
     def _end_stuck(self, state: RowState) -> None:
-        if state.stage is Stage.REPLICATE:
-            self._write(state)
+        if state.stage >= Stage.REPLICATE:
+            self._confirm_or_write(state)
         else:
             self._give_up(state, state.last_words or "no card is left that could measure it", self._result.failed)
 
@@ -192,6 +192,7 @@ class Sweep:
             Stage.REFINE: self._refine,
             Stage.SEARCH: self._search,
             Stage.REPLICATE: self._replicate,
+            Stage.CONFIRM: self._confirm,
         }
         try:
             with self._name_card(hand):
@@ -231,8 +232,8 @@ class Sweep:
             self._note(f"{state.key} was lost on {hand.name}: {error}")
         if state.losses < self._tries:
             return
-        if state.stage is Stage.REPLICATE:
-            self._write(state)
+        if state.stage >= Stage.REPLICATE:
+            self._confirm_or_write(state)
         else:
             self._give_up(state, str(error), self._result.failed)
 
@@ -368,7 +369,23 @@ class Sweep:
             return
         state.advance(Stage.REPLICATE)
         if out_of_time or not any(state.list_lacking(hand, self.plan.replicas) for hand in self._alive):
+            self._confirm_or_write(state)
+
+    def _confirm_or_write(self, state: RowState) -> None:
+        """Write a row; first let a card measure its wins again where no other one did, if there is time."""
+        search = _require_search(state)
+        on_one_card = not search.confirmed and search.build_row().evidence.cards is None
+        if on_one_card and self._clock() < self._end and any(state.allows(hand, self._alive) for hand in self._alive):
+            state.advance(Stage.CONFIRM)
+        else:
             self._write(state)
+
+    def _confirm(self, state: RowState, hand: Hand) -> None:
+        search = _require_search(state)
+        search.resume(hand.worker, Deadline(self._compute_deadline(state), self._clock))
+        search.confirm()
+        with self._dealer.lock():
+            self._settle_or_replicate(state, out_of_time=self._clock() >= self._end)
 
     def _write(self, state: RowState) -> None:
         """Put a row into the table with what it rests on."""

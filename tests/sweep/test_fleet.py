@@ -12,8 +12,8 @@ from moesort_tune.domain.settings import Settings
 from moesort_tune.domain.shape import Shape
 from moesort_tune.measure.stopping import StoppingRule
 from moesort_tune.sweep.row_key import RowKey
-from moesort_tune.sweep.row_search import SweepPlan
-from moesort_tune.sweep.runner import Sweep, SweepResult
+from moesort_tune.sweep.row_search import CONFIRMING_SEEDS, SweepPlan
+from moesort_tune.sweep.runner import PROBES, Sweep, SweepResult
 from moesort_tune.sweep.search import TokenRange
 from moesort_tune.sweep.worker.errors import DeviceFailedError, WorkerLostError, WorkerRefusedError, WorkerStartError
 from moesort_tune.sweep.worker.messages import CheckRequest, Measured, MeasureRequest
@@ -43,9 +43,8 @@ def sweep_by(
     **changes: Any,
 ) -> SweepResult:
     """Return the result of a sweep of every shape from 1 to 64 tokens."""
-    plan = SweepPlan(
-        SHAPES, TokenRange(1, 64), (Settings(),), StoppingRule(max_rounds=40), replicas=replicas, **changes
-    )
+    whole = SweepPlan(SHAPES, TokenRange(1, 64), (Settings(),), StoppingRule(max_rounds=40), replicas=replicas)
+    plan = dataclasses.replace(whole, **changes)
     sinks: dict[str, Any] = {"sinks": [sink or ListSink()], "listener": listener or ListListener()}
     return Sweep(plan, workers=workers, clock=lambda: 0.0, **sinks).run()
 
@@ -280,6 +279,40 @@ def test_card_that_is_gone_leaves_its_rows_to_others() -> None:
     assert all("is gone" in reason for reason in result.left_out.values())
     assert result.failed == {}
     assert any(text.startswith("node 0000:0") and "is gone" in text for text in listener.warnings)
+
+
+def test_wins_are_confirmed_where_the_second_card_is_gone() -> None:
+    """The card that searched measures the wins again, as it would have done without a second card."""
+    workers = [make_card(1), make_card(2)]
+    seeds: set[int] = set()
+
+    def watch(other: FakeWorker) -> Callable[[CheckRequest | MeasureRequest], None]:
+        def before(request: CheckRequest | MeasureRequest) -> None:
+            if isinstance(request, MeasureRequest):
+                if len(other.timed) > PROBES:
+                    raise WorkerStartError("the device could not be opened")
+                seeds.add(request.settings.seed)
+
+        return before
+
+    for worker, other in (workers, workers[::-1]):
+        worker.before = watch(other)
+    result = sweep_by(*workers, shapes=SHAPES[:1])
+    assert [row.evidence.cards for row in result.rows] == [None]
+    assert max(seeds) >= CONFIRMING_SEEDS
+
+
+def test_confirmation_that_is_lost_does_not_cost_the_row() -> None:
+    """What was measured is written, after as many tries as any other step has."""
+    bad = make_card(1, before=lose(1000))
+
+    def lose_confirmation(request: CheckRequest | MeasureRequest) -> None:
+        if isinstance(request, MeasureRequest) and request.settings.seed >= CONFIRMING_SEEDS:
+            raise WorkerLostError("the process that runs the kernels died with SIGKILL")
+
+    result = sweep_by(bad, make_card(2, before=lose_confirmation))
+    assert [row.evidence.cards for row in result.rows] == [2, 2, None]
+    assert result.failed == {}
 
 
 def test_sweep_ends_where_every_card_is_gone() -> None:
