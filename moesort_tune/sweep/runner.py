@@ -197,7 +197,7 @@ class Sweep:
         try:
             with self._name_card(hand):
                 steps[state.stage](state, hand)
-        except (WorkerStartError, WorkerLostError, RowKeptError, OutOfTimeError) as error:
+        except (WorkerStartError, WorkerLostError, OutOfTimeError) as error:
             with self._dealer.lock():
                 self._handle(error, state, hand)
         finally:
@@ -220,8 +220,6 @@ class Sweep:
             self._report_loss(state, hand, error)
         elif isinstance(error, OutOfTimeError):
             self._give_up(state, str(error), self._result.unfinished)
-        elif isinstance(error, RowKeptError):
-            self._give_up(state, str(error), self._result.failed)
         else:
             self._retire(hand, f"{hand.name} is gone: {error}")
 
@@ -388,9 +386,13 @@ class Sweep:
             self._settle_or_replicate(state, out_of_time=self._clock() >= self._end)
 
     def _write(self, state: RowState) -> None:
-        """Put a row into the table with what it rests on."""
+        """Put a row into the table with what it rests on, or give it up where the table keeps another."""
         search = _require_search(state)
-        row = self._sinks[state.settings].keep_row(search.build_row(), search.points, finished=search.finished)
+        try:
+            row = self._sinks[state.settings].keep_row(search.build_row(), search.points, finished=search.finished)
+        except RowKeptError as error:
+            self._give_up(state, str(error), self._result.failed)
+            return
         state.row = self._result.written[state.key] = row
         self.listener.report_row(state.key, row)
         for warning in search.warnings():

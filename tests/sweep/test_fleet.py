@@ -17,6 +17,8 @@ from moesort_tune.sweep.runner import PROBES, Sweep, SweepResult
 from moesort_tune.sweep.search import TokenRange
 from moesort_tune.sweep.worker.errors import DeviceFailedError, WorkerLostError, WorkerRefusedError, WorkerStartError
 from moesort_tune.sweep.worker.messages import CheckRequest, Measured, MeasureRequest
+from moesort_tune.tables.keeping import RowKeptError
+from moesort_tune.tables.schema import Row
 from tests.sweep.fakes import FACTS, FakeWorker, ListListener, ListSink, time_two_kernels
 from tests.sweep.kernels import KERNELS, MULTIPHASE, ONESHOT
 
@@ -313,6 +315,24 @@ def test_confirmation_that_is_lost_does_not_cost_the_row() -> None:
     result = sweep_by(bad, make_card(2, before=lose_confirmation))
     assert [row.evidence.cards for row in result.rows] == [2, 2, None]
     assert result.failed == {}
+
+
+@pytest.mark.parametrize("kind", [WorkerLostError, WorkerStartError])
+def test_row_that_the_table_keeps_costs_itself_only(kind: type[Exception]) -> None:
+    """Also where it would be written for want of a card that could measure it too."""
+
+    class KeepingSink(ListSink):
+        """Keeps another row of the longest shape."""
+
+        def keep_row(self, row: Row, *arguments: Any, **options: Any) -> Row:
+            """Refuse that one."""
+            if Shape(*row.shape) == LONGEST:
+                raise RowKeptError("the row that is there is worth more")
+            return super().keep_row(row, *arguments, **options)
+
+    result = sweep_by(make_card(1, before=lose(1000, kind)), make_card(2), sink=KeepingSink())
+    assert result.failed == {RowKey(LONGEST): "the row that is there is worth more"}
+    assert len(result.rows) == len(SHAPES) - 1
 
 
 def test_sweep_ends_where_every_card_is_gone() -> None:
