@@ -99,6 +99,13 @@ def serve_refusal(connection: "Connection[Answer | DeviceFacts, Request]", spec:
     connection.send(Refusal("it is in use", "traceback"))
 
 
+def serve_stopped(connection: "Connection[Answer | DeviceFacts, Request]", spec: WorkerSpec) -> None:
+    """Stop, as a driver that hangs does, before the device is open; a polite signal waits until it goes on."""
+    del connection, spec
+    _tie_to_parent()
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
 def serve_facts_alone(connection: "Connection[Answer | DeviceFacts, Request]", spec: WorkerSpec) -> None:
     """Open the device and close this end of the connection, but live on for as long as the parent."""
     del spec

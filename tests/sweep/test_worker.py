@@ -2,7 +2,9 @@
 
 import multiprocessing
 import os
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from moesort_tune.sweep.worker import process as worker_process
 from moesort_tune.sweep.worker.client import ProcessWorker
 from moesort_tune.sweep.worker.errors import DeviceFailedError, WorkerLostError, WorkerRefusedError, WorkerStartError
 from moesort_tune.sweep.worker.messages import CheckRequest, MeasureRequest, WorkerSpec
+from moesort_tune.sweep.worker.pinned import PinnedWorker
 from moesort_tune.tables.schema import LaunchGaps
 from tests.processes import find_processes
 from tests.sweep.fakes import FACTS
@@ -29,6 +32,7 @@ from tests.sweep.serving import (
     serve_facts_alone,
     serve_nothing,
     serve_refusal,
+    serve_stopped,
     serve_wrong_kinds,
 )
 
@@ -150,6 +154,32 @@ def test_closed_worker_leaves_no_process(worker: ProcessWorker) -> None:
     worker.close()
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+def test_worker_that_hangs_while_it_opens_is_killed() -> None:
+    """Ctrl-C ends a sweep whose driver does not answer: no process is left that the program would wait for."""
+    unopened = ProcessWorker(SPEC, limit_s=PATIENCE_S, serve=serve_stopped, opened=False)
+    with PinnedWorker(unopened):
+        pid = await_stopped(unopened)
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def await_stopped(worker: ProcessWorker) -> int:
+    """Return the process of a worker once it has stopped."""
+    while True:
+        time.sleep(0.01)
+        if worker._group and Path(f"/proc/{worker._group}/stat").read_text().rpartition(")")[2].split()[0] == "T":
+            return worker._group
+
+
+def test_worker_that_was_closed_before_it_opened_has_no_process() -> None:
+    """Whoever closes it cannot see a child that is just being started."""
+    unopened = ProcessWorker(SPEC, limit_s=PATIENCE_S, serve=serve, opened=False)
+    unopened.close()
+    with pytest.raises(WorkerStartError, match="the worker is closed"):
+        unopened.open()
+    assert not unopened._process.is_alive()
 
 
 def test_worker_that_never_started_ends_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
