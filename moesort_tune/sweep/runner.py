@@ -228,7 +228,7 @@ class Sweep:
         state.lose(hand, str(error))
         if self._tries > 1:
             self._note(f"{state.key} was lost on {hand.name}: {error}")
-        if state.losses < self._tries:
+        if len(state.lost_by) < self._tries:
             return
         if state.stage >= Stage.REPLICATE:
             self._confirm_or_write(state)

@@ -272,6 +272,22 @@ def test_wrong_kernel_is_named_with_its_card() -> None:
         sweep_by(make_card(1), make_card(2, before=refuse))
 
 
+def test_losses_of_a_row_count_through_all_its_steps() -> None:
+    """Two cards that lose it in the checks and one that loses it in its search: the fourth is not tried any more."""
+    losses: list[type] = []
+
+    def lose_thrice(request: CheckRequest | MeasureRequest) -> None:
+        wanted = CheckRequest if len(losses) < 2 else MeasureRequest
+        if isinstance(request, wanted) and (request.shape, request.tokens) == (LONGEST, 48):
+            losses.append(type(request))
+            raise WorkerLostError("the process that runs the kernels died with SIGKILL")
+
+    result = sweep_by(*(make_card(bus, before=lose_thrice) for bus in (1, 2, 3, 4)))
+    assert losses == [CheckRequest, CheckRequest, MeasureRequest]
+    assert list(result.failed) == [RowKey(LONGEST)]
+    assert len(result.incidents) == 3
+
+
 def test_card_that_is_gone_leaves_its_rows_to_others() -> None:
     """A card whose worker cannot be started again is named, and the sweep ends without it."""
     listener = ListListener()
