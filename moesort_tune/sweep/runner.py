@@ -36,6 +36,9 @@ PROBES: Final = 8
 PROBE_SHARE: Final = 0.05
 """Share of a time budget that these take at most."""
 
+STARTS_OF_A_CARD: Final = 2
+"""Times in a row that a card may fail to open before it is given up."""
+
 
 @dataclass
 class SweepResult:
@@ -197,6 +200,7 @@ class Sweep:
         try:
             with self._name_card(hand):
                 steps[state.stage](state, hand)
+            hand.failed_starts = 0
         except (WorkerStartError, WorkerLostError, OutOfTimeError) as error:
             with self._dealer.lock():
                 self._handle(error, state, hand)
@@ -220,6 +224,14 @@ class Sweep:
             self._report_loss(state, hand, error)
         elif isinstance(error, OutOfTimeError):
             self._give_up(state, str(error), self._result.unfinished)
+        else:
+            self._report_failed_start(hand, error)
+
+    def _report_failed_start(self, hand: Hand, error: MoesortTuneError) -> None:
+        """Give a card up that cannot be opened twice in a row: once, its new worker may have been killed too."""
+        hand.failed_starts += 1
+        if hand.failed_starts < STARTS_OF_A_CARD:
+            self._note(f"{hand.name} is opened once more: {error}")
         else:
             self._retire(hand, f"{hand.name} is gone: {error}")
 
@@ -301,7 +313,7 @@ class Sweep:
 
     def _end_probe(self, hand: Hand, failure: MoesortTuneError | None) -> None:
         if isinstance(failure, WorkerStartError):
-            self._retire(hand, f"{hand.name} is gone: {failure}")
+            self._report_failed_start(hand, failure)
         elif failure is not None:
             self._note(f"{hand.name} was lost while it was compared with others: {failure}")
         self._unprobed = [one for one in self._unprobed if one is not hand]

@@ -291,12 +291,27 @@ def test_losses_of_a_row_count_through_all_its_steps() -> None:
 def test_card_that_is_gone_leaves_its_rows_to_others() -> None:
     """A card whose worker cannot be started again is named, and the sweep ends without it."""
     listener = ListListener()
-    gone = make_card(1, before=lose(1, WorkerStartError))
-    result = sweep_by(gone, make_card(2, before=lose(1, WorkerStartError)), make_card(3), listener=listener)
+    died = "the process that runs the kernels died with SIGKILL"
+    is_gone = False
+
+    def go(request: CheckRequest | MeasureRequest) -> None:
+        nonlocal is_gone
+        is_gone |= isinstance(request, MeasureRequest) and (request.shape, request.tokens) == (LONGEST, 48)
+        if is_gone:
+            raise WorkerStartError(died)
+
+    result = sweep_by(make_card(1, before=go), make_card(2), listener=listener)
     assert len(result.rows) == len(SHAPES)
-    assert all("is gone" in reason for reason in result.left_out.values())
     assert result.failed == {}
-    assert any(text.startswith("node 0000:0") and "is gone" in text for text in listener.warnings)
+    assert result.incidents == [f"node 0000:01:00 is opened once more: {died}", f"node 0000:01:00 is gone: {died}"]
+    assert result.left_out == {"node 0000:01:00": f"node 0000:01:00 is gone: {died}"}
+
+
+def test_card_whose_new_worker_is_killed_is_opened_once_more() -> None:
+    """A kill while the device opens says no more about the card than one at any other time."""
+    result = sweep_by(make_card(1, before=lose(1, WorkerStartError)), make_card(2))
+    assert result.left_out == {}
+    assert [row.evidence.cards for row in result.rows] == [2] * len(SHAPES)
 
 
 def test_wins_are_confirmed_where_the_second_card_is_gone() -> None:
