@@ -52,9 +52,13 @@ class LineProgress:
             )
 
     def announce_row(self, key: RowKey, points: int, card: Card = "") -> None:
-        """Print which row begins."""
+        """Print which row begins, or is begun again after it was lost or its card was left out."""
+        again, where = key in self._tally.planned, f", on {card}" if card else ""
         self._tally.plan(key, points)
-        place, where = len(self._tally.planned), f", on {card}" if card else ""
+        if again:
+            self._print_line(f"      experts/topk {key}: begun again{where}")
+            return
+        place = len(self._tally.planned)
         self._print_line(f"[{place}/{self._tally.rows}] experts/topk {key}: about {points} token counts{where}")
 
     def announce_replica(self, key: RowKey, points: int, card: Card) -> None:
