@@ -27,6 +27,7 @@ from moesort_tune.domain.settings import NamedRouting
 from moesort_tune.domain.shape import Shape
 from moesort_tune.domain.vocabulary import DEFAULT_PROVIDER, DEFAULT_TIMING, TIMINGS
 from moesort_tune.errors import MoesortTuneError
+from moesort_tune.sweep.fleet.opening import format_left_out
 from moesort_tune.sweep.fleet.options import AUTO_ADDRESS, Devices, EngineName
 from moesort_tune.sweep.job import POINT_LIMIT_SECONDS
 from moesort_tune.verify.asking import VerifyJob
@@ -198,7 +199,7 @@ class LineListener:
 
     def report_left_out(self, name: str, reason: str) -> None:
         """Print the card that is not used."""
-        self._console.print(f"{name} is left out: {reason}", markup=False, highlight=False, soft_wrap=True)
+        self._console.print(format_left_out(name, reason), markup=False, highlight=False, soft_wrap=True)
 
     def report_failure(self, shape: Shape, reason: str) -> None:
         """Print the shape that is left out from here on."""

@@ -18,6 +18,7 @@ from moesort_tune.providers.work.base import limits_of, revision_of
 from moesort_tune.sweep.cards import Card, get_card
 from moesort_tune.sweep.fleet.engines import open_engine
 from moesort_tune.sweep.fleet.groups import group_workers, name_kinds, select_groups
+from moesort_tune.sweep.fleet.opening import format_left_out
 from moesort_tune.sweep.job import SweepJob
 from moesort_tune.sweep.records import find_origin, find_points_of_origin
 from moesort_tune.sweep.row_key import RowKey
@@ -76,7 +77,7 @@ def plan_kinds(job: SweepJob, warn: Callable[[str], None]) -> list[KindPlan]:
     with closing(open_engine(job.fleet, arch=job.arch, limit_s=job.point_limit_s)) as engine:
         opened = engine.open_workers(job.providers[0])
         for name, reason in opened.left_out.items():
-            warn(f"{name} is left out: {reason}")
+            warn(format_left_out(name, reason))
         groups = [[worker.facts for worker in group] for group in select_groups(group_workers(opened.workers), warn)]
     kinds = name_kinds([group[0] for group in groups])
     return [_plan_kind(job, group, kind) for group, kind in zip(groups, kinds, strict=True)]
