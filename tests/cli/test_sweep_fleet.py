@@ -196,13 +196,14 @@ def test_sweep_whose_driver_was_killed_is_resumed(fleet: HostMachine) -> None:
     }
 
 
-def test_interrupted_sweep_ends_all_workers(fleet: HostMachine) -> None:
-    """Ctrl-C: status 130, the points measured so far, no process left behind."""
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupted_sweep_ends_all_workers(fleet: HostMachine, number: signal.Signals, status: int) -> None:
+    """Ctrl-C, or the end of a job's time: a status of its own, the points measured so far, no process left behind."""
     with start(fleet) as process:
         await_points(fleet, process, 40)
         workers = list_workers(process.pid)
-        process.send_signal(signal.SIGINT)
-        assert process.wait() == 130
+        process.send_signal(number)
+        assert process.wait() == status
     assert len(workers) == 4
     assert not [pid for pid in workers if is_alive(pid)]
     assert sum(count_points(fleet).values()) >= 40
