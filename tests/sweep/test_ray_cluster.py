@@ -8,7 +8,7 @@ import pytest
 from moesort_tune.domain.shape import Shape
 from moesort_tune.sweep.fleet.card_actor import Proof
 from moesort_tune.sweep.fleet.opening import NoCardsError
-from moesort_tune.sweep.fleet.ray_cluster import RayEngine, summarize
+from moesort_tune.sweep.fleet.ray_cluster import RayEngine, RayWorker, summarize
 from moesort_tune.sweep.worker.errors import WorkerLostError
 from moesort_tune.sweep.worker.messages import Refusal
 from tests.sweep.fakes import FACTS
@@ -51,8 +51,9 @@ class Method:
 
 @dataclass
 class Actor:
-    """The actor of a card that opens some providers' kernels."""
+    """The actor of a GPU, on the card at an address, that opens some providers' kernels."""
 
+    gpu: int
     bus: int
     providers: tuple[str, ...]
     opened: list[str] = field(default_factory=list)
@@ -72,25 +73,27 @@ class Actor:
         if provider not in self.providers:
             return Refusal(f"no {provider}", "")
         self.opened.append(provider)
-        return Proof(replace(FACTS, pci_address=f"0000:{self.bus:02x}:00"), str(self.bus), "node", 1)
+        return Proof(replace(FACTS, pci_address=f"0000:{self.bus:02x}:00"), str(self.gpu), "node", 2)
 
 
 @dataclass
 class Cards:
-    """A cluster of two cards, each of which one actor holds at a time."""
+    """A cluster of GPUs, each of which one actor holds at a time. buses: the address of each."""
 
     providers: tuple[str, ...] = ("builtin", "aiter")
+    buses: tuple[int, ...] = (1, 2)
     actors: list[Actor] = field(default_factory=list)
 
     def require_free_gpus(self) -> tuple[int, int]:
-        """Both are free."""
-        return 2, 0
+        """All are free."""
+        return len(self.buses), 0
 
     def start_actor(self, node_id: str | None = None) -> Actor:
-        """Return an actor on the first card that none holds."""
+        """Return an actor on the first GPU that none holds."""
         del node_id
-        held = {actor.bus for actor in self.actors if actor.alive}
-        self.actors.append(Actor(min({1, 2} - held), self.providers))
+        held = {actor.gpu for actor in self.actors if actor.alive}
+        gpu = min(set(range(len(self.buses))) - held)
+        self.actors.append(Actor(gpu, self.buses[gpu], self.providers))
         return self.actors[-1]
 
     def get(self, answer: Any, seconds: float) -> Any:
@@ -127,3 +130,32 @@ def test_provider_that_no_card_can_open_leaves_the_others_their_actors() -> None
         engine.open_workers("aiter")
     assert [worker.limits(Shape(8, 2)) for worker in workers] == [{"builtin": 1}, {"builtin": 2}]
     assert [actor.bus for actor in cards.actors] == [1, 2]
+
+
+def lose(cards: Cards, engine: RayEngine, *providers: str) -> list[list[RayWorker]]:
+    """Return the workers of each provider, after all actors were lost."""
+    opened = [engine.open_workers(provider).workers for provider in providers]
+    for actor in list(cards.actors):
+        cards.kill(actor)
+    for worker in opened[0]:
+        with pytest.raises(WorkerLostError):
+            worker.limits(Shape(8, 2))
+    return opened  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("buses", [(1,), (1, 2), (1, 1, 2), (1, 1, 2, 2)])
+def test_all_lost_actors_are_replaced_in_any_order(buses: tuple[int, ...]) -> None:
+    """The last actor that can be started is used too, and each partition that was got by the way is kept."""
+    cards = Cards(buses=buses)
+    (workers,) = lose(cards, RayEngine(cards, "auto", 1.0), "builtin")  # type: ignore[arg-type]
+    assert [worker.limits(Shape(8, 2)) for worker in reversed(workers)] == [{"builtin": bus} for bus in buses[::-1]]
+    assert len(cards.actors) == 2 * len(buses)
+
+
+def test_actor_that_was_got_for_one_provider_serves_another() -> None:
+    """An actor that waits for its card's worker opens the kernels of whichever comes for it."""
+    cards = Cards()
+    first, second = lose(cards, RayEngine(cards, "auto", 1.0), "builtin", "aiter")  # type: ignore[arg-type]
+    assert first[1].limits(Shape(8, 2)) == {"builtin": 2}
+    assert second[0].limits(Shape(8, 2)) == {"aiter": 1}
+    assert len(cards.actors) == 4

@@ -19,6 +19,9 @@ from moesort_tune.sweep.worker.messages import Answer, DeviceFacts, Refusal, Req
 
 Kind = TypeVar("Kind")
 
+Gpu = tuple[str, str]
+"""A node of the cluster and Ray's name of a GPU there: of a partition too, which shares its address with others."""
+
 
 @dataclass(frozen=True)
 class Loss:
@@ -39,6 +42,11 @@ class Proof:
     node_id: str
     partitions: int
 
+    @property
+    def gpu(self) -> Gpu:
+        """The GPU that Ray assigned."""
+        return self.node_id, self.assigned
+
 
 class CardActor:
     """Hold the GPU that Ray assigned to this process."""
@@ -47,7 +55,7 @@ class CardActor:
         self._workers: dict[str, ProcessWorker] = {}
 
     def open(self, arch: str, provider: str, limit_s: float) -> Proof | Refusal | Loss:
-        """Open a worker with the provider's kernels and return the proof of the card."""
+        """Open a worker with the provider's kernels unless there is one, and return the proof of the card."""
         import ray
 
         context = ray.get_runtime_context()
@@ -63,11 +71,12 @@ class CardActor:
         return _convert_errors(lambda: self._workers[provider].request(request))
 
     def _open(self, arch: str, provider: str, limit_s: float, assigned: list[str]) -> DeviceFacts:
-        found = find_assigned(assigned, os.environ)
-        for name in found.misleading:
-            del os.environ[name]
-        spec = build_spec(arch=arch, ordinal=found.ordinal, provider=provider, must_be_idle=True)
-        self._workers[provider] = ProcessWorker(spec, limit_s=limit_s)
+        if provider not in self._workers:
+            found = find_assigned(assigned, os.environ)
+            for name in found.misleading:
+                del os.environ[name]
+            spec = build_spec(arch=arch, ordinal=found.ordinal, provider=provider, must_be_idle=True)
+            self._workers[provider] = ProcessWorker(spec, limit_s=limit_s)
         return self._workers[provider].facts
 
 

@@ -13,8 +13,8 @@ from types import ModuleType
 from typing import Any, Final
 
 from moesort_tune.errors import MoesortTuneError
-from moesort_tune.sweep.cards import Card, get_card, get_identity
-from moesort_tune.sweep.fleet.card_actor import CardActor, Loss, Proof
+from moesort_tune.sweep.cards import Card, get_card
+from moesort_tune.sweep.fleet.card_actor import CardActor, Gpu, Loss, Proof
 from moesort_tune.sweep.fleet.opening import NoCardsError, Opened, await_workers
 from moesort_tune.sweep.worker.client import START_SECONDS
 from moesort_tune.sweep.worker.errors import WorkerLostError, WorkerRefusedError, WorkerStartError
@@ -230,7 +230,7 @@ class RayEngine:
     arch: str
     limit_s: float
     _seats: list[Seat] = field(default_factory=list)
-    _spares: dict[Card, tuple[Any, Proof]] = field(default_factory=dict)
+    _spares: dict[Gpu, Any] = field(default_factory=dict)
     _restarting: threading.Lock = field(default_factory=threading.Lock)
 
     def open_workers(self, provider: str) -> Opened:
@@ -283,25 +283,20 @@ class RayEngine:
     def replace_actor(self, lost: Proof, provider: str) -> Any:
         """Return a new actor on the card of a lost one. Raise WorkerStartError.
 
-        Ray may give it the card of another lost actor of the node: then it is kept for that one.
+        Ray may give it another GPU of the node that was lost: then it is kept for that one.
         """
-        card = get_card(lost.facts)
         with self._restarting:
             for _ in self._seats:
-                if (spare := self._spares.pop(card, None)) is not None and _is_same(spare[1], lost):
-                    return spare[0]
-                actor = self.cluster.start_actor(lost.node_id)
+                actor = self._spares.pop(lost.gpu, None) or self.cluster.start_actor(lost.node_id)
                 proof = self.reopen(actor, provider)
-                self._spares[get_card(proof.facts)] = (actor, proof)
+                if proof.facts == lost.facts:
+                    return actor
+                self._spares[proof.gpu] = actor
         raise WorkerStartError("Ray gave no new actor its card")
 
     def close(self) -> None:
         """End all actors, and leave the cluster."""
         self.cluster.close()
-
-
-def _is_same(proof: Proof, lost: Proof) -> bool:
-    return get_identity(proof.facts) == get_identity(lost.facts)
 
 
 def _leave_out_repeats(opened: Opened) -> Opened:
