@@ -3,10 +3,11 @@
 import os
 import re
 import socket
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from types import ModuleType
@@ -51,23 +52,32 @@ def import_ray() -> ModuleType:
 
 
 class Cluster:
-    """A connection to a Ray cluster. Close it to kill the actors that it started."""
+    """A connection to a Ray cluster. Close it to kill the actors that it started.
+
+    Until then standard output is standard error, so that results are printed alone. A connection that this process has
+    already is used as it is.
+    """
 
     def __init__(self, address: str) -> None:
         """Connect. Raise ClusterError."""
         self._ray = import_ray()
-        self._is_ours = not self._ray.is_initialized()
         self._actors: list[Any] = []
-        if self._is_ours:
+        self._connection = ExitStack()
+        if not self._ray.is_initialized():
             self._connect(address)
 
     def _connect(self, address: str) -> None:
         variables = {name: value for name, value in os.environ.items() if name.startswith(PASSED_ON)}
         try:
             _reach(address)
-            self._ray.init(
-                address=address, logging_level="ERROR", log_to_driver=False, runtime_env={"env_vars": variables}
-            )
+            with ExitStack() as stack:
+                # Ray prints lost workers of the cluster on stdout, whatever log_to_driver says.
+                stack.enter_context(redirect_stdout(sys.stderr))
+                self._ray.init(
+                    address=address, logging_level="ERROR", log_to_driver=False, runtime_env={"env_vars": variables}
+                )
+                stack.callback(self._ray.shutdown)
+                self._connection = stack.pop_all()
         except (OSError, RuntimeError, ValueError) as error:
             reason = str(error).strip().partition("\n")[0]
             raise ClusterError(
@@ -128,8 +138,7 @@ class Cluster:
         for actor in self._actors:
             self.kill(actor)
         self._actors.clear()
-        if self._is_ours:
-            self._ray.shutdown()
+        self._connection.close()
 
 
 def summarize(error: Exception) -> str:
