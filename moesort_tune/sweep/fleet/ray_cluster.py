@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import socket
 import sys
 import threading
@@ -54,8 +55,8 @@ def import_ray() -> ModuleType:
 class Cluster:
     """A connection to a Ray cluster. Close it to kill the actors that it started.
 
-    Until then standard output is standard error, so that results are printed alone. A connection that this process has
-    already is used as it is.
+    Until then standard output is standard error, so that results are printed alone, and SIGTERM is ctrl-C. A connection
+    that this process has already is used as it is.
     """
 
     def __init__(self, address: str) -> None:
@@ -73,9 +74,11 @@ class Cluster:
             with ExitStack() as stack:
                 # Ray prints lost workers of the cluster on stdout, whatever log_to_driver says.
                 stack.enter_context(redirect_stdout(sys.stderr))
+                stack.callback(_handle_termination, signal.getsignal(signal.SIGTERM))
                 self._ray.init(
                     address=address, logging_level="ERROR", log_to_driver=False, runtime_env={"env_vars": variables}
                 )
+                _handle_termination(signal.default_int_handler)
                 stack.callback(self._ray.shutdown)
                 self._connection = stack.pop_all()
         except (OSError, RuntimeError, ValueError) as error:
@@ -158,6 +161,12 @@ def _reach(address: str) -> None:
     host, colon, port = address.rpartition(":")
     if colon and "/" not in host and port.isdecimal():
         socket.create_connection((host.strip("[]"), int(port)), REACH_SECONDS).close()
+
+
+def _handle_termination(handler: Any) -> None:
+    """Handle SIGTERM so where this is the main thread, which alone may: Ray's own handler prints a trace and exits."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)
 
 
 @dataclass
