@@ -6,12 +6,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from moesort_tune.cli.main import run
+from moesort_tune.sweep.fleet import ray_cluster
+from moesort_tune.sweep.fleet.opening import NoCardsError
 from moesort_tune.sweep.samples import get_samples_path
 from tests.cli.swept import SMALL, HostMachine
 from tests.cli.test_sweep_fleet import BY_UNITS, GRID, await_points, count_points, get_entries, get_switches
@@ -160,6 +163,39 @@ def test_cluster_that_is_not_there_is_reported(cluster: str, fleet: HostMachine)
     assert f"no Ray cluster can be used at {nowhere}" in error
     assert "start one with `ray start --head`" in error
     assert not get_samples_path(fleet.table).exists()
+
+
+@pytest.fixture
+def parts(cluster: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Hold a part of each GPU of the cluster, and yield what is left as Ray counts it."""
+    del cluster
+    import ray
+    from ray.util import placement_group, remove_placement_group
+
+    monkeypatch.setattr(ray_cluster, "PLACE_SECONDS", 1.0)
+    held = placement_group([{"GPU": 0.6}] * 5)
+    ray.get(held.ready())
+    yield "2 GPUs"
+    remove_placement_group(held)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda cluster: ray_cluster.RayEngine(cluster, "host", 1.0).open_workers("builtin"),
+        lambda cluster: cluster.run_task(print),
+    ],
+    ids=["sweep", "ab"],
+)
+def test_gpus_that_others_hold_in_part_are_not_waited_for(
+    parts: str, use: Callable[[ray_cluster.Cluster], object]
+) -> None:
+    """What Ray never places is an error after a while, for tasks as well."""
+    with (
+        closing(ray_cluster.Cluster("auto")) as connected,
+        pytest.raises(NoCardsError, match=f"Ray found no whole GPU within 1 s, though it counts {parts} free"),
+    ):
+        use(connected)
 
 
 @pytest.mark.parametrize(

@@ -78,15 +78,20 @@ class Actor:
 
 @dataclass
 class Cards:
-    """A cluster of GPUs, each of which one actor holds at a time. buses: the address of each."""
+    """A cluster of GPUs, each of which one actor holds at a time.
+
+    buses: the address of each. held: GPUs of other jobs. split: GPUs of these that other jobs hold a part of.
+    """
 
     providers: tuple[str, ...] = ("builtin", "aiter")
     buses: tuple[int, ...] = (1, 2)
+    held: int = 0
+    split: int = 0
     actors: list[Actor] = field(default_factory=list)
 
     def require_free_gpus(self) -> tuple[int, int]:
-        """All are free."""
-        return len(self.buses), 0
+        """Those that are split count as free."""
+        return len(self.buses), self.held
 
     def start_actor(self, node_id: str | None = None) -> Actor:
         """Return an actor on the first GPU that none holds."""
@@ -95,6 +100,10 @@ class Cards:
         gpu = min(set(range(len(self.buses))) - held)
         self.actors.append(Actor(gpu, self.buses[gpu], self.providers))
         return self.actors[-1]
+
+    def await_placed(self, actors: list[Actor]) -> list[Actor]:
+        """Return those that are not on a GPU that is split."""
+        return actors[: len(actors) - self.split]
 
     def get(self, answer: Any, seconds: float) -> Any:
         """Return what the actor answered."""
@@ -159,3 +168,22 @@ def test_actor_that_was_got_for_one_provider_serves_another() -> None:
     assert first[1].limits(Shape(8, 2)) == {"builtin": 2}
     assert second[0].limits(Shape(8, 2)) == {"aiter": 1}
     assert len(cards.actors) == 4
+
+
+@pytest.mark.parametrize(
+    ("held", "split", "names"),
+    [
+        (0, 0, []),
+        (1, 0, ["the share of other jobs (1 GPU)"]),
+        (0, 1, ["what Ray could not place (1 GPU)"]),
+        (2, 2, ["the share of other jobs (2 GPUs)", "what Ray could not place (2 GPUs)"]),
+    ],
+)
+def test_gpus_without_an_actor_are_named_once(held: int, split: int, names: list[str]) -> None:
+    """GPUs that other jobs hold, wholly or in part, are left out; the others are used by each provider."""
+    cards = Cards(buses=(1, 2, 3), held=held, split=split)
+    engine = RayEngine(cards, "auto", 1.0)  # type: ignore[arg-type]
+    opened = engine.open_workers("builtin")
+    assert list(opened.left_out) == names
+    assert len(opened.workers) == 3 - split
+    assert len(engine.open_workers("aiter").workers) == 3 - split

@@ -7,7 +7,7 @@ import os
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from moesort_tune.device import kfd
 from moesort_tune.errors import MoesortTuneError
@@ -58,13 +58,12 @@ class CardActor:
         """Open a worker with the provider's kernels unless there is one, and return the proof of the card."""
         import ray
 
-        context = ray.get_runtime_context()
-        assigned = context.get_accelerator_ids().get("GPU", [])
+        assigned = _list_assigned()
         opened = _convert_errors(lambda: self._open(arch, provider, limit_s, assigned))
         if isinstance(opened, Refusal | Loss):
             return replace(opened, sentence=f"GPU {','.join(assigned)} of {platform.node()}: {opened.sentence}")
         alike = [gpu for gpu in kfd.list_gpus() or () if opened.pci_address and gpu.pci_address == opened.pci_address]
-        return Proof(opened, ",".join(assigned), context.get_node_id(), max(1, len(alike)))
+        return Proof(opened, ",".join(assigned), ray.get_runtime_context().get_node_id(), max(1, len(alike)))
 
     def answer(self, provider: str, request: Request) -> Answer | DeviceFacts | Loss:
         """Answer a request with the provider's kernels."""
@@ -78,6 +77,22 @@ class CardActor:
             spec = build_spec(arch=arch, ordinal=found.ordinal, provider=provider, must_be_idle=True)
             self._workers[provider] = ProcessWorker(spec, limit_s=limit_s)
         return self._workers[provider].facts
+
+
+class CallingActor:
+    """Hold the GPU that Ray assigned to this process, for one function."""
+
+    def call(self, function: Callable[..., Kind], arguments: tuple[Any, ...]) -> Kind:
+        """Return what the function returns; it gets Ray's name of the GPU as its last argument."""
+        return function(*arguments, _list_assigned())
+
+
+def _list_assigned() -> list[str]:
+    """Return Ray's names of the GPUs that this process got."""
+    import ray
+
+    assigned: list[str] = ray.get_runtime_context().get_accelerator_ids().get("GPU", [])
+    return assigned
 
 
 def _convert_errors(ask: Callable[[], Kind]) -> Kind | Refusal | Loss:

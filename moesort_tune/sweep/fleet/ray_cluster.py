@@ -7,7 +7,7 @@ import socket
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.sweep.cards import Card, get_card
-from moesort_tune.sweep.fleet.card_actor import CardActor, Gpu, Loss, Proof
+from moesort_tune.sweep.fleet.card_actor import CallingActor, CardActor, Gpu, Loss, Proof
 from moesort_tune.sweep.fleet.opening import NoCardsError, Opened, await_workers
 from moesort_tune.sweep.worker.client import START_SECONDS
 from moesort_tune.sweep.worker.errors import WorkerLostError, WorkerRefusedError, WorkerStartError
@@ -28,6 +28,9 @@ ANSWER_SECONDS: Final = 60.0
 
 RESTART_SECONDS: Final = 120.0
 """Ray detects a dead node within about a minute; a new actor on a node that lives starts in seconds."""
+
+PLACE_SECONDS: Final = 30.0
+"""Ray starts an actor in seconds; after so long without another one, those that are left have no GPU."""
 
 REACH_SECONDS: Final = 10.0
 
@@ -93,15 +96,33 @@ class Cluster:
         free, total = self._ray.available_resources(), self._ray.cluster_resources()
         return int(free.get("GPU", 0)), int(total.get("GPU", 0))
 
-    def start_actor(self, node_id: str | None = None) -> Any:
-        """Return a new actor with a GPU of its own, on that node if one is named."""
+    def start_actor(self, node_id: str | None = None, kind: type = CardActor) -> Any:
+        """Return a new actor with a GPU of its own, on that node if one is named. Ray may still have to place it."""
         options: dict[str, Any] = {"num_gpus": 1, "num_cpus": 0, "max_restarts": 0}
         if node_id is not None:
             strategies = self._ray.util.scheduling_strategies
             options["scheduling_strategy"] = strategies.NodeAffinitySchedulingStrategy(node_id, soft=False)
-        actor = self._ray.remote(CardActor).options(**options).remote()
+        actor = self._ray.remote(kind).options(**options).remote()
         self._actors.append(actor)
         return actor
+
+    def await_placed(self, actors: Sequence[Any]) -> list[Any]:
+        """Return the actors that Ray has placed, and kill the others. Raise NoCardsError where there is none."""
+        waiting = {actor.__ray_ready__.remote(): actor for actor in actors}
+        placed = []
+        while waiting:
+            ready, _ = self._ray.wait(list(waiting), timeout=PLACE_SECONDS)
+            if not ready:
+                break
+            placed += [waiting.pop(reference) for reference in ready]
+        for actor in waiting.values():
+            self.kill(actor)
+        if not placed:
+            raise NoCardsError(
+                f"Ray found no whole GPU within {PLACE_SECONDS:g} s, though it counts"
+                f" {format_gpus(self.count_gpus()[0])} free; other jobs may hold a part of each: look at `ray status`"
+            )
+        return placed
 
     def run_task(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Return what `function` returns on a GPU that is free; it gets Ray's name of that as its last argument.
@@ -109,8 +130,8 @@ class Cluster:
         Raise NoCardsError, WorkerLostError.
         """
         self.require_free_gpus()
-        task = self._ray.remote(_call_assigned).options(num_gpus=1, num_cpus=0, max_retries=0)
-        return self.get(task.remote(function, arguments), None)
+        (actor,) = self.await_placed([self.start_actor(kind=CallingActor)])
+        return self.get(actor.call.remote(function, arguments), None)
 
     def require_free_gpus(self) -> tuple[int, int]:
         """Return how many GPUs are free, and how many other jobs hold. Raise NoCardsError where none is free."""
@@ -118,7 +139,7 @@ class Cluster:
         if not total:
             raise NoCardsError("the Ray cluster has no GPUs; start its nodes with `ray start --num-gpus=N`")
         if not free:
-            raise NoCardsError(f"other jobs of the Ray cluster hold all of its {total} GPUs; wait for them")
+            raise NoCardsError(f"other jobs hold all GPUs of the Ray cluster ({total}); wait for them")
         return free, total - free
 
     def get(self, reference: Any, seconds: float | None) -> Any:
@@ -144,16 +165,15 @@ class Cluster:
         self._connection.close()
 
 
+def format_gpus(number: int) -> str:
+    """Return '1 GPU' or '2 GPUs'."""
+    return f"{number} GPU{'s' * (number != 1)}"
+
+
 def summarize(error: Exception) -> str:
     """Return the line of a Ray error that says what happened: the exception behind it, else its first line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     return next((line for line in reversed(lines) if _EXCEPTION.match(line)), lines[0])
-
-
-def _call_assigned(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
-    """Call a function in a task, with Ray's name of the assigned GPU."""
-    ray = import_ray()
-    return function(*arguments, ray.get_runtime_context().get_accelerator_ids().get("GPU", []))
 
 
 def _reach(address: str) -> None:
@@ -253,24 +273,30 @@ class RayEngine:
 
     def open_workers(self, provider: str) -> Opened:
         """Return a worker on each GPU that is free and proves to be a card of its own. Raise NoCardsError."""
-        held = self._start_actors()
+        left_out = self._start_actors()
         opening = {
             f"worker {number}": RayWorker(self, provider, seat)
             for number, seat in enumerate(self._seats, start=1)
             if seat.actor is not None
         }
         opened = await_workers(opening)
-        if held:
-            opened.left_out[f"{held} GPUs"] = "other jobs of the Ray cluster hold them"
-        return _leave_out_repeats(opened)
+        return _leave_out_repeats(Opened(opened.workers, left_out | opened.left_out))
 
-    def _start_actors(self) -> int:
-        """Start an actor on each GPU at the first call; return how many GPUs other jobs hold."""
+    def _start_actors(self) -> dict[str, str]:
+        """Start an actor on each GPU at the first call; return why others have none."""
         if self._seats:
-            return 0
+            return {}
         free, held = self.cluster.require_free_gpus()
-        self._seats = [Seat(self.cluster.start_actor()) for _ in range(free)]
-        return held
+        placed = self.cluster.await_placed([self.cluster.start_actor() for _ in range(free)])
+        self._seats = [Seat(actor) for actor in placed]
+        reasons = {
+            "the share of other jobs": (held, "they hold it"),
+            "what Ray could not place": (
+                free - len(placed),
+                f"no actor got a GPU within {PLACE_SECONDS:g} s; other jobs may hold a part of it",
+            ),
+        }
+        return {f"{name} ({format_gpus(number)})": reason for name, (number, reason) in reasons.items() if number}
 
     def open(self, actor: Any, provider: str) -> Any:
         """Return the reference of the proof that an actor is asked for."""
