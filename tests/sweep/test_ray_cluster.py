@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 
 from moesort_tune.domain.shape import Shape
-from moesort_tune.sweep.fleet.card_actor import Proof
+from moesort_tune.sweep.fleet.card_actor import Loss, Proof
 from moesort_tune.sweep.fleet.opening import NoCardsError
-from moesort_tune.sweep.fleet.ray_cluster import RayEngine, RayWorker, summarize
+from moesort_tune.sweep.fleet.ray_cluster import ANSWER_SECONDS, RayEngine, RayWorker, summarize
+from moesort_tune.sweep.worker.client import START_SECONDS
 from moesort_tune.sweep.worker.errors import WorkerLostError
-from moesort_tune.sweep.worker.messages import Refusal
+from moesort_tune.sweep.worker.messages import GapRequest, Refusal, Request
 from tests.sweep.fakes import FACTS
 
 NOT_INSTALLED = """The actor died because of an error raised in its creation task, ray::CardActor.__init__() (pid=7)
@@ -67,7 +68,12 @@ class Actor:
     @property
     def answer(self) -> Method:
         """Answer by the actor, or None where it is lost."""
-        return Method(lambda provider, _: {provider: self.bus} if self.alive and provider in self.opened else None)
+        return Method(self._answer)
+
+    def _answer(self, provider: str, request: Request) -> dict[str, int] | Loss | None:
+        if isinstance(request, GapRequest):
+            return Loss("the kernels did not end")
+        return {provider: self.bus} if self.alive and provider in self.opened else None
 
     def _open(self, _arch: str, provider: str, _limit_s: float) -> Proof | Refusal:
         if provider not in self.providers:
@@ -88,6 +94,7 @@ class Cards:
     held: int = 0
     split: int = 0
     actors: list[Actor] = field(default_factory=list)
+    waited: list[float] = field(default_factory=list)
 
     def require_free_gpus(self) -> tuple[int, int]:
         """Those that are split count as free."""
@@ -107,7 +114,7 @@ class Cards:
 
     def get(self, answer: Any, seconds: float) -> Any:
         """Return what the actor answered."""
-        del seconds
+        self.waited.append(seconds)
         if answer is None:
             raise WorkerLostError("its actor was lost")
         return answer
@@ -187,3 +194,17 @@ def test_gpus_without_an_actor_are_named_once(held: int, split: int, names: list
     assert list(opened.left_out) == names
     assert len(opened.workers) == 3 - split
     assert len(engine.open_workers("aiter").workers) == 3 - split
+
+
+def test_actor_that_hangs_is_given_up_by_the_limit_of_a_request() -> None:
+    """Only the request behind the loss of the worker's process may take as long as opening a device."""
+    cards = Cards(buses=(1,))
+    (worker,) = RayEngine(cards, "auto", 5.0).open_workers("builtin").workers  # type: ignore[arg-type]
+    cards.waited.clear()
+    worker.limits(Shape(8, 2))
+    with pytest.raises(WorkerLostError, match="did not end"):
+        worker.measure_launch_gaps()
+    worker.limits(Shape(8, 2))
+    worker.limits(Shape(8, 2))
+    limit_s = 5.0 + ANSWER_SECONDS
+    assert cards.waited == [limit_s, limit_s, limit_s + START_SECONDS, limit_s]

@@ -24,7 +24,10 @@ from moesort_tune.sweep.worker.messages import Answer, DeviceFacts, Refusal, Req
 from moesort_tune.sweep.worker.requesting import RequestingWorker
 
 ANSWER_SECONDS: Final = 60.0
-"""An actor that answers so much later than its own limit for a request is not about to."""
+"""An actor that answers so much later than its own limit for a request is not about to.
+
+It includes a new process in the place of one that was killed between two requests.
+"""
 
 RESTART_SECONDS: Final = 120.0
 """Ray detects a dead node within about a minute; a new actor on a node that lives starts in seconds."""
@@ -208,6 +211,7 @@ class RayWorker(RequestingWorker):
         self._opening = engine.open(seat.actor, provider)
         self._proof: Proof | None = None
         self._closed = False
+        self._must_restart = False
         seat.users += 1
 
     @property
@@ -228,14 +232,16 @@ class RayWorker(RequestingWorker):
             raise WorkerLostError(f"the worker is closed ({request})")
         self._follow_seat()
         try:
-            answer = self._engine.ask(self._actor, self._provider, request)
+            answer = self._engine.ask(self._actor, self._provider, request, must_restart=self._must_restart)
         except WorkerLostError as error:
             self._drop_actor()
             raise WorkerLostError(f"{error} ({request})") from error
         if isinstance(answer, Loss):
+            self._must_restart = True
             raise WorkerLostError(answer.sentence)
         if isinstance(answer, Refusal):
             raise WorkerRefusedError(answer.sentence)
+        self._must_restart = False
         return answer
 
     def close(self) -> None:
@@ -317,11 +323,12 @@ class RayEngine:
             self.cluster.kill(actor)
             raise WorkerStartError(f"no new actor could be started for it: {error}") from error
 
-    def ask(self, actor: Any, provider: str, request: Request) -> Answer | DeviceFacts | Loss:
-        """Return an actor's answer. Raise WorkerLostError."""
-        answer: Answer | DeviceFacts | Loss = self.cluster.get(
-            actor.answer.remote(provider, request), START_SECONDS + self.limit_s + ANSWER_SECONDS
-        )
+    def ask(
+        self, actor: Any, provider: str, request: Request, *, must_restart: bool = False
+    ) -> Answer | DeviceFacts | Loss:
+        """Return an actor's answer. Raise WorkerLostError. must_restart: the worker's process was lost."""
+        seconds = self.limit_s + ANSWER_SECONDS + (START_SECONDS if must_restart else 0.0)
+        answer: Answer | DeviceFacts | Loss = self.cluster.get(actor.answer.remote(provider, request), seconds)
         return answer
 
     def replace_actor(self, lost: Proof, provider: str) -> Any:
