@@ -3,7 +3,8 @@
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final
+from functools import partial
+from typing import Final, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
@@ -153,13 +154,20 @@ class BarProgress(LineProgress):
 
 
 @contextmanager
-def show_progress(print_row: Callable[[str], None]) -> Iterator[LineProgress]:
-    """Yield the display that suits stderr. print_row: prints a finished row as a result."""
+def show_progress(*, rows_are_results: bool) -> Iterator[LineProgress]:
+    """Yield the display that suits stderr.
+
+    rows_are_results: finished rows go to stdout, as that is now: a Ray cluster turns it away later.
+    """
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield LineProgress(console, print_row)
+        yield LineProgress(console, _print_to(sys.stdout if rows_are_results else sys.stderr))
         return
     columns = (TextColumn("{task.description}"), BarColumn(BAR_WIDTH), TextColumn("{task.fields[counts]}"))
     # Results go above the bar where they share its terminal, and past it where they do not.
     with Progress(*columns, console=console, transient=True, redirect_stdout=sys.stdout.isatty()) as bar:
-        yield BarProgress(console, print_row, bar)
+        yield BarProgress(console, _print_to(sys.stdout if rows_are_results else sys.stderr), bar)
+
+
+def _print_to(stream: TextIO) -> Callable[[str], None]:
+    return partial(print, file=stream, flush=True)

@@ -189,7 +189,7 @@ def sweep(dry_run: bool, as_json: bool, **options: Any) -> None:
     if dry_run:
         print_plan(job, as_json)
         return
-    with show_progress(print_remark if as_json else print_result) as listener:
+    with show_progress(rows_are_results=not as_json) as listener:
         results = run_job(job, listener)
     print_results(results, as_json)
     raise_for_missing_rows(results)
