@@ -94,7 +94,7 @@ Examples:
 )
 @click.option("--device", "ordinal", type=DEVICE, default=0, show_default=True, help="Number of the device.")
 @click.option("--engine", type=ENGINE, default="local", show_default=True, help="A GPU of this machine, or of Ray's.")
-@click.option("--address", type=ADDRESS, default=AUTO_ADDRESS, show_default=True, help="Of the Ray cluster.")
+@click.option("--address", type=ADDRESS, default=AUTO_ADDRESS, show_default=True, help="Address of the Ray cluster.")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Of inputs and order.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def ab(

@@ -7,7 +7,7 @@ import click
 from rich import box
 from rich.table import Table as Grid
 
-from moesort_tune.cli.output import create_console, print_json
+from moesort_tune.cli.output import create_console, print_json, print_result
 from moesort_tune.cli.parameters import INTEGERS
 from moesort_tune.domain.presets import MODELS, list_model_shapes
 from moesort_tune.domain.vocabulary import MAX_EXPERTS
@@ -54,6 +54,9 @@ def models(ranks: list[int], as_json: bool) -> None:
     for model in listed:
         grid.add_row(*_list_cells(model))
     create_console().print(grid)
+    print_result(
+        "shape: experts/topk; shared: with the shared expert fused as one more; --ep N: experts of the largest rank"
+    )
 
 
 def _list_cells(model: dict[str, Any]) -> Iterator[str]:

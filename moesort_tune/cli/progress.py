@@ -1,32 +1,43 @@
 """Show progress on stderr: a bar with the current row and the time left on a terminal, plain lines elsewhere."""
 
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final
+from functools import partial
+from typing import Final, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from moesort_tune.cli.duration import format_seconds
 from moesort_tune.cli.row_text import format_launch_gaps, format_row
 from moesort_tune.cli.table_text import format_count
 from moesort_tune.cli.tally import Tally
+from moesort_tune.providers.facts import registry
 from moesort_tune.sweep.cards import Card
 from moesort_tune.sweep.records import MeasuredPoint
 from moesort_tune.sweep.row_key import RowKey
 from moesort_tune.sweep.worker.messages import DeviceFacts
 from moesort_tune.tables.schema import LaunchGaps, Row
 
-BAR_WIDTH: Final = 20
+BAR_WIDTH: Final = 10
 """Columns, which leave the counts their place on a terminal of 80."""
 
 
 class LineProgress:
-    """Print one line when a row begins, one when it is done; where several cards share them, also what is left."""
+    """Print one line when a row begins, the row when it is done, and what is left.
 
-    def __init__(self, console: Console) -> None:
+    print_row: prints a finished row as a result.
+    """
+
+    def __init__(self, console: Console, print_row: Callable[[str], None]) -> None:
         self._console = console
+        self._print_row = print_row
         self._tally = Tally(0, 1)
+
+    def announce_opening(self, provider: str) -> None:
+        """Print what may take long."""
+        if note := registry.get_facts(provider).opening_note:
+            self._print_line(f"opening the device: {note}")
 
     def announce_device(self, facts: DeviceFacts, cards: Sequence[Card] = ()) -> None:
         """Print the device, and its cards."""
@@ -42,7 +53,9 @@ class LineProgress:
         """Print how many rows are ahead."""
         self._tally = Tally(len(keys), cards, time_budget_s)
         shapes, conditions = ({getattr(key, name) for key in keys} for name in ("shape", "condition"))
-        what = f"{len(shapes)} shapes" + (f" under {len(conditions)} conditions" if len(conditions) > 1 else "")
+        what = format_count(len(shapes), "shape", "shapes") + (
+            f" under {len(conditions)} conditions" if len(conditions) > 1 else ""
+        )
         if time_budget_s is None:
             self._print_line(f"checking {what}, then timing them")
         else:
@@ -76,10 +89,9 @@ class LineProgress:
     def report_row(self, key: RowKey, row: Row) -> None:
         """Print the row, and what is left."""
         self._tally.end_row(key)
-        in_any_order = self._tally.cards > 1 or self._tally.time_budget_s is not None
-        self._print_line(f"      {f'experts/topk {key}: ' if in_any_order else ''}{format_row(row)}")
-        if self._tally.cards > 1:
-            self._print_line(f"      {self._tally}{self._format_left()}")
+        self._print_row(f"{key}: {format_row(row)}")
+        if self._tally.rows > 1:
+            self._print_line(f"      {self._tally}")
 
     def report_missing_row(self, key: RowKey, reason: str) -> None:
         """Print the warning."""
@@ -95,21 +107,23 @@ class LineProgress:
         """Print the warning."""
         self._print_line(f"warning: {text}", style="yellow")
 
-    def _format_left(self) -> str:
-        left = self._tally.estimate_seconds_left()
-        return "" if left is None else f", about {format_seconds(left)} left"
-
     def _print_line(self, text: str, style: str | None = None) -> None:
-        self._console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+        in_words = self._console.is_terminal  # elsewhere a line stays one
+        self._console.print(text, style=style, markup=False, highlight=False, soft_wrap=not in_words)
 
 
 class BarProgress(LineProgress):
     """Show a bar with the counts of all cards under the lines."""
 
-    def __init__(self, console: Console, bar: Progress) -> None:
-        super().__init__(console)
+    def __init__(self, console: Console, print_row: Callable[[str], None], bar: Progress) -> None:
+        super().__init__(console, print_row)
         self._bar = bar
         self._task = bar.add_task("opening the device", total=None, counts="")
+
+    def announce_opening(self, provider: str) -> None:
+        """Show what may take long."""
+        note = registry.get_facts(provider).opening_note
+        self._bar.update(self._task, description=f"opening the device{f': {note}' if note else ''}")
 
     def announce_row(self, key: RowKey, points: int, card: Card = "") -> None:  # noqa: ARG002 - the bar shows the row
         """Add this row's points to the bar."""
@@ -128,9 +142,10 @@ class BarProgress(LineProgress):
         super().report_point(key, tokens, point)
         self._update()
 
-    def report_row(self, key: RowKey, row: Row) -> None:  # noqa: ARG002 - the result shows the row
-        """Move the bar over the points that the row did not need."""
+    def report_row(self, key: RowKey, row: Row) -> None:
+        """Print the row above the bar, and move the bar over the points that it did not need."""
         self._tally.end_row(key)
+        self._print_row(f"{key}: {format_row(row)}")
         self._update()
 
     def _update(self) -> None:
@@ -138,17 +153,25 @@ class BarProgress(LineProgress):
             self._task,
             completed=self._tally.points,
             total=self._tally.estimate_points(),
-            counts=f"{self._tally}{self._format_left()}",
+            counts=f"{self._tally.format_place()}{self._tally.format_time()}",
         )
 
 
 @contextmanager
-def show_progress() -> Iterator[LineProgress]:
-    """Yield the display that suits stderr."""
+def show_progress(*, rows_are_results: bool) -> Iterator[LineProgress]:
+    """Yield the display that suits stderr.
+
+    rows_are_results: finished rows go to stdout, as that is now: a Ray cluster turns it away later.
+    """
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield LineProgress(console)
+        yield LineProgress(console, _print_to(sys.stdout if rows_are_results else sys.stderr))
         return
     columns = (TextColumn("{task.description}"), BarColumn(BAR_WIDTH), TextColumn("{task.fields[counts]}"))
-    with Progress(*columns, console=console, transient=True) as bar:
-        yield BarProgress(console, bar)
+    # Results go above the bar where they share its terminal, and past it where they do not.
+    with Progress(*columns, console=console, transient=True, redirect_stdout=sys.stdout.isatty()) as bar:
+        yield BarProgress(console, _print_to(sys.stdout if rows_are_results else sys.stderr), bar)
+
+
+def _print_to(stream: TextIO) -> Callable[[str], None]:
+    return partial(print, file=stream, flush=True)

@@ -19,19 +19,18 @@ def format_launch_gaps(gaps: LaunchGaps) -> str:
 
 
 def format_row(row: Row) -> str:
-    """Return choices and ties in a line of their own: 'oneshot, from 25 tokens multiphase up to 64 (tie 19-24)'."""
-    steps = list_measured_steps(row)
-    texts = [kernel if first == 1 else f"from {first} tokens {kernel}" for first, _, kernel in steps]
+    """Return choices and ties in a line of their own: '1-24 oneshot | 25-64 multiphase (tie 19-24)'."""
     ties = [f"tie {format_ties(row)}"] if list_measured_ties(row) else []
-    return f"{', '.join(texts)} up to {steps[-1][1]}{_format_notes(*_list_limit(row), *ties)}"
+    return f"{_format_steps(row)}{_format_notes(*_list_limit(row), *ties)}"
 
 
 def format_choice(row: Row) -> str:
-    """Return the policy by token ranges: 'oneshot to 24, multiphase up to 64'."""
-    *steps, (_, end, last) = list_measured_steps(row)
-    first = row.swept_range[0]
-    texts = [*(f"{kernel} to {until}" for _, until, kernel in steps), f"{last} up to {end}"]
-    return f"{'' if first == 1 else f'from {first}: '}{', '.join(texts)}{_format_notes(*_list_limit(row))}"
+    """Return the choices by token ranges: '1-24 oneshot | 25-64 multiphase'."""
+    return f"{_format_steps(row)}{_format_notes(*_list_limit(row))}"
+
+
+def _format_steps(row: Row) -> str:
+    return " | ".join(f"{format_range(first, last)} {kernel}" for first, last, kernel in list_measured_steps(row))
 
 
 def format_ties(row: Row) -> str:

@@ -31,7 +31,6 @@ from moesort_tune.cli.parameters import (
 )
 from moesort_tune.cli.plan_text import print_plan
 from moesort_tune.cli.progress import show_progress
-from moesort_tune.cli.row_text import format_row
 from moesort_tune.domain import presets
 from moesort_tune.domain.presets import MODELS, list_default_shapes
 from moesort_tune.domain.settings import NamedRouting, Settings
@@ -81,7 +80,11 @@ Examples:
 
 @click.command(epilog=EPILOG)
 @click.option(
-    "--arch", type=ARCH, default="auto", show_default=True, help="Required architecture of the attached device."
+    "--arch",
+    type=ARCH,
+    default="auto",
+    show_default=True,
+    help="Fail unless the attached device is of this architecture.",
 )
 @click.option(
     "--device",
@@ -94,9 +97,9 @@ Examples:
 @click.option(
     "--engine", type=ENGINE, default="local", show_default=True, help="This machine's devices, or a Ray cluster's."
 )
-@click.option("--address", type=ADDRESS, default=AUTO_ADDRESS, show_default=True, help="Of the Ray cluster.")
+@click.option("--address", type=ADDRESS, default=AUTO_ADDRESS, show_default=True, help="Address of the Ray cluster.")
 @click.option("--kernels", type=ProviderChoice("all"), help="Default: all that can run here.")
-@click.option("--experts", type=INTEGERS, help="Expert counts; pair up with --topk.")
+@click.option("--experts", type=INTEGERS, help="Expert counts; the first goes with the first --topk, and so on.")
 @click.option("--topk", type=INTEGERS, help="Experts per token.")
 @click.option(
     "--model",
@@ -107,7 +110,13 @@ Examples:
 )
 @click.option("--from-misses", type=FilePath(), help="Shapes from a file of MOESORT_TUNE_MISSES.")
 @click.option("--tokens", type=TOKENS, help="Range to search. Default: 1:16384, on host 1:512.")
-@click.option("--timing", type=click.Choice(TIMINGS), default=DEFAULT_TIMING, show_default=True)
+@click.option(
+    "--timing",
+    type=click.Choice(TIMINGS),
+    default=DEFAULT_TIMING,
+    show_default=True,
+    help="Replay graphs, or launch one by one.",
+)
 @click.option(
     "--unit-size",
     type=IntRange(1, MAX_UNIT_SIZE),
@@ -116,7 +125,11 @@ Examples:
     help="Rows of a GEMM tile.",
 )
 @click.option(
-    "--model-dim", type=IntRange(1, MAX_MODEL_DIM), default=4096, show_default=True, help="Columns of moe_buf."
+    "--model-dim",
+    type=IntRange(1, MAX_MODEL_DIM),
+    default=4096,
+    show_default=True,
+    help="Columns of moe_buf, the layer's output buffer.",
 )
 @click.option(
     "--condition",
@@ -140,7 +153,13 @@ Examples:
     help="Or zipf:EXPONENT, dirichlet:CONCENTRATION, trace:FILE (see docs/operator.md).",
 )
 @click.option("--cold", is_flag=True, help="Flush the last-level cache before each launch (with --timing eager).")
-@click.option("--margin", type=MARGIN, default=0.02, show_default=True, help="Less is a tie.")
+@click.option(
+    "--margin",
+    type=MARGIN,
+    default=0.02,
+    show_default=True,
+    help="A kernel wins only by more than this share; less is a tie.",
+)
 @click.option("--time-budget", type=SECONDS, help="Seconds for all. Default: none, on host 12 a row.")
 @click.option(
     "--point-limit",
@@ -170,7 +189,7 @@ def sweep(dry_run: bool, as_json: bool, **options: Any) -> None:
     if dry_run:
         print_plan(job, as_json)
         return
-    with show_progress() as listener:
+    with show_progress(rows_are_results=not as_json) as listener:
         results = run_job(job, listener)
     print_results(results, as_json)
     raise_for_missing_rows(results)
@@ -284,13 +303,11 @@ def check_usage(make: Callable[[], Parsed]) -> Parsed:
 
 
 def print_results(results: list[JobResult], as_json: bool) -> None:
-    """Print the rows, what happened to cards and workers, and the files that hold the results."""
+    """Print what happened to cards and workers, and the files that hold the results; as JSON also the rows."""
     if as_json:
         print_json([build_result_data(result) for result in results])
         return
     for result in results:
-        for key, row in result.result.written.items():
-            print_result(f"{key}: {format_row(row)}")
         for incident in result.result.incidents:
             print_result(f"note: {incident}")
         if result.result.rows:

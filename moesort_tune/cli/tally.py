@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from moesort_tune.cli.duration import format_seconds
 from moesort_tune.sweep.row_key import RowKey
 
 
@@ -54,11 +55,30 @@ class Tally:
         return begun * self.rows / max(len(self.planned), 1)
 
     def estimate_seconds_left(self) -> float | None:
-        """Return the seconds that the points ahead take at the speed until now, None before the first one."""
-        if self._start is None or not self.points:
+        """Return the seconds that the points ahead take at the speed until now.
+
+        None before the first point, and where no row is ahead.
+        """
+        if self._start is None or not self.points or self.rows_done >= self.rows:
             return None
         return (self.clock() - self._start) / self.points * max(self.estimate_points() - self.points, 0)
 
+    def format_time(self) -> str:
+        """Return ', 13 s elapsed, 27 s left', as far as that is known."""
+        if self._start is None:
+            return ""
+        left = self.estimate_seconds_left()
+        ahead = "" if left is None else f", {format_seconds(left)} left"
+        return f", {format_seconds(self.clock() - self._start)} elapsed{ahead}"
+
+    def format_place(self) -> str:
+        """Return 'row 2 of 4'; where several are begun side by side, how many are done."""
+        if self.cards > 1 or self.time_budget_s is not None:
+            return f"{self._format_cards()}{self.rows_done} of {self.rows} rows"
+        return f"row {min(self.rows_done + 1, self.rows)} of {self.rows}"
+
     def __str__(self) -> str:
-        cards = f"{self.cards} cards, " if self.cards > 1 else ""
-        return f"{cards}{self.rows_done} of {self.rows} rows, {self.points} points"
+        return f"{self._format_cards()}{self.rows_done} of {self.rows} rows, {self.points} points{self.format_time()}"
+
+    def _format_cards(self) -> str:
+        return f"{self.cards} cards, " if self.cards > 1 else ""

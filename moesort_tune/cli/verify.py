@@ -96,9 +96,15 @@ Examples:
     help="Numbers of devices, or all: one of each kind.",
 )
 @click.option("--engine", type=ENGINE, default="local", show_default=True, help="This machine's GPUs, or Ray's.")
-@click.option("--address", type=ADDRESS, default=AUTO_ADDRESS, show_default=True, help="Of the Ray cluster.")
+@click.option("--address", type=ADDRESS, default=AUTO_ADDRESS, show_default=True, help="Address of the Ray cluster.")
 @click.option("--kernels", "provider", type=ProviderChoice(), default=DEFAULT_PROVIDER, show_default=True)
-@click.option("--timing", type=click.Choice(TIMINGS), default=DEFAULT_TIMING, show_default=True)
+@click.option(
+    "--timing",
+    type=click.Choice(TIMINGS),
+    default=DEFAULT_TIMING,
+    show_default=True,
+    help="Replay graphs, or launch one by one.",
+)
 @click.option("--points", type=IntRange(1, MAX_POINTS), help="Token counts for each shape. Default: 8, on host 4.")
 @click.option(
     "--settings",
@@ -114,7 +120,13 @@ Examples:
     multiple=True,
     help="Also under zipf:EXPONENT, dirichlet:CONCENTRATION, trace:FILE. Repeatable.",
 )
-@click.option("--margin", type=MARGIN, default=0.02, show_default=True, help="Less is a tie.")
+@click.option(
+    "--margin",
+    type=MARGIN,
+    default=0.02,
+    show_default=True,
+    help="A kernel wins only by more than this share; less is a tie.",
+)
 @click.option("--seed", type=SEED, default=1, show_default=True, help="Of points and inputs.")
 @click.option(
     "--point-limit",

@@ -143,6 +143,7 @@ def _open_providers(job: SweepJob, stack: ExitStack, listener: Listener) -> dict
     engine = None if job.fleet.is_one_device else _open_engine(job, stack)
     opened: dict[str, list[Worker]] = {}
     for provider in job.providers:
+        listener.announce_opening(provider)
         try:
             opened[provider] = _open_workers(job, provider, engine, stack, listener)
         except (WorkerRefusedError, WorkerStartError, NoCardsError) as error:

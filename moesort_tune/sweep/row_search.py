@@ -100,6 +100,9 @@ class Sink(Protocol):
 class Listener(Protocol):
     """Receive the progress of a sweep, for a person."""
 
+    def announce_opening(self, provider: str) -> None:
+        """Announce that the devices are opened with a provider's kernels."""
+
     def announce_device(self, facts: DeviceFacts, cards: Sequence[Card] = ()) -> None:
         """Announce the device that will be measured. cards: their names, where there may be several of the kind."""
 
@@ -275,20 +278,24 @@ class RowSearch:
         self.points = {**self._find_kept(), **self._find_visited()}
         return build_row(self._shape, self._limits, self.points, condition=self._key.condition)
 
-    def warnings(self) -> Iterator[str]:
-        """Yield the reasons to doubt the row."""
+    def find_doubts(self) -> str:
+        """Return the reasons to doubt the row as a sentence, '' without any."""
+        doubts = "; ".join(self._list_doubts())
+        return f"{self._key}: {doubts}" if doubts else ""
+
+    def _list_doubts(self) -> Iterator[str]:
         points = self.points.values()
         dropped = sum(point.dropped for point in points)
         rounds = dropped + sum(point.rounds for point in points)
         if dropped > MANY_DROPPED * rounds:
             yield (
-                f"{self._key}: {dropped} of {rounds} rounds were dropped, in which the sentinel's time moved: "
+                f"{dropped} of {rounds} rounds were dropped, in which the sentinel's time moved: "
                 "the device's clock changes, or something else runs on it"
             )
         unsettled = sum(not point.settled for point in points)
         if unsettled:
             yield (
-                f"{self._key}: {unsettled} of {len(points)} points ended at a limit before their ratio was settled; "
+                f"{unsettled} of {len(points)} points ended at a limit before their ratio was settled; "
                 "they count as ties unless one kernel was likely faster"
             )
 

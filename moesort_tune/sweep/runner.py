@@ -407,8 +407,8 @@ class Sweep:
             return
         state.row = self._result.written[state.key] = row
         self.listener.report_row(state.key, row)
-        for warning in search.warnings():
-            self.listener.warn(warning)
+        if doubts := search.find_doubts():
+            self.listener.warn(doubts)
         if row.evidence.cards is None and self.plan.replicas > 1 and len(self.hands) > 1:
             self.listener.warn(f"{state.key} rests on one card: {self._explain_one_card(state)}")
         state.settle()

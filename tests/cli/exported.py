@@ -32,6 +32,7 @@ class ThreeKernels:
     label = "invented"
     candidates: tuple[Candidate, ...] = (Candidate("wave", 3), Candidate("oneshot", 1), Candidate("multiphase", 7))
     rule_name = "the invented rule"
+    opening_note = ""
     decides_itself = False
     limits_cpp = """\
 constexpr int max_tokens(int candidate, int num_experts, int topk, int lds_bytes, int wavefront_size) {

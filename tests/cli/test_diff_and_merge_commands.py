@@ -35,10 +35,10 @@ def test_diff_tells_token_ranges_and_whether_they_lie_in_ties(capsys: pytest.Cap
     reported = run_diff(capsys, table(entry(before)), table(entry(after, sweep=LATER)))
     assert reported.splitlines() == [
         "304 compute units, builtin, 5c1e0f, graph:",
-        "  8/2: removed, was oneshot to 899, multiphase up to 16384",
+        "  8/2: removed, was 1-899 oneshot | 900-16384 multiphase",
         "  128/4: 20-24 tokens multiphase instead of oneshot (a tie: either will do)",
         "  256/8: 13-29 tokens oneshot instead of multiphase",
-        "  512/10: added, oneshot to 8, multiphase up to 16384",
+        "  512/10: added, 1-8 oneshot | 9-16384 multiphase",
         "  1 row chooses as before",
     ]
 
@@ -157,8 +157,8 @@ def test_merge_keeps_the_row_of_the_newer_sweep_and_says_so(capsys: pytest.Captu
     assert (both.sweep, [kept.sweep for kept in both.rows]) == (LATER, [sweep(), None, None])
     kept, dropped = ("a", "b") if swapped else ("b", "a")
     assert reported == (
-        "128/4 of 304 compute units, builtin, 5c1e0f, graph: kept oneshot to 39, multiphase up to 16384"
-        f" ({kept}.yaml, 2026-12-01), not oneshot to 24, multiphase up to 16384 ({dropped}.yaml, 2026-11-22)\n"
+        "128/4 of 304 compute units, builtin, 5c1e0f, graph: kept 1-39 oneshot | 40-16384 multiphase"
+        f" ({kept}.yaml, 2026-12-01), not 1-24 oneshot | 25-16384 multiphase ({dropped}.yaml, 2026-11-22)\n"
     )
 
 
@@ -166,7 +166,7 @@ def test_merge_of_rows_that_choose_alike_says_so(capsys: pytest.CaptureFixture[s
     """ "Kept X, not X" would leave everybody to look for the difference."""
     _, reported = run_merge(capsys, table(), table(entry(sweep=LATER)))
     assert reported == (
-        "128/4 of 304 compute units, builtin, 5c1e0f, graph: both choose oneshot to 24, multiphase up to 16384; "
+        "128/4 of 304 compute units, builtin, 5c1e0f, graph: both choose 1-24 oneshot | 25-16384 multiphase; "
         "kept the one of (b.yaml, 2026-12-01), not of (a.yaml, 2026-11-22)\n"
     )
 
@@ -183,7 +183,7 @@ def test_merge_of_the_same_day_keeps_the_second(capsys: pytest.CaptureFixture[st
     """The one rule left when dates do not tell."""
     result, reported = run_merge(capsys, table(), table(entry([row(switch=40)])))
     assert result == table(entry([row(switch=40)]))
-    assert "kept oneshot to 39, multiphase up to 16384 (b.yaml, 2026-11-22)" in reported
+    assert "kept 1-39 oneshot | 40-16384 multiphase (b.yaml, 2026-11-22)" in reported
 
 
 NARROW = row(switch=64, evidence=Evidence(points=1, tokens=(64, 64)))
@@ -196,7 +196,7 @@ def test_merge_keeps_the_row_that_tells_more(capsys: pytest.CaptureFixture[str],
     result, reported = run_merge(capsys, *(tables[::-1] if swapped else tables))
     both = result.tables[0]
     assert both.complete(both.rows[0]) == entry().complete(row())
-    assert "kept oneshot to 24, multiphase up to 16384" in reported
+    assert "kept 1-24 oneshot | 25-16384 multiphase" in reported
     if not swapped:
         result, _ = run_merge(capsys, *tables, "--replace")
         assert result.tables[0].rows == (NARROW,)

@@ -13,7 +13,9 @@ def test_models_lists_every_preset_with_its_shapes(capsys: pytest.CaptureFixture
     assert run(["models"]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert lines[0] == ["model", "shape", "shared", "layers", "model_dim", "--ep", "4", "--ep", "8"]
-    assert [cells[0] for cells in lines[2:]] == list(MODELS)
+    *models, legend = lines[2:]
+    assert [cells[0] for cells in models] == list(MODELS)
+    assert legend[0] == "shape:"
     assert ["deepseek-v3", "256/8", "257/9", "58", "7168", "64", "32"] in lines
     assert ["gpt-oss-120b", "128/4", "36", "2880", "32", "16"] in lines
 

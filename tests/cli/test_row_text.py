@@ -19,28 +19,28 @@ def make_row(switch: int | None, tokens: tuple[int, int] | None, **changes: Any)
     [
         (
             make_row(9569, (1, 16), limits={"oneshot": 9568}),
-            "oneshot up to 16 (limit 9568 not measured)",
-            "oneshot up to 16 (limit 9568 not measured)",
+            "1-16 oneshot (limit 9568 not measured)",
+            "1-16 oneshot (limit 9568 not measured)",
         ),
         (
             make_row(22, (1, 64), tie=((19, 21, BOTH),), limits={"oneshot": 9568}),
-            "oneshot, from 22 tokens multiphase up to 64 (tie 19-21)",
-            "oneshot to 21, multiphase up to 64",
+            "1-21 oneshot | 22-64 multiphase (tie 19-21)",
+            "1-21 oneshot | 22-64 multiphase",
         ),
         (
             make_row(None, (8, 64), tie=((4, 9, BOTH), (60, 80, BOTH), (90, 99, BOTH))),
-            "from 8 tokens oneshot up to 64 (limit 1024 not measured, tie 8-9, 60-64)",
-            "from 8: oneshot up to 64 (limit 1024 not measured)",
+            "8-64 oneshot (limit 1024 not measured, tie 8-9, 60-64)",
+            "8-64 oneshot (limit 1024 not measured)",
         ),
         (
             make_row(22, (8, 64)),
-            "from 8 tokens oneshot, from 22 tokens multiphase up to 64",
-            "from 8: oneshot to 21, multiphase up to 64",
+            "8-21 oneshot | 22-64 multiphase",
+            "8-21 oneshot | 22-64 multiphase",
         ),
-        (make_row(22, (30, 64)), "from 30 tokens multiphase up to 64", "from 30: multiphase up to 64"),
-        (make_row(None, (1, 1024)), "oneshot up to 1024", "oneshot up to 1024"),
-        (make_row(None, None), "oneshot up to 16384 (limit 1024)", "oneshot up to 16384 (limit 1024)"),
-        (make_row(None, None, limits={}), "oneshot up to 16384", "oneshot up to 16384"),
+        (make_row(22, (30, 64)), "30-64 multiphase", "30-64 multiphase"),
+        (make_row(None, (1, 1024)), "1-1024 oneshot", "1-1024 oneshot"),
+        (make_row(None, None), "1-16384 oneshot (limit 1024)", "1-16384 oneshot (limit 1024)"),
+        (make_row(None, None, limits={}), "1-16384 oneshot", "1-16384 oneshot"),
     ],
 )
 def test_words_end_with_the_swept_range(one: Row, line: str, choice: str) -> None:

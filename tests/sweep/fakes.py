@@ -119,6 +119,9 @@ class ListListener:
 
     warnings: list[str] = field(default_factory=list)
 
+    def announce_opening(self, provider: str) -> None:
+        """Ignore it."""
+
     def announce_device(self, facts: DeviceFacts, cards: Sequence[Card] = ()) -> None:
         """Ignore it."""
 

@@ -24,6 +24,7 @@ class InventedFacts:
     label = "invented"
     candidates = tuple(Candidate(name, POLICIES[name]) for name in NAMES)
     rule_name = "the invented rule"
+    opening_note = ""
     decides_itself = False
     limits_cpp = f"""\
 constexpr int max_tokens(int candidate, int num_experts, int /*topk*/, int lds_bytes, int /*wavefront_size*/) {{

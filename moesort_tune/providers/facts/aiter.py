@@ -23,6 +23,7 @@ class AiterFacts:
     label = "AITER's"
     candidates: tuple[Candidate, ...] = (ONESHOT, MULTIPHASE)
     rule_name = AITER_RULE
+    opening_note = "AITER compiles its kernels at their first use"
     decides_itself = True
     limits_cpp = f"""\
 // Forced, AITER's oneshot accepts any number of tokens below {ENDLESS_ONESHOT_EXPERTS} experts; from there on it hangs.

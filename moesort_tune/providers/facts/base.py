@@ -18,6 +18,7 @@ class Facts(Protocol):
     name: what a table's entry calls the provider; label: whose kernels these are, for messages ("AITER's").
     candidates: the kernels in order; where several tie or rows disagree, the first is taken.
     rule_name: what `rule` is called where it decides or is compared with a table.
+    opening_note: what takes long when the kernels are opened, '' for nothing.
     decides_itself: without a table the kernels' own code decides (policy 0), and `rule` says what it will do.
     limits_cpp: C++17 text that defines `constexpr int max_tokens(int candidate, int num_experts, int topk,
     int lds_bytes, int wavefront_size)`, equal to `limits` for each candidate's index.
@@ -27,6 +28,7 @@ class Facts(Protocol):
     label: str
     candidates: tuple[Candidate, ...]
     rule_name: str
+    opening_note: str
     decides_itself: bool
     limits_cpp: str
 

@@ -27,6 +27,7 @@ class BuiltinFacts:
     label = "moesort-tune's"
     candidates: tuple[Candidate, ...] = (WAVE, ONESHOT, MULTIPHASE)
     rule_name = builtin_rule.BUILTIN_RULE
+    opening_note = ""
     decides_itself = False
     limits_cpp = _LIMITS_CPP
 

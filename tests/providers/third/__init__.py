@@ -17,6 +17,7 @@ class ThirdFacts:
     label = "Third's"
     candidates: tuple[Candidate, ...] = (Candidate("wave", 3), Candidate("block", 1), Candidate("grid", 7))
     rule_name = "Third's rule"
+    opening_note = ""
     decides_itself = False
     limits_cpp = (
         f"constexpr int max_tokens(int candidate, int, int, int, int) {{ return candidate ? {MAX_TOKENS} : 12; }}"
