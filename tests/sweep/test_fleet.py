@@ -1,6 +1,7 @@
 """A sweep on several cards of one kind: replicas, slow cards, lost workers and cards that are gone."""
 
 import dataclasses
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -180,24 +181,42 @@ def test_slow_card_is_named_and_does_not_decide() -> None:
 
 @dataclasses.dataclass
 class FadingCard(FakeWorker):
-    """Takes twice as long from the third row on that it measures."""
+    """Takes twice as long once it has been compared with others."""
+
+    faded: threading.Event = dataclasses.field(default_factory=threading.Event)
 
     def measure(self, request: MeasureRequest) -> Measured:
         """Return the times, doubled later on."""
-        fades = len({shape for shape, _ in self.timed} | {request.shape}) > 1
+        if len(self.timed) < PROBES:
+            return super().measure(request)
+        self.faded.set()
         slower = {name: _slow_down(formula) for name, formula in self.formulas.items()}
-        return FakeWorker.measure(dataclasses.replace(self, formulas=slower) if fades else self, request)
+        return FakeWorker.measure(dataclasses.replace(self, formulas=slower), request)
 
 
 def _slow_down(formula: Callable[[Shape, int], float]) -> Callable[[Shape, int], float]:
     return lambda shape, tokens: 2 * formula(shape, tokens)
 
 
+def _measure_after(faded: threading.Event) -> Callable[[CheckRequest | MeasureRequest], None]:
+    """Return a function that has a card, once it was compared, wait for another one's first slow point."""
+    measured = 0
+
+    def before(request: CheckRequest | MeasureRequest) -> None:
+        nonlocal measured
+        measured += isinstance(request, MeasureRequest)
+        if measured > PROBES:
+            assert faded.wait(20)
+
+    return before
+
+
 def test_card_that_becomes_slow_loses_the_rows_that_rest_on_it() -> None:
     """What it measured while it was slow does not decide, and two other cards measure it."""
     fading = FadingCard(**{field.name: getattr(make_card(9), field.name) for field in dataclasses.fields(FakeWorker)})
+    others = [make_card(bus, before=_measure_after(fading.faded)) for bus in (1, 2)]
     sink = ListSink()
-    result = sweep_by(make_card(1), make_card(2), fading, sink=sink)
+    result = sweep_by(*others, fading, sink=sink)
     assert list(result.left_out) == ["node 0000:09:00"]
     assert [Shape(*row.shape) for row in result.rows] == SHAPES
     assert all(row.evidence.cards == 2 and (row.evidence.spread or 0) < 0.01 for row in result.rows)
