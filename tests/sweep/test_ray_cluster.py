@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 
 from moesort_tune.domain.shape import Shape
-from moesort_tune.sweep.fleet.card_actor import Loss, Proof
+from moesort_tune.errors import MoesortTuneError
+from moesort_tune.sweep.fleet.card_actor import CardActor, Loss, Proof
 from moesort_tune.sweep.fleet.opening import NoCardsError
 from moesort_tune.sweep.fleet.ray_cluster import ANSWER_SECONDS, RayEngine, RayWorker, summarize
 from moesort_tune.sweep.worker.client import START_SECONDS
-from moesort_tune.sweep.worker.errors import WorkerLostError
-from moesort_tune.sweep.worker.messages import GapRequest, Refusal, Request
+from moesort_tune.sweep.worker.errors import WorkerLostError, WorkerRefusedError, WorkerStartError
+from moesort_tune.sweep.worker.messages import Answer, GapRequest, Refusal, Request
 from tests.sweep.fakes import FACTS
 
 NOT_INSTALLED = """The actor died because of an error raised in its creation task, ray::CardActor.__init__() (pid=7)
@@ -208,3 +209,30 @@ def test_actor_that_hangs_is_given_up_by_the_limit_of_a_request() -> None:
     worker.limits(Shape(8, 2))
     limit_s = 5.0 + ANSWER_SECONDS
     assert cards.waited == [limit_s, limit_s, limit_s + START_SECONDS, limit_s]
+
+
+class FailingWorker:
+    """A worker whose requests fail."""
+
+    def __init__(self, error: MoesortTuneError) -> None:
+        self._error = error
+
+    def request(self, request: Request) -> Answer:
+        """Raise the error."""
+        del request
+        raise self._error
+
+
+@pytest.mark.parametrize(
+    ("error", "answer"),
+    [
+        (WorkerLostError("it died"), Loss("it died")),
+        (WorkerStartError("it cannot be opened again"), Loss("it cannot be opened again")),
+        (WorkerRefusedError("oneshot is wrong"), Refusal("oneshot is wrong", "")),
+    ],
+)
+def test_card_that_cannot_be_opened_again_costs_its_row_alone(error: MoesortTuneError, answer: object) -> None:
+    """A card that fell off the bus is a loss, and the sweep goes on with others; only a wrong kernel ends it."""
+    actor = CardActor()
+    actor._workers["builtin"] = FailingWorker(error)  # type: ignore[assignment]
+    assert actor.answer("builtin", GapRequest()) == answer

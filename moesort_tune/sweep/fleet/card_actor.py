@@ -14,7 +14,7 @@ from moesort_tune.errors import MoesortTuneError
 from moesort_tune.sweep.fleet.visibility import find_assigned
 from moesort_tune.sweep.worker.client import ProcessWorker
 from moesort_tune.sweep.worker.devices import build_spec
-from moesort_tune.sweep.worker.errors import WorkerLostError
+from moesort_tune.sweep.worker.errors import WorkerLostError, WorkerStartError
 from moesort_tune.sweep.worker.messages import Answer, DeviceFacts, Refusal, Request
 
 Kind = TypeVar("Kind")
@@ -96,9 +96,10 @@ def _list_assigned() -> list[str]:
 
 
 def _convert_errors(ask: Callable[[], Kind]) -> Kind | Refusal | Loss:
+    """Return the answer, or the error as one. A device that cannot be opened again is a loss: others go on."""
     try:
         return ask()
-    except WorkerLostError as error:
+    except (WorkerLostError, WorkerStartError) as error:
         return Loss(str(error))
     except MoesortTuneError as error:
         return Refusal(str(error), "")
