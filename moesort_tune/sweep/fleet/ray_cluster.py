@@ -61,8 +61,8 @@ def import_ray() -> ModuleType:
 class Cluster:
     """A connection to a Ray cluster. Close it to kill the actors that it started.
 
-    Until then standard output is standard error, so that results are printed alone, and SIGTERM is ctrl-C. A connection
-    that this process has already is used as it is.
+    Until then standard output is standard error, so that results are printed alone. A connection that this process has
+    already is used as it is.
     """
 
     def __init__(self, address: str) -> None:
@@ -80,11 +80,11 @@ class Cluster:
             with ExitStack() as stack:
                 # Ray prints lost workers of the cluster on stdout, whatever log_to_driver says.
                 stack.enter_context(redirect_stdout(sys.stderr))
-                stack.callback(_handle_termination, signal.getsignal(signal.SIGTERM))
+                terminate = signal.getsignal(signal.SIGTERM)
                 self._ray.init(
                     address=address, logging_level="ERROR", log_to_driver=False, runtime_env={"env_vars": variables}
                 )
-                _handle_termination(signal.default_int_handler)
+                _handle_termination(terminate)
                 stack.callback(self._ray.shutdown)
                 self._connection = stack.pop_all()
         except (OSError, RuntimeError, ValueError) as error:
@@ -187,7 +187,7 @@ def _reach(address: str) -> None:
 
 
 def _handle_termination(handler: Any) -> None:
-    """Handle SIGTERM so where this is the main thread, which alone may: Ray's own handler prints a trace and exits."""
+    """Handle SIGTERM as before Ray, whose own handler prints a trace and exits. Only the main thread may."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, handler)
 
