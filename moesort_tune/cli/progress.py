@@ -3,13 +3,13 @@
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from typing import Final, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from moesort_tune.cli.row_text import format_launch_gaps, format_row
+from moesort_tune.cli.streams import OutputError
 from moesort_tune.cli.table_text import format_count
 from moesort_tune.cli.tally import Tally
 from moesort_tune.providers.facts import registry
@@ -37,7 +37,7 @@ class LineProgress:
     def announce_opening(self, provider: str) -> None:
         """Print what may take long."""
         if note := registry.get_facts(provider).opening_note:
-            self._print_line(f"opening the device: {note}")
+            self._print_line(f"opening the kernels: {note}")
 
     def announce_device(self, facts: DeviceFacts, cards: Sequence[Card] = ()) -> None:
         """Print the device, and its cards."""
@@ -123,7 +123,7 @@ class BarProgress(LineProgress):
     def announce_opening(self, provider: str) -> None:
         """Show what may take long."""
         note = registry.get_facts(provider).opening_note
-        self._bar.update(self._task, description=f"opening the device{f': {note}' if note else ''}")
+        self._bar.update(self._task, description=f"opening the kernels: {note}" if note else "opening the device")
 
     def announce_row(self, key: RowKey, points: int, card: Card = "") -> None:  # noqa: ARG002 - the bar shows the row
         """Add this row's points to the bar."""
@@ -157,21 +157,38 @@ class BarProgress(LineProgress):
         )
 
 
+class RowPrinter:
+    """Print finished rows to a stream, and on stderr once that fails. failure: the first error of the stream."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.failure: OutputError | None = None
+
+    def __call__(self, text: str) -> None:
+        """Print a row. A sweep is not ended by a stream that nobody reads."""
+        try:
+            print(text, file=self._stream if self.failure is None else sys.stderr, flush=True)
+        except OutputError as error:
+            self.failure = error
+            print(text, file=sys.stderr, flush=True)
+
+
 @contextmanager
 def show_progress(*, rows_are_results: bool) -> Iterator[LineProgress]:
     """Yield the display that suits stderr.
 
-    rows_are_results: finished rows go to stdout, as that is now: a Ray cluster turns it away later.
+    rows_are_results: finished rows go to stdout, as that is now: a Ray cluster turns it away later. Raise OutputError
+    at the end where stdout did not take them.
     """
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield LineProgress(console, _print_to(sys.stdout if rows_are_results else sys.stderr))
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(BAR_WIDTH), TextColumn("{task.fields[counts]}"))
-    # Results go above the bar where they share its terminal, and past it where they do not.
-    with Progress(*columns, console=console, transient=True, redirect_stdout=sys.stdout.isatty()) as bar:
-        yield BarProgress(console, _print_to(sys.stdout if rows_are_results else sys.stderr), bar)
-
-
-def _print_to(stream: TextIO) -> Callable[[str], None]:
-    return partial(print, file=stream, flush=True)
+        print_row = RowPrinter(sys.stdout if rows_are_results else sys.stderr)
+        yield LineProgress(console, print_row)
+    else:
+        columns = (TextColumn("{task.description}"), BarColumn(BAR_WIDTH), TextColumn("{task.fields[counts]}"))
+        # Results go above the bar where they share its terminal, and past it where they do not.
+        with Progress(*columns, console=console, transient=True, redirect_stdout=sys.stdout.isatty()) as bar:
+            print_row = RowPrinter(sys.stdout if rows_are_results else sys.stderr)
+            yield BarProgress(console, print_row, bar)
+    if print_row.failure is not None:
+        raise print_row.failure

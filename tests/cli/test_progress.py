@@ -117,7 +117,7 @@ def test_bar_counts_cards_rows_and_points() -> None:
     with Progress(TextColumn("{task.description}|{task.fields[counts]}"), console=console, auto_refresh=False) as bar:
         progress = BarProgress(console, rows.append, bar)
         progress.announce_opening("aiter")
-        assert bar.tasks[0].description == "opening the device: AITER compiles its kernels at their first use"
+        assert bar.tasks[0].description == "opening the kernels: AITER compiles its kernels at their first use"
         progress.announce_rows(KEYS[:1], 3)
         progress.announce_row(KEYS[0], 9, "node 0000:01:00")
         progress.announce_replica(KEYS[0], 2, "node 0000:02:00")
