@@ -90,8 +90,7 @@ class LineProgress:
         """Print the row, and what is left."""
         self._tally.end_row(key)
         self._print_row(f"{key}: {format_row(row)}")
-        if self._tally.rows > 1:
-            self._print_line(f"      {self._tally}")
+        self._show_left()
 
     def report_missing_row(self, key: RowKey, reason: str) -> None:
         """Print the warning."""
@@ -106,6 +105,10 @@ class LineProgress:
     def warn(self, text: str) -> None:
         """Print the warning."""
         self._print_line(f"warning: {text}", style="yellow")
+
+    def _show_left(self) -> None:
+        if self._tally.rows > 1:
+            self._print_line(f"      {self._tally}")
 
     def _print_line(self, text: str, style: str | None = None) -> None:
         in_words = self._console.is_terminal  # elsewhere a line stays one
@@ -140,15 +143,10 @@ class BarProgress(LineProgress):
     def report_point(self, key: RowKey, tokens: int, point: MeasuredPoint) -> None:
         """Move the bar."""
         super().report_point(key, tokens, point)
-        self._update()
+        self._show_left()
 
-    def report_row(self, key: RowKey, row: Row) -> None:
-        """Print the row above the bar, and move the bar over the points that it did not need."""
-        self._tally.end_row(key)
-        self._print_row(f"{key}: {format_row(row)}")
-        self._update()
-
-    def _update(self) -> None:
+    def _show_left(self) -> None:
+        """Move the bar, also over the points that a row did not need."""
         self._bar.update(
             self._task,
             completed=self._tally.points,
