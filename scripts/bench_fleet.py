@@ -57,8 +57,8 @@ class Traffic:
         """Count the requests of every engine of this process."""
         ask = RayEngine.ask
 
-        def count(engine: RayEngine, actor: Any, provider: str, request: Request) -> Any:
-            answer = ask(engine, actor, provider, request)
+        def count(engine: RayEngine, actor: Any, provider: str, request: Request, **options: Any) -> Any:
+            answer = ask(engine, actor, provider, request, **options)
             self.requests += 1
             self.sent += len(pickle.dumps((provider, request)))
             self.received += len(pickle.dumps(answer))

@@ -19,9 +19,10 @@ Written by `python scripts/write_cli_reference.py` from `--help`; do not edit.
 
 Results are on stdout, everything else on stderr. Exit status: 0 success, 1 any failure (in one sentence; `--debug`
 before the command shows the traceback), 2 bad usage or a bad value, 130 ctrl-C, 141 where the reader of stdout left
-(`moesort-tune show | head -1`). A result that stdout does not take (closed, or a full disk) is a failure; a sweep has
-saved its table by then, and goes on measuring where nobody reads stderr any more. Characters that an encoding lacks are
-replaced; JSON is ASCII. `NO_COLOR` is respected. `-q` before a command leaves out what is no result and no error.
+(`moesort-tune show | head -1`), 143 SIGTERM. A result that stdout does not take (closed, or a full disk) is a failure;
+a sweep has saved its table by then, and goes on measuring where nobody reads stderr any more. Characters that an
+encoding lacks are replaced; JSON is ASCII. `NO_COLOR` is respected. `-q` before a command leaves out what is no result
+and no error.
 
 **Completion** of commands, options and the values of `--arch` and `--model` is switched on by a line in the start-up
 file of the shell: `eval "$(_MOESORT_TUNE_COMPLETE=bash_source moesort-tune)"` in `~/.bashrc` (bash 4.4 or newer), the

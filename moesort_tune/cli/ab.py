@@ -10,14 +10,13 @@ import click
 
 from moesort_tune.cli.output import print_json, print_remark, print_result
 from moesort_tune.cli.parameters import (
-    ADDRESS,
     DEVICE,
-    ENGINE,
     ROUTING,
     SEED,
     FilePath,
     IntRange,
     Parameter,
+    add_engine_options,
     build_fleet,
     identify_trace,
 )
@@ -27,7 +26,7 @@ from moesort_tune.errors import MoesortTuneError
 from moesort_tune.measure.statistics import compute_interval_rank
 from moesort_tune.numerals import quote
 from moesort_tune.replay.steps import CONFIDENCE, SERVED, STEP_TOKENS, PolicyResult, read_trace
-from moesort_tune.sweep.fleet.options import AUTO_ADDRESS, EngineName
+from moesort_tune.sweep.fleet.options import EngineName
 from moesort_tune.sweep.grid import parse_integers
 from moesort_tune.verify.policies import ORACLE
 
@@ -93,8 +92,7 @@ Examples:
     help="Or zipf:EXPONENT, dirichlet:CONCENTRATION, trace:FILE.",
 )
 @click.option("--device", "ordinal", type=DEVICE, default=0, show_default=True, help="Number of the device.")
-@click.option("--engine", type=ENGINE, default="local", show_default=True, help="A GPU of this machine, or of Ray's.")
-@click.option("--address", type=ADDRESS, default=AUTO_ADDRESS, show_default=True, help="Address of the Ray cluster.")
+@add_engine_options("A GPU of this machine, or of Ray's.")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Of inputs and order.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def ab(

@@ -1,7 +1,7 @@
 """The program `moesort-tune`: finds the command, runs it, and turns every failure into a sentence and an exit status.
 
-0: success, 1: any failure, 2: bad usage or a bad value, 130: ctrl-C, 141: the reader of standard output left; the last
-two are those a shell reports for any program.
+0: success, 1: any failure, 2: bad usage or a bad value, 130: ctrl-C, 141: the reader of standard output left, 143:
+SIGTERM; the last three are those a shell reports for any program.
 """
 
 import importlib
@@ -130,7 +130,13 @@ def cli(ctx: click.Context, debug: bool, quiet: bool) -> None:
 def main() -> None:
     """Run the program and exit."""
     streams.prepare()
+    signal.signal(signal.SIGTERM, _exit_when_terminated)
     sys.exit(run(sys.argv[1:]))
+
+
+def _exit_when_terminated(number: int, _frame: object) -> None:
+    """End as ctrl-C does, so that processes and files are cleaned up: a batch system stops a job by this signal."""
+    sys.exit(128 + number)
 
 
 def run(arguments: Sequence[str]) -> int:

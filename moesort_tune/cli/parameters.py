@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import click
 from click.core import ParameterSource
@@ -14,7 +14,7 @@ from moesort_tune.domain.settings import NamedRouting
 from moesort_tune.domain.suggestions import suggest
 from moesort_tune.numerals import parse_integer, parse_number, quote
 from moesort_tune.providers.facts import registry
-from moesort_tune.sweep.fleet.options import ALL, ENGINES, Devices, EngineName, Fleet
+from moesort_tune.sweep.fleet.options import ALL, AUTO_ADDRESS, ENGINES, Devices, EngineName, Fleet
 from moesort_tune.sweep.grid import (
     get_model_shapes,
     parse_conditions,
@@ -23,6 +23,8 @@ from moesort_tune.sweep.grid import (
 )
 
 ARCHITECTURE_NAMES: Final = ("auto", *ARCHITECTURES)
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class Parameter(click.ParamType):  # type: ignore[type-arg]  # not generic in click 8.1
@@ -136,6 +138,30 @@ def parse_devices(text: str) -> Devices:
     if not all(0 <= number <= MAX_DEVICE for number in numbers):
         raise ValueError(f"expected {ALL} or numbers from 0 to {MAX_DEVICE}, got {text!r:.40}")
     return tuple(dict.fromkeys(numbers))
+
+
+def add_engine_options(help_text: str) -> Callable[[Command], Command]:
+    """Return a decorator that adds --engine and --address."""
+
+    def add(command: Command) -> Command:
+        address = click.option(
+            "--address", type=ADDRESS, default=AUTO_ADDRESS, show_default=True, help="Address of the Ray cluster."
+        )
+        return click.option("--engine", type=ENGINE, default="local", show_default=True, help=help_text)(
+            address(command)
+        )
+
+    return add
+
+
+def add_fleet_options(*, device_help: str, engine_help: str) -> Callable[[Command], Command]:
+    """Return a decorator that adds --device, for several, --engine and --address."""
+
+    def add(command: Command) -> Command:
+        devices = click.option("--device", "devices", type=DEVICES, default="0", show_default=True, help=device_help)
+        return devices(add_engine_options(engine_help)(command))
+
+    return add
 
 
 def build_fleet(engine: EngineName, devices: Devices, address: str, *, device_option: str = "devices") -> Fleet:

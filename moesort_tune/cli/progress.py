@@ -3,12 +3,13 @@
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from moesort_tune.cli.row_text import format_launch_gaps, format_row
+from moesort_tune.cli.streams import OutputError
 from moesort_tune.cli.table_text import format_count
 from moesort_tune.cli.tally import Tally
 from moesort_tune.providers.facts import registry
@@ -36,7 +37,7 @@ class LineProgress:
     def announce_opening(self, provider: str) -> None:
         """Print what may take long."""
         if note := registry.get_facts(provider).opening_note:
-            self._print_line(f"opening the device: {note}")
+            self._print_line(f"opening the kernels: {note}")
 
     def announce_device(self, facts: DeviceFacts, cards: Sequence[Card] = ()) -> None:
         """Print the device, and its cards."""
@@ -64,9 +65,13 @@ class LineProgress:
             )
 
     def announce_row(self, key: RowKey, points: int, card: Card = "") -> None:
-        """Print which row begins."""
+        """Print which row begins, or is begun again after it was lost or its card was left out."""
+        again, where = key in self._tally.planned, f", on {card}" if card else ""
         self._tally.plan(key, points)
-        place, where = len(self._tally.planned), f", on {card}" if card else ""
+        if again:
+            self._print_line(f"      experts/topk {key}: begun again{where}")
+            return
+        place = len(self._tally.planned)
         self._print_line(f"[{place}/{self._tally.rows}] experts/topk {key}: about {points} token counts{where}")
 
     def announce_replica(self, key: RowKey, points: int, card: Card) -> None:
@@ -85,8 +90,7 @@ class LineProgress:
         """Print the row, and what is left."""
         self._tally.end_row(key)
         self._print_row(f"{key}: {format_row(row)}")
-        if self._tally.rows > 1:
-            self._print_line(f"      {self._tally}")
+        self._show_left()
 
     def report_missing_row(self, key: RowKey, reason: str) -> None:
         """Print the warning."""
@@ -101,6 +105,10 @@ class LineProgress:
     def warn(self, text: str) -> None:
         """Print the warning."""
         self._print_line(f"warning: {text}", style="yellow")
+
+    def _show_left(self) -> None:
+        if self._tally.rows > 1:
+            self._print_line(f"      {self._tally}")
 
     def _print_line(self, text: str, style: str | None = None) -> None:
         in_words = self._console.is_terminal  # elsewhere a line stays one
@@ -118,7 +126,7 @@ class BarProgress(LineProgress):
     def announce_opening(self, provider: str) -> None:
         """Show what may take long."""
         note = registry.get_facts(provider).opening_note
-        self._bar.update(self._task, description=f"opening the device{f': {note}' if note else ''}")
+        self._bar.update(self._task, description=f"opening the kernels: {note}" if note else "opening the device")
 
     def announce_row(self, key: RowKey, points: int, card: Card = "") -> None:  # noqa: ARG002 - the bar shows the row
         """Add this row's points to the bar."""
@@ -135,15 +143,10 @@ class BarProgress(LineProgress):
     def report_point(self, key: RowKey, tokens: int, point: MeasuredPoint) -> None:
         """Move the bar."""
         super().report_point(key, tokens, point)
-        self._update()
+        self._show_left()
 
-    def report_row(self, key: RowKey, row: Row) -> None:
-        """Print the row above the bar, and move the bar over the points that it did not need."""
-        self._tally.end_row(key)
-        self._print_row(f"{key}: {format_row(row)}")
-        self._update()
-
-    def _update(self) -> None:
+    def _show_left(self) -> None:
+        """Move the bar, also over the points that a row did not need."""
         self._bar.update(
             self._task,
             completed=self._tally.points,
@@ -152,14 +155,38 @@ class BarProgress(LineProgress):
         )
 
 
+class RowPrinter:
+    """Print finished rows to a stream, and on stderr once that fails. failure: the first error of the stream."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.failure: OutputError | None = None
+
+    def __call__(self, text: str) -> None:
+        """Print a row. A sweep is not ended by a stream that nobody reads."""
+        try:
+            print(text, file=self._stream if self.failure is None else sys.stderr, flush=True)
+        except OutputError as error:
+            self.failure = error
+            print(text, file=sys.stderr, flush=True)
+
+
 @contextmanager
-def show_progress(print_row: Callable[[str], None]) -> Iterator[LineProgress]:
-    """Yield the display that suits stderr. print_row: prints a finished row as a result."""
+def show_progress(*, rows_are_results: bool) -> Iterator[LineProgress]:
+    """Yield the display that suits stderr.
+
+    rows_are_results: finished rows go to stdout, as that is now: a Ray cluster turns it away later. Raise OutputError
+    at the end where stdout did not take them.
+    """
     console = Console(stderr=True)
     if not console.is_terminal:
+        print_row = RowPrinter(sys.stdout if rows_are_results else sys.stderr)
         yield LineProgress(console, print_row)
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(BAR_WIDTH), TextColumn("{task.fields[counts]}"))
-    # Results go above the bar where they share its terminal, and past it where they do not.
-    with Progress(*columns, console=console, transient=True, redirect_stdout=sys.stdout.isatty()) as bar:
-        yield BarProgress(console, print_row, bar)
+    else:
+        columns = (TextColumn("{task.description}"), BarColumn(BAR_WIDTH), TextColumn("{task.fields[counts]}"))
+        # Results go above the bar where they share its terminal, and past it where they do not.
+        with Progress(*columns, console=console, transient=True, redirect_stdout=sys.stdout.isatty()) as bar:
+            print_row = RowPrinter(sys.stdout if rows_are_results else sys.stderr)
+            yield BarProgress(console, print_row, bar)
+    if print_row.failure is not None:
+        raise print_row.failure

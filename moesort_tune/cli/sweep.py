@@ -10,11 +10,8 @@ import msgspec
 
 from moesort_tune.cli.output import print_json, print_remark, print_result
 from moesort_tune.cli.parameters import (
-    ADDRESS,
     ARCH,
     CONDITIONS,
-    DEVICES,
-    ENGINE,
     INTEGERS,
     MARGIN,
     MODEL_SHAPES,
@@ -26,6 +23,7 @@ from moesort_tune.cli.parameters import (
     FilePath,
     IntRange,
     ProviderChoice,
+    add_fleet_options,
     build_fleet,
     identify_trace,
 )
@@ -46,7 +44,7 @@ from moesort_tune.domain.vocabulary import (
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.measure.stopping import StoppingRule
 from moesort_tune.providers.facts import registry
-from moesort_tune.sweep.fleet.options import AUTO_ADDRESS, Devices, EngineName
+from moesort_tune.sweep.fleet.options import Devices, EngineName
 from moesort_tune.sweep.grid import check_size, drop_repeats, pair_shapes, read_misses
 from moesort_tune.sweep.job import (
     DEFAULT_REPLICAS,
@@ -86,18 +84,10 @@ Examples:
     show_default=True,
     help="Fail unless the attached device is of this architecture.",
 )
-@click.option(
-    "--device",
-    "devices",
-    type=DEVICES,
-    default="0",
-    show_default=True,
-    help="Numbers of this machine's devices, or all.",
+@add_fleet_options(
+    device_help="Numbers of this machine's devices, or all.",
+    engine_help="This machine's devices, or a Ray cluster's.",
 )
-@click.option(
-    "--engine", type=ENGINE, default="local", show_default=True, help="This machine's devices, or a Ray cluster's."
-)
-@click.option("--address", type=ADDRESS, default=AUTO_ADDRESS, show_default=True, help="Address of the Ray cluster.")
 @click.option("--kernels", type=ProviderChoice("all"), help="Default: all that can run here.")
 @click.option("--experts", type=INTEGERS, help="Expert counts; the first goes with the first --topk, and so on.")
 @click.option("--topk", type=INTEGERS, help="Experts per token.")
@@ -189,7 +179,7 @@ def sweep(dry_run: bool, as_json: bool, **options: Any) -> None:
     if dry_run:
         print_plan(job, as_json)
         return
-    with show_progress(print_remark if as_json else print_result) as listener:
+    with show_progress(rows_are_results=not as_json) as listener:
         results = run_job(job, listener)
     print_results(results, as_json)
     raise_for_missing_rows(results)

@@ -9,9 +9,6 @@ from rich.console import Console
 
 from moesort_tune.cli.output import print_json, print_result
 from moesort_tune.cli.parameters import (
-    ADDRESS,
-    DEVICES,
-    ENGINE,
     MARGIN,
     POINT_LIMIT,
     ROUTING,
@@ -20,6 +17,7 @@ from moesort_tune.cli.parameters import (
     IntRange,
     Parameter,
     ProviderChoice,
+    add_fleet_options,
     build_fleet,
     identify_trace,
 )
@@ -27,7 +25,8 @@ from moesort_tune.domain.settings import NamedRouting
 from moesort_tune.domain.shape import Shape
 from moesort_tune.domain.vocabulary import DEFAULT_PROVIDER, DEFAULT_TIMING, TIMINGS
 from moesort_tune.errors import MoesortTuneError
-from moesort_tune.sweep.fleet.options import AUTO_ADDRESS, Devices, EngineName
+from moesort_tune.sweep.fleet.opening import format_left_out
+from moesort_tune.sweep.fleet.options import Devices, EngineName
 from moesort_tune.sweep.job import POINT_LIMIT_SECONDS
 from moesort_tune.verify.asking import VerifyJob
 from moesort_tune.verify.conditions import (
@@ -86,16 +85,9 @@ Examples:
 
 @click.command(epilog=EPILOG, short_help="Measure what a sweep did not, and say what the table's choices cost.")
 @click.argument("table", type=FilePath())
-@click.option(
-    "--device",
-    "devices",
-    type=DEVICES,
-    default="0",
-    show_default=True,
-    help="Numbers of devices, or all: one of each kind.",
+@add_fleet_options(
+    device_help="Numbers of devices, or all: one of each kind.", engine_help="This machine's GPUs, or Ray's."
 )
-@click.option("--engine", type=ENGINE, default="local", show_default=True, help="This machine's GPUs, or Ray's.")
-@click.option("--address", type=ADDRESS, default=AUTO_ADDRESS, show_default=True, help="Address of the Ray cluster.")
 @click.option("--kernels", "provider", type=ProviderChoice(), default=DEFAULT_PROVIDER, show_default=True)
 @click.option(
     "--timing",
@@ -210,7 +202,7 @@ class LineListener:
 
     def report_left_out(self, name: str, reason: str) -> None:
         """Print the card that is not used."""
-        self._console.print(f"{name} is left out: {reason}", markup=False, highlight=False, soft_wrap=True)
+        self._console.print(format_left_out(name, reason), markup=False, highlight=False, soft_wrap=True)
 
     def report_failure(self, shape: Shape, reason: str) -> None:
         """Print the shape that is left out from here on."""

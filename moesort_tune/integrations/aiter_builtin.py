@@ -2,13 +2,10 @@
 
 import functools
 import sys
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from moesort_tune import runtime
 from moesort_tune.audit.reasons import FRAMEWORK_SORT
-from moesort_tune.audit.tally import Tally
-from moesort_tune.errors import MoesortTuneError
 from moesort_tune.integrations.aiter_call import Call
 from moesort_tune.integrations.aiter_kernel import MODULE, find_replacement
 from moesort_tune.integrations.aiter_steering import (
@@ -19,7 +16,6 @@ from moesort_tune.integrations.aiter_steering import (
     convert_integer,
     get_asked_policy,
 )
-from moesort_tune.providers.work.aiter_package import AiterPackage
 
 if TYPE_CHECKING:
     import torch
@@ -28,15 +24,14 @@ if TYPE_CHECKING:
 class BuiltinSteering(Steering):
     """Sort with this package's kernels, wherever they support every argument of the call."""
 
-    def __init__(self, original: Callable[..., Any], package: AiterPackage, table: str | None, tally: Tally) -> None:
-        super().__init__(original, package, table, tally)
-        self._dispatchers: dict[torch.device, runtime.Dispatcher | str] = {}
+    no_dispatcher = "the builtin kernels cannot be loaded"
+    consequence = "AITER sorts by itself"
 
     def decide(self, call: Call) -> Decision:
         """Sort by the operator, and return a function that returns AITER's tuple."""
         _check_support(call)
         policy = get_asked_policy(call)
-        dispatcher = self._get_dispatcher(call.get("topk_ids").device)
+        dispatcher = self.get_dispatcher(call.get("topk_ids").device)
         result = sort_like_aiter(call, self.table, policy.policy)
         if policy.reason:
             return Decision(lambda: result, Outcome(policy.reason, functools.partial(str, policy.why)))
@@ -45,21 +40,14 @@ class BuiltinSteering(Steering):
         outcome = Outcome(dispatcher.reason(*asked).value, lambda: str(dispatcher.explain(*asked)))
         return Decision(lambda: result, outcome)
 
-    def _get_dispatcher(self, device: "torch.device") -> runtime.Dispatcher:
-        """Return what decides on a device whose kernels are loaded. Raise LeaveAlone where they cannot be."""
-        if device not in self._dispatchers:
-            from moesort_tune.operator.sorting_device import NotReadyError, get_sorting_device
+    def open_dispatcher(self, device: "torch.device") -> runtime.Dispatcher:
+        """Load the kernels, and open the table for them. Raise LeaveAlone, to try again, while that is impossible."""
+        from moesort_tune.operator.sorting_device import NotReadyError, get_sorting_device
 
-            try:
-                self._dispatchers[device] = get_sorting_device(device).get_dispatcher(self.table)
-            except NotReadyError as error:
-                raise LeaveAlone("the builtin kernels were not loaded before capture", str(error)) from error
-            except MoesortTuneError as error:
-                self._dispatchers[device] = f"AITER sorts by itself on {device}: {error}"
-        found = self._dispatchers[device]
-        if isinstance(found, str):
-            raise LeaveAlone("the builtin kernels cannot be loaded", found)
-        return found
+        try:
+            return get_sorting_device(device).get_dispatcher(self.table)
+        except NotReadyError as error:
+            raise LeaveAlone("the builtin kernels were not loaded before capture", str(error)) from error
 
 
 def _check_support(call: Call) -> None:

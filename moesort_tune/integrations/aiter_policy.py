@@ -1,13 +1,10 @@
 """AITER's own kernels by a table: set the policy of each call that leaves the choice to AITER."""
 
 import functools
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from moesort_tune import runtime
-from moesort_tune.audit.tally import Tally
-from moesort_tune.errors import MoesortTuneError
 from moesort_tune.integrations.aiter_call import Call
 from moesort_tune.integrations.aiter_steering import (
     Decision,
@@ -18,7 +15,6 @@ from moesort_tune.integrations.aiter_steering import (
     get_asked_policy,
 )
 from moesort_tune.providers.facts.aiter import PROVIDER
-from moesort_tune.providers.work.aiter_package import AiterPackage
 
 if TYPE_CHECKING:
     import torch
@@ -30,9 +26,8 @@ KERNELS: Final = PROVIDER.facts.name
 class PolicySteering(Steering):
     """Set the policy of AITER's own kernels, by rows that were measured with them."""
 
-    def __init__(self, original: Callable[..., Any], package: AiterPackage, table: str | None, tally: Tally) -> None:
-        super().__init__(original, package, table, tally)
-        self._dispatchers: dict[torch.device, runtime.Dispatcher | str] = {}
+    no_dispatcher = "no usable table"
+    consequence = "AITER decides by itself"
 
     def decide(self, call: Call) -> Decision:
         """Return AITER's own call, with the policy that the table names."""
@@ -42,7 +37,7 @@ class PolicySteering(Steering):
         if call.get("expert_mask") is not None and not self.package.negative_ids_are_safe:
             raise LeaveAlone("expert mask, and this AITER is not safe with negative ids")
         ids = call.get("topk_ids")
-        dispatcher = self._get_dispatcher(ids.device)
+        dispatcher = self.get_dispatcher(ids.device)
         tokens, topk = ids.shape
         num_experts = convert_integer(call.get("num_experts")) or 0
         moe_buf, masked = call.condition
@@ -54,19 +49,8 @@ class PolicySteering(Steering):
         outcome = Outcome(dispatcher.reason(*asked).value, lambda: str(dispatcher.explain(*asked)))
         return Decision(functools.partial(self.original, *args, **kwargs), outcome, policy)
 
-    def _get_dispatcher(self, device: "torch.device") -> runtime.Dispatcher:
-        """Return the cached dispatcher for `device`, opened on first use. Raise LeaveAlone without a usable table."""
-        if device not in self._dispatchers:
-            try:
-                self._dispatchers[device] = self._open_dispatcher(device)
-            except MoesortTuneError as error:
-                self._dispatchers[device] = f"AITER decides by itself on {device}: {error}"
-        found = self._dispatchers[device]
-        if isinstance(found, str):
-            raise LeaveAlone("no usable table", found)
-        return found
-
-    def _open_dispatcher(self, device: "torch.device") -> runtime.Dispatcher:
+    def open_dispatcher(self, device: "torch.device") -> runtime.Dispatcher:
+        """Open the table for `device`."""
         from moesort_tune.device.torch_devices import get_device_id
 
         arch, compute_units = _identify(device)

@@ -6,8 +6,9 @@ import operator
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from moesort_tune import runtime
 from moesort_tune.audit import reporter
 from moesort_tune.audit.reasons import (
     DECIDED,
@@ -24,10 +25,14 @@ from moesort_tune.audit.reasons import (
 )
 from moesort_tune.audit.tally import Asked, Tally
 from moesort_tune.domain.vocabulary import AUTOMATIC, LOGGER
+from moesort_tune.errors import MoesortTuneError
 from moesort_tune.integrations import caller_policies
 from moesort_tune.integrations.aiter_call import Call, Signature
 from moesort_tune.integrations.aiter_kernel import KERNEL, MODULE, UNKNOWN, KernelWatch, Reached, find_replacement
 from moesort_tune.providers.work.aiter_package import AiterPackage
+
+if TYPE_CHECKING:
+    import torch
 
 _log = logging.getLogger(LOGGER)
 
@@ -69,7 +74,13 @@ class Decision(NamedTuple):
 
 
 class Steering(ABC):
-    """Take AITER's calls. table: file or folder, None for the table that the process uses."""
+    """Take AITER's calls. table: file or folder, None for the table that the process uses.
+
+    no_dispatcher: the reason of calls on a device without one; consequence: what AITER does then.
+    """
+
+    no_dispatcher: str
+    consequence: str
 
     def __init__(self, original: Callable[..., Any], package: AiterPackage, table: str | None, tally: Tally) -> None:
         """Raise AiterSignatureError where `original` cannot be steered."""
@@ -79,11 +90,28 @@ class Steering(ABC):
         self.kernel_watch = KernelWatch()
         self._signature = Signature(original)
         self._tally = tally
+        self._dispatchers: dict[torch.device, runtime.Dispatcher | str] = {}
         self._warned: set[str] = set()
 
     @abstractmethod
     def decide(self, call: Call) -> Decision:
         """Return how a call is done that AITER would do by one of the steered kernels. Raise LeaveAlone."""
+
+    @abstractmethod
+    def open_dispatcher(self, device: "torch.device") -> runtime.Dispatcher:
+        """Return what decides on a device. Raise MoesortTuneError, LeaveAlone."""
+
+    def get_dispatcher(self, device: "torch.device") -> runtime.Dispatcher:
+        """Return the cached dispatcher for `device`, opened on first use. Raise LeaveAlone without one."""
+        if device not in self._dispatchers:
+            try:
+                self._dispatchers[device] = self.open_dispatcher(device)
+            except MoesortTuneError as error:
+                self._dispatchers[device] = f"{self.consequence} on {device}: {error}"
+        found = self._dispatchers[device]
+        if isinstance(found, str):
+            raise LeaveAlone(self.no_dispatcher, found)
+        return found
 
     def call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Return the result of a call.

@@ -18,7 +18,7 @@ class Hand:
     """A worker in a deal.
 
     card: see cards; name: of the card, for a person; address: what no other worker may use meanwhile, '' for nothing.
-    probing: it has begun to be compared with others.
+    probing: it has begun to be compared with others; failed_starts: times in a row that no worker could be started.
     """
 
     def __init__(self, worker: Worker) -> None:
@@ -27,6 +27,7 @@ class Hand:
         self.name = self.card or worker.facts.name
         self.address = self.card if worker.facts.pci_address else ""
         self.probing = False
+        self.failed_starts = 0
 
 
 class Board(Protocol):

@@ -16,7 +16,7 @@ from moesort_tune.numerals import check_within
 from moesort_tune.sweep.cards import Card, get_card
 from moesort_tune.sweep.fleet.engines import open_engine
 from moesort_tune.sweep.fleet.groups import group_workers, name_kinds, select_groups
-from moesort_tune.sweep.fleet.opening import Engine, NoCardsError
+from moesort_tune.sweep.fleet.opening import Engine, NoCardsError, format_left_out
 from moesort_tune.sweep.fleet.options import Fleet
 from moesort_tune.sweep.records import Conditions
 from moesort_tune.sweep.row_search import Listener, SweepPlan
@@ -170,7 +170,7 @@ def _open_workers(
         ]
     opened = engine.open_workers(provider)
     for name, reason in opened.left_out.items():
-        listener.warn(f"{name} is left out: {reason}")
+        listener.warn(format_left_out(name, reason))
     return opened.workers
 
 

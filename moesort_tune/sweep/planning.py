@@ -18,11 +18,13 @@ from moesort_tune.providers.work.base import limits_of, revision_of
 from moesort_tune.sweep.cards import Card, get_card
 from moesort_tune.sweep.fleet.engines import open_engine
 from moesort_tune.sweep.fleet.groups import group_workers, name_kinds, select_groups
+from moesort_tune.sweep.fleet.opening import format_left_out
 from moesort_tune.sweep.job import SweepJob
 from moesort_tune.sweep.records import find_origin, find_points_of_origin
 from moesort_tune.sweep.row_key import RowKey
 from moesort_tune.sweep.row_search import BISECTION_POINTS
 from moesort_tune.sweep.rows import list_coarse_rungs, list_rungs
+from moesort_tune.sweep.runner import PROBES
 from moesort_tune.sweep.samples import SamplesReader, get_samples_path
 from moesort_tune.sweep.search import TokenRange
 from moesort_tune.sweep.table_sink import build_sweep_record, check_table
@@ -75,7 +77,7 @@ def plan_kinds(job: SweepJob, warn: Callable[[str], None]) -> list[KindPlan]:
     with closing(open_engine(job.fleet, arch=job.arch, limit_s=job.point_limit_s)) as engine:
         opened = engine.open_workers(job.providers[0])
         for name, reason in opened.left_out.items():
-            warn(f"{name} is left out: {reason}")
+            warn(format_left_out(name, reason))
         groups = [[worker.facts for worker in group] for group in select_groups(group_workers(opened.workers), warn)]
     kinds = name_kinds([group[0] for group in groups])
     return [_plan_kind(job, group, kind) for group, kind in zip(groups, kinds, strict=True)]
@@ -90,9 +92,16 @@ def _plan_kind(job: SweepJob, group: Sequence[DeviceFacts], kind: str) -> KindPl
 def estimate_seconds(job: SweepJob, arch: str, rows: Sequence[PlannedRow], *, cards: int) -> float:
     """Return about how long the rows take on so many cards. On `host` noise lets most points run to their limit."""
     plan = job.plan(arch)
-    points = sum(len(row.ladder) + BISECTION_POINTS for row in rows) * min(plan.replicas, cards)
-    seconds = points * (plan.rule.max_seconds if arch == "host" else POINT_SECONDS) / cards
+    of_providers = [[row for row in rows if row.provider == provider] for provider in job.providers]
+    points = sum(_estimate_points(own, plan.replicas, cards) for own in of_providers)
+    seconds = points * (plan.rule.max_seconds if arch == "host" else POINT_SECONDS)
     return seconds if plan.time_budget_s is None else min(seconds, plan.time_budget_s * len(job.providers))
+
+
+def _estimate_points(rows: Sequence[PlannedRow], replicas: int, cards: int) -> float:
+    """Return how many points the busiest card waits for: a row is not split, and its replicas come after it."""
+    points = [min(replicas, cards) * (len(row.ladder) + BISECTION_POINTS) for row in rows]
+    return max([sum(points) / cards, *points]) + (PROBES if cards > 1 else 0)
 
 
 def plan_rows(job: SweepJob, arch: str) -> list[PlannedRow]:

@@ -173,7 +173,7 @@ class RowSearch:
 
     known: the row's points, of any card, to which this adds. visited: the token counts that the row rests on; begun:
     those from which it begins. points: what the row rests on, by token count. finished: the search ended by itself, not
-    at its deadline.
+    at its deadline. confirmed: its wins were measured a second time.
     """
 
     def __init__(
@@ -202,6 +202,7 @@ class RowSearch:
         self.visited = sorted(begun)
         self.points: dict[int, MeasuredPoint] = {}
         self.finished = False
+        self.confirmed = False
         self._gaps: list[Gap] = []
 
     def run(self, *, confirm: bool, card: Card = "") -> None:
@@ -210,7 +211,7 @@ class RowSearch:
             self._listener.announce_row(self._key, len(self._rungs) + BISECTION_POINTS, card)
         self.finished = self._search()
         if confirm:
-            self._confirm()
+            self.confirm()
         self._find_gaps()
 
     def resume(self, worker: Worker, within: Deadline) -> None:
@@ -329,12 +330,13 @@ class RowSearch:
         self._listener.report_point(self._key, tokens, point)
         return point
 
-    def _confirm(self) -> None:
+    def confirm(self) -> None:
         """Measure again, later and with other inputs, the first win of every stretch of a policy that switches.
 
         Noise that comes in bursts can make a winner up, but hardly the same one twice. A win that does not come again
         is a tie, which may give the policy other stretches, and so may what other sweeps measure meanwhile.
         """
+        self.confirmed = True
         for _ in range(MAX_CONFIRMATIONS):
             self.points = {**self._find_kept(), **self.points}
             doubtful = [tokens for tokens in self._witnesses() if not self.points[tokens].confirmed]

@@ -25,6 +25,7 @@ class Stage(IntEnum):
 
     CHECK: run every kernel once. COARSE: measure the few token counts of a first answer. REFINE: measure one more where
     most may be lost, again and again. SEARCH: search to the end. REPLICATE: measure on another card.
+    CONFIRM: measure the wins again where no other card did.
     """
 
     CHECK = 0
@@ -32,7 +33,8 @@ class Stage(IntEnum):
     REFINE = 2
     SEARCH = 3
     REPLICATE = 4
-    SETTLED = 5
+    CONFIRM = 5
+    SETTLED = 6
 
 
 TOGETHER: Final = (Stage.CHECK, Stage.COARSE)
@@ -43,8 +45,8 @@ TOGETHER: Final = (Stage.CHECK, Stage.COARSE)
 class RowState:
     """A row ahead. earlier: rows of its shape before it in the plan; row: as its search found it, None before that.
 
-    busy: a worker has it. lost_by: the hands whose workers were lost with it, in order; losses: how many in this stage;
-    last_words: of the last one.
+    busy: a worker has it. lost_by: the hands whose workers were lost with it, in order; retrying: the one that lost it
+    last in this stage; last_words: of the last one.
     """
 
     key: RowKey
@@ -58,7 +60,7 @@ class RowState:
     busy: bool = False
     failed: bool = False
     lost_by: list[Hand] = field(default_factory=list)
-    losses: int = 0
+    retrying: Hand | None = None
     last_words: str = ""
 
     @property
@@ -88,9 +90,9 @@ class RowState:
         return first is None or first.row is not None
 
     def advance(self, stage: Stage) -> None:
-        """Begin another stage, with its own count of losses."""
+        """Begin another stage, with any hand that may take the row."""
         if stage is not self.stage:
-            self.stage, self.losses = stage, 0
+            self.stage, self.retrying = stage, None
 
     def settle(self, *, failed: bool = False) -> None:
         """End all work on the row."""
@@ -100,12 +102,12 @@ class RowState:
     def lose(self, hand: Hand, last_words: str) -> None:
         """Note that the worker of a hand was lost."""
         self.lost_by.append(hand)
-        self.losses += 1
+        self.retrying = hand
         self.last_words = last_words
 
     def allows(self, hand: Hand, alive: Collection[Hand]) -> bool:
         """Return whether a hand may take the row after its losses: first the one that lost it, then others only."""
-        last = self.lost_by[-1] if self.losses else None
+        last = self.retrying
         if last is not None and last in alive and self.lost_by.count(last) < TRIES_OF_A_CARD:
             return hand is last
         return self.lost_by.count(hand) < TRIES_OF_A_CARD

@@ -8,7 +8,8 @@ Devices are behind `Worker`s, files behind a `Sink`, the terminal behind a `List
 
 import math
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
@@ -24,7 +25,7 @@ from moesort_tune.sweep.row_state import TOGETHER, TRIES, RowState, Stage, list_
 from moesort_tune.sweep.rows import list_coarse_rungs, list_rungs, list_rungs_after
 from moesort_tune.sweep.search import ROUGH_EDGE
 from moesort_tune.sweep.slow_cards import find_slow_cards
-from moesort_tune.sweep.worker.errors import WorkerLostError, WorkerStartError
+from moesort_tune.sweep.worker.errors import DeviceFailedError, WorkerLostError, WorkerRefusedError, WorkerStartError
 from moesort_tune.sweep.worker.messages import CheckRequest, Worker
 from moesort_tune.tables.keeping import RowKeptError
 from moesort_tune.tables.schema import Row
@@ -34,6 +35,9 @@ PROBES: Final = 8
 
 PROBE_SHARE: Final = 0.05
 """Share of a time budget that these take at most."""
+
+STARTS_OF_A_CARD: Final = 2
+"""Times in a row that a card may fail to open before it is given up."""
 
 
 @dataclass
@@ -93,7 +97,8 @@ class Sweep:
     def run(self) -> SweepResult:
         """Check all shapes first, or measure them coarsely, so that a wrong kernel is found before a row is written.
 
-        Raise WorkerRefusedError (a wrong kernel, a failed call) and whatever the sinks raise.
+        Raise WorkerRefusedError (a wrong kernel), with one try also DeviceFailedError and WorkerStartError, and
+        whatever the sinks raise.
         """
         (result,) = run_sweeps([self])
         return result
@@ -167,8 +172,8 @@ class Sweep:
         return waits or any(self._wants(state, hand) for hand in self._alive)
 
     def _end_stuck(self, state: RowState) -> None:
-        if state.stage is Stage.REPLICATE:
-            self._write(state)
+        if state.stage >= Stage.REPLICATE:
+            self._confirm_or_write(state)
         else:
             self._give_up(state, state.last_words or "no card is left that could measure it", self._result.failed)
 
@@ -190,24 +195,43 @@ class Sweep:
             Stage.REFINE: self._refine,
             Stage.SEARCH: self._search,
             Stage.REPLICATE: self._replicate,
+            Stage.CONFIRM: self._confirm,
         }
         try:
-            steps[state.stage](state, hand)
-        except (WorkerStartError, WorkerLostError, RowKeptError, OutOfTimeError) as error:
+            with self._name_card(hand):
+                steps[state.stage](state, hand)
+            hand.failed_starts = 0
+        except (WorkerStartError, WorkerLostError, OutOfTimeError) as error:
             with self._dealer.lock():
                 self._handle(error, state, hand)
         finally:
             state.busy = False
 
+    @contextmanager
+    def _name_card(self, hand: Hand) -> Iterator[None]:
+        """Name the card in an error that ends the sweep of all cards."""
+        try:
+            yield
+        except WorkerRefusedError as error:
+            if len(self.hands) == 1:
+                raise
+            raise WorkerRefusedError(f"{hand.name}: {error}") from error
+
     def _handle(self, error: MoesortTuneError, state: RowState, hand: Hand) -> None:
+        if self._tries == 1 and isinstance(error, WorkerStartError | DeviceFailedError):
+            raise error
         if isinstance(error, WorkerLostError):
             self._report_loss(state, hand, error)
         elif isinstance(error, OutOfTimeError):
             self._give_up(state, str(error), self._result.unfinished)
-        elif isinstance(error, RowKeptError):
-            self._give_up(state, str(error), self._result.failed)
-        elif self._tries == 1:
-            raise error
+        else:
+            self._report_failed_start(hand, error)
+
+    def _report_failed_start(self, hand: Hand, error: MoesortTuneError) -> None:
+        """Give a card up that cannot be opened twice in a row: once, its new worker may have been killed too."""
+        hand.failed_starts += 1
+        if hand.failed_starts < STARTS_OF_A_CARD:
+            self._note(f"{hand.name} is opened once more: {error}")
         else:
             self._retire(hand, f"{hand.name} is gone: {error}")
 
@@ -216,10 +240,10 @@ class Sweep:
         state.lose(hand, str(error))
         if self._tries > 1:
             self._note(f"{state.key} was lost on {hand.name}: {error}")
-        if state.losses < self._tries:
+        if len(state.lost_by) < self._tries:
             return
-        if state.stage is Stage.REPLICATE:
-            self._write(state)
+        if state.stage >= Stage.REPLICATE:
+            self._confirm_or_write(state)
         else:
             self._give_up(state, str(error), self._result.failed)
 
@@ -277,10 +301,11 @@ class Sweep:
 
     def _probe(self, state: RowState, hand: Hand) -> None:
         """Measure the points that all cards are compared by."""
-        search = self._open_search(self._plan_row(state, hand), state, hand, self._compute_probe_deadline())
         failure: MoesortTuneError | None = None
         try:
-            search.probe(PROBES)
+            with self._name_card(hand):
+                task = self._plan_row(state, hand)
+                self._open_search(task, state, hand, self._compute_probe_deadline()).probe(PROBES)
         except (WorkerLostError, WorkerStartError) as error:
             failure = error
         with self._dealer.lock():
@@ -288,7 +313,7 @@ class Sweep:
 
     def _end_probe(self, hand: Hand, failure: MoesortTuneError | None) -> None:
         if isinstance(failure, WorkerStartError):
-            self._retire(hand, f"{hand.name} is gone: {failure}")
+            self._report_failed_start(hand, failure)
         elif failure is not None:
             self._note(f"{hand.name} was lost while it was compared with others: {failure}")
         self._unprobed = [one for one in self._unprobed if one is not hand]
@@ -308,7 +333,7 @@ class Sweep:
     def _refine(self, state: RowState, hand: Hand) -> None:
         """Measure one more point of a row, or let it go on where that is not worth it or the time is up."""
         search = _require_search(state)
-        deadline = self._compute_refinement_end()
+        deadline = self._compute_measuring_end()
         search.resume(hand.worker, Deadline(deadline, self._clock))
         if self._clock() >= deadline:
             with self._dealer.lock():
@@ -324,7 +349,7 @@ class Sweep:
         if base is not None and base.search is not None and base.row is not None:
             task = _begin_from(base.search, base.row, task)
         begun = state.search.visited if state.search is not None and self.plan.time_budget_s is not None else []
-        search = self._open_search(task, state, hand, self._compute_deadline(), begun=begun)
+        search = self._open_search(task, state, hand, self._compute_deadline(state), begun=begun)
         search.run(confirm=not self._has_other_card(hand), card=hand.name if len(self.hands) > 1 else "")
         state.search = search
         with self._dealer.lock():
@@ -336,12 +361,12 @@ class Sweep:
 
     def _may_go_on(self, search: RowSearch) -> bool:
         """Return whether there is time for a row whose share is over, or whose new points call for others."""
-        limited = self.plan.time_budget_s is not None and self._clock() < self._compute_refinement_end()
+        limited = self.plan.time_budget_s is not None and self._clock() < self._compute_measuring_end()
         return limited and (search.can_gain or not search.finished)
 
     def _replicate(self, state: RowState, hand: Hand) -> None:
         search = _require_search(state)
-        search.resume(hand.worker, Deadline(self._compute_deadline(), self._clock))
+        search.resume(hand.worker, Deadline(self._compute_deadline(state), self._clock))
         search.replicate(state.list_lacking(hand, self.plan.replicas))
         with self._dealer.lock():
             self._settle_or_replicate(state, out_of_time=self._clock() >= self._end)
@@ -354,19 +379,47 @@ class Sweep:
             return
         state.advance(Stage.REPLICATE)
         if out_of_time or not any(state.list_lacking(hand, self.plan.replicas) for hand in self._alive):
+            self._confirm_or_write(state)
+
+    def _confirm_or_write(self, state: RowState) -> None:
+        """Write a row; first let a card measure its wins again where no other one did, if there is time."""
+        search = _require_search(state)
+        on_one_card = not search.confirmed and search.build_row().evidence.cards is None
+        if on_one_card and self._clock() < self._end and any(state.allows(hand, self._alive) for hand in self._alive):
+            state.advance(Stage.CONFIRM)
+        else:
             self._write(state)
 
-    def _write(self, state: RowState) -> None:
-        """Put a row into the table with what it rests on."""
+    def _confirm(self, state: RowState, hand: Hand) -> None:
         search = _require_search(state)
-        row = self._sinks[state.settings].keep_row(search.build_row(), search.points, finished=search.finished)
+        search.resume(hand.worker, Deadline(self._compute_deadline(state), self._clock))
+        search.confirm()
+        with self._dealer.lock():
+            self._settle_or_replicate(state, out_of_time=self._clock() >= self._end)
+
+    def _write(self, state: RowState) -> None:
+        """Put a row into the table with what it rests on, or give it up where the table keeps another."""
+        search = _require_search(state)
+        try:
+            row = self._sinks[state.settings].keep_row(search.build_row(), search.points, finished=search.finished)
+        except RowKeptError as error:
+            self._give_up(state, str(error), self._result.failed)
+            return
         state.row = self._result.written[state.key] = row
         self.listener.report_row(state.key, row)
         if doubts := search.find_doubts():
             self.listener.warn(doubts)
         if row.evidence.cards is None and self.plan.replicas > 1 and len(self.hands) > 1:
-            self.listener.warn(f"{state.key} rests on one card: no other of its kind was left to measure it too")
+            self.listener.warn(f"{state.key} rests on one card: {self._explain_one_card(state)}")
         state.settle()
+
+    def _explain_one_card(self, state: RowState) -> str:
+        """Return why no other card has measured all that a row rests on."""
+        if self._clock() >= self._end:
+            return "the time budget ended before another had measured all of it; raise --time-budget, or use --resume"
+        if state.last_words and len({hand.card for hand in self._alive}) > 1:
+            return f"it was lost on others: {state.last_words}"
+        return "no other of its kind was left to measure it too"
 
     def report_cut(self) -> None:
         """Warn of the rows whose search the time budget cut, and of what their choices are expected to lose."""
@@ -421,19 +474,23 @@ class Sweep:
             begun=begun,
         )
 
-    def _compute_refinement_end(self) -> float:
-        """Return when refining has to end: other cards, where there are any, measure all of it again."""
+    def _compute_measuring_end(self) -> float:
+        """Return when rows have to leave their first card: others, where there are any, measure all of it again."""
         return self._begin + (self._end - self._begin) / self._count_replicas()
 
     def _count_replicas(self) -> int:
         return max(1, min(self.plan.replicas, len({hand.card for hand in self._alive})))
 
-    def _compute_deadline(self) -> float:
-        """Return when the next job has to end: those ahead share what is left evenly."""
+    def _compute_deadline(self, state: RowState) -> float:
+        """Return when the next job of a row has to end: those ahead share what is left evenly.
+
+        A search leaves the time that other cards need to measure all of it again, since they cannot do so beside it.
+        """
         now = self._clock()
         replicas = self._count_replicas()
         ahead = sum(replicas if one.stage < Stage.REPLICATE else 1 for one in self._states if one.is_open)
-        return now + (self._end - now) / self._divide(ahead)
+        share_ends = now + (self._end - now) / self._divide(ahead)
+        return min(share_ends, self._compute_measuring_end()) if state.stage < Stage.REPLICATE else share_ends
 
     def _divide(self, jobs: int) -> int:
         """Return how many of these jobs one hand does, at least one."""

@@ -32,6 +32,21 @@ class Clock:
         return self.now
 
 
+def test_row_that_is_begun_again_is_not_counted_again() -> None:
+    """A row that was lost, or whose card was left out, goes on elsewhere; its number is that of the rows before."""
+    console = Console(file=io.StringIO(), width=200)
+    progress = LineProgress(console, print)
+    progress.announce_rows(KEYS[:2], 2)
+    for card in ("node 0000:01:00", "node 0000:02:00"):
+        progress.announce_row(KEYS[0], 9, card)
+    progress.announce_row(KEYS[1], 9, "node 0000:01:00")
+    assert console.file.getvalue().splitlines()[1:] == [  # type: ignore[attr-defined]
+        f"[1/2] experts/topk {KEYS[0]}: about 9 token counts, on node 0000:01:00",
+        f"      experts/topk {KEYS[0]}: begun again, on node 0000:02:00",
+        f"[2/2] experts/topk {KEYS[1]}: about 9 token counts, on node 0000:01:00",
+    ]
+
+
 def test_points_ahead_follow_from_the_rows_that_began() -> None:
     """Rows that have not begun are like the others, and a row that ended has no points ahead."""
     clock = Clock()
@@ -102,7 +117,7 @@ def test_bar_counts_cards_rows_and_points() -> None:
     with Progress(TextColumn("{task.description}|{task.fields[counts]}"), console=console, auto_refresh=False) as bar:
         progress = BarProgress(console, rows.append, bar)
         progress.announce_opening("aiter")
-        assert bar.tasks[0].description == "opening the device: AITER compiles its kernels at their first use"
+        assert bar.tasks[0].description == "opening the kernels: AITER compiles its kernels at their first use"
         progress.announce_rows(KEYS[:1], 3)
         progress.announce_row(KEYS[0], 9, "node 0000:01:00")
         progress.announce_replica(KEYS[0], 2, "node 0000:02:00")

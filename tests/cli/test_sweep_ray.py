@@ -6,12 +6,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from moesort_tune.cli.main import run
+from moesort_tune.sweep.fleet import ray_cluster
+from moesort_tune.sweep.fleet.opening import NoCardsError
 from moesort_tune.sweep.samples import get_samples_path
 from tests.cli.swept import SMALL, HostMachine
 from tests.cli.test_sweep_fleet import BY_UNITS, GRID, await_points, count_points, get_entries, get_switches
@@ -62,7 +65,8 @@ def start(machine: HostMachine, address: str, *options: str) -> "subprocess.Pope
     """Start a sweep on the cluster in a process of its own."""
     machine.monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
     command = [sys.executable, "-m", "moesort_tune.cli.main", "sweep", *SMALL, *GRID, "--out", str(machine.table)]
-    return subprocess.Popen([*command, "--engine", "ray", "--address", address, *options], stderr=subprocess.PIPE)
+    command += ["--engine", "ray", "--address", address, *options]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 def list_actors() -> list[int]:
@@ -98,13 +102,18 @@ def await_no_actors() -> None:
 
 
 def test_third_of_killed_workers_costs_points_in_flight_only(cluster: str, fleet: HostMachine) -> None:
-    """The table agrees outside its ties with that of a local sweep; variants, slow card and losses are reported."""
-    with start(fleet, cluster) as process:
+    """The table agrees outside its ties with that of a local sweep; variants, slow card and losses are reported.
+
+    What Ray prints of the losses does not mix with the results.
+    """
+    with start(fleet, cluster, "--json") as process:
         await_points(fleet, process, 60)
         for pid in list_actors()[::3]:
             os.kill(pid, signal.SIGKILL)
-        error = process.communicate()[1].decode()
+        printed, remarks = process.communicate()
+    error = remarks.decode()
     assert process.returncode == 0, error
+    assert [len(result["cards"]) for result in json.loads(printed)] == [3, 2]
     assert "its actor was lost" in error
     assert "0000:03:00 (moesort-tune host) takes 50% longer than others of its kind" in error
     assert {units: {row.evidence.cards for row in entry.rows} for units, entry in get_entries(fleet).items()} == {
@@ -132,13 +141,16 @@ def test_sweep_whose_driver_was_killed_is_resumed_by_another_engine(cluster: str
     assert count_points(fleet) >= measured
 
 
-def test_interrupted_sweep_ends_its_actors(cluster: str, fleet: HostMachine) -> None:
-    """Ctrl-C: status 130, the points measured so far, no actor left behind."""
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupted_sweep_ends_its_actors(cluster: str, fleet: HostMachine, number: int, status: int) -> None:
+    """Ctrl-C, or the end of a job's time: a status of its own, the points measured so far, no actor left behind."""
     with start(fleet, cluster) as process:
         await_points(fleet, process, 2)
-        process.send_signal(signal.SIGINT)
-        process.communicate()
-    assert process.returncode == 130
+        process.send_signal(number)
+        error = process.communicate()[1].decode()
+    assert process.returncode == status
+    assert "Traceback" not in error
+    assert "*** SIG" not in error  # Ray's own handler
     await_no_actors()
     assert sum(count_points(fleet).values()) >= 2
 
@@ -152,6 +164,39 @@ def test_cluster_that_is_not_there_is_reported(cluster: str, fleet: HostMachine)
     assert f"no Ray cluster can be used at {nowhere}" in error
     assert "start one with `ray start --head`" in error
     assert not get_samples_path(fleet.table).exists()
+
+
+@pytest.fixture
+def parts(cluster: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Hold a part of each GPU of the cluster, and yield what is left as Ray counts it."""
+    del cluster
+    import ray
+    from ray.util import placement_group, remove_placement_group
+
+    monkeypatch.setattr(ray_cluster, "PLACE_SECONDS", 1.0)
+    held = placement_group([{"GPU": 0.6}] * 5)
+    ray.get(held.ready())
+    yield "2 GPUs"
+    remove_placement_group(held)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda cluster: ray_cluster.RayEngine(cluster, "host", 1.0).open_workers("builtin"),
+        lambda cluster: cluster.run_task(print),
+    ],
+    ids=["sweep", "ab"],
+)
+def test_gpus_that_others_hold_in_part_are_not_waited_for(
+    parts: str, use: Callable[[ray_cluster.Cluster], object]
+) -> None:
+    """What Ray never places is an error after a while, for tasks as well."""
+    with (
+        closing(ray_cluster.Cluster("auto")) as connected,
+        pytest.raises(NoCardsError, match=f"Ray found no whole GPU within 1 s, though it counts {parts} free"),
+    ):
+        use(connected)
 
 
 @pytest.mark.parametrize(

@@ -24,13 +24,14 @@ from tests.sweep.fakes import FACTS, FakeWorker, time_two_kernels
 CRASHING_TOKENS = 64
 ENDLESS_TOKENS = 65
 REFUSED_TOKENS = 66
+FAILING_TOKENS = 67
 
 ANSWERED_POINTS = 2
 """Points that `serve_two_points` measures."""
 
 
 def serve(connection: "Connection[Answer | DeviceFacts, Request]", spec: WorkerSpec) -> None:
-    """Answer from formulas; some token counts crash, never end or are refused, for 8 experts only."""
+    """Answer from formulas; some token counts crash, never end, are refused or fail, for 8 experts only."""
     del spec
     _tie_to_parent()
     connection.send(FACTS)
@@ -51,7 +52,9 @@ def _answer(worker: FakeWorker, request: Request) -> Answer:
     if request.shape.num_experts == 8:
         _misbehave(request.tokens)
         if request.tokens == REFUSED_TOKENS:
-            return Refusal("hipModuleLaunchKernel failed with hipErrorLaunchFailure (719)", "traceback")
+            return Refusal("oneshot is wrong for 8 experts", "traceback")
+        if request.tokens == FAILING_TOKENS:
+            return Refusal("hipMalloc failed with hipErrorOutOfMemory (2)", "traceback", device_failed=True)
     return worker.measure(request) if isinstance(request, MeasureRequest) else None
 
 
@@ -88,6 +91,19 @@ def serve_nothing(connection: "Connection[Answer | DeviceFacts, Request]", spec:
     """Dies before it has opened anything."""
     del connection, spec
     os.kill(os.getpid(), signal.SIGABRT)
+
+
+def serve_refusal(connection: "Connection[Answer | DeviceFacts, Request]", spec: WorkerSpec) -> None:
+    """Refuse to open the device."""
+    del spec
+    connection.send(Refusal("it is in use", "traceback"))
+
+
+def serve_stopped(connection: "Connection[Answer | DeviceFacts, Request]", spec: WorkerSpec) -> None:
+    """Stop, as a driver that hangs does, before the device is open; a polite signal waits until it goes on."""
+    del connection, spec
+    _tie_to_parent()
+    os.kill(os.getpid(), signal.SIGSTOP)
 
 
 def serve_facts_alone(connection: "Connection[Answer | DeviceFacts, Request]", spec: WorkerSpec) -> None:

@@ -151,7 +151,7 @@ def test_refusal_of_one_worker_ends_the_sweep_of_all() -> None:
 
     sink = ListSink()
     workers = [Late(make_crossing_worker().formulas, before=before) for _ in range(2)]
-    with pytest.raises(WorkerRefusedError, match="oneshot is wrong"):
+    with pytest.raises(WorkerRefusedError, match=r"^fake: oneshot is wrong"):
         sweep_by(*workers, sink=sink)
     kept = (list(sink.rows), dict(sink.points))
     go_on.set()

@@ -2,17 +2,23 @@
 
 import multiprocessing
 import os
+import time
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from moesort_tune.device.hip_calls import HipError
 from moesort_tune.domain.settings import Settings
 from moesort_tune.domain.shape import Shape
 from moesort_tune.measure.stopping import StoppingRule
 from moesort_tune.sweep.worker import client as worker_module
+from moesort_tune.sweep.worker import process as worker_process
 from moesort_tune.sweep.worker.client import ProcessWorker
-from moesort_tune.sweep.worker.errors import WorkerLostError, WorkerRefusedError, WorkerStartError
+from moesort_tune.sweep.worker.errors import DeviceFailedError, WorkerLostError, WorkerRefusedError, WorkerStartError
 from moesort_tune.sweep.worker.messages import CheckRequest, MeasureRequest, WorkerSpec
+from moesort_tune.sweep.worker.pinned import PinnedWorker
 from moesort_tune.tables.schema import LaunchGaps
 from tests.processes import find_processes
 from tests.sweep.fakes import FACTS
@@ -20,10 +26,13 @@ from tests.sweep.kernels import KERNELS, ONE, make_limits
 from tests.sweep.serving import (
     CRASHING_TOKENS,
     ENDLESS_TOKENS,
+    FAILING_TOKENS,
     REFUSED_TOKENS,
     serve,
     serve_facts_alone,
     serve_nothing,
+    serve_refusal,
+    serve_stopped,
     serve_wrong_kinds,
 )
 
@@ -55,10 +64,46 @@ def test_worker_answers_from_its_process(worker: ProcessWorker) -> None:
 
 
 def test_worker_tells_a_refusal_in_its_words(worker: ProcessWorker) -> None:
-    """A failed call is named, and the process lives on."""
-    with pytest.raises(WorkerRefusedError, match="hipModuleLaunchKernel failed with hipErrorLaunchFailure"):
+    """A wrong kernel is named, and the process lives on."""
+    process = worker._process
+    with pytest.raises(WorkerRefusedError, match="oneshot is wrong for 8 experts"):
         worker.check(check(REFUSED_TOKENS))
     worker.check(check(1))
+    assert worker._process is process
+
+
+def test_failed_device_call_costs_the_process(worker: ProcessWorker) -> None:
+    """What failed in HIP may stick to the process; the next request gets a new one."""
+    process = worker._process
+    with pytest.raises(DeviceFailedError, match=r"hipMalloc failed .* \(2\) \(oneshot and multiphase at 67 tokens\)"):
+        worker.check(check(FAILING_TOKENS))
+    worker.check(check(1))
+    assert worker._process is not process
+
+
+@pytest.mark.parametrize(
+    ("error", "device_failed"), [(HipError("hipMalloc", 2, "hipErrorOutOfMemory"), True), (ValueError("no"), False)]
+)
+def test_failed_hip_call_is_told_from_a_wrong_kernel(error: Exception, *, device_failed: bool) -> None:
+    """Another card may succeed where a call failed; what is wrong is wrong on all of them."""
+
+    class FailingBench:
+        """Fails whatever it is asked."""
+
+        def answer(self, _request: object) -> None:
+            """Fail."""
+            raise error
+
+    answer: Any = worker_process._answer(FailingBench(), check(1))  # type: ignore[arg-type]
+    assert answer.device_failed is device_failed
+
+
+def test_device_that_cannot_be_opened_again_is_no_refusal(worker: ProcessWorker) -> None:
+    """Another program that took the card meanwhile says nothing about the kernels."""
+    worker._kill()
+    worker._serve = serve_refusal
+    with pytest.raises(WorkerStartError, match="could not be opened again: it is in use"):
+        worker.check(check(1))
 
 
 def test_crashed_worker_is_told_and_replaced(worker: ProcessWorker) -> None:
@@ -109,6 +154,32 @@ def test_closed_worker_leaves_no_process(worker: ProcessWorker) -> None:
     worker.close()
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+def test_worker_that_hangs_while_it_opens_is_killed() -> None:
+    """Ctrl-C ends a sweep whose driver does not answer: no process is left that the program would wait for."""
+    unopened = ProcessWorker(SPEC, limit_s=PATIENCE_S, serve=serve_stopped, opened=False)
+    with PinnedWorker(unopened):
+        pid = await_stopped(unopened)
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def await_stopped(worker: ProcessWorker) -> int:
+    """Return the process of a worker once it has stopped."""
+    while True:
+        time.sleep(0.01)
+        if worker._group and Path(f"/proc/{worker._group}/stat").read_text().rpartition(")")[2].split()[0] == "T":
+            return worker._group
+
+
+def test_worker_that_was_closed_before_it_opened_has_no_process() -> None:
+    """Whoever closes it cannot see a child that is just being started."""
+    unopened = ProcessWorker(SPEC, limit_s=PATIENCE_S, serve=serve, opened=False)
+    unopened.close()
+    with pytest.raises(WorkerStartError, match="the worker is closed"):
+        unopened.open()
+    assert not unopened._process.is_alive()
 
 
 def test_worker_that_never_started_ends_nobody(monkeypatch: pytest.MonkeyPatch) -> None:

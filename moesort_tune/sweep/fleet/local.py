@@ -3,7 +3,6 @@
 import json
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from functools import partial
 
 from moesort_tune.device import child
 from moesort_tune.errors import MoesortTuneError
@@ -34,7 +33,7 @@ class LocalEngine:
             for ordinal in ordinals
         }
         opening = {
-            name: self._resources.enter_context(PinnedWorker(partial(ProcessWorker, spec, limit_s=self.limit_s)))
+            name: self._resources.enter_context(PinnedWorker(ProcessWorker(spec, limit_s=self.limit_s, opened=False)))
             for name, spec in specs.items()
         }
         return await_workers(opening)

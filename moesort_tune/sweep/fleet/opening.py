@@ -64,6 +64,12 @@ def get_facts(worker: Worker) -> DeviceFacts:
     return worker.facts
 
 
+def format_left_out(name: str, reason: str) -> str:
+    """Return the sentence that a card, or a number of them, is left out."""
+    several = name[0].isdecimal() and name.split(maxsplit=1)[0] != "1"
+    return f"{name} {'are' if several else 'is'} left out: {reason}"
+
+
 def describe_left_out(left_out: Mapping[str, str]) -> str:
     """Return the cards that are left out with their reasons, as a sentence."""
     return "; ".join(f"{name}: {reason}" for name, reason in left_out.items()) or "there is none"

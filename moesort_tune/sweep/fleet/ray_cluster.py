@@ -2,19 +2,21 @@
 
 import os
 import re
+import signal
 import socket
+import sys
 import threading
 from collections import Counter
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from types import ModuleType
 from typing import Any, Final
 
 from moesort_tune.errors import MoesortTuneError
-from moesort_tune.sweep.cards import Card, get_card, get_identity
-from moesort_tune.sweep.fleet.card_actor import CardActor, Loss, Proof
+from moesort_tune.sweep.cards import Card, get_card
+from moesort_tune.sweep.fleet.card_actor import CallingActor, CardActor, Gpu, Loss, Proof
 from moesort_tune.sweep.fleet.opening import NoCardsError, Opened, await_workers
 from moesort_tune.sweep.worker.client import START_SECONDS
 from moesort_tune.sweep.worker.errors import WorkerLostError, WorkerRefusedError, WorkerStartError
@@ -22,10 +24,16 @@ from moesort_tune.sweep.worker.messages import Answer, DeviceFacts, Refusal, Req
 from moesort_tune.sweep.worker.requesting import RequestingWorker
 
 ANSWER_SECONDS: Final = 60.0
-"""An actor that answers so much later than its own limit for a request is not about to."""
+"""An actor that answers so much later than its own limit for a request is not about to.
+
+It includes a new process in the place of one that was killed between two requests.
+"""
 
 RESTART_SECONDS: Final = 120.0
 """Ray detects a dead node within about a minute; a new actor on a node that lives starts in seconds."""
+
+PLACE_SECONDS: Final = 30.0
+"""Ray starts an actor in seconds; after so long without another one, those that are left have no GPU."""
 
 REACH_SECONDS: Final = 10.0
 
@@ -51,23 +59,34 @@ def import_ray() -> ModuleType:
 
 
 class Cluster:
-    """A connection to a Ray cluster. Close it to kill the actors that it started."""
+    """A connection to a Ray cluster. Close it to kill the actors that it started.
+
+    Until then standard output is standard error, so that results are printed alone. A connection that this process has
+    already is used as it is.
+    """
 
     def __init__(self, address: str) -> None:
         """Connect. Raise ClusterError."""
         self._ray = import_ray()
-        self._is_ours = not self._ray.is_initialized()
         self._actors: list[Any] = []
-        if self._is_ours:
+        self._connection = ExitStack()
+        if not self._ray.is_initialized():
             self._connect(address)
 
     def _connect(self, address: str) -> None:
         variables = {name: value for name, value in os.environ.items() if name.startswith(PASSED_ON)}
         try:
             _reach(address)
-            self._ray.init(
-                address=address, logging_level="ERROR", log_to_driver=False, runtime_env={"env_vars": variables}
-            )
+            with ExitStack() as stack:
+                # Ray prints lost workers of the cluster on stdout, whatever log_to_driver says.
+                stack.enter_context(redirect_stdout(sys.stderr))
+                terminate = signal.getsignal(signal.SIGTERM)
+                self._ray.init(
+                    address=address, logging_level="ERROR", log_to_driver=False, runtime_env={"env_vars": variables}
+                )
+                _handle_termination(terminate)
+                stack.callback(self._ray.shutdown)
+                self._connection = stack.pop_all()
         except (OSError, RuntimeError, ValueError) as error:
             reason = str(error).strip().partition("\n")[0]
             raise ClusterError(
@@ -80,15 +99,33 @@ class Cluster:
         free, total = self._ray.available_resources(), self._ray.cluster_resources()
         return int(free.get("GPU", 0)), int(total.get("GPU", 0))
 
-    def start_actor(self, node_id: str | None = None) -> Any:
-        """Return a new actor with a GPU of its own, on that node if one is named."""
+    def start_actor(self, node_id: str | None = None, kind: type = CardActor) -> Any:
+        """Return a new actor with a GPU of its own, on that node if one is named. Ray may still have to place it."""
         options: dict[str, Any] = {"num_gpus": 1, "num_cpus": 0, "max_restarts": 0}
         if node_id is not None:
             strategies = self._ray.util.scheduling_strategies
             options["scheduling_strategy"] = strategies.NodeAffinitySchedulingStrategy(node_id, soft=False)
-        actor = self._ray.remote(CardActor).options(**options).remote()
+        actor = self._ray.remote(kind).options(**options).remote()
         self._actors.append(actor)
         return actor
+
+    def await_placed(self, actors: Sequence[Any]) -> list[Any]:
+        """Return the actors that Ray has placed, and kill the others. Raise NoCardsError where there is none."""
+        waiting = {actor.__ray_ready__.remote(): actor for actor in actors}
+        placed = []
+        while waiting:
+            ready, _ = self._ray.wait(list(waiting), timeout=PLACE_SECONDS)
+            if not ready:
+                break
+            placed += [waiting.pop(reference) for reference in ready]
+        for actor in waiting.values():
+            self.kill(actor)
+        if not placed:
+            raise NoCardsError(
+                f"Ray found no whole GPU within {PLACE_SECONDS:g} s, though it counts"
+                f" {format_gpus(self.count_gpus()[0])} free; other jobs may hold a part of each: look at `ray status`"
+            )
+        return placed
 
     def run_task(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Return what `function` returns on a GPU that is free; it gets Ray's name of that as its last argument.
@@ -96,8 +133,8 @@ class Cluster:
         Raise NoCardsError, WorkerLostError.
         """
         self.require_free_gpus()
-        task = self._ray.remote(_call_assigned).options(num_gpus=1, num_cpus=0, max_retries=0)
-        return self.get(task.remote(function, arguments), None)
+        (actor,) = self.await_placed([self.start_actor(kind=CallingActor)])
+        return self.get(actor.call.remote(function, arguments), None)
 
     def require_free_gpus(self) -> tuple[int, int]:
         """Return how many GPUs are free, and how many other jobs hold. Raise NoCardsError where none is free."""
@@ -105,7 +142,7 @@ class Cluster:
         if not total:
             raise NoCardsError("the Ray cluster has no GPUs; start its nodes with `ray start --num-gpus=N`")
         if not free:
-            raise NoCardsError(f"other jobs of the Ray cluster hold all of its {total} GPUs; wait for them")
+            raise NoCardsError(f"other jobs hold all GPUs of the Ray cluster ({total}); wait for them")
         return free, total - free
 
     def get(self, reference: Any, seconds: float | None) -> Any:
@@ -128,8 +165,12 @@ class Cluster:
         for actor in self._actors:
             self.kill(actor)
         self._actors.clear()
-        if self._is_ours:
-            self._ray.shutdown()
+        self._connection.close()
+
+
+def format_gpus(number: int) -> str:
+    """Return '1 GPU' or '2 GPUs'."""
+    return f"{number} GPU{'s' * (number != 1)}"
 
 
 def summarize(error: Exception) -> str:
@@ -138,17 +179,17 @@ def summarize(error: Exception) -> str:
     return next((line for line in reversed(lines) if _EXCEPTION.match(line)), lines[0])
 
 
-def _call_assigned(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
-    """Call a function in a task, with Ray's name of the assigned GPU."""
-    ray = import_ray()
-    return function(*arguments, ray.get_runtime_context().get_accelerator_ids().get("GPU", []))
-
-
 def _reach(address: str) -> None:
     """Raise OSError where nothing answers at 'host:port': Ray itself would wait for minutes."""
     host, colon, port = address.rpartition(":")
     if colon and "/" not in host and port.isdecimal():
         socket.create_connection((host.strip("[]"), int(port)), REACH_SECONDS).close()
+
+
+def _handle_termination(handler: Any) -> None:
+    """Handle SIGTERM as before Ray, whose own handler prints a trace and exits. Only the main thread may."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)
 
 
 @dataclass
@@ -170,6 +211,7 @@ class RayWorker(RequestingWorker):
         self._opening = engine.open(seat.actor, provider)
         self._proof: Proof | None = None
         self._closed = False
+        self._must_restart = False
         seat.users += 1
 
     @property
@@ -190,14 +232,16 @@ class RayWorker(RequestingWorker):
             raise WorkerLostError(f"the worker is closed ({request})")
         self._follow_seat()
         try:
-            answer = self._engine.ask(self._actor, self._provider, request)
+            answer = self._engine.ask(self._actor, self._provider, request, must_restart=self._must_restart)
         except WorkerLostError as error:
             self._drop_actor()
             raise WorkerLostError(f"{error} ({request})") from error
         if isinstance(answer, Loss):
+            self._must_restart = True
             raise WorkerLostError(answer.sentence)
         if isinstance(answer, Refusal):
             raise WorkerRefusedError(answer.sentence)
+        self._must_restart = False
         return answer
 
     def close(self) -> None:
@@ -230,29 +274,35 @@ class RayEngine:
     arch: str
     limit_s: float
     _seats: list[Seat] = field(default_factory=list)
-    _spares: dict[Card, tuple[Any, Proof]] = field(default_factory=dict)
+    _spares: dict[Gpu, Any] = field(default_factory=dict)
     _restarting: threading.Lock = field(default_factory=threading.Lock)
 
     def open_workers(self, provider: str) -> Opened:
         """Return a worker on each GPU that is free and proves to be a card of its own. Raise NoCardsError."""
-        held = self._start_actors()
+        left_out = self._start_actors()
         opening = {
             f"worker {number}": RayWorker(self, provider, seat)
             for number, seat in enumerate(self._seats, start=1)
             if seat.actor is not None
         }
         opened = await_workers(opening)
-        if held:
-            opened.left_out[f"{held} GPUs"] = "other jobs of the Ray cluster hold them"
-        return _leave_out_repeats(opened)
+        return _leave_out_repeats(Opened(opened.workers, left_out | opened.left_out))
 
-    def _start_actors(self) -> int:
-        """Start an actor on each GPU at the first call; return how many GPUs other jobs hold."""
+    def _start_actors(self) -> dict[str, str]:
+        """Start an actor on each GPU at the first call; return why others have none."""
         if self._seats:
-            return 0
+            return {}
         free, held = self.cluster.require_free_gpus()
-        self._seats = [Seat(self.cluster.start_actor()) for _ in range(free)]
-        return held
+        placed = self.cluster.await_placed([self.cluster.start_actor() for _ in range(free)])
+        self._seats = [Seat(actor) for actor in placed]
+        reasons = {
+            "the share of other jobs": (held, "they hold it"),
+            "what Ray could not place": (
+                free - len(placed),
+                f"no actor got a GPU within {PLACE_SECONDS:g} s; other jobs may hold a part of it",
+            ),
+        }
+        return {f"{name} ({format_gpus(number)})": reason for name, (number, reason) in reasons.items() if number}
 
     def open(self, actor: Any, provider: str) -> Any:
         """Return the reference of the proof that an actor is asked for."""
@@ -273,35 +323,31 @@ class RayEngine:
             self.cluster.kill(actor)
             raise WorkerStartError(f"no new actor could be started for it: {error}") from error
 
-    def ask(self, actor: Any, provider: str, request: Request) -> Answer | DeviceFacts | Loss:
-        """Return an actor's answer. Raise WorkerLostError."""
-        answer: Answer | DeviceFacts | Loss = self.cluster.get(
-            actor.answer.remote(provider, request), START_SECONDS + self.limit_s + ANSWER_SECONDS
-        )
+    def ask(
+        self, actor: Any, provider: str, request: Request, *, must_restart: bool = False
+    ) -> Answer | DeviceFacts | Loss:
+        """Return an actor's answer. Raise WorkerLostError. must_restart: the worker's process was lost."""
+        seconds = self.limit_s + ANSWER_SECONDS + (START_SECONDS if must_restart else 0.0)
+        answer: Answer | DeviceFacts | Loss = self.cluster.get(actor.answer.remote(provider, request), seconds)
         return answer
 
     def replace_actor(self, lost: Proof, provider: str) -> Any:
         """Return a new actor on the card of a lost one. Raise WorkerStartError.
 
-        Ray may give it the card of another lost actor of the node: then it is kept for that one.
+        Ray may give it another GPU of the node that was lost: then it is kept for that one.
         """
-        card = get_card(lost.facts)
         with self._restarting:
             for _ in self._seats:
-                if (spare := self._spares.pop(card, None)) is not None and _is_same(spare[1], lost):
-                    return spare[0]
-                actor = self.cluster.start_actor(lost.node_id)
+                actor = self._spares.pop(lost.gpu, None) or self.cluster.start_actor(lost.node_id)
                 proof = self.reopen(actor, provider)
-                self._spares[get_card(proof.facts)] = (actor, proof)
+                if proof.facts == lost.facts:
+                    return actor
+                self._spares[proof.gpu] = actor
         raise WorkerStartError("Ray gave no new actor its card")
 
     def close(self) -> None:
         """End all actors, and leave the cluster."""
         self.cluster.close()
-
-
-def _is_same(proof: Proof, lost: Proof) -> bool:
-    return get_identity(proof.facts) == get_identity(lost.facts)
 
 
 def _leave_out_repeats(opened: Opened) -> Opened:

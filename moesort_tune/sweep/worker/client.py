@@ -14,7 +14,7 @@ from types import TracebackType
 
 from moesort_tune.device.child import describe_exit
 from moesort_tune.sweep.worker import process as worker_process
-from moesort_tune.sweep.worker.errors import WorkerLostError, WorkerRefusedError, WorkerStartError
+from moesort_tune.sweep.worker.errors import DeviceFailedError, WorkerLostError, WorkerRefusedError, WorkerStartError
 from moesort_tune.sweep.worker.messages import Answer, DeviceFacts, Refusal, Request, WorkerSpec
 from moesort_tune.sweep.worker.requesting import RequestingWorker, require
 
@@ -31,16 +31,19 @@ Serve = Callable[["Connection[Answer | DeviceFacts, Request]", WorkerSpec], None
 class ProcessWorker(RequestingWorker):
     """A worker in a child process. A lost child is replaced by the next request.
 
-    limit_s: how long one request may take. serve: what the child runs.
+    limit_s: how long one request may take. serve: what the child runs. opened: open the device now; else open() does.
     """
 
-    def __init__(self, spec: WorkerSpec, *, limit_s: float, serve: Serve = worker_process.serve) -> None:
+    def __init__(
+        self, spec: WorkerSpec, *, limit_s: float, serve: Serve = worker_process.serve, opened: bool = True
+    ) -> None:
         self._spec = spec
         self._limit_s = limit_s
         self._serve = serve
         self._group: int | None = None
         self._closed = False
-        self._start()
+        if opened:
+            self.open()
 
     @property
     def facts(self) -> DeviceFacts:
@@ -60,9 +63,13 @@ class ProcessWorker(RequestingWorker):
                 os.killpg(group, signal.SIGKILL)
             self._process.kill()
             self._process.join()
-        self._connection.close()
+            self._connection.close()
 
-    def _start(self) -> None:
+    def open(self) -> None:
+        """Start a child and wait for its device. Another thread may close the worker meanwhile.
+
+        Raise WorkerRefusedError, WorkerStartError.
+        """
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=self._serve, args=(theirs, self._spec), daemon=True)
@@ -71,6 +78,8 @@ class ProcessWorker(RequestingWorker):
         self._group = self._process.pid
         theirs.close()
         try:
+            if self._closed:  # before there was a child to kill
+                raise WorkerLostError("the worker is closed")
             self._facts = require(DeviceFacts, self._receive_answer(START_SECONDS))
         except WorkerLostError as error:
             self._kill()
@@ -84,19 +93,27 @@ class ProcessWorker(RequestingWorker):
         if self._closed:
             raise WorkerLostError(f"the worker is closed ({request})")
         if not self._process.is_alive():
-            self._start()
+            self._restart()
         try:
             with _report_losses(self._process):
                 self._connection.send(request)
             return self._receive_answer(self._limit_s)
         except WorkerLostError as error:
             self._kill()
-            raise WorkerLostError(f"{error} ({request})") from error
+            raise type(error)(f"{error} ({request})") from error
+
+    def _restart(self) -> None:
+        """Open the device again, for which whatever refuses that now is in the way."""
+        try:
+            self.open()
+        except WorkerRefusedError as error:
+            raise WorkerStartError(f"the device could not be opened again: {error}") from error
 
     def _receive_answer(self, limit_s: float) -> Answer | DeviceFacts:
         answer = _receive(self._connection, self._process, limit_s)
         if isinstance(answer, Refusal):
-            raise WorkerRefusedError(answer.sentence) from RuntimeError(answer.details)
+            kind = DeviceFailedError if answer.device_failed else WorkerRefusedError
+            raise kind(answer.sentence) from RuntimeError(answer.details)
         return answer
 
     def __enter__(self) -> "ProcessWorker":

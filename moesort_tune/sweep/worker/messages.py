@@ -139,10 +139,14 @@ class Measured:
 
 @dataclass(frozen=True)
 class Refusal:
-    """The answer that an error in the worker is: its sentence, and details for a developer."""
+    """The answer that an error in the worker is: its sentence, and details for a developer.
+
+    device_failed: by a HIP call, so that another process or another device may answer the same request.
+    """
 
     sentence: str
     details: str
+    device_failed: bool = False
 
 
 Request: TypeAlias = LimitRequest | CheckRequest | MeasureRequest | GapRequest

@@ -19,21 +19,23 @@ _Call = tuple["Future[Any]", Callable[..., Any], tuple[Any, ...]]
 
 
 class PinnedWorker:
-    """Open a worker, and make its calls, in a thread that ends with the program.
+    """Open a worker that was not opened yet, and make its calls, in a thread that ends with the program.
 
     The kernel ends a worker's process with the thread that started it (PR_SET_PDEATHSIG), so that must not be a thread
     that comes and goes. Several of these open their devices at the same time; the first use waits for that.
     """
 
-    def __init__(self, open_worker: Callable[[], ProcessWorker]) -> None:
+    def __init__(self, unopened: ProcessWorker) -> None:
+        self._worker = unopened
         self._calls: SimpleQueue[_Call | None] = SimpleQueue()
         threading.Thread(target=self._serve, name="worker", daemon=True).start()
-        self._opened = self._enqueue(open_worker)
+        self._opened = self._enqueue(unopened.open)
 
     @property
     def worker(self) -> ProcessWorker:
         """The opened worker. Raise what opening it raised."""
-        return self._opened.result()
+        self._opened.result()
+        return self._worker
 
     @property
     def facts(self) -> DeviceFacts:
@@ -57,9 +59,8 @@ class PinnedWorker:
         return self._enqueue(self.worker.measure_launch_gaps).result()
 
     def close(self) -> None:
-        """Kill the worker's process, also in the middle of a call, and end the thread."""
-        if self._opened.done() and self._opened.exception() is None:
-            self.worker.close()
+        """Kill the worker's process, also while it opens its device or is in the middle of a call; end the thread."""
+        self._worker.close()
         self._calls.put(None)
 
     def _enqueue(self, function: Callable[..., Result], *arguments: object) -> "Future[Result]":

@@ -55,12 +55,14 @@ def _receive(connection: "Connection[Answer | DeviceFacts, Request]") -> Request
 
 
 def _answer(bench: "Bench", request: Request) -> Answer:
+    from moesort_tune.device.hip import HipError
+
     try:
         return bench.answer(request)
     except Exception as error:
-        return _refuse(error)
+        return _refuse(error, device_failed=isinstance(error, HipError))
 
 
-def _refuse(error: Exception) -> Refusal:
+def _refuse(error: Exception, *, device_failed: bool = False) -> Refusal:
     sentence = str(error) if isinstance(error, MoesortTuneError) else f"{type(error).__name__}: {error}"
-    return Refusal(sentence, "".join(traceback.format_exception(error)))
+    return Refusal(sentence, "".join(traceback.format_exception(error)), device_failed)
