@@ -265,11 +265,9 @@ class Sweep:
         self.listener.report_missing_card(reason)
 
     def _check(self, state: RowState, hand: Hand) -> None:
-        """Check the whole ladder under the first condition; under the others, its coarse rungs."""
+        """Check the coarse rungs on all inputs; every other count is checked on one when it is measured."""
         task = self._plan_row(state, hand)
-        if state.settings is not self.plan.list_settings(state.key.shape)[0]:
-            task = replace(task, rungs=list_coarse_rungs(task.rungs, task.limits))
-        for tokens in task.rungs:
+        for tokens in list_coarse_rungs(task.rungs, task.limits):
             self.listener.announce_point(task.key, tokens, "checking")
             kernels = list_legal_kernels(tokens, task.limits)
             hand.worker.check(CheckRequest(task.key.shape, tokens, task.settings, kernels))

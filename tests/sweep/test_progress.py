@@ -70,7 +70,7 @@ def test_sweep_tells_what_it_does_as_it_does_it() -> None:
     timed = [[("timing", SHAPE, tokens), ("point_done", SHAPE, tokens, "oneshot")] for tokens in rungs]
     assert listener.reported == [
         ("planned", SHAPE),
-        *[("checking", SHAPE, tokens) for tokens in rungs],
+        *[("checking", SHAPE, tokens) for tokens in rungs if tokens != 3],
         ("row_started", SHAPE, len(rungs) + BISECTION_POINTS),
         *[event for events in timed for event in events],
         ("row_done", (128, 4)),
