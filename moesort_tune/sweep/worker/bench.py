@@ -203,8 +203,8 @@ def _check_idle(used_bytes: int) -> None:
 def choose_checked_variant(point: Point) -> int:
     """Return the input on which a point is checked before it is timed: the points of a row take them in turn.
 
-    A row's coarse rungs are checked on all inputs (CheckRequest). Checking each point on all took a quarter of a sweep on
-    an H100.
+    A row's coarse rungs are checked on all inputs (CheckRequest). Checking each point on all took a quarter of a sweep
+    on an H100.
     """
     return point.tokens % point.variants
 
