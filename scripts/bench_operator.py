@@ -1,4 +1,4 @@
-"""Print the host cost of one call of the torch operator, for the table's choice, oneshot and multiphase.
+"""Print the host cost of one call of the torch operator, for the table's choice and each kernel.
 
 On a GPU a call ends when its launches are queued. On `host` a launch runs the kernel, so launches are left out there.
 """
@@ -11,6 +11,7 @@ from unittest import mock
 import torch
 
 from moesort_tune.device import hip, libraries
+from moesort_tune.operator.policies import KERNELS
 from moesort_tune.operator.torch_operator import moe_sorting
 from moesort_tune.sorting.inputs import make_inputs
 
@@ -30,7 +31,7 @@ def print_operator_cost() -> None:
     inputs = make_inputs(rows=ROWS, topk=TOPK, num_experts=EXPERTS, seed=0)
     ids, weights = (torch.from_numpy(array).to(device) for array in (inputs.topk_ids, inputs.topk_weights))
     costs = {}
-    for policy, name in ((0, "by the table"), (1, "oneshot"), (2, "multiphase")):
+    for policy, name in ((0, "by the table"), *KERNELS.items()):
 
         def call(policy: int = policy) -> None:
             moe_sorting(ids, weights, EXPERTS, model_dim=MODEL_DIM, dispatch_policy=policy)

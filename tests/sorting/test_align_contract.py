@@ -16,7 +16,7 @@ from moesort_tune.sorting.launches import KERNELS, SOURCES
 from moesort_tune.sorting.revision import compute_kernels_revision
 from tests.sorting.align_cases import EDGES
 
-REVISIONS = {"sm_90": "e6292f23e13a6a24", "gfx942": "838b180301385d06", "gfx950": "bd79b2c36e94500e"}
+REVISIONS = {"gfx942": "838b180301385d06", "gfx950": "bd79b2c36e94500e"}
 """Of the kernels before they had an align form."""
 
 
