@@ -16,6 +16,7 @@ from moesort_tune.cli.parameters import (
     FilePath,
     IntRange,
     Parameter,
+    ProviderChoice,
     add_engine_options,
     build_fleet,
     identify_trace,
@@ -87,7 +88,14 @@ Examples:
 @click.option(
     "--repeats", type=IntRange(1, MAX_REPEATS), default=5, show_default=True, help="Of every way, interleaved."
 )
-@click.option("--kernels", default=DEFAULT_PROVIDER, hidden=True, callback=check_kernels, expose_value=False)
+@click.option(
+    "--kernels",
+    type=ProviderChoice(),
+    default=DEFAULT_PROVIDER,
+    hidden=True,
+    callback=check_kernels,
+    expose_value=False,
+)
 @click.option("--table", type=FilePath(), help="Default: the table that a serving process would use.")
 @click.option("--trace", type=FilePath(), help="Tokens of each step, one number a line.")
 @click.option("--requests", type=IntRange(1, 1000), help="Of each client. Default: 4, on host 1.")

@@ -130,6 +130,7 @@ def format_markdown(builds: list[Build]) -> str:
             "",
             "From the metadata of the code objects. Written by `make resources`; do not edit.",
             f"Compiler: {compiler}. The LDS that a launch asks for comes on top of the static LDS.",
+            "`-align32` and `-align64`: the align form, for ids of 32 and of 64 bits.",
             "",
             *table,
             "",

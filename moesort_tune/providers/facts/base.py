@@ -51,7 +51,7 @@ class Facts(Protocol):
 
 
 def get_operation(facts: Facts) -> Operation:
-    """Return what the kernels compute: moe_sorting for facts without `operation`, which once were all that there were."""
+    """Return what the kernels compute: moe_sorting for facts without `operation`, as all once were."""
     return getattr(facts, "operation", SORTING)
 
 
