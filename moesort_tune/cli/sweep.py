@@ -275,11 +275,11 @@ def choose_operation(name: str | None, kernels: str | None) -> Operation:
 
 def list_providers(kernels: str | None, operation: Operation) -> tuple[str, ...]:
     """Return the names of the providers to sweep; print why an installed one is left out."""
-    from moesort_tune.providers.work.base import available, list_names_of, why_not
+    from moesort_tune.providers.work.base import available, list_registered, why_not
 
     if kernels not in (None, "all"):
         return (str(kernels),)
-    for name in list_names_of(operation):
+    for name in list_registered(operation):
         if (reason := why_not(name)) and _is_installed(name):
             print_remark(f"{name} is left out: {reason}")
     return tuple(available(operation))

@@ -39,7 +39,7 @@ from moesort_tune.verify.conditions import (
     RegretLimit,
     find_name,
     hyphenate,
-    list_settings_of,
+    list_other_settings,
     parse_limit,
 )
 from moesort_tune.verify.job import run_verification
@@ -160,7 +160,7 @@ def verify(
 def select_settings(settings: tuple[str, ...], provider: str) -> tuple[str, ...]:
     """Return those of all settings that the provider's kernels have. Raise click.UsageError for others by name."""
     operation = find_operation(provider)
-    known = list_settings_of(operation)
+    known = list_other_settings(operation)
     others = [name for name in settings if name not in known]
     if others and settings != tuple(OTHER_SETTINGS):
         names = ", ".join(map(hyphenate, known))

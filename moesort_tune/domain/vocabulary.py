@@ -33,7 +33,7 @@ WAVE: Final = Candidate("wave", 3)
 """One launch, in which each wave compares a word of (token, slot) pairs with all of them: for the fewest tokens."""
 
 Operation = Literal["moe_sorting", "moe_align_block_size"]
-"""What kernels compute. All candidates of a provider compute the same."""
+"""The computation of kernels, the same for all candidates of a provider."""
 
 SORTING: Final[Operation] = "moe_sorting"
 """AITER's operation, which every provider computes that names none."""

@@ -79,7 +79,7 @@ class SweepJob:
 
     @property
     def operation(self) -> Operation:
-        """What the kernels compute."""
+        """The computation of all of the kernels."""
         return find_operation(self.providers[0])
 
     def plan(self, arch: str) -> SweepPlan:

@@ -75,7 +75,7 @@ def find_name(text: str, names: Iterable[str]) -> str:
     return found
 
 
-def list_settings_of(operation: Operation) -> tuple[str, ...]:
+def list_other_settings(operation: Operation) -> tuple[str, ...]:
     """Return the names of OTHER_SETTINGS that mean something to an operation."""
     return tuple(
         name

@@ -12,6 +12,7 @@ from moesort_tune.runtime import Dispatcher
 from moesort_tune.sorting.revision import compute_align_revision, compute_kernels_revision
 from moesort_tune.sweep.samples import get_samples_path, read_samples
 from moesort_tune.sweep.worker import devices
+from moesort_tune.sweep.worker.client import ProcessWorker
 from moesort_tune.tables import store
 from tests.cli.swept import HostMachine, build_clock
 from tests.sweep.kernels import KERNELS, MULTIPHASE, ONESHOT
@@ -71,7 +72,7 @@ def test_wrong_kernel_ends_the_sweep(
     host: HostMachine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """No time of a kernel counts whose outputs are wrong anywhere, here only behind the last row."""
-    monkeypatch.setattr(devices, "ProcessWorker", functools.partial(devices.ProcessWorker, serve=serve_wrong_align))
+    monkeypatch.setattr(devices, "ProcessWorker", functools.partial(ProcessWorker, serve=serve_wrong_align))
     assert host.sweep("--operation", "align", *GRID) == 1
     error = " ".join(capsys.readouterr().err.split())
     assert "is wrong for 8 experts, topk 2" in error

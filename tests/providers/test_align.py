@@ -95,7 +95,7 @@ def test_work_aligns_the_input_that_it_was_made_for(device: hip.Device, monkeypa
 def test_check_finds_what_is_wrong(
     device: hip.Device, monkeypatch: pytest.MonkeyPatch, field: str, value: int, words: str
 ) -> None:
-    """An output that is wrong, not filled to its end, or written behind it, by kernels that were told otherwise."""
+    """An output that is wrong, not filled to its end, or written behind it, by kernels whose arguments are wrong."""
     make_arguments = PreparedAlign._make_arguments
 
     def make_wrong_arguments(self: PreparedAlign):  # type: ignore[no-untyped-def]
@@ -105,9 +105,12 @@ def test_check_finds_what_is_wrong(
 
     monkeypatch.setattr(PreparedAlign, "_make_arguments", make_wrong_arguments)
     kernels = open_kernels("align", device)
-    with device.create_stream() as stream, kernels.prepare(make_point()) as prepared:
-        with pytest.raises(WrongOutputError) as wrong:
-            prepared.check("oneshot", 0, stream)
+    with (
+        device.create_stream() as stream,
+        kernels.prepare(make_point()) as prepared,
+        pytest.raises(WrongOutputError) as wrong,
+    ):
+        prepared.check("oneshot", 0, stream)
     kernels.close()
     assert words in str(wrong.value)
     assert str(wrong.value).startswith("oneshot is wrong for 8 experts, topk 2, 40 tokens: ")

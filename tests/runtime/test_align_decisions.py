@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from moesort_tune import runtime
+from moesort_tune import runtime, shipped
 from moesort_tune.domain.device import DeviceLimits
 from moesort_tune.domain.vocabulary import ALIGN, ALIGN_CONDITION, Condition
 from moesort_tune.providers.facts import registry
@@ -24,7 +24,7 @@ def _no_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setattr(runtime.dispatcher, "_find_attached", lambda: None)
     monkeypatch.setattr(runtime.dispatcher, "_warned", {})
-    monkeypatch.setattr(runtime.dispatcher.shipped, "get_tables_folder", lambda: tmp_path / "none")
+    monkeypatch.setattr(shipped, "get_tables_folder", lambda: tmp_path / "none")
 
 
 def save(folder: Path, one: Table) -> Path:

@@ -90,7 +90,7 @@ def _limit_requests(points: int, receive: Callable[[], Request]) -> Callable[[],
 
 
 def serve_wrong_align(connection: "Connection[Answer | DeviceFacts, Request]", spec: WorkerSpec) -> None:
-    """Run the real kernels, but tell those of the align form to name expert 7 in every block behind the last row."""
+    """Run the real kernels, but let those of the align form name expert 7 in every block behind the last row."""
     make_arguments = PreparedAlign._make_arguments
 
     def make_wrong_arguments(self: PreparedAlign) -> AlignArguments:

@@ -101,10 +101,10 @@ _UNKNOWN: Final = "no provider of that name is registered"
 
 def available(operation: Operation = SORTING) -> list[str]:
     """Return the names of the operation's providers against which nothing is known, this package's own first."""
-    return [name for name in list_names_of(operation) if not why_not(name)]
+    return [name for name in list_registered(operation) if not why_not(name)]
 
 
-def list_names_of(operation: Operation) -> list[str]:
+def list_registered(operation: Operation) -> list[str]:
     """Return the names of all registered providers whose kernels compute `operation`, this package's own first."""
     return [name for name in registry.list_names() if registry.find_operation(name) == operation]
 
