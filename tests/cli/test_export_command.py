@@ -107,7 +107,9 @@ def test_header_decides_as_the_runtime_for_every_token_count(tmp_path: Path, ker
     make = align_entry if kernels == "align" else entry
     one = table(make(rows, kernels=of), make(boasting, kernels=of, device=small))
     path = write_table(tmp_path, one)
-    binary = compile_program(tmp_path, run_export(path, "--format", "cpp", "--kernels", kernels), ASK)
+    header = run_export(path, "--format", "cpp", "--kernels", kernels)
+    assert (", moe_align_block_size, measured" in header) == (kernels == "align")
+    binary = compile_program(tmp_path, header, ASK)
     shapes = [(*shape, 304) for shape in [r.shape for r in rows] + UNKNOWN] + [
         (128, 4, 80),
         (100, 4, 100),
@@ -205,7 +207,7 @@ int main() {{
     assert list(map(int, answers)) == expected
 
 
-@pytest.mark.parametrize("facts", [registry.get_facts("builtin"), registry.get_facts("aiter"), ThreeKernels()])
+@pytest.mark.parametrize("facts", [*map(registry.get_facts, registry.BUNDLED), ThreeKernels()])
 def test_rule_in_cpp_is_that_of_the_facts(tmp_path: Path, facts: Facts) -> None:
     """On both sides of each of the rule's steps, for each condition: it decides where nothing was measured."""
     source = f"""
