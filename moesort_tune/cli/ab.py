@@ -16,12 +16,13 @@ from moesort_tune.cli.parameters import (
     FilePath,
     IntRange,
     Parameter,
+    ProviderChoice,
     add_engine_options,
     build_fleet,
     identify_trace,
 )
 from moesort_tune.domain.suggestions import suggest
-from moesort_tune.domain.vocabulary import MAX_TOKENS
+from moesort_tune.domain.vocabulary import DEFAULT_PROVIDER, MAX_TOKENS, SORTING
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.measure.statistics import compute_interval_rank
 from moesort_tune.numerals import quote
@@ -47,6 +48,15 @@ def parse_concurrency(text: str) -> list[int]:
     if min(numbers) < 1 or max(numbers) > STEP_TOKENS:
         raise ValueError(f"expected integers from 1 to {STEP_TOKENS}, got {quote(text)}")
     return numbers
+
+
+def check_kernels(_context: click.Context, _option: click.Parameter, name: str) -> None:
+    """Raise click.UsageError for kernels that the torch operator moe_sorting does not run."""
+    if name != DEFAULT_PROVIDER:
+        raise click.UsageError(
+            f"ab replays the torch operator {SORTING}, which runs the kernels of {DEFAULT_PROVIDER}; it cannot replay"
+            f" those of {name}, whose times `moesort-tune verify --kernels {name}` measures"
+        )
 
 
 CONCURRENCY = Parameter("N,N,...", parse_concurrency)
@@ -77,6 +87,14 @@ Examples:
 @click.option("--concurrency", type=CONCURRENCY, help="Clients at once. Default: 16,32,64.")
 @click.option(
     "--repeats", type=IntRange(1, MAX_REPEATS), default=5, show_default=True, help="Of every way, interleaved."
+)
+@click.option(
+    "--kernels",
+    type=ProviderChoice(),
+    default=DEFAULT_PROVIDER,
+    hidden=True,
+    callback=check_kernels,
+    expose_value=False,
 )
 @click.option("--table", type=FilePath(), help="Default: the table that a serving process would use.")
 @click.option("--trace", type=FilePath(), help="Tokens of each step, one number a line.")

@@ -1,7 +1,8 @@
 """The command `moesort-tune build`: code objects of the kernels, compiled ahead of time."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Final
 
 import click
 
@@ -11,7 +12,14 @@ from moesort_tune.device import ahead_of_time, code_objects
 from moesort_tune.device.ahead_of_time import Build
 from moesort_tune.device.architectures import AMD_ARCHITECTURES
 from moesort_tune.device.code_objects import KernelResources
-from moesort_tune.sorting.revision import KERNEL_FILES, compute_kernels_revision
+from moesort_tune.device.sources import ALIGN_FORMS, SORTING_FORM, Form
+from moesort_tune.sorting.revision import KERNEL_FILES, compute_align_revision, compute_kernels_revision
+
+_FORMS: Final[dict[Form, Callable[[str], str]]] = {
+    SORTING_FORM: compute_kernels_revision,
+    **dict.fromkeys(ALIGN_FORMS.values(), compute_align_revision),
+}
+"""The forms to build, with the function that names their code."""
 
 COMPILER = Parameter("TEXT", parse_words)
 
@@ -36,7 +44,7 @@ _COLUMNS = (
 @click.option(
     "--out",
     type=FilePath(file_okay=False),
-    help="Folder for <arch>.co and <arch>.json. Default: nothing is written.",
+    help="Folder for <arch>.co, <arch>.json and those of the align form. Default: nothing is written.",
 )
 @click.option("--check", is_flag=True, help="Fail if a kernel spills, uses scratch or exceeds the LDS.")
 @click.option(
@@ -49,6 +57,9 @@ _COLUMNS = (
 def build(*, arch: str, out: Path | None, check: bool, compiler: str | None, as_json: bool, markdown: bool) -> None:
     """Compile the kernels ahead of time for AMD GPUs, with ROCm's compiler or with upstream clang alone.
 
+    <arch>.co computes moe_sorting; <arch>-align32.co and <arch>-align64.co compute moe_align_block_size for ids of 32
+    and 64 bits. Each has a manifest of its name.
+
     At run time, a code object of the same revision in the folder that MOESORT_TUNE_CODE_OBJECTS names replaces
     compiling with hiprtc.
 
@@ -58,8 +69,9 @@ def build(*, arch: str, out: Path | None, check: bool, compiler: str | None, as_
         raise click.UsageError("--json and --markdown exclude each other; give only one")
     found = ahead_of_time.find_compiler(compiler)
     builds = [
-        ahead_of_time.build(name, KERNEL_FILES, revision=compute_kernels_revision(name), compiler=found)
+        ahead_of_time.build(name, KERNEL_FILES, revision=revision_of(name), compiler=found, form=form)
         for name in (AMD_ARCHITECTURES if arch == "all" else (arch,))
+        for form, revision_of in _FORMS.items()
     ]
     if check:
         code_objects.check_resources([built.manifest for built in builds])
@@ -76,8 +88,8 @@ def build(*, arch: str, out: Path | None, check: bool, compiler: str | None, as_
 
 def _format_summary(built: Build, out: Path | None) -> str:
     manifest = built.manifest
-    place = f"{out / manifest.arch}.co" if out else "not written (no --out)"
-    lines = [f"{manifest.arch}: {place}", f"  revision {manifest.revision}, {manifest.compiler}"]
+    place = f"{out / manifest.stem}.co" if out else "not written (no --out)"
+    lines = [f"{manifest.stem}: {place}", f"  revision {manifest.revision}, {manifest.compiler}"]
     return "\n".join([*lines, *format_resources(manifest.kernels)])
 
 
@@ -107,7 +119,7 @@ def format_markdown(builds: list[Build]) -> str:
     compiler = builds[0].manifest.compiler
     heads = ["target", "kernel", *(head for head, _ in _COLUMNS)]
     rows = [
-        [built.manifest.arch, f"`{kernel.name}`", *(str(getattr(kernel, field)) for _, field in _COLUMNS)]
+        [built.manifest.stem, f"`{kernel.name}`", *(str(getattr(kernel, field)) for _, field in _COLUMNS)]
         for built in builds
         for kernel in built.manifest.kernels
     ]
@@ -118,6 +130,7 @@ def format_markdown(builds: list[Build]) -> str:
             "",
             "From the metadata of the code objects. Written by `make resources`; do not edit.",
             f"Compiler: {compiler}. The LDS that a launch asks for comes on top of the static LDS.",
+            "`-align32` and `-align64`: the align form, for ids of 32 and of 64 bits.",
             "",
             *table,
             "",

@@ -10,7 +10,9 @@ from rich.table import Table as Grid
 
 from moesort_tune.cli.output import print_result
 from moesort_tune.cli.table_text import format_count
+from moesort_tune.domain.vocabulary import SORTING
 from moesort_tune.measure.change import Change
+from moesort_tune.providers.facts.registry import find_operation
 from moesort_tune.sweep.comparison import ComparedPoint, Missing, SweepComparison
 from moesort_tune.sweep.environment import Environment, find_differences
 
@@ -118,7 +120,7 @@ def _describe(environment: Environment) -> str:
 def _list_kernels(compared: SweepComparison) -> Cells:
     rows = [
         (
-            f"{one.provider} {one.kernel}",
+            f"{one.provider} {one.kernel}{_describe_operation(one.provider)}",
             str(one.points),
             *(str(one.counts[change]) for change in Change),
             f"{one.mean:.3f}",
@@ -126,6 +128,11 @@ def _list_kernels(compared: SweepComparison) -> Cells:
         for one in compared.summarize()
     ]
     return Cells(("kernel", "points", *map(str, Change), "mean B / A"), rows)
+
+
+def _describe_operation(provider: str) -> str:
+    operation = find_operation(provider)
+    return "" if operation == SORTING else f" ({operation})"
 
 
 def _list_points(change: Change, points: Sequence[ComparedPoint], *, most: int, name_cards: bool) -> Cells:

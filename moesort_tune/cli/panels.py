@@ -10,7 +10,7 @@ from moesort_tune.cli.colours import Colours, choose_colours
 from moesort_tune.cli.row_text import list_measured_steps
 from moesort_tune.domain.candidates import choose_legal
 from moesort_tune.domain.shape import Shape
-from moesort_tune.domain.vocabulary import KernelName
+from moesort_tune.domain.vocabulary import SORTING, KernelName
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.providers.facts.aiter_rule import compute_aiter_oneshot_max_tokens
 from moesort_tune.sweep.records import select_samples
@@ -58,7 +58,7 @@ class Panel:
     def title(self) -> str:
         """The shape, and what sets its entry apart from the usual one."""
         key = self.entry.key
-        unusual = [*key.condition.list_unusual(), *(["launched one by one"] if key.timing == "eager" else [])]
+        unusual = [*key.list_unusual(), *(["launched one by one"] if key.timing == "eager" else [])]
         return ", ".join([f"{self.row.num_experts} experts, topk {self.row.topk}", *unusual])
 
     @property
@@ -119,8 +119,13 @@ def build_title(panels: Sequence[Panel]) -> str:
     entries = list({panel.entry.key: panel.entry for panel in panels}.values())
     devices = dict.fromkeys(entry.device.name for entry in entries)
     dates = sorted({str(sweep.date) for panel in panels if (sweep := panel.row.sweep or panel.entry.sweep)})
-    kernels = dict.fromkeys(f"{entry.kernels.provider} kernels {entry.kernels.revision}" for entry in entries)
+    kernels = dict.fromkeys(_describe_kernels(entry) for entry in entries)
     return " · ".join((", ".join(devices), " to ".join(dict.fromkeys((dates[0], dates[-1]))), ", ".join(kernels)))
+
+
+def _describe_kernels(entry: Entry) -> str:
+    operation = "" if entry.operation == SORTING else f" for {entry.operation}"
+    return f"{entry.kernels.provider} kernels {entry.kernels.revision}{operation}"
 
 
 def choose_panel_colours(panels: Iterable[Panel]) -> Colours:

@@ -12,7 +12,7 @@ from moesort_tune.cli.parameters import COMPUTE_UNITS, MODEL_SHAPES, FilePath, P
 from moesort_tune.cli.rows_shown import SORTS, select_shapes, sort_rows
 from moesort_tune.cli.table_text import print_table
 from moesort_tune.domain.shape import Shape
-from moesort_tune.domain.vocabulary import TIMINGS, Timing
+from moesort_tune.domain.vocabulary import ALIGN_CONDITION, TIMINGS, Timing
 from moesort_tune.numerals import parse_integer, quote
 from moesort_tune.providers.facts import registry
 from moesort_tune.runtime import Dispatcher, Explanation
@@ -158,7 +158,8 @@ def _build_data(explanation: Explanation) -> dict[str, object]:
         "tokens": explanation.tokens,
         "num_experts": explanation.num_experts,
         "topk": explanation.topk,
-        **explanation.condition._asdict(),
+        "operation": explanation.operation,
+        **(explanation.condition or ALIGN_CONDITION)._asdict(),
         "policy": explanation.policy,
         "kernel": explanation.kernel,
         "reason": explanation.reason.value,

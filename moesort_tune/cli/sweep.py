@@ -34,12 +34,15 @@ from moesort_tune.domain.presets import MODELS, list_default_shapes
 from moesort_tune.domain.settings import NamedRouting, Settings
 from moesort_tune.domain.shape import Shape
 from moesort_tune.domain.vocabulary import (
+    ALIGN,
+    ALIGN_CONDITION,
     DEFAULT_TIMING,
     DEFAULT_UNIT_SIZE,
     MAX_EXPERTS,
     MAX_UNIT_SIZE,
     TIMINGS,
     Condition,
+    Operation,
 )
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.measure.stopping import StoppingRule
@@ -73,6 +76,7 @@ Examples:
   moesort-tune sweep --device all --replicas 2
   moesort-tune sweep --engine ray --address auto
   moesort-tune sweep --routing trace:routing.npz --out served.yaml
+  moesort-tune sweep --operation align
 """
 
 
@@ -88,7 +92,12 @@ Examples:
     device_help="Numbers of this machine's devices, or all.",
     engine_help="This machine's devices, or a Ray cluster's.",
 )
-@click.option("--kernels", type=ProviderChoice("all"), help="Default: all that can run here.")
+@click.option(
+    "--operation",
+    type=click.Choice(list(presets.OPERATIONS)),
+    help="moe_sorting, or moe_align_block_size. Default: that of --kernels, else sorting.",
+)
+@click.option("--kernels", type=ProviderChoice("all"), help="Default: all of the operation that can run here.")
 @click.option("--experts", type=INTEGERS, help="Expert counts; the first goes with the first --topk, and so on.")
 @click.option("--topk", type=INTEGERS, help="Experts per token.")
 @click.option(
@@ -191,6 +200,7 @@ def build_job(
     devices: Devices,
     engine: EngineName,
     address: str,
+    operation: str | None,
     kernels: str | None,
     experts: list[int] | None,
     topk: list[int] | None,
@@ -217,7 +227,7 @@ def build_job(
     job = SweepJob(
         arch=arch,
         fleet=build_fleet(engine, devices, address),
-        providers=list_providers(kernels),
+        providers=list_providers(kernels, choose_operation(operation, kernels)),
         shapes=drop_repeats(named) or None,
         tokens=tokens,
         settings=check_usage(lambda: Settings(**settings, routing=routing.routing, trace=routing.trace)),
@@ -251,16 +261,28 @@ def pair_options(experts: list[int] | None, topk: list[int] | None) -> list[Shap
     return check_usage(lambda: pair_shapes(experts, topk))
 
 
-def list_providers(kernels: str | None) -> tuple[str, ...]:
+def choose_operation(name: str | None, kernels: str | None) -> Operation:
+    """Return the operation of --operation, else that of --kernels. Raise click.UsageError where they contradict."""
+    if kernels in (None, "all"):
+        return presets.OPERATIONS[name or "sorting"]
+    own = registry.find_operation(str(kernels))
+    if name is not None and own != presets.OPERATIONS[name]:
+        raise click.UsageError(
+            f"--kernels {kernels} compute {own}, and --operation {name} is {presets.OPERATIONS[name]}; leave one away"
+        )
+    return own
+
+
+def list_providers(kernels: str | None, operation: Operation) -> tuple[str, ...]:
     """Return the names of the providers to sweep; print why an installed one is left out."""
-    from moesort_tune.providers.work.base import available, why_not
+    from moesort_tune.providers.work.base import available, list_registered, why_not
 
     if kernels not in (None, "all"):
         return (str(kernels),)
-    for name in registry.list_names():
+    for name in list_registered(operation):
         if (reason := why_not(name)) and _is_installed(name):
             print_remark(f"{name} is left out: {reason}")
-    return tuple(available())
+    return tuple(available(operation))
 
 
 def _is_installed(name: str) -> bool:
@@ -273,6 +295,8 @@ def _is_installed(name: str) -> bool:
 def check_grid(job: SweepJob) -> None:
     """Raise click.UsageError for shapes that the settings or the largest token count make impossible."""
     arch = "host" if job.arch == "auto" else job.arch
+    if job.operation == ALIGN:
+        check_align(job)
     asked = job.conditions is not None or job.settings.ep > 1
     ranks = max(settings.ep for settings in job.list_settings(arch)) if asked else 1
     if job.settings.ep > ranks:
@@ -282,6 +306,21 @@ def check_grid(job: SweepJob) -> None:
             raise click.UsageError(f"--ep {ranks} leaves ranks without one of the {shape.num_experts} experts")
     for shape in job.shapes or list_default_shapes(arch):
         check_usage(partial(check_size, shape, job.tokens or get_default_tokens(arch), job.settings.unit_size))
+
+
+def check_align(job: SweepJob) -> None:
+    """Raise click.UsageError for conditions that the align operation does not have."""
+    if job.settings.ep > 1:
+        raise click.UsageError(
+            f"{ALIGN} is not swept by ranks: an expert map changes one load of a pair, so a row decides for calls with"
+            " a map too; leave --ep away"
+        )
+    for name, condition in presets.CONDITIONS.items():
+        if condition != ALIGN_CONDITION and condition in (job.conditions or ()):
+            raise click.UsageError(
+                f"{ALIGN} has no condition {name}: it zeroes no moe_buf, and a row decides for calls with an expert map"
+                " too; leave --condition away"
+            )
 
 
 def check_usage(make: Callable[[], Parsed]) -> Parsed:
@@ -314,6 +353,7 @@ def build_result_data(result: JobResult) -> dict[str, object]:
         "device": result.facts.name,
         "compute_units": result.facts.compute_units,
         "provider": result.facts.provider,
+        "operation": registry.find_operation(result.facts.provider),
         "revision": result.facts.revision,
         "cards": list(result.cards),
         "rows": [{**key.condition._asdict(), **msgspec.to_builtins(row)} for key, row in result.result.written.items()],

@@ -9,6 +9,7 @@ from rich.console import Console
 from moesort_tune.cli.row_grid import NOISY, NOISY_MARK, is_noisy, print_rows
 from moesort_tune.cli.row_text import format_launch_gaps
 from moesort_tune.device.products import format_product
+from moesort_tune.domain.vocabulary import SORTING, Operation
 from moesort_tune.tables.errors import format_path
 from moesort_tune.tables.schema import Device, Entry, Kind, Row, Sweep, Table
 
@@ -41,16 +42,17 @@ def _print_line(console: Console, line: str, style: str = "") -> None:
 def describe_entry(entry: Entry) -> Iterator[str]:
     """Yield lines on the device, the kernels, the settings and the software of an entry."""
     device, kernels = entry.device, entry.kernels
+    whose = f"{kernels.provider} kernels" + ("" if entry.operation == SORTING else f" for {entry.operation}")
     yield (
         f"{_format_product(device)}: {device.compute_units} compute units, wave{device.wavefront_size},"
         f" {device.lds_bytes // 1024} KiB of LDS"
     )
     if entry.sweep is None:
-        yield f"{kernels.provider} kernels, figures published by others: used only where this file is named"
+        yield f"{whose}, figures published by others: used only where this file is named"
     else:
         named = ", computed by a model: used only where this file is named" if entry.evidence == "modelled" else ""
-        yield f"{kernels.provider} kernels, revision {kernels.revision}{named}"
-        yield describe_sweep(entry.sweep, entry.evidence)
+        yield f"{whose}, revision {kernels.revision}{named}"
+        yield describe_sweep(entry.sweep, entry.evidence, entry.operation)
     if entry.software:
         yield "with " + ", ".join(f"{name} {version}" for name, version in entry.software.items())
     if entry.launch_gap_us:
@@ -63,15 +65,19 @@ def _format_product(device: Device) -> str:
     return f"{device.name}, {product}" if product not in ("", device.name) else device.name
 
 
-def describe_sweep(sweep: Sweep, kind: Kind = "measured") -> str:
+def describe_sweep(sweep: Sweep, kind: Kind = "measured", operation: Operation = SORTING) -> str:
     """Return when and how rows were measured, or modelled."""
     timed = "as replayed graphs" if sweep.timing == "graph" else "launched one by one"
     spread = f", experts over {sweep.ep} ranks" if sweep.ep > 1 else ""
     cache = ", cold cache" if sweep.cold else ""
+    sorting = operation == SORTING
+    buffer, condition = (
+        (f" model_dim {sweep.model_dim} {sweep.dtype},", f", {sweep.condition}") if sorting else ("", "")
+    )
     verb = "modelled" if kind == "modelled" else "measured"
     return (
-        f"{verb} {sweep.date} {timed}, unit_size {sweep.unit_size}, model_dim {sweep.model_dim} {sweep.dtype},"
-        f" {sweep.routing} routing, {sweep.condition}{spread}{cache}, seed {sweep.seed}"
+        f"{verb} {sweep.date} {timed}, unit_size {sweep.unit_size},{buffer}"
+        f" {sweep.routing} routing{condition}{spread}{cache}, seed {sweep.seed}"
     )
 
 
@@ -101,7 +107,7 @@ def _list_row_notes(entry: Entry, row: Row) -> Iterator[str]:
         spread = "" if row.evidence.spread is None else f", the slowest of which takes {row.evidence.spread:.1%} longer"
         yield f"measured on {row.evidence.cards} cards{spread}"
     if row.sweep is not None:
-        yield describe_sweep(row.sweep, entry.get_kind(row))
+        yield describe_sweep(row.sweep, entry.get_kind(row), entry.operation)
     if row.software is not None:
         yield "with " + ", ".join(f"{name} {version}" for name, version in row.software.items())
 

@@ -23,8 +23,9 @@ from moesort_tune.cli.parameters import (
 )
 from moesort_tune.domain.settings import NamedRouting
 from moesort_tune.domain.shape import Shape
-from moesort_tune.domain.vocabulary import DEFAULT_PROVIDER, DEFAULT_TIMING, TIMINGS
+from moesort_tune.domain.vocabulary import DEFAULT_PROVIDER, DEFAULT_TIMING, SORTING, TIMINGS
 from moesort_tune.errors import MoesortTuneError
+from moesort_tune.providers.facts.registry import find_operation
 from moesort_tune.sweep.fleet.opening import format_left_out
 from moesort_tune.sweep.fleet.options import Devices, EngineName
 from moesort_tune.sweep.job import POINT_LIMIT_SECONDS
@@ -38,6 +39,7 @@ from moesort_tune.verify.conditions import (
     RegretLimit,
     find_name,
     hyphenate,
+    list_other_settings,
     parse_limit,
 )
 from moesort_tune.verify.job import run_verification
@@ -144,6 +146,7 @@ def verify(
     """Measure what the sweep of TABLE did not measure, and say what its choices cost beside others'."""
     fleet = build_fleet(engine, devices, address)
     named = tuple(dict.fromkeys(map(identify_trace, routings)))
+    options["settings"] = select_settings(options["settings"], options["provider"])
     job = VerifyJob(point_limit_s=point_limit, routings=named, fleet=fleet, **options)
     regret_limits = [build_limit(job, *limit) for limit in limits]
     results = run_verification(job, LineListener(Console(stderr=True)))
@@ -152,6 +155,17 @@ def verify(
     else:
         print_result("\n\n".join(map(format_result, results)))
     raise_for_faults(results, regret_limits)
+
+
+def select_settings(settings: tuple[str, ...], provider: str) -> tuple[str, ...]:
+    """Return those of all settings that the provider's kernels have. Raise click.UsageError for others by name."""
+    operation = find_operation(provider)
+    known = list_other_settings(operation)
+    others = [name for name in settings if name not in known]
+    if others and settings != tuple(OTHER_SETTINGS):
+        names = ", ".join(map(hyphenate, known))
+        raise click.UsageError(f"{operation} has no setting {hyphenate(others[0])}; choose of {names}, all, none")
+    return tuple(name for name in settings if name in known)
 
 
 def raise_for_faults(results: Sequence[VerifyResult], limits: Sequence[RegretLimit]) -> None:
@@ -177,7 +191,8 @@ def build_limit(job: VerifyJob, name: str | None, statistic: str, limit: float) 
     if name is None:
         return RegretLimit(limit)
     routings = [routing.routing for routing in job.routings]
-    measured = [AS_SWEPT, OTHER_SHAPES, NO_TABLE, *OF_CALLS, *job.settings, *routings]
+    of_calls = OF_CALLS if find_operation(job.provider) == SORTING else ()
+    measured = [AS_SWEPT, OTHER_SHAPES, NO_TABLE, *of_calls, *job.settings, *routings]
     try:
         return RegretLimit(limit, find_name(name, dict.fromkeys(measured)), statistic)
     except ValueError as error:
@@ -212,6 +227,8 @@ class LineListener:
 def format_result(result: VerifyResult) -> str:
     """Return the reports as text."""
     device = f"{result.facts.name}, {result.facts.arch}, {result.facts.compute_units} compute units"
+    operation = find_operation(result.facts.provider)
+    device += "" if operation == SORTING else f", {operation}"
     swept = [f"swept: {line}" for line in format_swept(result.swept)]
     skew = [format_skew(result.skew, result.margin)] if result.skew else []
     width = max([NAME_COLUMNS, *(len(name) for report in result.reports for name, _ in list_regrets(report))])
@@ -268,6 +285,7 @@ def build_data(result: VerifyResult) -> dict[str, object]:
         "device": result.facts.name,
         "compute_units": result.facts.compute_units,
         "revision": result.facts.revision,
+        "operation": find_operation(result.facts.provider),
         "swept": [
             {
                 "num_experts": row.num_experts,

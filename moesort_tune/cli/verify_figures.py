@@ -4,6 +4,7 @@ from pathlib import Path
 
 import msgspec
 
+from moesort_tune.domain.vocabulary import SORTING, Operation
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.regular_files import open_regular
 from moesort_tune.tables.schema import Table
@@ -48,6 +49,7 @@ class VerifyFigures(msgspec.Struct, frozen=True):
     compute_units: int
     revision: str
     reports: list[ReportFigures]
+    operation: Operation = SORTING
 
 
 def read_verify_figures(path: Path, table: Table) -> list[VerifyFigures]:

@@ -14,6 +14,7 @@ from moesort_tune.device.child import ChildError
 from moesort_tune.device.code_objects import Manifest
 from moesort_tune.device.compiler import Unit
 from moesort_tune.device.elf import CodeObject
+from moesort_tune.device.sources import SORTING_FORM, Form
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.shipped import get_kernels_folder
 
@@ -138,13 +139,14 @@ def build(
     *,
     revision: str,
     compiler: OffloadCompiler,
+    form: Form = SORTING_FORM,
     extra_options: tuple[str, ...] = (),
 ) -> Build:
-    """Compile `files` (of the kernels' folder) into one code object.
+    """Compile one form of `files` (of the kernels' folder) into one code object.
 
     Raise OffloadCompilerError with the compiler's message.
     """
-    options = (*list_target_options(arch), *extra_options)
+    options = (*list_target_options(arch, form), *extra_options)
     code = compile_unit("".join(f'#include "{file}"\n' for file in files), options, compiler)
     manifest = Manifest(
         arch=arch,
@@ -153,13 +155,14 @@ def build(
         options=options,
         sha256=code_objects.compute_digest(code),
         kernels=code_objects.read_resources(CodeObject(code)),
+        form=form.name,
     )
     return Build(manifest, code)
 
 
-def list_target_options(arch: str) -> tuple[str, ...]:
-    """Return the options that compile device code for `arch`."""
-    return (*Unit("", arch).options, *_OPTIONS)
+def list_target_options(arch: str, form: Form = SORTING_FORM) -> tuple[str, ...]:
+    """Return the options that compile device code of a form for `arch`."""
+    return (*Unit("", arch, form.definition).options, *_OPTIONS)
 
 
 def compile_unit(source: str, options: Sequence[str], compiler: OffloadCompiler) -> bytes:

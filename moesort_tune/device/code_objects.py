@@ -1,4 +1,5 @@
-"""Prebuilt kernels: a code object `<arch>.co` and its manifest `<arch>.json`."""
+"""Prebuilt kernels: a code object `<arch>.co` and its manifest `<arch>.json`, with `-align32` or `-align64` behind
+<arch> for the align form."""
 
 import hashlib
 import logging
@@ -12,6 +13,7 @@ import msgspec
 from moesort_tune.device import trust
 from moesort_tune.device.architectures import ARCHITECTURES
 from moesort_tune.device.elf import CodeObject, CodeObjectError
+from moesort_tune.device.sources import SORTING_FORM, Form
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.shipped import get_kernels_folder
 
@@ -47,7 +49,10 @@ class KernelResources(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """Origin of a code object. revision: see sorting.revision; compiler: the name it gives itself."""
+    """Origin of a code object.
+
+    revision: see sorting.revision; compiler: the name it gives itself. form: the output form's name, '' for sorting.
+    """
 
     arch: str
     revision: str
@@ -55,6 +60,16 @@ class Manifest(msgspec.Struct, frozen=True):
     options: tuple[str, ...]
     sha256: str
     kernels: tuple[KernelResources, ...]
+    form: str = ""
+
+    @property
+    def stem(self) -> str:
+        """The name of its files without a suffix: 'gfx942', 'gfx942-align32'."""
+        return _name_files(self.arch, self.form)
+
+
+def _name_files(arch: str, form: str) -> str:
+    return f"{arch}-{form}" if form else arch
 
 
 def compute_digest(code: bytes) -> str:
@@ -108,28 +123,29 @@ def check_resources(manifests: Sequence[Manifest]) -> None:
 
 
 def write(folder: Path, manifest: Manifest, code: bytes) -> None:
-    """Write `<arch>.co` and `<arch>.json` into `folder`, creating it if absent. Raise CodeObjectError."""
+    """Write both files into `folder`, creating it if absent. Raise CodeObjectError."""
     text = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{manifest.arch}.co").write_bytes(code)
-        (folder / f"{manifest.arch}.json").write_bytes(text + b"\n")
+        (folder / f"{manifest.stem}.co").write_bytes(code)
+        (folder / f"{manifest.stem}.json").write_bytes(text + b"\n")
     except OSError as error:
         raise CodeObjectError(f"cannot write to {folder} ({error.strerror}); choose another folder") from error
 
 
-def find_prebuilt(arch: str, revision: str) -> bytes | None:
-    """Return the prebuilt code object for `arch` of exactly this revision, or None.
+def find_prebuilt(arch: str, revision: str, form: Form = SORTING_FORM) -> bytes | None:
+    """Return the prebuilt code object of one form for `arch`, of exactly this revision, or None.
 
     Search the folder that MOESORT_TUNE_CODE_OBJECTS names, then the shipped ones. An object that does not fit, or that
     lies in a named folder which others may write, is skipped with a warning that gives the reason.
     """
     named = _get_named_folder()
     for folder in filter(None, (named, get_kernels_folder().parent / "code_objects")):
-        path = folder / f"{arch}.co"
+        path = folder / f"{_name_files(arch, form.name)}.co"
+        read = trust.read_path if folder == named else Path.read_bytes
         try:
             if path.exists():
-                return _read_checked(path, arch, revision, read=trust.read_path if folder == named else Path.read_bytes)
+                return _read_checked(path, arch, revision, form, read=read)
         except (OSError, ValueError, msgspec.MsgspecError, MoesortTuneError) as error:
             _log.warning("%s is not used: %s; run moesort-tune build --arch %s --out %s", path, error, arch, folder)
     return None
@@ -140,11 +156,13 @@ def _get_named_folder() -> Path | None:
     return Path(named) if named else None
 
 
-def _read_checked(path: Path, arch: str, revision: str, read: Callable[[Path], bytes]) -> bytes:
+def _read_checked(path: Path, arch: str, revision: str, form: Form, read: Callable[[Path], bytes]) -> bytes:
     code = read(path)
     manifest = msgspec.json.decode(read(path.with_suffix(".json")), type=Manifest)
     if manifest.revision != revision:
         raise ValueError(f"it was built from revision {manifest.revision}, and these kernels are {revision}")
+    if manifest.form != form.name:
+        raise ValueError(f"it holds the form {manifest.form or 'sorting'}, not {form.name or 'sorting'}")
     if manifest.sha256 != compute_digest(code):
         raise ValueError(f"its content is not what {path.with_suffix('.json').name} describes")
     built_for = CodeObject(code).arch

@@ -3,6 +3,7 @@
 import hashlib
 import re
 from pathlib import Path
+from typing import Final, NamedTuple
 
 from moesort_tune.device.architectures import Vendor, get_architecture
 from moesort_tune.shipped import get_kernels_folder
@@ -24,6 +25,20 @@ _FORM_GUARD = re.compile(
 """Lines of one output form, and after #else those of the other; no other condition may stand inside."""
 
 
+class Form(NamedTuple):
+    """An output form of the kernels. name: in the names of prebuilt files; definition: of its macro, '' for none."""
+
+    name: str = ""
+    definition: str = ""
+
+
+SORTING_FORM: Final = Form()
+"""AITER's moe_sorting."""
+
+ALIGN_FORMS: Final = {bits: Form(f"align{bits}", f"MOESORT_ALIGN={bits}") for bits in (32, 64)}
+"""The align form, moe_align_block_size, by the bits of an id."""
+
+
 def read_headers(arch: str) -> dict[str, bytes]:
     """Return the headers that `arch` compiles, in whichever form: {name as included: text}."""
     folder = get_kernels_folder()
@@ -38,25 +53,35 @@ def read_source(file: str) -> bytes:
     return (get_kernels_folder() / file).read_bytes()
 
 
-def compute_revision(arch: str, files: tuple[str, ...], constants: str = "") -> str:
-    """Return the name of the code of the sorting form that `arch` compiles from `files`.
+def compute_revision(arch: str, files: tuple[str, ...], constants: str = "", *, align: bool = False) -> str:
+    """Return the name of the code of one form that `arch` compiles from `files`.
 
-    Comments, spacing and what only the align form compiles do not change it.
+    Comments, spacing and what only the other form compiles do not change it.
 
-    constants: further text that changes how the kernels run.
+    constants: further text that changes how the kernels run. align: the align form, for ids of either width.
     """
-    headers = {name: text for name, text in read_headers(arch).items() if Path(name).parent.name != _ALIGN_FOLDER}
+    headers = {name: text for name, text in read_headers(arch).items() if align or not _is_of_align_form(name)}
     texts = {**headers, **{file: read_source(file) for file in files}}
+    select = select_align_form if align else select_sorting_form
     digest = hashlib.sha256(constants.encode())
     for name in sorted(texts):
-        text = select_sorting_form(texts[name].decode())
-        digest.update(f"\n{Path(name).name}\n{_strip_comments(text)}".encode())
+        label = name if align else Path(name).name  # two headers of the align form have the name of a shared one
+        digest.update(f"\n{label}\n{_strip_comments(select(texts[name].decode()))}".encode())
     return digest.hexdigest()[:16]
+
+
+def _is_of_align_form(header: str) -> bool:
+    return Path(header).parent.name == _ALIGN_FOLDER
 
 
 def select_sorting_form(text: str) -> str:
     """Return a kernel source without what only the align form compiles, as a preprocessor leaves it."""
     return _FORM_GUARD.sub(lambda guard: guard[2] if guard[1] else guard[3] or "", text)
+
+
+def select_align_form(text: str) -> str:
+    """Return a kernel source without what only the sorting form compiles, as a preprocessor leaves it."""
+    return _FORM_GUARD.sub(lambda guard: (guard[3] or "") if guard[1] else guard[2], text)
 
 
 def _strip_comments(text: str) -> str:

@@ -3,7 +3,7 @@
 from typing import Final
 
 from moesort_tune.domain.shape import Shape
-from moesort_tune.domain.vocabulary import Condition
+from moesort_tune.domain.vocabulary import ALIGN, ALIGN_CONDITION, SORTING, Condition, Operation
 
 MODELS: Final[dict[str, Shape]] = {
     "mixtral-8x7b": Shape(8, 2),
@@ -31,6 +31,9 @@ CONDITIONS: Final[dict[str, Condition]] = {
 }
 """Conditions to sweep, by the names of the command line."""
 
+OPERATIONS: Final[dict[str, Operation]] = {"sorting": SORTING, "align": ALIGN}
+"""Operations to sweep, by the names of the command line."""
+
 MASKED_RANKS: Final = 4
 """Ranks that share the experts in a masked sweep that does not say how many."""
 
@@ -43,8 +46,10 @@ def list_default_shapes(arch: str) -> list[Shape]:
     return list(HOST_SHAPES) if arch == "host" else sorted(set(MODELS.values()))
 
 
-def list_default_conditions(arch: str) -> tuple[Condition, ...]:
+def list_default_conditions(arch: str, operation: Operation = SORTING) -> tuple[Condition, ...]:
     """Return the conditions to sweep by default: on `host`, which is slow and serves nobody, the usual one alone."""
+    if operation == ALIGN:
+        return (ALIGN_CONDITION,)
     return (Condition(),) if arch == "host" else tuple(CONDITIONS.values())
 
 

@@ -32,8 +32,14 @@ MULTIPHASE: Final = Candidate("multiphase", 2)
 WAVE: Final = Candidate("wave", 3)
 """One launch, in which each wave compares a word of (token, slot) pairs with all of them: for the fewest tokens."""
 
-OPERATION: Final = "moe_sorting"
-"""The operation that the candidates of a table compute."""
+Operation = Literal["moe_sorting", "moe_align_block_size"]
+"""The computation of kernels, the same for all candidates of a provider."""
+
+SORTING: Final[Operation] = "moe_sorting"
+"""AITER's operation, which every provider computes that names none."""
+
+ALIGN: Final[Operation] = "moe_align_block_size"
+"""The operation of vLLM and SGLang."""
 
 
 class Condition(NamedTuple):
@@ -51,6 +57,10 @@ class Condition(NamedTuple):
 
     def __str__(self) -> str:
         return f"{'with' if self.moe_buf else 'without'} moe_buf{', masked' if self.masked else ''}"
+
+
+ALIGN_CONDITION: Final = Condition(moe_buf=False)
+"""The only condition of the align operation: it zeroes nothing, and an expert map changes one load of a pair."""
 
 
 LOGGER: Final = "moesort_tune"

@@ -11,16 +11,18 @@ from moesort_tune import shipped
 from moesort_tune.domain.candidates import Limits
 from moesort_tune.domain.device import AttachedGpu, DeviceLimits
 from moesort_tune.domain.vocabulary import (
+    ALIGN,
     AUTOMATIC,
     DEFAULT_PROVIDER,
     DEFAULT_TIMING,
     LOGGER,
+    SORTING,
     Condition,
     KernelName,
     Timing,
 )
 from moesort_tune.providers.facts import registry
-from moesort_tune.providers.facts.base import Facts, map_policies
+from moesort_tune.providers.facts.base import Facts, get_operation, map_policies
 from moesort_tune.runtime.explanation import Explanation
 from moesort_tune.runtime.lookup import Plan, Reason, Rows, Segment, plan_of_provider, plan_of_rule
 from moesort_tune.runtime.search import Asked, Found, Surroundings, find
@@ -70,6 +72,7 @@ class Dispatcher:
         "_facts",
         "_memo",
         "_misses",
+        "_operation",
         "_plans",
         "_policies",
         "_rows",
@@ -96,6 +99,7 @@ class Dispatcher:
         self.table = None if usual is None else found.sources[usual].table
         self.entry = None if usual is None else found.sources[usual].entry
         self._facts = facts
+        self._operation = get_operation(facts)
         self._policies: dict[KernelName | None, int] = {None: AUTOMATIC}
         self._policies.update(map_policies(facts).items())
         self._misses = misses
@@ -133,7 +137,9 @@ class Dispatcher:
     def policy(self, tokens: int, num_experts: int, topk: int, moe_buf: bool = True, masked: bool = False) -> int:
         """Return 1 for oneshot, 2 for multiphase, 3 for wave, 0 to let AITER decide; other providers have others.
 
-        moe_buf: the call zeroes a moe_buf. masked: it brings a local_expert_mask; num_experts is its length.
+        moe_buf: the call zeroes a moe_buf. masked: it brings a local_expert_mask; num_experts is its length. Kernels
+        that align zero nothing, and their rows decide with and without an expert map; SGLang's num_experts, which
+        counts the id -1, is passed as that of a mask.
         Raise TypeError for what is no integer (numpy's are), ValueError for negative tokens and empty shapes.
         """
         try:
@@ -170,7 +176,7 @@ class Dispatcher:
             tokens=tokens,
             num_experts=num_experts,
             topk=topk,
-            condition=condition,
+            condition=None if self._operation == ALIGN else condition,
             policy=self._policies[segment.kernel],
             kernel=segment.kernel or "automatic",
             reason=segment.reason,
@@ -181,6 +187,7 @@ class Dispatcher:
             device_id=self.device_id,
             not_used=self.not_used,
             without_row=self._list_tables_without(source, num_experts, topk, condition) if source else (),
+            operation=self._operation,
         )
 
     def _list_tables_without(
@@ -324,7 +331,8 @@ def _create(cls: type[Dispatcher], asked: Asked, path: Path | None, *, strict: b
     for source in found.sources:
         digest = f" (sha256 {source.digest})" if source.digest else ""
         _log_if_imported(
-            f"sorting kernels are chosen by {format_path(source.table)}{digest}, entry of {source.entry.key}"
+            f"{'sorting' if source.entry.operation == SORTING else source.entry.operation} kernels are chosen by"
+            f" {format_path(source.table)}{digest}, entry of {source.entry.key}"
         )
     return dispatcher
 
@@ -369,7 +377,9 @@ def _explain_missing_entry(found: Found, facts: Facts) -> str:
     owner = facts.label.removesuffix("'s")
     decides = f"{owner} itself decides" if facts.decides_itself else f"{facts.rule_name} decides"
     why = "; ".join(found.not_used)
-    return f"no usable table, so {decides} between the sorting kernels ({why}); `moesort-tune sweep` makes a table"
+    align = get_operation(facts) == ALIGN
+    kernels, sweep = ("align kernels", "sweep --operation align") if align else ("sorting kernels", "sweep")
+    return f"no usable table, so {decides} between the {kernels} ({why}); `moesort-tune {sweep}` makes a table"
 
 
 def limits_of(arch: str | None, compute_units: int | None, entry: Entry | None) -> DeviceLimits:

@@ -7,26 +7,31 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from moesort_tune.device import compiler, hip
+from moesort_tune.device import hip
+from moesort_tune.device.sources import ALIGN_FORMS
 from moesort_tune.domain.vocabulary import KernelName
 from moesort_tune.sorting.align import AlignedOutputs, AlignInputs, AlignProblem
 from moesort_tune.sorting.arguments import AlignArguments
 from moesort_tune.sorting.check import JUNK, WrongOutputError
-from moesort_tune.sorting.kernels import fill_in_sizes, load_codes
+from moesort_tune.sorting.kernels import fill_in_sizes, load_form
 from moesort_tune.sorting.launches import compute_workspace_bytes, plan
 from moesort_tune.sorting.problem import Problem, ProblemError
-from moesort_tune.sorting.revision import KERNEL_FILES
+from moesort_tune.sorting.revision import compute_align_revision
 
 CANARY_BYTES = 64
 """Bytes behind each output that no kernel may write."""
 
 
 class AlignKernels:
-    """The builtin kernels in the align form on `device`, for each width of ids loaded on first use."""
+    """The builtin kernels in the align form on `device`, for each width of ids loaded on first use.
+
+    revision: of both widths; see sorting.revision.
+    """
 
     def __init__(self, device: hip.Device) -> None:
         self.device = device
         self.limits = device.properties.limits
+        self.revision = compute_align_revision(self.limits.arch)
         self._resources = ExitStack()
         self._kernels: dict[int, dict[str, hip.Kernel]] = {}
 
@@ -53,17 +58,17 @@ class AlignKernels:
         for launch in plan(kernel, sort, self.limits):
             own = AlignArguments.from_buffer_copy(arguments)
             fill_in_sizes(own, sort, launch)
-            loaded = self._load(id_bits)[launch.kernel]
+            loaded = self.load(id_bits)[launch.kernel]
             prepared.append(
                 loaded.prepare(grid=launch.grid, block=launch.block, lds_bytes=launch.lds_bytes, arguments=own)
             )
         return prepared
 
-    def _load(self, id_bits: int) -> dict[str, hip.Kernel]:
+    def load(self, id_bits: int) -> dict[str, hip.Kernel]:
+        """Return the kernels for ids of 32 or 64 bits by name, loaded on first use. Raise HipError, CompileError."""
         if id_bits not in self._kernels:
-            arch, definition = self.limits.arch, f"MOESORT_ALIGN={id_bits}"
-            codes = [compiler.get_code(compiler.Unit(file, arch, definition)) for file in KERNEL_FILES]
-            self._kernels[id_bits] = load_codes(self.device, codes, self._resources)
+            form = ALIGN_FORMS[id_bits]
+            self._kernels[id_bits] = load_form(self.device, self.revision, self._resources, form)
         return self._kernels[id_bits]
 
 
@@ -147,7 +152,7 @@ class PreparedAlign:
             arrays[name] = self._buffers[name].read(np.int32, elements)
             canary = self._buffers[name].read(np.uint8, CANARY_BYTES, 4 * elements)
             if (canary != JUNK).any():
-                raise WrongOutputError(f"{self.problem}: there was a write behind the {elements} elements of {name}")
+                raise WrongOutputError(f"there was a write behind the {elements} elements of {name}")
         return AlignedOutputs(**arrays)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from moesort_tune.device import code_objects, compiler, hip
+from moesort_tune.device.sources import SORTING_FORM, Form
 from moesort_tune.domain.vocabulary import KernelName
 from moesort_tune.sorting.arguments import AlignArguments, SortingArguments, compute_divisor
 from moesort_tune.sorting.check import JUNK
@@ -32,7 +33,7 @@ class SortingKernels:
         self.limits = device.properties.limits
         self.revision = compute_kernels_revision(self.limits.arch)
         with ExitStack() as resources:
-            self._kernels = _load(device, self.revision, resources)
+            self._kernels = load_form(device, self.revision, resources)
             self._resources = resources.pop_all()
 
     def close(self) -> None:
@@ -65,23 +66,20 @@ class SortingKernels:
         ]
 
 
-def _load(device: hip.Device, revision: str, resources: ExitStack) -> dict[str, hip.Kernel]:
+def load_form(
+    device: hip.Device, revision: str, resources: ExitStack, form: Form = SORTING_FORM
+) -> dict[str, hip.Kernel]:
     """Load all variants of every kernel: a prebuilt code object of this revision, else compiled now.
 
     resources: owns the modules.
     """
     arch = device.properties.arch
-    prebuilt = code_objects.find_prebuilt(arch, revision)
+    prebuilt = code_objects.find_prebuilt(arch, revision, form)
     codes = (
         [prebuilt] * len(KERNEL_FILES)
         if prebuilt
-        else [compiler.get_code(compiler.Unit(file, arch)) for file in KERNEL_FILES]
+        else [compiler.get_code(compiler.Unit(file, arch, form.definition)) for file in KERNEL_FILES]
     )
-    return load_codes(device, codes, resources)
-
-
-def load_codes(device: hip.Device, codes: list[bytes], resources: ExitStack) -> dict[str, hip.Kernel]:
-    """Load the kernels of SOURCES from a code for each file. resources: owns the modules."""
     kernels: dict[str, hip.Kernel] = {}
     for code, names in zip(codes, SOURCES.values(), strict=True):
         module = resources.enter_context(device.load(code))

@@ -38,10 +38,18 @@ def compute_kernels_revision(arch: str) -> str:
     return sources.compute_revision(arch, KERNEL_FILES, constants="\n".join(_describe_launches(arch)))
 
 
-def _describe_launches(arch: str) -> Iterator[str]:
+@cache
+def compute_align_revision(arch: str) -> str:
+    """Return the same of the align form, which zeroes no moe_buf. It stands for ids of 32 and of 64 bits."""
+    launches = "\n".join(_describe_launches(arch, token_bytes=0))
+    return sources.compute_revision(arch, KERNEL_FILES, constants=launches, align=True)
+
+
+def _describe_launches(arch: str, token_bytes: int = _TOKEN_BYTES) -> Iterator[str]:
     """Yield a line for each canonical problem: its workspace and every launch of each kernel that takes it.
 
-    A line before those of each shape has the kernels' limits, as far as anything limits them.
+    A line before those of each shape has the kernels' limits, as far as anything limits them. token_bytes: bytes of
+    moe_buf for each token.
     """
     known = get_architecture(arch)
     for compute_units, (num_experts, topk) in product(_COMPUTE_UNITS, _SHAPES):
@@ -50,7 +58,7 @@ def _describe_launches(arch: str) -> Iterator[str]:
         limited = [limit for limit in limits.values() if limit < MAX_TOKENS]
         yield " ".join(map(str, (num_experts, topk, *limited)))
         for tokens in (*_TOKENS, *limited):
-            problem = Problem(tokens, topk, num_experts, moe_buf_bytes=tokens * _TOKEN_BYTES)
+            problem = Problem(tokens, topk, num_experts, moe_buf_bytes=tokens * token_bytes)
             kernels = [kernel for kernel in KERNELS if tokens <= limits[kernel]]
             launches = [astuple(launch) for kernel in kernels for launch in plan(kernel, problem, device)]
             yield f"{tokens} {compute_workspace_bytes(problem, device)} {launches}"

@@ -9,11 +9,12 @@ from typing import Final, NamedTuple
 
 from moesort_tune.domain.pairing import pair_keys
 from moesort_tune.domain.shape import Shape
-from moesort_tune.domain.vocabulary import Condition, KernelName
+from moesort_tune.domain.vocabulary import SORTING, Condition, KernelName
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.measure.change import Change, judge_change
 from moesort_tune.measure.statistics import Interval, compute_interval_rank, compute_ratio_interval
 from moesort_tune.measure.stopping import StoppingRule
+from moesort_tune.providers.facts.registry import find_operation
 from moesort_tune.sweep.cards import Card, format_card
 from moesort_tune.sweep.environment import Environment, collect_environment
 from moesort_tune.sweep.records import get_settings, select_samples
@@ -34,7 +35,8 @@ class Series(NamedTuple):
     device: tuple[str, int, str]
 
     def __str__(self) -> str:
-        return f"{self.provider}, {self.timing}, {self.condition}"
+        operation = find_operation(self.provider)
+        return f"{self.provider}, {self.timing}, {self.condition if operation == SORTING else operation}"
 
 
 class Place(NamedTuple):
@@ -233,7 +235,7 @@ def _compare_lines(series: Series, before: Sample, after: Sample, threshold: flo
     enough = all(map(_has_confidence, (before, after)))
     return ComparedPoint(
         series.provider,
-        RowKey(_get_place(before).shape, series.condition),
+        RowKey(_get_place(before).shape, series.condition, operation=find_operation(series.provider)),
         before.tokens,
         before.kernel,
         _get_card(after),

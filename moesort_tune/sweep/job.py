@@ -9,10 +9,11 @@ from moesort_tune.domain import vocabulary
 from moesort_tune.domain.presets import CONDITIONS, MASKED_RANKS, list_default_conditions, list_default_shapes
 from moesort_tune.domain.settings import Settings
 from moesort_tune.domain.shape import Shape
-from moesort_tune.domain.vocabulary import Condition
+from moesort_tune.domain.vocabulary import Condition, Operation
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.measure.stopping import StoppingRule
 from moesort_tune.numerals import check_within
+from moesort_tune.providers.facts.registry import find_operation
 from moesort_tune.sweep.cards import Card, get_card
 from moesort_tune.sweep.fleet.engines import open_engine
 from moesort_tune.sweep.fleet.groups import group_workers, name_kinds, select_groups
@@ -47,6 +48,7 @@ POINT_LIMIT_SECONDS = 120.0
 class SweepJob:
     """A sweep as a person asked for it; None stands for a default that depends on the device.
 
+    providers: all of one operation.
     settings: of all conditions; each has its own moe_buf, and ranks that share the experts where it is masked.
     fleet: the cards to use. replicas: cards that each row is measured on, as far as there are so many of its kind.
     """
@@ -68,10 +70,17 @@ class SweepJob:
     replicas: int = DEFAULT_REPLICAS
 
     def __post_init__(self) -> None:
-        """Raise ValueError for seconds that are not finite or not above 0."""
+        """Raise ValueError for providers of several operations, and for seconds that are not finite or not above 0."""
+        if len(set(map(find_operation, self.providers))) > 1:
+            raise ValueError(f"expected providers of one operation, got {' and '.join(self.providers)}")
         check_within("point_limit_s", self.point_limit_s, 0, low_open=True)
         if self.time_budget_s is not None:
             check_within("time_budget_s", self.time_budget_s, 0, low_open=True)
+
+    @property
+    def operation(self) -> Operation:
+        """The computation of all of the kernels."""
+        return find_operation(self.providers[0])
 
     def plan(self, arch: str) -> SweepPlan:
         """Return the sweep on a device of `arch`; several providers share the time budget."""
@@ -88,6 +97,7 @@ class SweepJob:
             time_budget_s=None if budget is None else budget / len(self.providers),
             max_points=self.max_points,
             replicas=1 if self.fleet.is_one_device else self.replicas,
+            operation=self.operation,
         )
 
     def list_settings(self, arch: str) -> tuple[Settings, ...]:
@@ -96,7 +106,7 @@ class SweepJob:
         The usual condition comes first, since the first is searched most closely.
         """
         spread = self.settings.ep > 1
-        default = (Condition(masked=True),) if spread else list_default_conditions(arch)
+        default = (Condition(masked=True),) if spread else list_default_conditions(arch, self.operation)
         ranks = self.settings.ep if spread else MASKED_RANKS
         return tuple(
             replace(self.settings, moe_buf=one.moe_buf, ep=ranks if one.masked else 1)

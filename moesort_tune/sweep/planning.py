@@ -120,7 +120,9 @@ def plan_rows(job: SweepJob, arch: str) -> list[PlannedRow]:
                 ladder = list_rungs(shape, plan.tokens, limits, provider=provider, device=device, condition=condition)
                 there = _describe_fate(job, settings, existing, provider, shape) if existing else None
                 shown = list_coarse_rungs(ladder, limits) if index else ladder
-                rows.append(PlannedRow(provider, RowKey(shape, condition), limits, shown, there))
+                rows.append(
+                    PlannedRow(provider, RowKey(shape, condition, operation=job.operation), limits, shown, there)
+                )
     return rows
 
 

@@ -7,6 +7,7 @@ from typing import Final, Protocol
 from moesort_tune.domain.candidates import Limits, list_legal_kernels
 from moesort_tune.domain.settings import Settings
 from moesort_tune.domain.shape import Shape
+from moesort_tune.domain.vocabulary import SORTING, Operation
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.measure.engine import Measurement
 from moesort_tune.measure.stopping import StoppingRule
@@ -57,7 +58,7 @@ class SweepPlan:
 
     settings: one for each condition. time_budget_s: for all of it, or None.
     replicas: cards that each row is measured on, as far as there are so many. kind: of the device, for a person, where
-    others are swept at the same time.
+    others are swept at the same time. operation: what the kernels compute.
     """
 
     shapes: list[Shape]
@@ -68,6 +69,7 @@ class SweepPlan:
     max_points: int = DEFAULT_MAX_POINTS
     replicas: int = 1
     kind: str = ""
+    operation: Operation = SORTING
 
     def list_settings(self, shape: Shape) -> list[Settings]:
         """Return the settings for a shape: all that leave no rank without an expert."""
@@ -75,7 +77,11 @@ class SweepPlan:
 
     def list_keys(self) -> list[RowKey]:
         """Return the rows ahead, in order."""
-        return [RowKey(shape, one.condition, self.kind) for shape in self.shapes for one in self.list_settings(shape)]
+        return [
+            RowKey(shape, one.condition, self.kind, self.operation)
+            for shape in self.shapes
+            for one in self.list_settings(shape)
+        ]
 
 
 class Sink(Protocol):
@@ -276,7 +282,8 @@ class RowSearch:
     def build_row(self) -> Row:
         """Return the row that follows from the points, those of earlier sweeps included."""
         self.points = {**self._find_kept(), **self._find_visited()}
-        return build_row(self._shape, self._limits, self.points, condition=self._key.condition)
+        key = self._key
+        return build_row(self._shape, self._limits, self.points, condition=key.condition, operation=key.operation)
 
     def find_doubts(self) -> str:
         """Return the reasons to doubt the row as a sentence, '' without any."""

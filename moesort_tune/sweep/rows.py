@@ -10,10 +10,10 @@ from msgspec.structs import replace
 from moesort_tune.domain.candidates import Limits, choose_legal, list_legal_kernels
 from moesort_tune.domain.device import DeviceLimits
 from moesort_tune.domain.shape import Shape
-from moesort_tune.domain.vocabulary import MAX_TOKENS, MULTIPHASE, ONESHOT, Condition, KernelName
+from moesort_tune.domain.vocabulary import MAX_TOKENS, MULTIPHASE, ONESHOT, SORTING, Condition, KernelName, Operation
 from moesort_tune.measure.verdict import Verdict
 from moesort_tune.providers.facts.aiter_rule import compute_aiter_oneshot_max_tokens
-from moesort_tune.providers.facts.registry import find_facts
+from moesort_tune.providers.facts.registry import find_facts, find_operation
 from moesort_tune.sweep.expected_loss import compute_expected_loss
 from moesort_tune.sweep.records import MeasuredPoint
 from moesort_tune.sweep.search import EACH_UP_TO, TokenRange, build_ladder
@@ -40,12 +40,12 @@ def list_rungs(
     """Return the token counts that a row always measures, ascending.
 
     Among them are the last legal count of each kernel, the one behind it where several kernels stay legal, both sides
-    of each switch of the provider's own rule and of AITER's, and what its facts name as landmarks. Where one kernel
-    alone is legal there is no winner to find, and powers of two are enough for a line.
+    of each switch of the provider's own rule and, in moe_sorting, of AITER's, and what its facts name as landmarks.
+    Where one kernel alone is legal there is no winner to find, and powers of two are enough for a line.
     """
     landmarks = {
         *_list_ends(limits),
-        *_list_aiter_switch(shape, limits),
+        *_list_aiter_switch(shape, limits, find_operation(provider)),
         *_list_landmarks(shape, tokens, provider, device, condition),
     }
     return [
@@ -109,15 +109,15 @@ def _list_landmarks(
     yield from facts.landmarks(shape.num_experts, shape.topk, device, tokens.first, tokens.last)
 
 
-def _list_aiter_switch(shape: Shape, limits: Limits) -> tuple[int, ...]:
+def _list_aiter_switch(shape: Shape, limits: Limits, operation: Operation) -> tuple[int, ...]:
     """Return both sides of the switch of AITER's rule, where a row says what that loses."""
     last = compute_aiter_oneshot_max_tokens(shape.num_experts)
-    return (last, last + 1) if _is_judged(limits) else ()
+    return (last, last + 1) if _is_judged(limits, operation) else ()
 
 
-def _is_judged(limits: Limits) -> bool:
-    """Return whether the kernels that AITER's rule names are among these."""
-    return {ONESHOT.name, MULTIPHASE.name} <= limits.keys()
+def _is_judged(limits: Limits, operation: Operation) -> bool:
+    """Return whether AITER's rule is one for this operation, and the kernels that it names are among these."""
+    return operation == SORTING and {ONESHOT.name, MULTIPHASE.name} <= limits.keys()
 
 
 def choose_by_aiter_rule(shape: Shape, tokens: int) -> KernelName:
@@ -131,12 +131,18 @@ def select_limited(limits: Limits) -> dict[KernelName, int]:
 
 
 def build_row(
-    shape: Shape, limits: Limits, points: Mapping[int, MeasuredPoint], *, condition: Condition = _USUAL
+    shape: Shape,
+    limits: Limits,
+    points: Mapping[int, MeasuredPoint],
+    *,
+    condition: Condition = _USUAL,
+    operation: Operation = SORTING,
 ) -> Row:
     """Return the row that follows from these points; what lies between two sweeps and was skipped by both is a tie."""
     verdicts = {tokens: point.verdict for tokens, point in points.items()}
     skipped = _find_skipped(verdicts, limits, coarse=condition != _USUAL)
     found = find_switch_points({**verdicts, **skipped}, limits)
+    times = {tokens: point.times_us for tokens, point in points.items()}
     row = Row(
         num_experts=shape.num_experts,
         topk=shape.topk,
@@ -146,9 +152,7 @@ def build_row(
         evidence=Evidence(
             points=len(points),
             noise=round(median(point.noise for point in points.values()), 4),
-            rule_loss=_compute_aiter_rule_loss(
-                shape, limits, {tokens: point.times_us for tokens, point in points.items()}
-            ),
+            rule_loss=_compute_aiter_rule_loss(shape, limits, times) if _is_judged(limits, operation) else None,
             tokens=(min(points), max(points)),
             **_describe_cards(points.values()),
         ),
@@ -163,10 +167,8 @@ def _describe_cards(points: Collection[MeasuredPoint]) -> dict[str, Any]:
     return {"cards": cards, "spread": round(median(point.spread for point in points), 4)} if cards > 1 else {}
 
 
-def _compute_aiter_rule_loss(shape: Shape, limits: Limits, times: Mapping[int, Times]) -> float | None:
-    """Return the worst loss of AITER's rule, None where the kernels that it names are not among these."""
-    if not _is_judged(limits):
-        return None
+def _compute_aiter_rule_loss(shape: Shape, limits: Limits, times: Mapping[int, Times]) -> float:
+    """Return the worst loss of AITER's rule."""
     return round(
         compute_rule_loss(times, lambda tokens: choose_legal(choose_by_aiter_rule(shape, tokens), tokens, limits)), 3
     )

@@ -14,6 +14,7 @@ from moesort_tune.domain.settings import Settings
 from moesort_tune.domain.shape import Shape
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.measure.engine import Measurement
+from moesort_tune.providers.facts.registry import find_operation
 from moesort_tune.sweep.cards import Card
 from moesort_tune.sweep.records import (
     Conditions,
@@ -191,6 +192,7 @@ def build_entry(
         kernels=Kernels(provider=facts.provider, revision=facts.revision),
         sweep=build_sweep_record(conditions.settings, day),
         rows=rows,
+        operation=find_operation(facts.provider),
     )
 
 

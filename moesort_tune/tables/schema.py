@@ -10,12 +10,15 @@ import msgspec
 from moesort_tune.device.products import format_product
 from moesort_tune.domain.candidates import choose_legal
 from moesort_tune.domain.vocabulary import (
+    ALIGN,
+    ALIGN_CONDITION,
     DEFAULT_TOKENS,
     MAX_TOKENS,
     NAME_PATTERN,
-    OPERATION,
+    SORTING,
     Condition,
     KernelName,
+    Operation,
     Timing,
 )
 
@@ -221,7 +224,7 @@ class EntryKey(NamedTuple):
     """Identifies an entry inside its table; revision and timing are None for published figures.
 
     product: the device's id, None where it is unknown; entries of several products stand side by side.
-    moe_buf, masked: the condition; published figures have the usual one.
+    moe_buf, masked: the condition; published figures have the usual one. operation: what the kernels compute.
     """
 
     compute_units: int
@@ -231,22 +234,27 @@ class EntryKey(NamedTuple):
     product: str | None = None
     moe_buf: bool = True
     masked: bool = False
+    operation: Operation = SORTING
 
     @property
     def condition(self) -> Condition:
         """The work of the timed calls besides sorting."""
         return Condition(self.moe_buf, self.masked)
 
+    def list_unusual(self) -> tuple[str, ...]:
+        """Return what distinguishes the timed calls from usual ones: another operation, or the condition."""
+        return self.condition.list_unusual() if self.operation == SORTING else (self.operation,)
+
     def __str__(self) -> str:
         product = format_product(self.product) if self.product else None
         parts = (f"{self.compute_units} compute units", self.provider, self.revision, self.timing, product)
-        return ", ".join(part for part in (*parts, *self.condition.list_unusual()) if part)
+        return ", ".join(part for part in (*parts, *self.list_unusual()) if part)
 
 
 class Entry(Record, frozen=True):
     """The rows of one device, one set of kernels, one way of timing and one condition.
 
-    operation: the computation that the kernels do.
+    operation: what the kernels compute, always the operation of their provider.
     launch_gap_us: what each further launch cost on the device, when it was last swept.
     evidence: origin of the figures; those that others published have no sweep and no revision.
     """
@@ -254,7 +262,7 @@ class Entry(Record, frozen=True):
     device: Device
     kernels: Kernels
     rows: Annotated[tuple[Row, ...], msgspec.Meta(min_length=1)]
-    operation: Literal["moe_sorting"] = OPERATION
+    operation: Operation = SORTING
     software: Software = {}
     launch_gap_us: LaunchGaps | None = None
     sweep: Sweep | None = None
@@ -266,12 +274,14 @@ class Entry(Record, frozen=True):
         timing = self.sweep.timing if self.sweep else None
         device, kernels = self.device, self.kernels
         key = EntryKey(device.compute_units, kernels.provider, kernels.revision, timing, device.id)
-        return key._replace(**self.condition._asdict())
+        return key._replace(**self.condition._asdict(), operation=self.operation)
 
     @property
     def condition(self) -> Condition:
         """The work of the timed calls besides sorting; for published figures the usual one."""
-        return self.sweep.condition if self.sweep else Condition()
+        if self.sweep is not None:
+            return self.sweep.condition
+        return ALIGN_CONDITION if self.operation == ALIGN else Condition()
 
     @property
     def date(self) -> datetime.date:

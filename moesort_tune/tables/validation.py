@@ -6,7 +6,9 @@ from typing import Final, NamedTuple, TypeVar
 import msgspec
 
 from moesort_tune import __version__
-from moesort_tune.domain.vocabulary import MAX_EXPERTS, MAX_TOKENS, MAX_TOPK, KernelName
+from moesort_tune.domain.vocabulary import ALIGN, ALIGN_CONDITION, MAX_EXPERTS, MAX_TOKENS, MAX_TOPK, KernelName
+from moesort_tune.providers.facts.base import get_operation
+from moesort_tune.providers.facts.registry import find_facts
 from moesort_tune.tables.candidates import list_registered_names
 from moesort_tune.tables.errors import RefusedError
 from moesort_tune.tables.schema import SCHEMA, Entry, Row, Sweep, Table
@@ -110,6 +112,7 @@ def _find_entry_faults(entry: Entry, terms: _Terms) -> Iterator[Fault]:
     else:
         yield from _find_measured_faults(entry, terms)
     yield from _find_sweep_faults(entry.sweep)
+    yield from _find_operation_faults(entry)
     for name in ("compute_units", "lds_bytes"):
         value = getattr(entry.device, name)
         if value > _MOST_OF_A_DEVICE:
@@ -165,6 +168,16 @@ def _describe_other_product(found: str | None, expected: str | None) -> str:
 def _find_sweep_faults(sweep: Sweep | None) -> Iterator[Fault]:
     if sweep is not None and sweep.ep > 1 and not sweep.masked:
         yield ".sweep.masked", f"expected true where ep is {sweep.ep}: each rank masks the experts of the others"
+
+
+def _find_operation_faults(entry: Entry) -> Iterator[Fault]:
+    facts = find_facts(entry.kernels.provider)
+    if facts is not None and entry.operation != (own := get_operation(facts)):
+        yield ".operation", f"expected {own}, which the kernels of {facts.name} compute, got {entry.operation}"
+    if entry.operation == ALIGN:
+        for name, expected in ALIGN_CONDITION._asdict().items():
+            if getattr(entry.condition, name) != expected:
+                yield f".sweep.{name}", f"expected {_format_setting(expected)}, the only condition of {ALIGN}"
 
 
 def _find_row_faults(row: Row, terms: _Terms) -> Iterator[Fault]:

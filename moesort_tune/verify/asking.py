@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from moesort_tune import runtime
 from moesort_tune.domain.settings import NamedRouting
 from moesort_tune.domain.shape import Shape
-from moesort_tune.domain.vocabulary import Condition, Timing
+from moesort_tune.domain.vocabulary import SORTING, Condition, Timing
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.numerals import check_within
 from moesort_tune.sweep.fleet.options import Fleet
@@ -61,6 +61,8 @@ class Asked(NamedTuple):
 
 def find_entries(dispatcher: runtime.Dispatcher, table: Table) -> dict[Condition, Entry]:
     """Return the entries that decide calls of other conditions than the usual one, as far as the table has them."""
+    if dispatcher.entry is not None and dispatcher.entry.operation != SORTING:
+        return {}  # all calls are of one condition
     shapes = sorted({row.shape for entry in table.tables for row in entry.rows})
     found: dict[Condition, Entry] = {}
     for condition in OF_CALLS.values():

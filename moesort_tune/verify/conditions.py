@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from moesort_tune.domain.presets import MASKED_RANKS
 from moesort_tune.domain.shape import Shape
-from moesort_tune.domain.vocabulary import Condition
+from moesort_tune.domain.vocabulary import SORTING, Condition, Operation
 from moesort_tune.numerals import check_within, parse_number, quote
 
 AS_SWEPT: Final = "as swept"
@@ -47,6 +47,9 @@ OTHER_SETTINGS: Final[dict[str, Variation]] = {
 }
 """Settings that a table may not be measured with, by the name that --settings takes."""
 
+_OF_SORTING: Final = frozenset(("moe_buf", "ep", "model_dim"))
+"""Settings that mean something to moe_sorting alone."""
+
 SHARE_OF_ROUTING: Final = 2
 """Share of the points that is asked under a routing that a person names."""
 
@@ -70,6 +73,15 @@ def find_name(text: str, names: Iterable[str]) -> str:
     if found is None:
         raise ValueError(f"{quote(text)} is none of {', '.join(map(hyphenate, names))}")
     return found
+
+
+def list_other_settings(operation: Operation) -> tuple[str, ...]:
+    """Return the names of OTHER_SETTINGS that mean something to an operation."""
+    return tuple(
+        name
+        for name, variation in OTHER_SETTINGS.items()
+        if operation == SORTING or _OF_SORTING.isdisjoint(variation.changes)
+    )
 
 
 def hyphenate(name: str) -> str:

@@ -31,9 +31,21 @@ POINT_SECONDS: Final = 1.0
 def run_verification(job: VerifyJob, listener: Listener) -> list[VerifyResult]:
     """Measure and compare on one card of each kind. Raise MoesortTuneError where the table has no entry for any."""
     table = store.load(job.table)
+    _report_other_operations(job, table, listener)
     with ExitStack() as stack:
         workers = _open_workers(job, table.arch, stack, listener)
         return [_verify(job, table, worker, listener) for worker in workers]
+
+
+def _report_other_operations(job: VerifyJob, table: Table, listener: Listener) -> None:
+    """Report each entry of another operation than the job's, which nothing of this verification says anything about."""
+    operation = registry.find_operation(job.provider)
+    for entry in table.tables:
+        if entry.operation != operation:
+            listener.report_left_out(
+                f"the entry of {entry.key}",
+                f"it is of {entry.operation}; verify it with --kernels {entry.key.provider}",
+            )
 
 
 def _open_workers(job: VerifyJob, arch: str, stack: ExitStack, listener: Listener) -> list[Worker]:

@@ -7,10 +7,19 @@ from typing import Final, NamedTuple, Protocol
 from moesort_tune.domain.candidates import choose_by_steps
 from moesort_tune.domain.device import DeviceLimits
 from moesort_tune.domain.shape import Shape
-from moesort_tune.domain.vocabulary import AUTOMATIC, DEFAULT_TIMING, MULTIPHASE, ONESHOT, Condition, KernelName, Timing
+from moesort_tune.domain.vocabulary import (
+    AUTOMATIC,
+    DEFAULT_TIMING,
+    MULTIPHASE,
+    ONESHOT,
+    SORTING,
+    Condition,
+    KernelName,
+    Timing,
+)
 from moesort_tune.measure.verdict import Verdict
 from moesort_tune.providers.facts.aiter import PROVIDER as AITER
-from moesort_tune.providers.facts.base import Facts, map_kernels
+from moesort_tune.providers.facts.base import Facts, get_operation, map_kernels
 
 USUAL: Final = Condition()
 ORACLE: Final = "oracle"
@@ -106,11 +115,11 @@ def by_aiter_rule(device: DeviceLimits) -> Policy:
 
 
 def list_rules(facts: Facts, device: DeviceLimits) -> list[Policy]:
-    """Return the provider's own rule, and AITER's where this is another one for kernels of the same names."""
+    """Return the provider's own rule, and AITER's where this is another one for kernels of its operation and names."""
     own, others = by_rule(facts, device), by_aiter_rule(device)
     names = {candidate.name for candidate in facts.candidates}
     comparable = own.name != others.name and {ONESHOT.name, MULTIPHASE.name} <= names
-    return [own, others] if comparable else [own]
+    return [own, others] if comparable and get_operation(facts) == SORTING else [own]
 
 
 class Constant(NamedTuple):

@@ -40,6 +40,7 @@ CLOCK = build_clock("300+10*tokens", wave="260+10*tokens")
             ["--model", "gpt-oss-120b", "--trace", "steps.txt", "--concurrency", "4", "--input-tokens", "9"],
             "--trace names the steps themselves, so --concurrency, --input-tokens cannot be given with it",
         ),
+        (["--model", "gpt-oss-120b", "--kernels", "align"], "ab replays the torch operator moe_sorting"),
     ],
 )
 def test_bad_values_are_bad_usage_and_quoted(arguments: list[str], words: str) -> None:

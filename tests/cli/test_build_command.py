@@ -9,6 +9,7 @@ from click.testing import CliRunner, Result
 from moesort_tune.cli.build import build, format_resources
 from moesort_tune.device.ahead_of_time import OffloadCompilerError
 from moesort_tune.device.code_objects import KernelResources, ResourceError
+from moesort_tune.sorting.revision import compute_align_revision
 from tests.offload import find_real_compiler, make_code_object, write_fake_compiler
 
 RESOURCES_PAGE = Path(__file__).parents[2] / "docs" / "resources.md"
@@ -24,18 +25,27 @@ def make_compiler(folder: Path, **changed: int) -> str:
 
 
 def test_build_writes_object_and_manifest(tmp_path: Path) -> None:
-    """Protects the files that deployments copy: gfx950.co and gfx950.json."""
+    """Protects the files that deployments copy: those of moe_sorting, and those of the align form for either width."""
     result = invoke("--arch", "gfx950", "--out", str(tmp_path / "out"), "--compiler", make_compiler(tmp_path))
     assert result.exit_code == 0, result.output
     assert (tmp_path / "out/gfx950.co").read_bytes() == make_code_object("gfx950", "kernel")
-    assert json.loads((tmp_path / "out/gfx950.json").read_text())["arch"] == "gfx950"
+    revisions = {}
+    for form in ("", "align32", "align64"):
+        stem = f"gfx950-{form}" if form else "gfx950"
+        manifest = json.loads((tmp_path / f"out/{stem}.json").read_text())
+        assert (manifest["arch"], manifest["form"]) == ("gfx950", form)
+        assert (f"-DMOESORT_ALIGN={form[-2:]}" in manifest["options"]) == bool(form)
+        assert (tmp_path / f"out/{stem}.co").exists()
+        revisions[form] = manifest["revision"]
+    assert revisions["align32"] == revisions["align64"] == compute_align_revision("gfx950") != revisions[""]
 
 
 def test_build_prints_manifests_as_json(tmp_path: Path) -> None:
-    """Protects scripts: --json is the manifest of every target."""
+    """Protects scripts: --json is the manifest of every target and form."""
     result = invoke("--arch", "gfx950", "--json", "--compiler", make_compiler(tmp_path))
-    (manifest,) = json.loads(result.stdout)
-    assert manifest["kernels"][0]["vgprs"] == 20
+    manifests = json.loads(result.stdout)
+    assert [manifest["form"] for manifest in manifests] == ["", "align32", "align64"]
+    assert manifests[0]["kernels"][0]["vgprs"] == 20
 
 
 def test_build_refuses_an_unknown_architecture() -> None:

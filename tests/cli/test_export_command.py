@@ -21,7 +21,7 @@ from moesort_tune.runtime import Dispatcher
 from moesort_tune.tables import json_schema, store
 from moesort_tune.tables.schema import Evidence, Kernels, Table
 from tests.cli.exported import COMPILER, STRICT, ThreeKernels, compile_program
-from tests.tables.examples import device, entry, make_published_entry, row, sweep, table
+from tests.tables.examples import align_entry, device, entry, make_published_entry, row, sweep, table
 
 # Prints, for each line 'experts topk compute_units moe_buf masked' of stdin, the policy of 0..20000 tokens as one
 # character each.
@@ -97,16 +97,19 @@ def run_export(path: Path, *arguments: str) -> str:
     return result.stdout
 
 
-@pytest.mark.parametrize("kernels", ["builtin", "aiter"])
+@pytest.mark.parametrize("kernels", ["builtin", "aiter", "align"])
 def test_header_decides_as_the_runtime_for_every_token_count(tmp_path: Path, kernels: str) -> None:
     """Every row of two devices and a dozen shapes without one, 0 to 20000 tokens, known and unknown compute units."""
     of = Kernels(provider=kernels, revision="1")
     small = device(compute_units=80, lds_bytes=1 << 24)  # more than the architecture has
     boasting = [*ROWS[3:6], row(512, 4, None, limits={"oneshot": 1 << 20})]
-    rows = [*ROWS, *(ROWS_OF_THREE if kernels == "builtin" else [])]
-    one = table(entry(rows, kernels=of), entry(boasting, kernels=of, device=small))
+    rows = [*ROWS, *([] if kernels == "aiter" else ROWS_OF_THREE)]
+    make = align_entry if kernels == "align" else entry
+    one = table(make(rows, kernels=of), make(boasting, kernels=of, device=small))
     path = write_table(tmp_path, one)
-    binary = compile_program(tmp_path, run_export(path, "--format", "cpp", "--kernels", kernels), ASK)
+    header = run_export(path, "--format", "cpp", "--kernels", kernels)
+    assert (", moe_align_block_size, measured" in header) == (kernels == "align")
+    binary = compile_program(tmp_path, header, ASK)
     shapes = [(*shape, 304) for shape in [r.shape for r in rows] + UNKNOWN] + [
         (128, 4, 80),
         (100, 4, 100),
@@ -173,7 +176,7 @@ int main() { std::printf("%d %d %d", ten(15, 128, 4, 304), moesort_policy(15, 12
     assert run_compiled(two_headers, source) == "2 2 1"
 
 
-@pytest.mark.parametrize("facts", [registry.get_facts("builtin"), registry.get_facts("aiter"), ThreeKernels()])
+@pytest.mark.parametrize("facts", [*map(registry.get_facts, registry.BUNDLED), ThreeKernels()])
 def test_limits_in_cpp_are_those_of_the_facts(tmp_path: Path, facts: Facts) -> None:
     """For every number of experts and each LDS size that an architecture has: the limits stand in two languages."""
     source = f"""
@@ -204,7 +207,7 @@ int main() {{
     assert list(map(int, answers)) == expected
 
 
-@pytest.mark.parametrize("facts", [registry.get_facts("builtin"), registry.get_facts("aiter"), ThreeKernels()])
+@pytest.mark.parametrize("facts", [*map(registry.get_facts, registry.BUNDLED), ThreeKernels()])
 def test_rule_in_cpp_is_that_of_the_facts(tmp_path: Path, facts: Facts) -> None:
     """On both sides of each of the rule's steps, for each condition: it decides where nothing was measured."""
     source = f"""

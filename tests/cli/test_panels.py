@@ -11,7 +11,7 @@ from moesort_tune.sweep.samples import append_samples, get_samples_path
 from moesort_tune.tables import store
 from moesort_tune.tables.schema import Evidence
 from tests.cli.pictured import make_row, make_sample, write_pictured_table
-from tests.tables.examples import entry, row, sweep, table
+from tests.tables.examples import align_entry, entry, row, sweep, table
 
 
 @pytest.fixture
@@ -132,3 +132,18 @@ def test_missing_samples_are_reported(path: Path) -> None:
     append_samples(get_samples_path(path), [make_sample(8, "oneshot", 1.0, revision="old")])
     with pytest.raises(MoesortTuneError, match="holds no samples of the rows"):
         read_panels(path, store.load(path))
+
+
+def test_titles_name_another_operation_than_moe_sorting(path: Path) -> None:
+    """Two panels of one shape on a slide say what they are of, and so do the kernels below them."""
+    store.save(path, table(entry([row()], software={}), align_entry([row()], software={})))
+    without = Settings(moe_buf=False).format_signature()
+    align = {"provider": "align", "revision": "a11f0e", "moe_buf": False, "settings": without}
+    append_samples(get_samples_path(path), [make_sample(1, "oneshot", 9.0), make_sample(1, "oneshot", 3.0, **align)])
+    panels = read_panels(path, store.load(path))
+    assert [panel.title for panel in panels] == [
+        "128 experts, topk 4",
+        "128 experts, topk 4, moe_align_block_size",
+    ]
+    assert [panel.curves["oneshot"][0].time_us.median for panel in panels] == [9.0, 3.0]
+    assert build_title(panels).endswith("builtin kernels 5c1e0f, align kernels a11f0e for moe_align_block_size")

@@ -14,7 +14,7 @@ from moesort_tune.tables import store
 from moesort_tune.tables.schema import Evidence
 from tests.cli.pictured import make_row, write_pictured_table
 from tests.cli.swept import HostMachine
-from tests.tables.examples import device, entry, table
+from tests.tables.examples import align_entry, device, entry, table
 
 pytest.importorskip("plotly")
 
@@ -156,6 +156,20 @@ def test_page_has_the_figures_of_verify() -> None:
     text = write_report("--verify", "verify.json").text
     assert "as swept (88 points)" in text
     assert "table 1.000 1.000 1.000 - AITER's rule 1.091 1.370 1.604 128/4 at 57 tokens" in text
+
+
+def test_page_names_another_operation_than_moe_sorting() -> None:
+    """Rows and figures of the align form are headed as such; those of moe_sorting are as they were."""
+    write_pictured_table(TABLE, 128)
+    store.add_entry(TABLE, "gfx942", align_entry([make_row(128)]), replace=False, finished=True)
+    Path("verify.json").write_text(
+        json.dumps([VERIFIED, VERIFIED | {"revision": "a11f0e", "operation": "moe_align_block_size"}])
+    )
+    text = write_report("--verify", "verify.json").text
+    assert "align, a11f0e, graph, moe_align_block_size" in text
+    assert "align kernels for moe_align_block_size, revision a11f0e" in text
+    assert "What the choices cost: verified on" in text
+    assert "What the choices of moe_align_block_size cost: verified on" in text
 
 
 def test_page_has_the_figures_of_each_device() -> None:

@@ -43,6 +43,13 @@ def run(*arguments: str) -> Result:
         (["--unit-size", "0"], "0 is not in the range 1<=x<=1024"),
         (["--time-budget", "0"], "0.0 is not in the range x>0"),
         (["--timing", "cold"], "'cold' is not one of"),
+        (["--operation", "sorting", "--kernels", "align"], "--kernels align compute moe_align_block_size, and"),
+        (["--operation", "align", "--kernels", "builtin"], "--operation align is moe_align_block_size; leave one away"),
+        (["--operation", "align", "--kernels", "aiter"], "--kernels aiter compute moe_sorting, and --operation align"),
+        (["--operation", "align", "--condition", "masked"], "moe_align_block_size has no condition masked: it zeroes"),
+        (["--kernels", "align", "--condition", "without-moe-buf,with-moe-buf"], "has no condition with-moe-buf"),
+        (["--operation", "align", "--ep", "8"], "an expert map changes one load of a pair"),
+        (["--operation", "topk"], "'topk' is not one of 'sorting', 'align'"),
         (["--tokens", "1:16777215", "--experts", "512", "--topk", "255"], "must be below 2^31"),
     ],
 )
@@ -51,6 +58,32 @@ def test_bad_values_are_bad_usage_and_quoted(arguments: list[str], words: str) -
     result = run(*arguments)
     assert result.exit_code == 2
     assert words in result.output
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--operation", "align"),
+        ("--kernels", "align"),
+        ("--operation", "align", "--kernels", "all"),
+        ("--operation", "align", "--kernels", "align", "--condition", "without-moe-buf"),
+    ],
+)
+def test_align_operation_has_its_own_kernels_and_one_condition(arguments: tuple[str, ...]) -> None:
+    """The operation and its kernels stand for each other, and nobody waits for conditions that change nothing."""
+    result = run("--dry-run", "--arch", "sm_90", "--tokens", "1:64", "--experts", "8,64", "--topk", "2", *arguments)
+    lines = result.output.splitlines()
+    assert "sm_90, kernels align, graph timing -> tables/sm_90.yaml" in lines[0]
+    assert "kernels builtin" not in result.output
+    assert [line.split()[:2] for line in lines[2:4]] == [[shape, "moe_align_block_size"] for shape in ("8/2", "64/2")]
+
+
+def test_sorting_is_swept_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What people swept before there was another operation is what they sweep now."""
+    monkeypatch.chdir(tmp_path)
+    result = run("--dry-run", "--arch", "sm_90", "--tokens", "1:64")
+    assert "kernels builtin" in result.output
+    assert "align" not in result.output
 
 
 def test_trace_is_swept_for_its_own_shape_alone(tmp_path: Path) -> None:

@@ -31,6 +31,11 @@ def run(*arguments: str) -> Result:
         (["t.yaml", "--routing", "zipf:x"], "zipf:EXPONENT with an exponent above 0 and below 10, got 'zipf:x'"),
         (["t.yaml", "--routing", "trace:"], "expected trace:FILE"),
         (["t.yaml", "--points", "0"], "0 is not in the range 1<=x<=16384"),
+        (
+            ["t.yaml", "--kernels", "align", "--settings", "cold,model_dim=7168"],
+            "moe_align_block_size has no setting model_dim=7168; choose of eager, cold, zipf:1.2, dirichlet:0.3,",
+        ),
+        (["t.yaml", "--kernels", "align", "--fail-above", "masked=1.1"], "'masked' is none of as-swept"),
     ],
 )
 def test_bad_values_are_bad_usage_and_quoted(arguments: list[str], words: str) -> None:

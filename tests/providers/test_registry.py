@@ -22,6 +22,7 @@ from moesort_tune.domain.vocabulary import Candidate
 class Facts(AiterFacts):
     name = {name!r}
     candidates = {candidates}
+    operation = {operation!r}
 
 PROVIDER = Provider(Facts(), work={work!r})
 """
@@ -29,9 +30,15 @@ PROVIDER = Provider(Facts(), work={work!r})
 Install = Callable[..., None]
 
 
-def get_text(*, name: str = "third", candidates: str = "AiterFacts.candidates", work: str = "third.work") -> str:
+def get_text(
+    *,
+    name: str = "third",
+    candidates: str = "AiterFacts.candidates",
+    work: str = "third.work",
+    operation: str = "moe_sorting",
+) -> str:
     """Return a module that defines a provider."""
-    return PROVIDER.format(name=name, candidates=candidates, work=work)
+    return PROVIDER.format(name=name, candidates=candidates, work=work, operation=operation)
 
 
 @pytest.fixture
@@ -73,7 +80,7 @@ def test_bundled_provider_satisfies_what_is_asked_of_others(name: str) -> None:
 def test_provider_of_another_package_is_found(install: Install) -> None:
     """An entry point is all that a package needs to offer its kernels."""
     install()
-    assert registry.list_names() == ("builtin", "aiter", "third")
+    assert registry.list_names() == ("builtin", "aiter", "align", "third")
     assert registry.get_facts("third").name == "third"
     assert registry.find_facts("third") is registry.get_facts("third")
 
@@ -93,6 +100,7 @@ def test_provider_is_loaded_when_it_is_asked_for(install: Install) -> None:
         ("PROVIDER = 3", "TypeError: expected a Provider, got 3"),
         ("", "AttributeError: module 'third' has no attribute 'PROVIDER'"),
         (get_text(name="fourth"), "ValueError: its facts are named 'fourth'"),
+        (get_text(operation="topk"), "expected moe_sorting or moe_align_block_size as its operation, got 'topk'"),
         (get_text(candidates="(Candidate('Wave', 1),)"), "that begins with a letter, got 'Wave'"),
         (get_text(candidates="(Candidate('1', 1),)"), "ValueError: expected a name of at most 32 lower-case letters"),
         (get_text(candidates="(Candidate(3, 1),)"), "that begins with a letter, got 3"),
@@ -130,7 +138,7 @@ def test_reserved_name_of_a_provider_is_refused(install: Install, name: str) -> 
 def test_unknown_provider_is_refused_with_the_names_that_there_are(install: Install) -> None:
     """A mistyped name ends in a sentence, wherever it was passed."""
     install()
-    with pytest.raises(UnknownProviderError, match="kernels must be builtin or aiter or third, got 'thrid'"):
+    with pytest.raises(UnknownProviderError, match="kernels must be builtin or aiter or align or third, got 'thrid'"):
         registry.get_provider("thrid")
     assert registry.find_facts("thrid") is None
 
@@ -138,7 +146,7 @@ def test_unknown_provider_is_refused_with_the_names_that_there_are(install: Inst
 def test_bundled_name_cannot_be_claimed(install: Install) -> None:
     """Rows of `builtin` are used by every serving process: no other package's kernels may stand behind the name."""
     install(module=get_text(name="builtin"), builtin="third:PROVIDER")
-    assert registry.list_names() == ("builtin", "aiter")
+    assert registry.list_names() == ("builtin", "aiter", "align")
     assert registry.get_provider("builtin").work == "moesort_tune.providers.work.builtin"
 
 
@@ -146,7 +154,7 @@ def test_name_that_two_packages_claim_is_refused(install: Install) -> None:
     """It would depend on the order of installation whose kernels are meant."""
     install("third")
     install("another")
-    assert registry.list_names() == ("builtin", "aiter", "third")
+    assert registry.list_names() == ("builtin", "aiter", "align", "third")
     with pytest.raises(BrokenProviderError, match=r"registered by (third and another|another and third); uninstall"):
         registry.get_provider("third")
 

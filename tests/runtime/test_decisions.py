@@ -208,7 +208,7 @@ def test_load_refuses_what_is_wrong_at_once(tmp_path: Path) -> None:
     (tmp_path / "broken.yaml").write_text("schema: 3\n")
     with pytest.raises(TableError, match="schema: 3 is newer"):
         Dispatcher.load(tmp_path / "broken.yaml")
-    with pytest.raises(ValueError, match="kernels must be builtin or aiter, got 'mine'"):
+    with pytest.raises(ValueError, match="kernels must be builtin or aiter or align, got 'mine'"):
         Dispatcher.load(save_table(tmp_path), kernels="mine")
     with pytest.raises(ValueError, match="compute_units must be at least 1, got 0"):
         Dispatcher.load(save_table(tmp_path), compute_units=0)

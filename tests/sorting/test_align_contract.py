@@ -2,18 +2,22 @@
 
 import ctypes
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from moesort_tune.device import sources
 from moesort_tune.shipped import get_kernels_folder
+from moesort_tune.sorting import launches
 from moesort_tune.sorting.align import AlignInputs, AlignProblem, align_block_size
 from moesort_tune.sorting.arguments import AlignArguments, SortingArguments
 from moesort_tune.sorting.launches import KERNELS, SOURCES
-from moesort_tune.sorting.revision import compute_kernels_revision
+from moesort_tune.sorting.revision import compute_align_revision, compute_kernels_revision
 from tests.sorting.align_cases import EDGES
 
 REVISIONS = {"gfx942": "838b180301385d06", "gfx950": "bd79b2c36e94500e"}
@@ -34,11 +38,79 @@ def test_sorting_form_has_nothing_of_the_align_form() -> None:
         assert "align/" not in text
 
 
+def test_align_form_has_nothing_of_the_sorting_form() -> None:
+    """Protects its revision likewise: no guard is left, and shared headers hold no struct of the other form."""
+    texts = {}
+    for file in (*SOURCES, *(name for name in sources.read_headers("host") if not name.startswith("align/"))):
+        texts[file] = sources.select_align_form((get_kernels_folder() / file).read_text())
+        assert "MOESORT_ALIGN" not in texts[file]
+    assert "align/arguments.h" in texts["arguments.h"]
+    assert "topk_weights" not in texts["arguments.h"]
+
+
+@pytest.fixture
+def kernels_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a copy of the kernels' folder, of which the revisions are made."""
+    folder = shutil.copytree(get_kernels_folder(), tmp_path / "kernels")
+    monkeypatch.setattr(sources, "get_kernels_folder", lambda: folder)
+    return folder
+
+
+def compute_both() -> tuple[str, str]:
+    """Return the revisions of the sorting and of the align form now."""
+    compute_kernels_revision.cache_clear()
+    compute_align_revision.cache_clear()
+    return compute_kernels_revision("gfx942"), compute_align_revision("gfx942")
+
+
+@pytest.fixture(autouse=True)
+def _recompute() -> Iterator[None]:
+    """Forget revisions after each test."""
+    yield
+    compute_kernels_revision.cache_clear()
+    compute_align_revision.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "changes"),
+    [
+        ("align/access.h", "\nint more;\n", (False, True)),
+        ("align/arguments.h", "\nint more;\n", (False, True)),
+        ("align/access.h", "\n// why\n", (False, False)),
+        ("layout.h", "\n#ifdef MOESORT_ALIGN\nint more;\n#endif\n", (False, True)),
+        ("layout.h", "\n#ifndef MOESORT_ALIGN\nint more;\n#endif\n", (True, False)),
+        ("layout.h", "\n#ifdef MOESORT_ALIGN\nint more;\n#else\nint less;\n#endif\n", (True, True)),
+        ("wave.hip", "\nint more;\n", (True, True)),
+        ("platform/wave_portable.h", "\nint more;\n", (False, False)),
+    ],
+)
+def test_revision_changes_with_the_code_of_its_form_alone(
+    kernels_folder: Path, file: str, text: str, changes: tuple[bool, bool]
+) -> None:
+    """Protects tables of one form from work on the other one, and from being used for other code of their own."""
+    before = compute_both()
+    assert before[0] != before[1]
+    with (kernels_folder / file).open("a") as source:
+        source.write(text)
+    assert tuple(new != old for new, old in zip(compute_both(), before, strict=True)) == changes
+
+
+@pytest.mark.parametrize("constant", ["MANY_PAIRS", "SORTING_THREADS"])
+def test_align_revision_changes_with_the_launches(monkeypatch: pytest.MonkeyPatch, constant: str) -> None:
+    """Protects tables of the align form from launches that they were not measured with."""
+    before = compute_both()
+    value = getattr(launches, constant)
+    monkeypatch.setattr(launches, constant, tuple(2 * one for one in value) if isinstance(value, tuple) else 2 * value)
+    assert compute_both()[1] != before[1]
+
+
 def test_guards_are_resolved_as_a_preprocessor_does() -> None:
     """Protects the three shapes of a guard."""
     text = "a\n#ifdef MOESORT_ALIGN\nb\n#else\nc\n#endif\n#ifndef MOESORT_ALIGN  // why\nd\n#endif\n"
     assert sources.select_sorting_form(text) == "a\nc\nd\n"
+    assert sources.select_align_form(text) == "a\nb\n"
     assert sources.select_sorting_form("#ifdef MOESORT_ALIGN\nb\n#endif\ne\n") == "e\n"
+    assert sources.select_align_form("#ifdef MOESORT_ALIGN\nb\n#endif\ne\n") == "b\ne\n"
 
 
 def test_argument_blocks_end_alike() -> None:

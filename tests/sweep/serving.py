@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 
+from moesort_tune.sorting.align_kernels import PreparedAlign
+from moesort_tune.sorting.arguments import AlignArguments
 from moesort_tune.sweep.worker import process as worker_process
 from moesort_tune.sweep.worker.messages import (
     Answer,
@@ -85,6 +87,19 @@ def _limit_requests(points: int, receive: Callable[[], Request]) -> Callable[[],
         return request
 
     return receive_or_wait
+
+
+def serve_wrong_align(connection: "Connection[Answer | DeviceFacts, Request]", spec: WorkerSpec) -> None:
+    """Run the real kernels, but let those of the align form name expert 7 in every block behind the last row."""
+    make_arguments = PreparedAlign._make_arguments
+
+    def make_wrong_arguments(self: PreparedAlign) -> AlignArguments:
+        arguments = make_arguments(self)
+        arguments.tail_expert = 7
+        return arguments
+
+    PreparedAlign._make_arguments = make_wrong_arguments  # type: ignore[method-assign]
+    worker_process.serve(connection, spec)
 
 
 def serve_nothing(connection: "Connection[Answer | DeviceFacts, Request]", spec: WorkerSpec) -> None:

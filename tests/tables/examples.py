@@ -4,6 +4,7 @@ import datetime
 from collections.abc import Iterable
 from typing import Any, Final
 
+from moesort_tune.domain.vocabulary import ALIGN
 from moesort_tune.tables.schema import SCHEMA, Device, Entry, Evidence, Kernels, Row, Sweep, Table
 
 EXAMPLE = """\
@@ -86,6 +87,16 @@ def entry(rows: Iterable[Row] = (), **changes: Any) -> Entry:
         "rows": tuple(rows) or (row(),),
     }
     return Entry(**(values | changes))
+
+
+def align_entry(rows: Iterable[Row] = (), **changes: Any) -> Entry:
+    """Return an entry of the builtin kernels in the align form, which have no condition but this one."""
+    values: dict[str, Any] = {
+        "kernels": Kernels(provider="align", revision="a11f0e"),
+        "operation": ALIGN,
+        "sweep": sweep(moe_buf=False),
+    }
+    return entry(rows, **(values | changes))
 
 
 def make_published_entry(rows: Iterable[Row] = (), **changes: Any) -> Entry:

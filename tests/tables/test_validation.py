@@ -5,7 +5,7 @@ import pytest
 
 from moesort_tune.tables.errors import RefusedError
 from moesort_tune.tables.reader import parse
-from moesort_tune.tables.schema import Evidence, Kernels, Table
+from moesort_tune.tables.schema import EntryKey, Evidence, Kernels, Table
 from moesort_tune.tables.validation import check, to_table
 from tests.tables.examples import BOTH, EXAMPLE, EXAMPLE_1, device, entry, make_published_entry, row, sweep, table
 
@@ -21,7 +21,7 @@ def test_table_of_the_documentation_is_accepted() -> None:
     """The example that people copy from is a valid table."""
     accepted = to_table(parse(EXAMPLE.encode()))
     assert accepted.arch == "gfx942"
-    assert accepted.tables[0].key == (304, "builtin", "5c1e0f", "graph", None, True, False)
+    assert accepted.tables[0].key == EntryKey(304, "builtin", "5c1e0f", "graph", None, True, False, "moe_sorting")
     assert accepted.tables[0].rows[0].policy == ((1, "oneshot"), (25, "multiphase"))
 
 
@@ -163,7 +163,21 @@ FAULTS = [
         "tables[0].rows[0].tie[0][2][1]: expected wave or oneshot or multiphase, got 'third'",
     ),
     ("provider: builtin", "provider: My own", "tables[0].kernels.provider: expected a word like builtin, got 'My own'"),
-    ("operation: moe_sorting", "operation: topk", "tables[0].operation: expected moe_sorting, got 'topk'"),
+    (
+        "operation: moe_sorting",
+        "operation: topk",
+        "tables[0].operation: expected moe_align_block_size or moe_sorting, got 'topk'",
+    ),
+    (
+        "operation: moe_sorting",
+        "operation: moe_align_block_size",
+        "tables[0].operation: expected moe_sorting, which the kernels of builtin compute, got moe_align_block_size",
+    ),
+    (
+        "provider: builtin",
+        "provider: align",
+        "tables[0].operation: expected moe_align_block_size, which the kernels of align compute, got moe_sorting",
+    ),
     (
         "evidence: measured",
         "evidence: guessed",

@@ -171,11 +171,13 @@ def test_choice_that_is_left_to_the_kernels_is_their_rules() -> None:
 
 
 def test_aiters_rule_competes_where_it_is_another_one() -> None:
-    """Protects the comparison with AITER, which is its own rule for its own kernels."""
-    names = {
-        name: [rule.name for rule in list_rules(registry.get_facts(name), DEVICE)] for name in ("builtin", "aiter")
+    """Protects the comparison with AITER, which is its own rule for its own kernels and none for another operation."""
+    names = {name: [rule.name for rule in list_rules(registry.get_facts(name), DEVICE)] for name in registry.BUNDLED}
+    assert names == {
+        "builtin": ["the builtin rule", "AITER's rule"],
+        "aiter": ["AITER's rule"],
+        "align": ["the align rule"],
     }
-    assert names == {"builtin": ["the builtin rule", "AITER's rule"], "aiter": ["AITER's rule"]}
 
 
 def test_p90_is_exceeded_by_a_tenth_of_the_points_at_most() -> None:

@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 
 from moesort_tune.domain.candidates import Limits, Steps
 from moesort_tune.domain.device import DeviceLimits
-from moesort_tune.domain.vocabulary import Candidate, Condition, KernelName
+from moesort_tune.domain.vocabulary import SORTING, Candidate, Condition, KernelName, Operation
 
 
 class Facts(Protocol):
@@ -22,6 +22,7 @@ class Facts(Protocol):
     decides_itself: without a table the kernels' own code decides (policy 0), and `rule` says what it will do.
     limits_cpp: C++17 text that defines `constexpr int max_tokens(int candidate, int num_experts, int topk,
     int lds_bytes, int wavefront_size)`, equal to `limits` for each candidate's index.
+    Facts may also have `operation`, what the kernels compute; see get_operation.
     """
 
     name: str
@@ -47,6 +48,11 @@ class Facts(Protocol):
 
     def landmarks(self, num_experts: int, topk: int, device: DeviceLimits, first: int, last: int) -> Sequence[int]:
         """Return token counts in first..last at which a kernel's time may jump; a sweep measures each of them."""
+
+
+def get_operation(facts: Facts) -> Operation:
+    """Return what the kernels compute: moe_sorting for facts without `operation`, as all once were."""
+    return getattr(facts, "operation", SORTING)
 
 
 def map_policies(facts: Facts) -> dict[KernelName, int]:

@@ -41,22 +41,30 @@ def compute_rule_lasts(num_experts: int, topk: int, arch: str, condition: Condit
     return {WAVE.name: wave, ONESHOT.name: oneshot, MULTIPHASE.name: MAX_TOKENS}
 
 
-def rule_cpp(arch: str) -> str:
-    """Return the rule for `arch` as C++17 text: the index of the candidate, in the order wave, oneshot, multiphase."""
+def rule_cpp(arch: str, *, zeroing: bool = True) -> str:
+    """Return the rule for `arch` as C++17 text: the index of the candidate, in the order wave, oneshot, multiphase.
+
+    zeroing: whether calls may zero a moe_buf; else the rule ignores what the caller says of it.
+    """
     signature = "constexpr int rule(int tokens, int num_experts, int topk, bool moe_buf, bool /*masked*/)"
     wave = f"  if (tokens <= {_get_wave_pairs(arch)} / topk) return 0;\n"
     if not _is_nvidia(arch):
         unnamed = signature.replace("num_experts", "/*num_experts*/").replace("moe_buf", "/*moe_buf*/")
         return f"{unnamed} {{\n{wave}  return tokens <= {_AMD_TOKENS} ? 1 : 2;\n}}\n"
-    zeroing, sorting = _NVIDIA[True], _NVIDIA[False]
+    with_moe_buf, without = map(_format_pairs, (_NVIDIA[True], _NVIDIA[False]))
+    pairs = f"moe_buf ? {with_moe_buf}\n                                  : {without}" if zeroing else without
+    named = signature if zeroing else signature.replace("moe_buf", "/*moe_buf*/")
     return f"""\
-{signature} {{
+{named} {{
 {wave}\
-  const long long pairs = moe_buf ? {zeroing.pairs} + {zeroing.pairs_per_expert}LL * num_experts
-                                  : {sorting.pairs} + {sorting.pairs_per_expert}LL * num_experts;
+  const long long pairs = {pairs};
   return tokens <= pairs / topk ? 1 : 2;
 }}
 """
+
+
+def _format_pairs(switch: _Switch) -> str:
+    return f"{switch.pairs} + {switch.pairs_per_expert}LL * num_experts"
 
 
 def _get_wave_pairs(arch: str) -> int:

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
-from moesort_tune.domain.vocabulary import NAME_PATTERN, RESERVED_NAMES
+from moesort_tune.domain.vocabulary import ALIGN, NAME_PATTERN, RESERVED_NAMES, SORTING, Operation
 from moesort_tune.errors import MoesortTuneError
-from moesort_tune.providers.facts.base import Facts, Provider
+from moesort_tune.providers.facts.base import Facts, Provider, get_operation
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -20,6 +20,7 @@ GROUP: Final = "moesort_tune.providers"
 BUNDLED: Final = {
     "builtin": "moesort_tune.providers.facts.builtin:PROVIDER",
     "aiter": "moesort_tune.providers.facts.aiter:PROVIDER",
+    "align": "moesort_tune.providers.facts.align:PROVIDER",
 }
 """This package's own entry points, as pyproject.toml declares them. They are named here too because reading the entry
 points of all installed packages takes longer than a serving process needs to start, and since an uninstalled checkout
@@ -76,6 +77,12 @@ def find_facts(name: str) -> Facts | None:
         return None
 
 
+def find_operation(name: str) -> Operation:
+    """Return what a provider's kernels compute, moe_sorting for one that is not registered or not usable here."""
+    facts = find_facts(name)
+    return SORTING if facts is None else get_operation(facts)
+
+
 @contextmanager
 def name_package_in_errors(name: str) -> Iterator[None]:
     """Raise a BrokenProviderError that names the provider's package for every error of its code."""
@@ -97,6 +104,8 @@ def _check(name: str, found: object) -> None:
         raise ValueError(f"its facts are named {found.facts.name!r}")
     kernels = [candidate.name for candidate in found.facts.candidates]
     policies = [candidate.policy for candidate in found.facts.candidates]
+    if (operation := get_operation(found.facts)) not in (SORTING, ALIGN):
+        raise ValueError(f"expected {SORTING} or {ALIGN} as its operation, got {operation!r}")
     for word in (name, *kernels):
         _check_name(word)
     if not kernels:

@@ -12,7 +12,7 @@ from moesort_tune.domain.candidates import Limits
 from moesort_tune.domain.device import DeviceLimits
 from moesort_tune.domain.settings import Settings
 from moesort_tune.domain.shape import Shape
-from moesort_tune.domain.vocabulary import KernelName
+from moesort_tune.domain.vocabulary import SORTING, KernelName, Operation
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.providers.facts import registry
 from moesort_tune.providers.facts.base import Facts
@@ -99,9 +99,14 @@ class ProviderError(MoesortTuneError):
 _UNKNOWN: Final = "no provider of that name is registered"
 
 
-def available() -> list[str]:
-    """Return the names of the providers against which nothing is known, this package's own first."""
-    return [name for name in registry.list_names() if not why_not(name)]
+def available(operation: Operation = SORTING) -> list[str]:
+    """Return the names of the operation's providers against which nothing is known, this package's own first."""
+    return [name for name in list_registered(operation) if not why_not(name)]
+
+
+def list_registered(operation: Operation) -> list[str]:
+    """Return the names of all registered providers whose kernels compute `operation`, this package's own first."""
+    return [name for name in registry.list_names() if registry.find_operation(name) == operation]
 
 
 def why_not(name: str) -> str:
@@ -144,7 +149,7 @@ def revision_of(name: str, arch: str) -> str | None:
 
 def unavailable(name: str, reason: str) -> ProviderError:
     """Return the error of a provider whose kernels cannot run, with the providers whose kernels can."""
-    others = ",".join(other for other in available() if other != name)
+    others = ",".join(other for other in available(registry.find_operation(name)) if other != name)
     return ProviderError(f"the kernels of {name} cannot run here ({reason}); use --kernels {others}")
 
 
