@@ -79,7 +79,7 @@ def measure(actors: int, kinds: int, rows: int) -> tuple[float, ...]:
     traffic.watch()
     with tempfile.TemporaryDirectory() as folder:
         table = Path(folder, "host.yaml")
-        results = run_job(build_job(table, rows), LineProgress(Console(quiet=True)))
+        results = run_job(build_job(table, rows), LineProgress(Console(quiet=True), lambda _line: None))
         samples = results[0].samples
         points = sum(line.count(",multiphase,") > 0 for line in samples.read_text().splitlines())
         files = [path.stat().st_size / KIB for path in (table, samples)]

@@ -42,8 +42,9 @@ class AlignDevice(TorchDevice):
         """Return the kernel that the caller or the table names; of the latter only a legal one."""
         if request.dispatch_policy:
             return KERNELS[request.dispatch_policy]
-        sort, masked = planned.sort, request.expert_map is not None
-        policy = self.get_dispatcher(request.table).policy(sort.rows, sort.num_experts, sort.topk, False, masked)
+        sort, masked = planned.sort, request.expert_map is not None or request.first_id != 0
+        dispatcher = self.get_dispatcher(request.table)
+        policy = dispatcher.policy(sort.rows, sort.num_experts, sort.topk, masked=masked)
         kernel = KERNELS[policy]
         return kernel if sort.rows <= planned.limits[kernel] else choose_legal(kernel, sort.rows, planned.limits)
 
