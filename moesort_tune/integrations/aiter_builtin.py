@@ -42,7 +42,8 @@ class BuiltinSteering(Steering):
 
     def open_dispatcher(self, device: "torch.device") -> runtime.Dispatcher:
         """Load the kernels, and open the table for them. Raise LeaveAlone, to try again, while that is impossible."""
-        from moesort_tune.operator.sorting_device import NotReadyError, get_sorting_device
+        from moesort_tune.operator.sorting_device import get_sorting_device
+        from moesort_tune.operator.torch_device import NotReadyError
 
         try:
             return get_sorting_device(device).get_dispatcher(self.table)

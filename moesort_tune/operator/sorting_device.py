@@ -1,65 +1,38 @@
-"""Sort on one torch device: hold its kernels, its tables, its planned launches, and what was learned on it."""
+"""Sort on one torch device: hold its kernels, its planned launches, and what was learned on it."""
 
-import threading
-from pathlib import Path
 from typing import Final
 
 import torch
 
-from moesort_tune import runtime
-from moesort_tune.device import hip, libraries, torch_streams
+from moesort_tune.device import hip, torch_streams
 from moesort_tune.domain.candidates import choose_legal, list_legal_kernels
 from moesort_tune.domain.vocabulary import AUTOMATIC, DEFAULT_UNIT_SIZE, KernelName
-from moesort_tune.errors import MoesortTuneError
 from moesort_tune.measure.timers import Work
 from moesort_tune.operator.arguments import Request, format_dtype
 from moesort_tune.operator.first_encounter import Encounter, FirstEncounters, ShapeKey, make_replaying_timer
 from moesort_tune.operator.planned_sort import PlannedSort, SortedTokens
-from moesort_tune.operator.policies import KERNELS
+from moesort_tune.operator.policies import FACTS, KERNELS
 from moesort_tune.operator.recording import active
+from moesort_tune.operator.torch_device import OpenDevices, Plans, TorchDevice, open_hip_device
 from moesort_tune.sorting.kernels import SortingKernels
 from moesort_tune.sorting.launches import NEED_WORKSPACE
 from moesort_tune.sorting.problem import Problem
 
-MAX_PLANS: Final = 4096
-"""Problems whose launches a thread remembers; when there are more, all are forgotten."""
 
-
-class NotReadyError(MoesortTuneError):
-    """Kernels that cannot be loaded now."""
-
-
-class SortingDevice:
+class SortingDevice(TorchDevice):
     """Sort tensors of one torch device."""
 
     def __init__(self, device: torch.device) -> None:
-        """Load the kernels. Raise NotReadyError, HipError, CompileError, RuntimeLibraryError."""
-        self.device = device
-        self._several = device.type == "cuda" and torch.cuda.device_count() > 1
-        self.kernels = _load_kernels(device)
+        """Load the kernels. Raise HipError, CompileError, RuntimeLibraryError."""
+        self.kernels = SortingKernels(open_hip_device(device))
+        super().__init__(device, self.kernels.device, FACTS, self.kernels.revision)
         self.encounters = FirstEncounters(make_replaying_timer(self.kernels.device))
-        self._dispatchers: dict[str | None, runtime.Dispatcher] = {}
-        self._plans = _Plans()
+        self._plans: Plans[PlannedSort] = Plans()
         self._of_dtypes: dict[torch.dtype, torch.Tensor] = {}
-
-    @property
-    def device_id(self) -> str:
-        """Return the id that tells products of one architecture and size apart; '' where it is unknown."""
-        return self.kernels.device.properties.device_id
-
-    def get_dispatcher(self, table: str | None = None) -> runtime.Dispatcher:
-        """Return what decides on this device: `table`, a file or folder, else as runtime.get says. Raise TableError."""
-        known = self._dispatchers.get(table)
-        if known is None:
-            known = self._dispatchers[table] = self._load_dispatcher(table)
-        return known
 
     def sort(self, request: Request) -> SortedTokens:
         """Enqueue one sort on the current stream. Its tensors are of this device and as Request says."""
-        if self._several and torch.cuda.current_device() != self.device.index:
-            with torch.cuda.device(self.device):
-                return self._sort(request)
-        return self._sort(request)
+        return self.run(self._sort, request)
 
     def _sort(self, request: Request) -> SortedTokens:
         rows, topk = request.topk_ids.shape
@@ -78,7 +51,7 @@ class SortingDevice:
         if request.measure_misses and self._is_unknown(planned, request) and not stream.is_capturing():
             return self._sort_first_time(planned, kernel, stream, request=request)
         outputs = planned.allocate(request, self._get_empty(request.moe_buf_dtype))
-        workspace = self._allocate_workspace(planned) if kernel in NEED_WORKSPACE else None
+        workspace = self.allocate_workspace(planned.workspace_bytes) if kernel in NEED_WORKSPACE else None
         planned.launch(kernel, stream, request=request, outputs=outputs, workspace=workspace)
         return outputs
 
@@ -117,7 +90,7 @@ class SortingDevice:
     ) -> SortedTokens:
         """Time all legal kernels on this call's own tensors; the winner runs last, so that the outputs are its."""
         outputs = planned.allocate(request, self._get_empty(request.moe_buf_dtype))
-        workspace = self._allocate_workspace(planned)
+        workspace = self.allocate_workspace(planned.workspace_bytes)
 
         def work(kernel: KernelName) -> Work:
             return lambda stream: planned.launch(kernel, stream, request=request, outputs=outputs, workspace=workspace)
@@ -133,29 +106,6 @@ class SortingDevice:
         work(self.encounters.meet(encounter, stream))(stream)
         return outputs
 
-    def _allocate_workspace(self, planned: PlannedSort) -> torch.Tensor:
-        """Allocate what the launches of one sort share, from torch's caching allocator."""
-        workspace = torch.empty(planned.workspace_bytes, dtype=torch.uint8, device=self.device)
-        torch_streams.keep(workspace)
-        return workspace
-
-    def _load_dispatcher(self, table: str | None) -> runtime.Dispatcher:
-        limits, revision = self.kernels.limits, self.kernels.revision
-        device_id = self.device_id or None
-        if table is None:
-            return runtime.get(limits.arch, limits.compute_units, revision=revision, device_id=device_id)
-        return runtime.Dispatcher.load(
-            Path(table),
-            arch=limits.arch,
-            compute_units=limits.compute_units,
-            revision=revision,
-            device_id=device_id,
-        )
-
-    def forget_tables(self) -> None:
-        """Read environment and tables anew from the next call on."""
-        self._dispatchers.clear()
-
     def _get_empty(self, dtype: torch.dtype) -> torch.Tensor:
         """Return an empty tensor of this device, made once."""
         known = self._of_dtypes.get(dtype)
@@ -168,80 +118,20 @@ class SortingDevice:
     ) -> PlannedSort:
         """Return this thread's plan of a problem, made at the first call. Raise ProblemError."""
         key = (rows, topk, num_experts, unit_size, moe_buf_row_bytes)
-        plans = self._plans.of_problems
-        planned = plans.get(key)
+        planned = self._plans.get(key)
         if planned is None:
             problem = Problem(rows, topk, num_experts, unit_size, moe_buf_bytes=rows * moe_buf_row_bytes)
-            if len(plans) >= MAX_PLANS:
-                plans.clear()
-            planned = plans[key] = PlannedSort(self.kernels, problem)
+            planned = self._plans.add(key, PlannedSort(self.kernels, problem))
         return planned
 
 
-class _Plans(threading.local):
-    """A thread's own plans: a plan holds the arguments of the call that is being made."""
+_devices: Final = OpenDevices(SortingDevice, "moe_sorting")
 
-    def __init__(self) -> None:
-        """Start without plans."""
-        self.of_problems: dict[tuple[int, ...], PlannedSort] = {}
+get_sorting_device: Final = _devices.get
+"""Return the cached SortingDevice for a device, opening it on first use. Raise NotReadyError, as SortingDevice does."""
 
-
-_devices: dict[torch.device, SortingDevice] = {}
-_opening = threading.Lock()
-
-
-def get_sorting_device(device: torch.device) -> SortingDevice:
-    """Return the cached SortingDevice for `device`, opening it on first use. Raise as SortingDevice does."""
-    known = _devices.get(device)
-    if known is not None:
-        return known
-    if device.type == "cpu":
-        device = torch.device("cpu")
-    elif device.index is None:
-        device = torch.device("cuda", torch.cuda.current_device())
-    with _opening:
-        if device not in _devices:
-            _devices[device] = _open_device(device)
-        return _devices[device]
-
-
-def list_open_devices() -> list[SortingDevice]:
-    """Return the devices that this process has opened."""
-    return list(_devices.values())
-
-
-def reset() -> None:
-    """Read environment and tables anew on every device, as runtime.reset does for the process."""
-    runtime.reset()
-    for device in list_open_devices():
-        device.forget_tables()
-
-
-def _open_device(device: torch.device) -> SortingDevice:
-    if device.type == "cpu":
-        return SortingDevice(device)
-    with torch.cuda.device(device):  # opening a HIP device makes it the current one
-        refuse_under_capture(device)
-        return SortingDevice(device)
-
-
-def refuse_under_capture(device: torch.device) -> None:
-    """Raise NotReadyError while the current stream of the current GPU, `device`, is capturing."""
-    if torch.cuda.is_current_stream_capturing():
-        raise NotReadyError(
-            f"moe_sorting was called for the first time on {device} during graph capture, where its kernels "
-            "cannot be loaded; call it once before capturing"
-        )
-
-
-def _load_kernels(device: torch.device) -> SortingKernels:
-    return SortingKernels(hip.open_device(_choose_runtime(device), device.index or 0))
-
-
-def _choose_runtime(device: torch.device) -> libraries.RuntimeName:
-    if device.type == "cpu":
-        return "host"
-    return "amd" if torch.version.hip else "cuda"
+list_open_devices: Final = _devices.list
+"""Return the devices that this process has opened."""
 
 
 def _make_key(problem: Problem, request: Request) -> ShapeKey:

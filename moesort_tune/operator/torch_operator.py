@@ -1,6 +1,5 @@
 """Define `moesort_tune.moe_sorting`: MoE token sorting as a torch operator, the kernel chosen by a measured table."""
 
-from collections.abc import Callable
 from os import PathLike, fspath
 from typing import Any, Final, Literal
 
@@ -20,6 +19,7 @@ from moesort_tune.operator.arguments import (
 from moesort_tune.operator.first_encounter import Learned, ShapeKey
 from moesort_tune.operator.planned_sort import SortedTokens
 from moesort_tune.operator.sorting_device import get_sorting_device
+from moesort_tune.operator.watched import is_watched
 from moesort_tune.sorting.geometry import compute_max_padded, compute_max_tiles
 
 __all__ = ["SortedTokens", "learned", "moe_sorting"]
@@ -86,7 +86,7 @@ def moe_sorting(
         output_aux,
     )
     request = convert_types(asked)
-    if _is_watched() or not are_plain(request):
+    if is_watched() or not are_plain(request):
         check_layouts(request)
         return _name_tensors(torch.ops.moesort_tune.moe_sorting.default(*request), request)
     return _sort_request(request)
@@ -95,27 +95,6 @@ def moe_sorting(
 def learned(device: torch.device) -> dict[ShapeKey, Learned]:
     """Return what on_miss='measure' learned on `device` in this process; `moesort_tune.save` writes it into a table."""
     return get_sorting_device(device).encounters.get_learned()
-
-
-_dispatch_modes: Final[Callable[[], int]] = getattr(torch._C, "_len_torch_dispatch_stack", lambda: 1)
-"""Number of modes that watch every operator; 1 where torch does not report it."""
-
-
-_functorch_level: Final[Callable[[], int | None]] = getattr(torch._C._functorch, "maybe_current_level", lambda: 0)
-"""Depth of the transform of torch.func that is running, None outside of them, which new tensors are part of."""
-
-
-def _is_watched() -> bool:
-    """Return whether a torch operator is expected: by a compiler, a transform of torch.func, a mode, a profiler.
-
-    Plain eager calls skip torch's dispatcher, which would cost them 10 us more.
-    """
-    return (
-        torch.compiler.is_dynamo_compiling()
-        or _functorch_level() is not None
-        or _dispatch_modes() > 0
-        or torch.autograd._profiler_enabled()
-    )
 
 
 def _sort_request(request: Request) -> SortedTokens:

@@ -14,7 +14,7 @@ from moesort_tune.sorting.arguments import AlignArguments
 from moesort_tune.sorting.check import JUNK, WrongOutputError
 from moesort_tune.sorting.kernels import fill_in_sizes, load_codes
 from moesort_tune.sorting.launches import compute_workspace_bytes, plan
-from moesort_tune.sorting.problem import ProblemError
+from moesort_tune.sorting.problem import Problem, ProblemError
 from moesort_tune.sorting.revision import KERNEL_FILES
 
 CANARY_BYTES = 64
@@ -43,13 +43,16 @@ class AlignKernels:
             yield PreparedAlign(self, problem, inputs, resources, scatter_idx=scatter_idx)
 
     def prepare_launches(
-        self, kernel: KernelName, problem: AlignProblem, arguments: AlignArguments, id_bits: int
+        self, kernel: KernelName, sort: Problem, arguments: AlignArguments, id_bits: int
     ) -> list[hip.PreparedLaunch]:
-        """Prepare the launches of one alignment with the pointers of `arguments`. Raise KernelTooLargeError."""
+        """Prepare the launches of one alignment with the pointers of `arguments`. Raise KernelTooLargeError.
+
+        sort: its sizes, experts counted from the lowest id on. id_bits: bits of an id in topk_ids, 32 or 64.
+        """
         prepared = []
-        for launch in plan(kernel, problem.sort, self.limits):
+        for launch in plan(kernel, sort, self.limits):
             own = AlignArguments.from_buffer_copy(arguments)
-            fill_in_sizes(own, problem.sort, launch)
+            fill_in_sizes(own, sort, launch)
             loaded = self._load(id_bits)[launch.kernel]
             prepared.append(
                 loaded.prepare(grid=launch.grid, block=launch.block, lds_bytes=launch.lds_bytes, arguments=own)
@@ -119,7 +122,7 @@ class PreparedAlign:
         """Return the launches of one alignment by `kernel`, prepared on first use. Raise KernelTooLargeError."""
         if kernel not in self._prepared:
             self._prepared[kernel] = self._kernels.prepare_launches(
-                kernel, self.problem, self._arguments, self._id_bits
+                kernel, self.problem.sort, self._arguments, self._id_bits
             )
         return self._prepared[kernel]
 

@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from moesort_tune.integrations import aiter as integration
-from moesort_tune.operator.sorting_device import get_sorting_device, reset
+from moesort_tune.operator.sorting_device import get_sorting_device
+from moesort_tune.operator.torch_device import reset
 from moesort_tune.providers.work import aiter_package
 from moesort_tune.tables import store
 from moesort_tune.tables.schema import Kernels, Row

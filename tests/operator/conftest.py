@@ -1,7 +1,7 @@
 """Fixtures of the operator's tests: the attached runtime's torch device, and tensors whose accesses are checked."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,9 @@ import torch
 
 from moesort_tune import shipped
 from moesort_tune.device import hip
+from moesort_tune.operator.align_device import PlannedAlign
 from moesort_tune.operator.planned_sort import PlannedSort
-from moesort_tune.operator.sorting_device import reset
+from moesort_tune.operator.torch_device import reset
 
 
 @pytest.fixture(scope="session")
@@ -27,17 +28,25 @@ def checked_tensors(torch_device: torch.device, monkeypatch: pytest.MonkeyPatch)
     They are kept until the test ends, so that no other tensor takes their place and graphs can be replayed.
     """
     known: dict[int, torch.Tensor] = {}
-    plain = PlannedSort.launch
 
-    def launch(planned: PlannedSort, kernel: Any, stream: hip.Stream, **tensors: Any) -> None:
-        for tensor in (*tensors["request"], *tensors["outputs"], tensors["workspace"]):
+    def know(tensors: Iterable[object]) -> None:
+        for tensor in tensors:
             if isinstance(tensor, torch.Tensor) and tensor.numel() and tensor.data_ptr() not in known:
                 hip.call("hipHostRegister", tensor.data_ptr(), tensor.nbytes, 0)
                 known[tensor.data_ptr()] = tensor
-        plain(planned, kernel, stream, **tensors)
+
+    def wrap(planned: type, list_tensors: Callable[..., Iterable[object]]) -> None:
+        plain = planned.launch  # type: ignore[attr-defined]
+
+        def launch(self: object, *positional: Any, **named: Any) -> None:
+            know(list_tensors(*positional, **named))
+            plain(self, *positional, **named)
+
+        monkeypatch.setattr(planned, "launch", launch)
 
     if torch_device.type == "cpu" and os.environ.get("MOESORT_HOST_CHECK") == "1":
-        monkeypatch.setattr(PlannedSort, "launch", launch)
+        wrap(PlannedSort, lambda *_, request, outputs, workspace: (*request, *outputs, workspace))
+        wrap(PlannedAlign, lambda _launches, _stream, request, workspace: (*request, workspace))
     yield
     for pointer in known:
         hip.call("hipHostUnregister", pointer)

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from moesort_tune.operator.sorting_device import NotReadyError, get_sorting_device, refuse_under_capture
+from moesort_tune.operator.sorting_device import get_sorting_device
+from moesort_tune.operator.torch_device import NotReadyError, refuse_under_capture
 from moesort_tune.operator.torch_operator import moe_sorting
 from moesort_tune.sorting.kernels import SortingKernels
 from tests.operator.operator_tables import Launches, write_table
@@ -105,4 +106,4 @@ def test_first_call_during_capture_is_refused(monkeypatch: pytest.MonkeyPatch) -
     """Protects a capture from kernels being compiled and loaded in its midst: the sentence says what to do."""
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
     with pytest.raises(NotReadyError, match=r"first time on cuda:0 during graph capture.* call it once before"):
-        refuse_under_capture(torch.device("cuda", 0))
+        refuse_under_capture(torch.device("cuda", 0), "moe_sorting")
