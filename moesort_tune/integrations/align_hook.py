@@ -15,12 +15,14 @@ from moesort_tune.integrations.align_switch import Framework
 from moesort_tune.integrations.call_log import CallLog, Counted
 from moesort_tune.integrations.calls import Arguments, Signature
 from moesort_tune.operator.arguments import ArgumentError
-from moesort_tune.operator.sorting_device import NotReadyError
+from moesort_tune.operator.torch_device import NotReadyError
 from moesort_tune.sorting.launches import KernelTooLargeError
 from moesort_tune.sorting.problem import ProblemError
 
 _OF_THIS_CALL = (ArgumentError, ProblemError, KernelTooLargeError)
 """Errors that say nothing about the next call."""
+
+_NOT_READY = "the kernels were not loaded before capture"
 
 _KINDS = (torch.Tensor, torch.nn.Parameter)
 """Tensors that have memory of their own: those of tracing have none."""
@@ -34,6 +36,7 @@ class AlignHook:
         self._operator = operator
         self._calls = CallLog(tally, framework.function, functools.partial(_format_warning, framework.title))
         self._refused: dict[torch.device, LeftToFramework] = {}
+        self._ready: set[tuple[torch.device, torch.dtype]] = set()
 
     def start_anew(self) -> None:
         """Warn again, in a forked child."""
@@ -69,9 +72,13 @@ class AlignHook:
     def _fill(self, alignment: Alignment) -> None:
         """Enqueue the sort. Raise LeftToFramework before anything is enqueued."""
         _check_tensors(alignment)
-        device = alignment.topk_ids.device
+        ids = alignment.topk_ids
+        device, kind = ids.device, (ids.device, ids.dtype)
         if device in self._refused:
             raise self._refused[device]
+        if kind not in self._ready and _is_captured(ids):
+            why = f"the kernels of {ids.dtype} ids are loaded by the first call outside of a capture"
+            raise LeftToFramework(_NOT_READY, why)
         try:
             self._operator.fill_aligned(
                 *alignment[:6],
@@ -82,10 +89,11 @@ class AlignHook:
         except _OF_THIS_CALL as error:
             raise LeftToFramework("not supported by the kernels", str(error)) from error
         except NotReadyError as error:
-            raise LeftToFramework("the kernels were not loaded before capture", str(error)) from error
+            raise LeftToFramework(_NOT_READY, str(error)) from error
         except MoesortTuneError as error:  # of the device or the table: the next call would fail alike, and later
             self._refused[device] = LeftToFramework("the kernels cannot be used", f"{device}: {error}")
             raise self._refused[device] from error
+        self._ready.add(kind)
 
     def _count(self, alignment: Alignment | None, reason: str, why: str = "") -> None:
         """Count a call. alignment: None where its arguments could not be read."""
@@ -97,9 +105,13 @@ def _describe(alignment: Alignment | None, reason: str, why: str) -> Counted:
     if alignment is None or not isinstance(ids, torch.Tensor) or ids.ndim != 2:
         return Counted(reason, lambda: why, None, 0, captured=False)
     asked = alignment.asked
-    captured = ids.is_cuda and torch.cuda.is_current_stream_capturing()
     is_shape = asked.num_experts > 0 and asked.topk > 0
-    return Counted(reason, lambda: why, asked if is_shape else None, ids.shape[0], captured)
+    return Counted(reason, lambda: why, asked if is_shape else None, ids.shape[0], _is_captured(ids))
+
+
+def _is_captured(ids: torch.Tensor) -> bool:
+    """Return whether the call is recorded into a graph: then nothing may be loaded, and nobody sees the replays."""
+    return bool(ids.is_cuda and torch.cuda.is_current_stream_capturing())
 
 
 def _check_tensors(alignment: Alignment) -> None:
