@@ -39,7 +39,7 @@ SGLANG_CASES: dict[str, Callable[[], AlignCase]] = {
 }
 
 
-class Traced(torch.Tensor):
+class Traced(torch.Tensor):  # type: ignore[misc]
     """A tensor of a kind of its own, as tracing has them."""
 
 
@@ -204,7 +204,7 @@ def test_compiler_sees_the_frameworks_operator(frameworks: Frameworks, reasons: 
         targets.extend(str(node.target) for node in graph.graph.nodes if node.op == "call_function")
         return graph
 
-    @torch.compile(backend=keep, fullgraph=True)
+    @torch.compile(backend=keep, fullgraph=True)  # type: ignore[untyped-decorator]
     def run(ids: torch.Tensor) -> torch.Tensor:
         outputs = [ids.new_empty(length) for length in (case.problem.capacity_rows, case.problem.capacity_blocks, 1)]
         ops.moe_align_block_size(ids, 32, 16, *outputs)

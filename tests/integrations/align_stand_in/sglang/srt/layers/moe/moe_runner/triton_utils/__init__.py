@@ -1,5 +1,1 @@
-"""A package that holds the function by name, as SGLang's does."""
-
-from sglang.srt.layers.moe.moe_runner.triton_utils.moe_align_block_size import moe_align_block_size
-
-__all__ = ["moe_align_block_size"]
+"""A stand-in for the modules of SGLang 0.5.23 that align."""
