@@ -59,8 +59,11 @@ def audit(folder: Path | None, log: Path | None, at_least: float, as_json: bool)
     table has none for this key, not read (the caller or AITER's environment has chosen), replaced by a sort of the
     framework's, or inconclusive. Calls under graph capture are counted once, however often the graph is replayed.
 
-    The exit status is 1 where a row decides less than --at-least of a process's sorts, where a process could not be
-    steered, and where no process has sorted anything.
+    Calls of moe_align_block_size, which MOESORT_TUNE_ALIGN=1 has the kernels of this package do in vLLM and SGLang, are
+    reported apart: as taken, or as left to the framework and why.
+
+    The exit status is 1 where a row decides less than --at-least of a process's sorts, or less of its calls are
+    taken, where a process could not be steered, and where no process has sorted anything.
     """
     judgement = judge(_read(folder, log), at_least)
     if as_json:
