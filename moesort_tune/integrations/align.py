@@ -155,7 +155,7 @@ class _Installation:
     def _build(self, one: Replacement, original: Function) -> tuple[Function, Function]:
         """Return a function that replaces `original`, and that. Raise AlignSignatureError if it cannot be replaced."""
         signature = Signature(original)
-        missing = signature.list_missing(one.needed)
+        missing = signature.list_missing(one.known[: one.needed])
         if missing:
             raise AlignSignatureError(
                 f"its {one.name} has no argument {' and no '.join(missing)}; it takes {', '.join(signature.names)}"

@@ -9,13 +9,13 @@ kernels for LoRA, the counts of inactive blocks, padded expert ids) stays as it 
 The single token that its Marlin layer aligns, and LoRA's virtual experts, do not reach these two.
 """
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from moesort_tune.audit.tally import Asked
 from moesort_tune.domain.vocabulary import Condition
 from moesort_tune.integrations.align_switch import SGLANG, VLLM
-from moesort_tune.integrations.calls import Arguments
+from moesort_tune.integrations.calls import Arguments, Signature
 
 if TYPE_CHECKING:
     import torch
@@ -44,12 +44,6 @@ class Alignment(NamedTuple):
     first_id: int = 0
 
     @property
-    def tensors(self) -> "tuple[torch.Tensor | None, ...]":
-        """All of its tensors, inputs and outputs."""
-        outputs = (self.sorted_token_ids, self.expert_ids, self.num_tokens_post_pad)
-        return (self.topk_ids, *outputs, self.expert_map, self.scatter_idx)
-
-    @property
     def asked(self) -> Asked:
         """The shape of the call, with the number of the model's experts."""
         masked = self.expert_map is not None
@@ -57,50 +51,31 @@ class Alignment(NamedTuple):
 
 
 class Replacement(NamedTuple):
-    """A function that is replaced. name: in its module. needed: arguments without which nothing can be replaced.
+    """A function that is replaced. name: in its module. known: its arguments whose meaning is known, in their order.
 
-    read: returns what a call asks for, or raises LeftToFramework. is_optional: it is not there on every platform.
+    needed: how many of these a function must have to be replaced. defaults: of the last ones. convert: returns what
+    their values ask for, or raises LeftToFramework. is_optional: the function is not there on every platform.
     """
 
     name: str
-    needed: tuple[str, ...]
-    read: Callable[[Arguments], Alignment]
+    known: tuple[str, ...]
+    needed: int
+    defaults: tuple[Any, ...]
+    convert: Callable[..., Alignment]
     is_optional: bool = False
 
-
-_SIZES: Final = ("topk_ids", "num_experts", "block_size")
-
-_VLLM: Final = (*_SIZES, "sorted_token_ids", "experts_ids", "num_tokens_post_pad")
-
-_VLLM_KNOWN: Final = frozenset((*_VLLM, "expert_map", "scatter_idx"))
-
-_SGLANG: Final = (*_VLLM, "cumsum_buffer", "pad_sorted_token_ids", "ignore_invalid_expert")
-
-_SGLANG_SMALL: Final = (*_SIZES, "sorted_token_ids", "expert_ids", "num_tokens_post_pad")
-
-
-def _read_vllm(call: Arguments) -> Alignment:
-    _check(call, _VLLM_KNOWN)
-    return Alignment(*(call.get(name) for name in (*_VLLM, "expert_map", "scatter_idx")))
+    def read(self, signature: Signature, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Alignment:
+        """Return what a call asks for. Raise LeftToFramework."""
+        given, required = len(args), len(self.known) - len(self.defaults)
+        if not kwargs and given >= required and signature.positional[:given] == self.known[:given]:
+            return self.convert(*args, *self.defaults[given - required :])  # as frameworks call it, and faster
+        call = Arguments(signature, args, kwargs)
+        _check(call, self.known)
+        optional = dict(zip(self.known[required:], self.defaults, strict=True))
+        return self.convert(*(call.get(name, optional.get(name)) for name in self.known))
 
 
-def _read_sglang(call: Arguments) -> Alignment:
-    """Read a call whose num_experts counts the id -1. Where invalid experts are ignored that id is none of them."""
-    _check(call, _SGLANG)
-    if not call.get("pad_sorted_token_ids"):
-        raise LeftToFramework("outputs without padding", "the caller does not want sorted_token_ids filled to its end")
-    alignment = Alignment(*(call.get(name) for name in _VLLM))
-    if call.get("ignore_invalid_expert"):
-        return alignment._replace(num_experts=alignment.num_experts - 1)
-    return alignment._replace(first_id=-1)
-
-
-def _read_sglang_small(call: Arguments) -> Alignment:
-    _check(call, _SGLANG_SMALL)
-    return Alignment(*(call.get(name) for name in _SGLANG_SMALL))._replace(first_id=-1)
-
-
-def _check(call: Arguments, known: frozenset[str] | tuple[str, ...]) -> None:
+def _check(call: Arguments, known: tuple[str, ...]) -> None:
     """Raise LeftToFramework for a call with arguments that are missing, twice there, or of unknown meaning."""
     unknown = call.list_beside(known)
     if unknown:
@@ -109,11 +84,53 @@ def _check(call: Arguments, known: frozenset[str] | tuple[str, ...]) -> None:
         raise LeftToFramework("arguments that do not fit", "the framework refuses them with its own message")
 
 
+def _convert_sglang(*values: Any) -> Alignment:
+    """Convert a call whose num_experts counts the id -1. Where invalid experts are ignored that id is none of them."""
+    *sizes_and_outputs, _, is_padded, ignores_invalid = values
+    if not is_padded:
+        raise LeftToFramework("outputs without padding", "the caller does not want sorted_token_ids filled to its end")
+    alignment = Alignment(*sizes_and_outputs)
+    if ignores_invalid:
+        return alignment._replace(num_experts=alignment.num_experts - 1)
+    return alignment._replace(first_id=-1)
+
+
+def _convert_sglang_small(*values: Any) -> Alignment:
+    return Alignment(*values)._replace(first_id=-1)
+
+
+_SIZES: Final = ("topk_ids", "num_experts", "block_size")
+
+_OUTPUTS: Final = ("sorted_token_ids", "experts_ids", "num_tokens_post_pad")
+
+_SGLANG: Final = (*_SIZES, *_OUTPUTS, "cumsum_buffer", "pad_sorted_token_ids", "ignore_invalid_expert")
+
 REPLACEMENTS: Final[dict[str, tuple[Replacement, ...]]] = {
-    VLLM.package: (Replacement("moe_align_block_size", _VLLM, _read_vllm),),
+    VLLM.package: (
+        Replacement(
+            name="moe_align_block_size",
+            known=(*_SIZES, *_OUTPUTS, "expert_map", "scatter_idx"),
+            needed=6,
+            defaults=(None, None),
+            convert=Alignment,
+        ),
+    ),
     SGLANG.package: (
-        Replacement("sgl_moe_align_block_size", _SGLANG, _read_sglang),
-        Replacement("moe_align_small_numel", _SGLANG_SMALL, _read_sglang_small, is_optional=True),
+        Replacement(
+            name="sgl_moe_align_block_size",
+            known=_SGLANG,
+            needed=len(_SGLANG),
+            defaults=(False, False),
+            convert=_convert_sglang,
+        ),
+        Replacement(
+            name="moe_align_small_numel",
+            known=(*_SIZES, "sorted_token_ids", "expert_ids", "num_tokens_post_pad"),
+            needed=6,
+            defaults=(),
+            convert=_convert_sglang_small,
+            is_optional=True,
+        ),
     ),
 }
 """By the framework's package."""

@@ -13,7 +13,7 @@ from moesort_tune.errors import MoesortTuneError
 from moesort_tune.integrations.align_calls import Alignment, LeftToFramework, Replacement
 from moesort_tune.integrations.align_switch import Framework
 from moesort_tune.integrations.call_log import CallLog, Counted
-from moesort_tune.integrations.calls import Arguments, Signature
+from moesort_tune.integrations.calls import Signature
 from moesort_tune.operator.arguments import ArgumentError
 from moesort_tune.operator.torch_device import NotReadyError
 from moesort_tune.sorting.launches import KernelTooLargeError
@@ -57,7 +57,7 @@ class AlignHook:
         """
         alignment = None
         try:
-            alignment = replacement.read(Arguments(signature, args, kwargs))
+            alignment = replacement.read(signature, args, kwargs)
             self._fill(alignment)
         except LeftToFramework as left:
             self._count(alignment, f"{LEFT}: {left.reason}", left.why)
@@ -115,14 +115,14 @@ def _is_captured(ids: torch.Tensor) -> bool:
 
 
 def _check_tensors(alignment: Alignment) -> None:
-    """Raise LeftToFramework where the tensors are none that kernels could be given."""
-    for tensor in alignment.tensors:
-        if tensor is not None and type(tensor) not in _KINDS:
-            why = f"an argument is a {type(tensor).__name__}: the call is traced, or is a mistake"
-            raise LeftToFramework("tensors without memory", why)
-    kind = alignment.topk_ids.device.type
-    if kind not in ("cpu", "cuda"):
-        raise LeftToFramework(f"tensors of {kind}", "the kernels run on AMD's and NVIDIA's GPUs and on the CPU")
+    """Raise LeftToFramework where the ids are none that kernels could read. The operator checks the outputs."""
+    ids = alignment.topk_ids
+    if type(ids) not in _KINDS:
+        why = f"topk_ids are a {type(ids).__name__}: the call is traced, or is a mistake"
+        raise LeftToFramework("tensors without memory", why)
+    if not (ids.is_cuda or ids.is_cpu):
+        why = "the kernels run on AMD's and NVIDIA's GPUs and on the CPU"
+        raise LeftToFramework(f"tensors of {ids.device.type}", why)
 
 
 def _format_warning(title: str, asked: Asked | None, reason: str, why: str) -> str:
