@@ -55,7 +55,7 @@ class StoppingRule:
     margin: float = 0.02
     confidence: float = 0.99
     min_rounds: int = 8
-    max_rounds: int = 100
+    max_rounds: int = 50
     max_seconds: float = 2.0
     patience: float = 4.0
 
