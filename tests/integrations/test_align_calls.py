@@ -36,6 +36,7 @@ SGLANG_CASES: dict[str, Callable[[], AlignCase]] = {
     "many pairs": lambda: make_sglang(300, 8, 128, 64),
     "pairs of other ranks": lambda: mark_other_ranks(make_sglang(12, 4, 128, 16)),
     "pairs of other ranks ignored": lambda: mark_other_ranks(make_sglang(12, 4, 128, 16, ignore_invalid_experts=True)),
+    "ids beyond the experts": lambda: make_bad_ids(make_sglang(12, 4, 128, 16, ignore_invalid_experts=True)),
 }
 
 
