@@ -36,7 +36,7 @@ SGLANG_CASES: dict[str, Callable[[], AlignCase]] = {
     "many pairs": lambda: make_sglang(300, 8, 128, 64),
     "pairs of other ranks": lambda: mark_other_ranks(make_sglang(12, 4, 128, 16)),
     "pairs of other ranks ignored": lambda: mark_other_ranks(make_sglang(12, 4, 128, 16, ignore_invalid_experts=True)),
-    "ids beyond the experts": lambda: make_bad_ids(make_sglang(12, 4, 128, 16, ignore_invalid_experts=True)),
+    "ids beyond the experts": lambda: mark_beyond(make_sglang(12, 4, 128, 16, ignore_invalid_experts=True)),
 }
 
 
@@ -53,6 +53,13 @@ def mark_other_ranks(case: AlignCase) -> AlignCase:
     """Return the case with the id -1 for each odd expert."""
     ids = case.inputs.topk_ids.copy()
     ids[ids % 2 == 1] = -1
+    return replace(case, inputs=replace(case.inputs, topk_ids=ids))
+
+
+def mark_beyond(case: AlignCase) -> AlignCase:
+    """Return the case with the first id that is no expert's in the first slot of each row."""
+    ids = case.inputs.topk_ids.copy()
+    ids[:, 0] = case.problem.num_experts
     return replace(case, inputs=replace(case.inputs, topk_ids=ids))
 
 
