@@ -6,19 +6,22 @@ import socket
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from moesort_tune.audit.tally import Tally
+from moesort_tune.audit.tally import SORTING, Tally
 
 _LINE: Final = re.compile(
-    r"moe_sorting in process (?P<pid>\d{1,9}) on (?P<host>\S{1,255}) \((?P<token>[0-9a-f]{8})\), "
+    r"(?P<function>moe_sorting|moe_align_block_size of \w{1,32}) in "
+    r"process (?P<pid>\d{1,9}) on (?P<host>\S{1,255}) \((?P<token>[0-9a-f]{8})\), "
     r"(?P<calls>\d{1,15}) calls? \((?P<captured>\d{1,15}) under capture\): (?P<counts>[^\"\\{}.]{1,4096})\."
 )
 """A line of `format_counts`, also within JSON: it has no double quotes, and ends with its only full stop."""
 
 _COUNT: Final = re.compile(r"(\d{1,15}) (.+)")
 
-_WARNING: Final = re.compile(r"(the table does not decide a sort)[^\n]*")
+_WARNING: Final = re.compile(
+    r"(the table does not decide a sort|the kernels of moesort-tune do not do an alignment)[^\n]*"
+)
 
-_FAULT: Final = re.compile(r"(moesort-tune does nothing in this process|AITER is left as it is)[^\n]*")
+_FAULT: Final = re.compile(r"(moesort-tune does nothing in this process|(AITER|vLLM|SGLang) is left as it is)[^\n]*")
 
 MAX_LINE: Final = 1 << 16
 """Characters of a line that are read."""
@@ -31,8 +34,12 @@ SEPARATOR: Final = "; "
 
 
 class LoggedCounts(NamedTuple):
-    """The latest counts that a process has logged. counts: calls by reason; captured: of these, under capture."""
+    """The latest counts of a function that a process has logged.
 
+    counts: calls by reason; captured: of these, under capture.
+    """
+
+    function: str
     pid: int
     host: str
     token: str
@@ -49,19 +56,22 @@ class LogContent(NamedTuple):
     faults: list[str]
 
 
-def format_counts(tally: Tally) -> str:
-    """Return the line of this process."""
+def format_counts(tally: Tally, function: str = SORTING) -> str:
+    """Return the line of this process and function."""
     counts = [count for _, count in tally.list_counts()]
     calls, captured = sum(count.calls for count in counts), sum(count.captured for count in counts)
     reasons = SEPARATOR.join(f"{times} {reason}" for reason, times in tally.sum_reasons().items())
     process = f"process {os.getpid()} on {socket.gethostname()} ({tally.token})"
     number = "1 call" if calls == 1 else f"{calls} calls"
-    return f"moe_sorting in {process}, {number} ({captured} under capture): {reasons}."
+    return f"{function} in {process}, {number} ({captured} under capture): {reasons}."
 
 
 def read_log(lines: Iterable[str]) -> LogContent:
-    """Return the latest counts of each process, and this package's sentences, each once. Ignore all other lines."""
-    counts: dict[tuple[int, str, str], LoggedCounts] = {}
+    """Return the latest counts of each process and function, and this package's sentences, each once.
+
+    Ignore all other lines.
+    """
+    counts: dict[tuple[str, int, str, str], LoggedCounts] = {}
     warnings, faults = dict[str, None](), dict[str, None]()
     for whole in lines:
         line = whole[:MAX_LINE]
@@ -71,7 +81,7 @@ def read_log(lines: Iterable[str]) -> LogContent:
                 kept[found[0].rstrip()] = None
         logged = _read_line(line)
         if logged is not None:
-            counts[logged.pid, logged.host, logged.token] = logged
+            counts[logged.function, logged.pid, logged.host, logged.token] = logged
     return LogContent(list(counts.values()), list(warnings), list(faults))
 
 
@@ -84,4 +94,4 @@ def _read_line(line: str) -> LoggedCounts | None:
     calls, captured = int(match["calls"]), int(match["captured"])
     if None in parts or sum(counts.values()) != calls or captured > calls:
         return None  # a line that was cut or changed
-    return LoggedCounts(int(match["pid"]), match["host"], match["token"], calls, captured, counts)
+    return LoggedCounts(match["function"], int(match["pid"]), match["host"], match["token"], calls, captured, counts)

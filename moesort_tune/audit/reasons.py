@@ -36,8 +36,20 @@ UNSEEN_POLICY: Final = INCONCLUSIVE + "the policy was not seen"
 
 NO_KERNEL: Final = INCONCLUSIVE + "no kernel of AITER's sort was called"
 
+TAKEN: Final = "taken"
+"""A call of a framework's moe_align_block_size that this package's kernels did."""
+
+LEFT: Final = "left to the framework"
+"""Begins the counted reasons of calls of moe_align_block_size that the framework's own function did."""
+
+LEFT_UNEXPECTED: Final = f"{LEFT}: unexpected error"
+"""The counted reason of such calls in which this package failed."""
+
 UNEXPECTED: Final = LEFT_ALONE + "unexpected error"
 """The counted reason of calls in which this package failed."""
+
+FAILURES: Final = frozenset((UNEXPECTED, LEFT_UNEXPECTED))
+"""The reasons of calls in which this package failed."""
 
 
 class Use(enum.Enum):
@@ -50,13 +62,15 @@ class Use(enum.Enum):
     REPLACED = "replaced"
     INCONCLUSIVE = "inconclusive"
     NOTHING_TO_DECIDE = "nothing to decide"
+    TAKEN = TAKEN
+    LEFT = LEFT
 
     def __str__(self) -> str:
         return self.value
 
 
-DECIDED: Final = frozenset((Use.EXACT, Use.GUESS))
-"""Uses in which a row of the table decided which kernel ran."""
+DECIDED: Final = frozenset((Use.EXACT, Use.GUESS, Use.TAKEN))
+"""Uses in which a row of the table decided which of AITER's kernels ran, or this package's kernels did an alignment."""
 
 _OF_REASONS: Final = {
     Reason.EXACT: Use.EXACT,
@@ -74,12 +88,20 @@ _OF_REASONS: Final = {
 }
 
 
+_OF_WORDS: Final = {
+    NOT_SORTED: Use.NOTHING_TO_DECIDE,
+    REPLACED: Use.REPLACED,
+    REPLACED_BEFORE: Use.REPLACED,
+    TAKEN: Use.TAKEN,
+}
+
+
 def classify(reason: str) -> Use:
     """Return what a counted reason means; INCONCLUSIVE for one that this version does not know."""
-    if reason == NOT_SORTED:
-        return Use.NOTHING_TO_DECIDE
-    if reason in (REPLACED, REPLACED_BEFORE):
-        return Use.REPLACED
+    if reason in _OF_WORDS:
+        return _OF_WORDS[reason]
+    if reason.startswith(LEFT):
+        return Use.LEFT
     if reason.startswith(LEFT_ALONE) or reason.endswith(POLICY):
         return Use.NEVER_READ
     try:

@@ -1,4 +1,4 @@
-"""The file in which a serving process reports its sorting calls: one JSON document a process."""
+"""The file in which a serving process reports its sorting calls: one JSON document a process and function."""
 
 from datetime import datetime, timezone
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 import msgspec
 
-from moesort_tune.audit.tally import Count, Kind
+from moesort_tune.audit.tally import SORTING, Count, Kind
 from moesort_tune.domain.vocabulary import Condition
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.regular_files import open_regular
@@ -82,13 +82,15 @@ class Calls(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """The sorting calls of a process up to `written` (UTC, ISO 8601).
+    """The calls of one function in a process up to `written` (UTC, ISO 8601).
 
-    state: whether AITER is steered here, in words. is_faulty: it should be and is not, or not for all calls.
-    table: as it was named. kernels: whose kernels sort. software: this package's version and AITER's.
+    function: AITER's, or the moe_align_block_size of a framework. state: whether its calls are steered here, in words.
+    is_faulty: they should be and are not, or not all of them. table: as it was named. kernels: whose kernels sort.
+    software: this package's version and AITER's.
     """
 
     schema: int = SCHEMA
+    function: str = SORTING
     process: Process
     written: str
     state: str

@@ -1,6 +1,7 @@
-"""Write a process's record to the folder that MOESORT_TUNE_AUDIT names, now and then and at its end.
+"""Write a process's records to the folder that MOESORT_TUNE_AUDIT names, now and then and at its end.
 
-A call only counts. A daemon thread does everything that may wait or fail.
+There is one for each function whose calls are counted. A call only counts. A daemon thread does everything that may
+wait or fail.
 """
 
 import atexit
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from moesort_tune.audit.record import Process, Record, encode, escape, name_file, now
-from moesort_tune.audit.tally import make_token
+from moesort_tune.audit.tally import SORTING, make_token
 from moesort_tune.domain.vocabulary import LOGGER
 from moesort_tune.tables.errors import format_path
 from moesort_tune.whole_file import replace_file
@@ -119,48 +120,54 @@ class Reporter:
                 )
 
 
-_reporter: Reporter | None = None
+_reporters: dict[str, Reporter] = {}
+"""By the function whose calls they report; a process has few."""
 
 
-def start(describe: Describe) -> None:
-    """Report this process from now on, where MOESORT_TUNE_AUDIT names a folder. A second call replaces the first.
+def start(describe: Describe, function: str = SORTING) -> None:
+    """Report the calls of a function in this process, where MOESORT_TUNE_AUDIT names a folder.
 
-    Raise nothing: a folder that cannot be used is logged.
+    A second call replaces the first. Raise nothing: a folder that cannot be used is logged.
     """
-    global _reporter  # noqa: PLW0603 - a process has one
     folder = os.environ.get(VARIABLE)
-    stop()
+    stop(function)
     if not folder:
         return
     try:
-        _reporter = Reporter(Path(folder).absolute(), describe)
+        reporter = _reporters[function] = Reporter(Path(folder).absolute(), describe)
     except OSError as error:  # the current folder was deleted
         _LOG.warning("counts for `moesort-tune audit` cannot be written to %s: %s", escape(folder), error)
         return
-    _reporter.touch()
-    _stop_at_end_of_child(_reporter)
+    reporter.touch()
+    _stop_at_end_of_child(reporter)
 
 
-def touch() -> None:
-    """Have what has changed written soon, where this process is reported."""
-    if _reporter is not None:
-        _reporter.touch()
+def touch(function: str = SORTING) -> None:
+    """Have what has changed written soon, where the function is reported."""
+    reporter = _reporters.get(function)
+    if reporter is not None:
+        reporter.touch()
 
 
-def stop() -> None:
+def stop(function: str = SORTING) -> None:
+    """Write what has changed, and report the function no more."""
+    reporter = _reporters.pop(function, None)
+    if reporter is not None:
+        reporter.stop()
+
+
+def stop_all() -> None:
     """Write what has changed, and report no more."""
-    global _reporter  # noqa: PLW0603
-    if _reporter is not None:
-        _reporter.stop()
-    _reporter = None
+    for function in list(_reporters):
+        stop(function)
 
 
-def renew() -> None:
+def renew(function: str = SORTING) -> None:
     """Report a forked child, which has no thread, in a file of its own as soon as it has something to say."""
-    global _reporter  # noqa: PLW0603
-    if _reporter is not None:
-        _reporter = _reporter.renew()
-        _stop_at_end_of_child(_reporter)
+    reporter = _reporters.get(function)
+    if reporter is not None:
+        renewed = _reporters[function] = reporter.renew()
+        _stop_at_end_of_child(renewed)
 
 
 def _stop_at_end_of_child(owner: Reporter) -> None:
@@ -170,8 +177,8 @@ def _stop_at_end_of_child(owner: Reporter) -> None:
     """
     util = sys.modules.get("multiprocessing.util")
     if util is not None:
-        util.Finalize(None, stop, exitpriority=0)
-        util.register_after_fork(owner, lambda _: util.Finalize(None, stop, exitpriority=0))
+        util.Finalize(None, stop_all, exitpriority=0)
+        util.register_after_fork(owner, lambda _: util.Finalize(None, stop_all, exitpriority=0))
 
 
-atexit.register(stop)
+atexit.register(stop_all)

@@ -8,6 +8,9 @@ from typing import Final, NamedTuple
 
 from moesort_tune.domain.vocabulary import Condition
 
+SORTING: Final = "moe_sorting"
+"""AITER's function, as records and the log name it."""
+
 MAX_KINDS: Final = 512
 """Kinds of calls that are counted by themselves. A model has a few shapes, each of which has one or two outcomes."""
 

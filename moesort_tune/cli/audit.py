@@ -14,12 +14,14 @@ from moesort_tune.audit.judgement import (
     Reports,
     convert_log,
     judge,
+    list_functions,
     read_folder,
 )
 from moesort_tune.audit.log_lines import read_log
 from moesort_tune.audit.reasons import Use, classify
 from moesort_tune.audit.record import Calls, Record, to_text
 from moesort_tune.audit.reporter import VARIABLE
+from moesort_tune.audit.tally import SORTING
 from moesort_tune.cli.output import print_json, print_remark, print_result
 from moesort_tune.cli.parameters import FilePath, FloatRange
 from moesort_tune.cli.table_text import format_count
@@ -57,8 +59,11 @@ def audit(folder: Path | None, log: Path | None, at_least: float, as_json: bool)
     table has none for this key, not read (the caller or AITER's environment has chosen), replaced by a sort of the
     framework's, or inconclusive. Calls under graph capture are counted once, however often the graph is replayed.
 
-    The exit status is 1 where a row decides less than --at-least of a process's sorts, where a process could not be
-    steered, and where no process has sorted anything.
+    Calls of moe_align_block_size, which MOESORT_TUNE_ALIGN=1 has the kernels of this package do in vLLM and SGLang, are
+    reported apart: as taken, or as left to the framework and why.
+
+    The exit status is 1 where a row decides less than --at-least of a process's sorts, or less of its calls are
+    taken, where a process could not be steered, and where no process has sorted anything.
     """
     judgement = judge(_read(folder, log), at_least)
     if as_json:
@@ -114,7 +119,7 @@ def _sum_uses(one: Judged) -> dict[str, int]:
 def _format(judgement: Judgement) -> Iterator[str]:
     for one in judgement.processes:
         yield from _format_process(one)
-    yield _format_summary(judgement)
+    yield from _format_summaries(judgement.processes)
     yield from judgement.faults
 
 
@@ -126,17 +131,21 @@ def _format_process(one: Judged) -> Iterator[str]:
     for calls in record.calls:
         yield f"  {_format_shape(calls):<{width}}  {_format_calls(calls)}"
     if one.share is not None:
-        yield f"  decided by the table: {_format_sums(one.decided, one.guessed, one.sorts)}"
+        yield f"  {'taken' if one.is_alignment else 'decided by the table'}: {_format_sums([one], one.record.function)}"
 
 
-def _format_sums(decided: int, guessed: int, sorts: int) -> str:
+def _format_sums(processes: list[Judged], function: str) -> str:
+    """Return the sums of processes that report this function."""
+    decided, guessed = sum(one.decided for one in processes), sum(one.guessed for one in processes)
+    sorts = sum(one.sorts for one in processes)
     guesses = f", {guessed} of them by a guess" if guessed else ""
     share = f" ({decided / sorts:.1%}{guesses})" if sorts else ""
-    return f"{decided} of {format_count(sorts, 'sort', 'sorts')}{share}"
+    calls = ("sort", "sorts") if function == SORTING else ("call", "calls")
+    return f"{decided} of {format_count(sorts, *calls)}{share}"
 
 
 def _format_heading(record: Record) -> str:
-    about = [to_text(record.process)]
+    about = [to_text(record.process), "" if record.function == SORTING else record.function]
     if record.process.started:
         about.append(f"started {record.process.started}")
     about.append(f"table {record.table}" if record.table else "")
@@ -157,17 +166,19 @@ def _format_calls(calls: Calls) -> str:
     tokens = f", {first}-{last} tokens" if last else ""
     captured = f" ({calls.captured} under capture)" if calls.captured else ""
     use = classify(calls.reason)
-    reason = "" if str(use) == calls.reason else f" ({calls.reason})"
+    meaning = calls.reason if str(use) == calls.reason or use is Use.LEFT else f"{use} ({calls.reason})"
     why = f": {calls.why}" if calls.why and use is not Use.EXACT else ""
-    return f"{format_count(calls.calls, 'call', 'calls')}{captured}{tokens}: {use}{reason}{why}"
+    return f"{format_count(calls.calls, 'call', 'calls')}{captured}{tokens}: {meaning}{why}"
 
 
-def _format_summary(judgement: Judgement) -> str:
-    processes = judgement.processes
-    sorting = [one for one in processes if one.sorts]
-    decided, guessed = sum(one.decided for one in sorting), sum(one.guessed for one in sorting)
-    sums = _format_sums(decided, guessed, sum(one.sorts for one in sorting))
-    return (
-        f"{format_count(len(processes), 'process', 'processes')}, of which {len(sorting)} sorted: "
-        f"the table decides {sums}"
-    )
+def _format_summaries(processes: list[Judged]) -> Iterator[str]:
+    """Yield a line for each function that was reported, and one where there is none."""
+    for function in list_functions(processes) or [SORTING]:
+        theirs = [one for one in processes if one.record.function == function]
+        sorting = [one for one in theirs if one.sorts]
+        sums = _format_sums(sorting, function)
+        number = f"{format_count(len(theirs), 'process', 'processes')}, of which {len(sorting)}"
+        if function == SORTING:
+            yield f"{number} sorted: the table decides {sums}"
+        else:
+            yield f"{number} called {function}: the kernels of moesort-tune do {sums}"

@@ -1,11 +1,11 @@
-"""One call of AITER's `moe_sorting`, with its arguments by name however they were passed. Standard library only."""
+"""One call of AITER's `moe_sorting`. Standard library only."""
 
-import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Final
 
 from moesort_tune.domain.vocabulary import Condition
 from moesort_tune.errors import MoesortTuneError
+from moesort_tune.integrations import calls
 
 KNOWN: Final = frozenset(
     (
@@ -35,56 +35,23 @@ class AiterSignatureError(MoesortTuneError):
     """An AITER whose moe_sorting lacks an argument that steering needs."""
 
 
-class Signature:
+class Signature(calls.Signature):
     """Names, positions and defaults of moe_sorting's arguments. Raise AiterSignatureError if it cannot be steered."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
-        parameters = inspect.signature(function).parameters
-        missing = [name for name in NEEDED if name not in parameters]
+        super().__init__(function)
+        missing = self.list_missing(NEEDED)
         if missing:
             raise AiterSignatureError(
                 f"this AITER's moe_sorting has no argument {' and no '.join(missing)}, so it cannot be steered; "
-                "it takes " + ", ".join(parameters)
+                "it takes " + ", ".join(self.names)
             )
-        kinds = inspect.Parameter
-        named = [p for p in parameters.values() if p.kind not in (kinds.VAR_POSITIONAL, kinds.VAR_KEYWORD)]
-        self.positional = tuple(p.name for p in named if p.kind is not kinds.KEYWORD_ONLY)
-        self.positions = {name: position for position, name in enumerate(self.positional)}
-        self.required = tuple(p.name for p in named if p.default is kinds.empty)
-        self.defaults = {p.name: p.default for p in named if p.default is not kinds.empty}
-
-    def is_default(self, name: str, value: Any) -> bool:
-        """Return whether passing `value` means the same as leaving the argument out."""
-        if name not in self.defaults:
-            return False
-        default = self.defaults[name]
-        plain = type(value) is type(default) and isinstance(default, (bool, float, int, str))
-        return value is default or (plain and value == default)
 
 
-class Call:
-    """The arguments of one call, as they were passed, and by name."""
+class Call(calls.Arguments):
+    """The arguments of one call of moe_sorting."""
 
-    __slots__ = ("_values", "args", "kwargs", "signature")
-
-    def __init__(self, signature: Signature, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        self.signature = signature
-        self.args = args
-        self.kwargs = kwargs
-        self._values = {**signature.defaults, **dict(zip(signature.positional, args, strict=False)), **kwargs}
-
-    def fits(self) -> bool:
-        """Return whether the function can be called like this: nothing missing, passed twice or too many."""
-        given = self.signature.positional[: len(self.args)]
-        return (
-            len(self.args) == len(given)
-            and self.kwargs.keys().isdisjoint(given)
-            and all(name in self._values for name in self.signature.required)
-        )
-
-    def get(self, name: str, otherwise: Any = None) -> Any:
-        """Return an argument as passed, else its default; `otherwise` where this AITER has no such argument."""
-        return self._values.get(name, otherwise)
+    __slots__ = ()
 
     @property
     def condition(self) -> Condition:
@@ -94,10 +61,7 @@ class Call:
 
     def list_unknown(self) -> list[str]:
         """Return the arguments that are not in KNOWN and whose values are not the defaults."""
-        passed = {**dict(zip(self.signature.positional, self.args, strict=False)), **self.kwargs}
-        return [
-            name for name, value in passed.items() if name not in KNOWN and not self.signature.is_default(name, value)
-        ]
+        return self.list_beside(KNOWN)
 
     def set_policy(self, policy: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return the arguments of the same call with another dispatch_policy, passed in the same way."""

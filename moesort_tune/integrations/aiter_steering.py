@@ -1,17 +1,14 @@
 """Handle a call of AITER's `moe_sorting`: have the table choose who sorts, and count what came of it."""
 
 import functools
-import logging
 import operator
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from moesort_tune import runtime
-from moesort_tune.audit import reporter
 from moesort_tune.audit.reasons import (
-    DECIDED,
     FAILED,
     LEFT_ALONE,
     NO_KERNEL,
@@ -23,27 +20,20 @@ from moesort_tune.audit.reasons import (
     Use,
     classify,
 )
-from moesort_tune.audit.tally import Asked, Tally
-from moesort_tune.domain.vocabulary import AUTOMATIC, LOGGER
+from moesort_tune.audit.tally import SORTING, Asked, Tally
+from moesort_tune.domain.vocabulary import AUTOMATIC
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.integrations import caller_policies
 from moesort_tune.integrations.aiter_call import Call, Signature
 from moesort_tune.integrations.aiter_kernel import KERNEL, MODULE, UNKNOWN, KernelWatch, Reached, find_replacement
+from moesort_tune.integrations.call_log import CallLog, Counted
 from moesort_tune.providers.work.aiter_package import AiterPackage
 
 if TYPE_CHECKING:
     import torch
 
-_log = logging.getLogger(LOGGER)
-
 Run = Callable[[], Any]
 """The rest of a call once it is decided; its errors reach the caller."""
-
-LOGGED_AT: Final = frozenset(10**power for power in range(9))
-"""Numbers of calls after which counts of the reasons are logged."""
-
-_NOT_WARNED_OF: Final = frozenset((*DECIDED, Use.NOTHING_TO_DECIDE, Use.WRONG_KEY))
-"""Uses of which no warning is logged here: of a wrong key the dispatcher has warned."""
 
 
 class LeaveAlone(Exception):  # noqa: N818 - no error: AITER does the call
@@ -89,9 +79,8 @@ class Steering(ABC):
         self.table = table
         self.kernel_watch = KernelWatch()
         self._signature = Signature(original)
-        self._tally = tally
+        self._calls = CallLog(tally, SORTING, _format_warning)
         self._dispatchers: dict[torch.device, runtime.Dispatcher | str] = {}
-        self._warned: set[str] = set()
 
     @abstractmethod
     def decide(self, call: Call) -> Decision:
@@ -131,7 +120,7 @@ class Steering(ABC):
 
     def start_anew(self) -> None:
         """Warn again, in a forked child."""
-        self._warned.clear()
+        self._calls.start_anew()
 
     def _decide(self, call: Call) -> Decision:
         theirs = functools.partial(self.original, *call.args, **call.kwargs)
@@ -142,7 +131,7 @@ class Steering(ABC):
         except LeaveAlone as left:
             return Decision(theirs, Outcome(LEFT_ALONE + left.reason, functools.partial(str, left.why)))
         except Exception as error:
-            self._report("AITER does a call by itself", error)
+            self._calls.report("AITER does a call by itself", error)
             return Decision(theirs, Outcome(UNEXPECTED, functools.partial(str, f"{type(error).__name__}: {error}")))
 
     def _run_watched(self, call: Call, decision: Decision, policy: int) -> Any:
@@ -160,41 +149,18 @@ class Steering(ABC):
         return result
 
     def _count(self, call: Call, find_outcome: Callable[[], Outcome]) -> None:
-        """Count a call, and log the first that no row decided and the counts now and then. Raise nothing."""
-        try:
+        """Count a call. Raise nothing."""
+
+        def describe() -> Counted:
             reason, why = find_outcome()
-            asked, tokens = _get_asked(call)
-            is_new = self._tally.add(asked, reason, tokens=tokens, captured=_is_captured(call), why=why)
-            if is_new:
-                self._warn_once(reason, asked, why)
-            reporter.touch()
-            if self._tally.calls in LOGGED_AT:
-                _log.info("%s", self._format_counts())
-        except Exception as error:
-            self._report("a call was not counted", error)
+            return Counted(reason, why, *_get_asked(call), _is_captured(call))
 
-    def _warn_once(self, reason: str, asked: Asked | None, why: Callable[[], str]) -> None:
-        """Warn of the first call for each reason that is not the table's decision."""
-        if reason in self._warned or reason == UNEXPECTED or classify(reason) in _NOT_WARNED_OF:
-            return
-        self._warned.add(reason)
-        shape = "" if asked is None else f" of {asked.num_experts} experts, topk {asked.topk}"
-        _log.warning("the table does not decide a sort%s (counted as '%s'): %s", shape, reason, why())
+        self._calls.add(describe)
 
-    def _format_counts(self) -> str:
-        from moesort_tune.audit.log_lines import format_counts
 
-        return format_counts(self._tally)
-
-    def _report(self, consequence: str, error: Exception) -> None:
-        """Log the first unexpected error that has this consequence."""
-        if consequence not in self._warned:
-            self._warned.add(consequence)
-            _log.warning(
-                "%s because moesort-tune failed with %s: %s; please report it (later ones are not logged)",
-                *(consequence, type(error).__name__, error),
-                exc_info=error,
-            )
+def _format_warning(asked: Asked | None, reason: str, why: str) -> str:
+    shape = "" if asked is None else f" of {asked.num_experts} experts, topk {asked.topk}"
+    return f"the table does not decide a sort{shape} (counted as '{reason}'): {why}"
 
 
 def _judge(decision: Decision, policy: int, reached: Reached) -> Outcome:

@@ -8,15 +8,27 @@ from moesort_tune.audit.judgement import Judgement, Reports, convert_log, judge
 from moesort_tune.audit.log_lines import read_log
 from moesort_tune.audit.reasons import FAILED, NO_KERNEL, NOT_SORTED, REPLACED, Use, classify
 from moesort_tune.audit.record import Calls, Process, Record
+from moesort_tune.audit.tally import SORTING
 from moesort_tune.runtime.lookup import Reason
 
+ALIGN = "moe_align_block_size of vLLM"
 
-def make(pid: int = 1, counts: dict[str, int] | None = None, *, is_faulty: bool = False) -> Record:
+
+def make(
+    pid: int = 1, counts: dict[str, int] | None = None, *, is_faulty: bool = False, function: str = SORTING
+) -> Record:
     """Return a record with so many calls for each reason."""
     calls = [Calls(num_experts=128, topk=4, reason=reason, calls=times) for reason, times in (counts or {}).items()]
     process = Process(pid=pid, host="worker", started="", token="0" * 8)
     return Record(
-        process=process, written="", state="a state", is_faulty=is_faulty, table="t", kernels="aiter", calls=calls
+        function=function,
+        process=process,
+        written="",
+        state="a state",
+        is_faulty=is_faulty,
+        table="t",
+        kernels="aiter",
+        calls=calls,
     )
 
 
@@ -40,6 +52,9 @@ def test_every_reason_of_the_dispatcher_has_a_meaning(reason: Reason) -> None:
         (REPLACED, Use.REPLACED),
         (FAILED, Use.INCONCLUSIVE),
         (NO_KERNEL, Use.INCONCLUSIVE),
+        ("taken", Use.TAKEN),
+        ("left to the framework: not supported by the kernels", Use.LEFT),
+        ("left to the framework: the caller's own policy", Use.LEFT),
         ("a reason of a later version", Use.INCONCLUSIVE),
     ],
 )
@@ -89,6 +104,24 @@ def test_no_sort_anywhere_is_no_proof(records: list[Record]) -> None:
     judgement = judge_all(records, 0.0)
     assert len(judgement.faults) == 1
     assert not judgement.passed
+
+
+def test_each_function_is_judged_by_itself() -> None:
+    """Protects the one proof from the other: sorts of AITER's say nothing of alignments, and the reverse."""
+    sorted_only = judge_all([make(1, {"exact row": 9}), make(1, function=ALIGN)], 0.9)
+    assert sorted_only.faults == [
+        f"no process has called {ALIGN}: send a request of more tokens, and see that the model's layers run one of the "
+        "framework's kernels that need it"
+    ]
+    aligned_only = judge_all([make(1, {"taken": 9}, function=ALIGN), make(1)], 0.9)
+    (fault,) = aligned_only.faults
+    assert fault.startswith("no process has sorted anything through AITER's moe_sorting")
+    assert judge_all([make(1, {"taken": 9}, function=ALIGN)], 0.9).passed
+    (fault,) = judge_all([make(1, {"taken": 1, "left to the framework: x": 3}, function=ALIGN)], 0.9).faults
+    assert (
+        fault
+        == f"process 1 on worker: the kernels of moesort-tune do 1 of its 4 calls of {ALIGN} (25.0%), less than 0.9"
+    )
 
 
 def test_process_that_could_not_be_steered_fails() -> None:

@@ -35,6 +35,15 @@ def test_record_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert read(path) == make()
 
 
+def test_record_of_an_earlier_version_is_of_aiters_function(tmp_path: Path) -> None:
+    """Protects audits of servers that run another version: its records name no function."""
+    path = tmp_path / name_file(PROCESS)
+    named = b'"function": "moe_sorting",'
+    assert named in encode(make())
+    path.write_bytes(encode(make()).replace(named, b""))
+    assert read(path) == make()
+
+
 def test_processes_have_files_of_their_own() -> None:
     """Protects a shared folder: hosts, processes and restarts do not write over each other."""
     others = [

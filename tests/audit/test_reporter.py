@@ -23,7 +23,7 @@ Describe = Callable[[Process, str], Record]
 def stopped() -> Iterator[None]:
     """Report nothing after a test."""
     yield
-    reporter.stop()
+    reporter.stop_all()
 
 
 @pytest.fixture
@@ -85,6 +85,15 @@ def test_last_change_is_written_at_the_end(folder: Path) -> None:
     reporter.touch()
     reporter.stop()
     assert wait_for("ended", folder)
+
+
+def test_each_function_has_a_record_of_its_own(folder: Path) -> None:
+    """Protects one function's record from the start, the touch and the end of another's."""
+    reporter.start(describe_as(["sorts"]))
+    reporter.start(describe_as(["aligns"]), "another")
+    reporter.stop("another")
+    reporter.stop_all()
+    assert {read(file).state for file in folder.iterdir()} == {"sorts", "aligns"}
 
 
 def test_nothing_is_written_unless_a_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,11 +13,13 @@ import pytest
 import torch
 
 from moesort_tune.integrations import aiter as integration
+from moesort_tune.integrations import align, align_switch
 from moesort_tune.operator.sorting_device import get_sorting_device
 from moesort_tune.operator.torch_device import reset
 from moesort_tune.providers.work import aiter_package
 from moesort_tune.tables import store
 from moesort_tune.tables.schema import Kernels, Row
+from tests.integrations.align_frameworks import ALIGN_STAND_IN, Frameworks
 from tests.operator.conftest import checked_tensors, torch_device
 from tests.tables import examples
 
@@ -108,3 +110,21 @@ def make_table(torch_device: torch.device, tmp_path: Path) -> MakeTable:
         return path
 
     return make
+
+
+@pytest.fixture
+def frameworks(
+    torch_device: torch.device, checked_tensors: None, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Frameworks]:
+    """Yield an installed vLLM and SGLang that nobody has imported yet, where alignments are asked for."""
+    del checked_tensors
+    monkeypatch.setenv(align_switch.VARIABLE, "1")
+    monkeypatch.delenv("MOESORT_TUNE_TABLE", raising=False)
+    monkeypatch.syspath_prepend(str(ALIGN_STAND_IN))
+    align_switch.is_enabled.cache_clear()
+    there = Frameworks(torch_device)
+    there.forget()
+    yield there
+    align.uninstall()
+    there.forget()
+    align_switch.is_enabled.cache_clear()

@@ -41,10 +41,11 @@ def _build_environment() -> dict[str, str]:
 
 def main() -> None:
     """Run the scenario that the command line names, and write its answer as JSON."""
-    from tests.integrations.real import scenarios
+    from tests.integrations.real import align_scenarios, scenarios
 
     name, answer, arguments = sys.argv[1:]
-    result = getattr(scenarios, name)(Path(answer).parent, **json.loads(arguments))
+    module = scenarios if hasattr(scenarios, name) else align_scenarios
+    result = getattr(module, name)(Path(answer).parent, **json.loads(arguments))
     Path(answer).write_text(json.dumps(result))
 
 

@@ -5,7 +5,6 @@ import inspect
 import multiprocessing
 import os
 import sys
-import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from moesort_tune.tables import store
 from moesort_tune.tables.schema import Kernels
 from tests.integrations.conftest import STAND_IN
 from tests.integrations.real import experts
+from tests.integrations.real.bare_packages import add_bare_package
 from tests.integrations.real.call_forms import format_operator, format_signature, take_functions
 from tests.integrations.real.cpu_machine import Machine
 from tests.tables import examples
@@ -264,14 +264,6 @@ def prepare_framework(framework: str, sources: str) -> tuple[Callable[[], None],
         )
     add_bare_package("sglang", f"{sources}/sglang")
     return importlib.import_module("sglang.srt.plugins").load_plugins, multiprocessing.get_context("spawn")
-
-
-def add_bare_package(name: str, *folders: str, **members: Any) -> None:
-    """Add a package whose modules can be imported, but which itself imports nothing: its dependencies are not here."""
-    bare = types.ModuleType(name)
-    bare.__path__ = list(folders)
-    vars(bare).update(members)
-    sys.modules[name] = bare
 
 
 def sort_below_sglang(folder: Path, *, checkout: str, table: str, sglang: str, tokens: list[int]) -> dict[str, Any]:

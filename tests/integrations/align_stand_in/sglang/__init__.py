@@ -1,0 +1,3 @@
+"""A stand-in for the modules of SGLang 0.5.23 that align."""
+
+__version__ = "0.5.23"
