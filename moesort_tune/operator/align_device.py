@@ -10,7 +10,7 @@ from moesort_tune.domain.candidates import choose_legal
 from moesort_tune.domain.vocabulary import KernelName
 from moesort_tune.operator.align_request import AlignRequest
 from moesort_tune.operator.policies import KERNELS
-from moesort_tune.operator.torch_device import OpenDevices, Plans, TorchDevice, open_hip_device
+from moesort_tune.operator.torch_device import NotReadyError, OpenDevices, Plans, TorchDevice, open_hip_device
 from moesort_tune.providers.facts.align import PROVIDER
 from moesort_tune.sorting.align_kernels import AlignKernels
 from moesort_tune.sorting.arguments import AlignArguments
@@ -34,9 +34,15 @@ class AlignDevice(TorchDevice):
     def _align(self, request: AlignRequest) -> None:
         planned = self._get_plan(request)
         kernel = self._choose(planned, request)
+        stream = torch_streams.get_current(self.device)
+        if not self.kernels.is_loaded(planned.id_bits) and stream.is_capturing():
+            raise NotReadyError(
+                f"moe_align_block_size was called for the first time with int{planned.id_bits} ids on {self.device} "
+                "during graph capture, where their kernels cannot be loaded; call it once before capturing"
+            )
         launches = planned.get_launches(kernel)
         workspace = self.allocate_workspace(planned.workspace_bytes) if kernel in NEED_WORKSPACE else None
-        planned.launch(launches, torch_streams.get_current(self.device), request, workspace)
+        planned.launch(launches, stream, request, workspace)
 
     def _choose(self, planned: "PlannedAlign", request: AlignRequest) -> KernelName:
         """Return the kernel that the caller or the table names; of the latter only a legal one."""
@@ -68,7 +74,8 @@ class AlignDevice(TorchDevice):
 class PlannedAlign:
     """The launches of one request's sizes by each kernel. Not for two threads at once: it holds a call's arguments.
 
-    limits: the largest token count of each kernel. workspace_bytes: for a kernel that needs a workspace.
+    limits: the largest token count of each kernel. workspace_bytes: for a kernel that needs a workspace. id_bits: of an
+    id in topk_ids.
     """
 
     def __init__(self, kernels: AlignKernels, request: AlignRequest) -> None:
@@ -78,7 +85,7 @@ class PlannedAlign:
         self.limits = PROVIDER.facts.limits(request.num_experts, topk, kernels.limits)
         self.workspace_bytes = compute_workspace_bytes(self.sort, kernels.limits)
         self._kernels = kernels
-        self._id_bits = 8 * request.topk_ids.itemsize
+        self.id_bits = 8 * request.topk_ids.itemsize
         self._arguments = AlignArguments(
             first_id=request.first_id,
             capacity_rows=request.sorted_token_ids.numel(),
@@ -92,7 +99,7 @@ class PlannedAlign:
         """Return the launches by `kernel`, prepared at the first call. Raise KernelTooLargeError."""
         known = self._launches.get(kernel)
         if known is None:
-            prepared = self._kernels.prepare_launches(kernel, self.sort, self._arguments, self._id_bits)
+            prepared = self._kernels.prepare_launches(kernel, self.sort, self._arguments, self.id_bits)
             known = self._launches[kernel] = [_Launch.of(launch) for launch in prepared]
         return known
 

@@ -64,6 +64,10 @@ class AlignKernels:
             )
         return prepared
 
+    def is_loaded(self, id_bits: int) -> bool:
+        """Return whether the kernels for ids of so many bits are loaded, so that a launch only launches."""
+        return id_bits in self._kernels
+
     def load(self, id_bits: int) -> dict[str, hip.Kernel]:
         """Return the kernels for ids of 32 or 64 bits by name, loaded on first use. Raise HipError, CompileError."""
         if id_bits not in self._kernels:

@@ -12,7 +12,8 @@ from torch.utils.flop_counter import FlopCounterMode
 import moesort_tune
 from moesort_tune.device import hip, torch_streams
 from moesort_tune.operator.align import fill_aligned, moe_align_block_size
-from moesort_tune.operator.align_device import check_pointers, get_align_device
+from moesort_tune.operator.align_device import AlignDevice, check_pointers, get_align_device
+from moesort_tune.operator.align_request import AlignRequest
 from moesort_tune.operator.arguments import ArgumentError
 from moesort_tune.operator.policies import KERNELS, POLICIES
 from moesort_tune.operator.torch_device import NotReadyError, refuse_under_capture
@@ -251,6 +252,28 @@ def test_first_call_under_capture_is_refused_by_name(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
     with pytest.raises(NotReadyError, match=r"moe_align_block_size was called for the first time.* before capturing"):
         refuse_under_capture(torch.device("cuda", 0), "moe_align_block_size")
+
+
+def test_width_of_ids_that_is_not_loaded_is_refused_under_capture(torch_device: torch.device) -> None:
+    """Protects a graph that int64 ids would break where only int32 ones were aligned before."""
+    opened = AlignDevice(torch_device)
+    case = align_cases.make_uniform(9, 2, 8, 16)
+    problem = case.problem
+    device = opened.kernels.device
+
+    def align_wide(_: hip.Stream) -> None:
+        ids = torch.from_numpy(case.inputs.topk_ids.astype(np.int64)).to(torch_device)
+        lengths = (problem.capacity_rows, problem.capacity_blocks, 1)
+        made = [torch.empty(length, dtype=torch.int32, device=torch_device) for length in lengths]
+        opened.align(AlignRequest(ids, 8, 16, *made))
+
+    with device.create_stream() as stream, torch_streams.use(stream, torch_device):
+        with pytest.raises(NotReadyError, match=r"first time with int64 ids on .* call it once before capturing"):
+            device.capture(stream, align_wide)
+        align_wide(stream)
+        stream.synchronize()
+    assert opened.kernels.is_loaded(64)
+    assert not opened.kernels.is_loaded(32)
 
 
 def test_pointers_apart_are_noticed_at_import() -> None:

@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 
 from moesort_tune import runtime, shipped
+from moesort_tune.device.architectures import ARCHITECTURES
+from moesort_tune.domain.device import DeviceLimits
+from moesort_tune.providers.facts.builtin import PROVIDER
 from moesort_tune.runtime import Dispatcher, Reason
 from moesort_tune.runtime.search import RequiredTableError
 from moesort_tune.tables import store
@@ -132,13 +135,24 @@ def test_device_id_that_is_no_text_is_refused() -> None:
         runtime.get(arch="gfx942", device_id=0x74A1)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("moe_buf", "last"), [(True, (2500 + 6 * 128) // 4), (False, (1000 + 12 * 128) // 4)])
-def test_builtin_rule_decides_without_a_table(shipped_table: Path, moe_buf: bool, last: int) -> None:
+@pytest.mark.parametrize(("topk", "moe_buf"), [(5, True), (4, False)])
+def test_builtin_rule_decides_without_a_table(shipped_table: Path, topk: int, moe_buf: bool) -> None:
     """Protects the figures of builtin_rule.py on NVIDIA GPUs, where they were measured."""
     assert shipped_table.exists()
     dispatcher = runtime.get(arch="sm_80", compute_units=108)
-    assert [dispatcher.policy(tokens, 128, 4, moe_buf) for tokens in (16, 17, last, last + 1)] == [3, 1, 1, 2]
-    assert dispatcher.explain(last, 128, 4, moe_buf).reason is Reason.OWN_RULE
+    wave, last = 64 // topk, (1000 + 12 * 128) // topk
+    decided = [dispatcher.policy(tokens, 128, topk, moe_buf) for tokens in (wave, wave + 1, last, last + 1)]
+    assert decided == [3, 1, 1, 2]
+    assert dispatcher.explain(last, 128, topk, moe_buf).reason is Reason.OWN_RULE
+
+
+def test_builtin_rule_takes_oneshot_beside_zeroing_for_few_slots(shipped_table: Path) -> None:
+    """Protects calls with a moe_buf: zeroing hides the sort of up to four slots a token, as far as oneshot goes."""
+    assert shipped_table.exists()
+    dispatcher = runtime.get(arch="sm_80", compute_units=108)
+    limit = PROVIDER.facts.limits(128, 4, DeviceLimits("sm_80", 108, 32, ARCHITECTURES["sm_80"].lds_bytes))["oneshot"]
+    decided = [dispatcher.policy(tokens, 128, 4, True) for tokens in (16, 17, limit, limit + 1)]
+    assert decided == [3, 1, 1, 2]
 
 
 def test_row_claims_nothing_beyond_what_was_measured(

@@ -9,15 +9,20 @@ BUILTIN_RULE: Final = "the builtin rule"
 
 
 class _Switch(NamedTuple):
-    """Largest number of pairs (tokens * topk) for oneshot: `pairs + pairs_per_expert * num_experts`."""
+    """Largest number of pairs (tokens * topk) for oneshot: `pairs + pairs_per_expert * num_experts`.
+
+    zeroing_topk: the largest topk for which oneshot is taken at every token count of a call with a moe_buf: zeroing
+    then takes longer than its sort, beside which it runs.
+    """
 
     pairs: int
     pairs_per_expert: int
+    zeroing_topk: int
 
 
-_NVIDIA: Final = {True: _Switch(2500, 6), False: _Switch(1000, 12)}
-"""By moe_buf. Fitted on an H100 (2026-11-26) to the 3,287 points of the shipped table, 8 to 512 experts:
-mean regret 1.008 with a moe_buf, masked or not, and worst 1.22 (128/4 at 4706 tokens), 1.003 and 1.09 without one."""
+_NVIDIA: Final = _Switch(1000, 12, 4)
+"""Fitted on an H100 (2026-11-26) to the 3,169 points of the shipped table, 8 to 512 experts: mean regret 1.005 with and
+without a moe_buf, worst 1.15 (32/4 at 673 tokens) with one and 1.11 without."""
 
 _NVIDIA_WAVE_PAIRS: Final = 64
 """By the same points. On ten shapes wave took 0.70 to 0.79 of oneshot's time up to 32 pairs, 0.83 to 0.95 up to 64, and
@@ -36,8 +41,9 @@ def compute_rule_lasts(num_experts: int, topk: int, arch: str, condition: Condit
     wave = _get_wave_pairs(arch) // topk
     if not _is_nvidia(arch):
         return {WAVE.name: wave, ONESHOT.name: _AMD_TOKENS, MULTIPHASE.name: MAX_TOKENS}
-    switch = _NVIDIA[condition.moe_buf]
-    oneshot = (switch.pairs + switch.pairs_per_expert * num_experts) // topk
+    oneshot = (_NVIDIA.pairs + _NVIDIA.pairs_per_expert * num_experts) // topk
+    if condition.moe_buf and topk <= _NVIDIA.zeroing_topk:
+        oneshot = MAX_TOKENS
     return {WAVE.name: wave, ONESHOT.name: oneshot, MULTIPHASE.name: MAX_TOKENS}
 
 
@@ -51,20 +57,14 @@ def rule_cpp(arch: str, *, zeroing: bool = True) -> str:
     if not _is_nvidia(arch):
         unnamed = signature.replace("num_experts", "/*num_experts*/").replace("moe_buf", "/*moe_buf*/")
         return f"{unnamed} {{\n{wave}  return tokens <= {_AMD_TOKENS} ? 1 : 2;\n}}\n"
-    with_moe_buf, without = map(_format_pairs, (_NVIDIA[True], _NVIDIA[False]))
-    pairs = f"moe_buf ? {with_moe_buf}\n                                  : {without}" if zeroing else without
     named = signature if zeroing else signature.replace("moe_buf", "/*moe_buf*/")
+    few_slots = f"  if (moe_buf && topk <= {_NVIDIA.zeroing_topk}) return 1;\n" if zeroing else ""
     return f"""\
 {named} {{
-{wave}\
-  const long long pairs = {pairs};
-  return tokens <= pairs / topk ? 1 : 2;
+{wave}{few_slots}\
+  return tokens <= ({_NVIDIA.pairs} + {_NVIDIA.pairs_per_expert}LL * num_experts) / topk ? 1 : 2;
 }}
 """
-
-
-def _format_pairs(switch: _Switch) -> str:
-    return f"{switch.pairs} + {switch.pairs_per_expert}LL * num_experts"
 
 
 def _get_wave_pairs(arch: str) -> int:
