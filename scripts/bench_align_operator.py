@@ -73,21 +73,17 @@ class Operands:
         for output in self.outputs:
             output.fill_(-99)
         call()
-        rows, blocks, used = (output.cpu().numpy() for output in self.outputs)
+        rows, blocks, used = (output.cpu().numpy().astype("int64") for output in self.outputs)
         expected = align_block_size(self.inputs, self.problem)
         number = int(expected.num_tokens_post_pad[0])
-        expert_of_row, wanted_expert = (
-            blocks.repeat(BLOCK_SIZE)[:number],
-            expected.expert_ids.repeat(BLOCK_SIZE)[:number],
-        )
-        order = rows[:number] if stable else rows[:number][(expert_of_row * (1 << 32) + rows[:number]).argsort()]
-        if int(used[0]) != number or (expert_of_row != wanted_expert).any():
-            raise RivalsError(f"the blocks are wrong for {self.problem}")
-        if stable and (rows != expected.sorted_token_ids).any():
-            raise RivalsError(f"the rows are wrong for {self.problem}")
-        wanted = expected.sorted_token_ids[:number]
-        if not stable and (order != wanted[(wanted_expert * (1 << 32) + wanted).argsort()]).any():
-            raise RivalsError(f"the rows are wrong for {self.problem}")
+        expert_of_row = expected.expert_ids.astype("int64").repeat(BLOCK_SIZE)[:number]
+        wanted = expected.sorted_token_ids.astype("int64")[:number]
+        got = rows[:number]
+        if not stable:
+            got, wanted = (one[(expert_of_row << 32 | one).argsort()] for one in (got, wanted))
+        blocks_differ = (blocks[: number // BLOCK_SIZE] != expected.expert_ids[: number // BLOCK_SIZE]).any()
+        if int(used[0]) != number or blocks_differ or (got != wanted).any():
+            raise RivalsError(f"the outputs are wrong for {self.problem}")
 
 
 def load_vllm(folder: Path) -> None:

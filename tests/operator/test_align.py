@@ -261,10 +261,11 @@ def test_width_of_ids_that_is_not_loaded_is_refused_under_capture(torch_device: 
     problem = case.problem
     device = opened.kernels.device
 
+    ids = torch.from_numpy(case.inputs.topk_ids.astype(np.int64)).to(torch_device)
+    lengths = (problem.capacity_rows, problem.capacity_blocks, 1)
+    made = [torch.empty(length, dtype=torch.int32, device=torch_device) for length in lengths]
+
     def align_wide(_: hip.Stream) -> None:
-        ids = torch.from_numpy(case.inputs.topk_ids.astype(np.int64)).to(torch_device)
-        lengths = (problem.capacity_rows, problem.capacity_blocks, 1)
-        made = [torch.empty(length, dtype=torch.int32, device=torch_device) for length in lengths]
         opened.align(AlignRequest(ids, 8, 16, *made))
 
     with device.create_stream() as stream, torch_streams.use(stream, torch_device):

@@ -56,9 +56,9 @@ def moe_align_block_size(
     pairs, buckets = topk_ids.numel(), num_experts + 1
     rows = pairs * block_size if pairs < buckets else pairs + buckets * (block_size - 1)
     rows = (rows + 3) // 4 * 4
-    sorted_ids = torch.empty((rows,), dtype=torch.int32)
-    expert_ids = torch.empty((-(-rows // block_size),), dtype=torch.int32)
-    post_pad = torch.empty((2 if return_inactive_prefix_count else 1,), dtype=torch.int32)
+    sorted_ids = torch.empty((rows,), dtype=torch.int32, device=topk_ids.device)
+    expert_ids = torch.empty((-(-rows // block_size),), dtype=torch.int32, device=topk_ids.device)
+    post_pad = torch.empty((2 if return_inactive_prefix_count else 1,), dtype=torch.int32, device=topk_ids.device)
     if pairs <= SMALL_NUMEL_LIMIT and buckets > SMALL_NUMEL_LIMIT and not ignore_invalid_expert:
         moe_align_small_numel(
             topk_ids,
@@ -70,7 +70,7 @@ def moe_align_block_size(
             write_inactive_prefix_count=return_inactive_prefix_count,
         )
     else:
-        cumsum = torch.empty((num_experts + 2,), dtype=torch.int32)
+        cumsum = torch.empty((num_experts + 2,), dtype=torch.int32, device=topk_ids.device)
         sgl_moe_align_block_size(
             topk_ids, buckets, block_size, sorted_ids, expert_ids, post_pad, cumsum, True, ignore_invalid_expert
         )
