@@ -18,13 +18,14 @@ class AlignFacts(BuiltinFacts):
     rule_name = "the align rule"
 
     def rule(self, num_experts: int, topk: int, device: DeviceLimits, condition: Condition) -> Steps:
-        """Return the builtin rule without a moe_buf, whatever `condition` says."""
+        """Return the builtin rule without a moe_buf, with switches of its own, whatever `condition` says."""
         del condition
-        return build_steps(builtin_rule.compute_rule_lasts(num_experts, topk, device.arch, ALIGN_CONDITION))
+        switches = builtin_rule.ALIGN_SWITCHES
+        return build_steps(builtin_rule.compute_rule_lasts(num_experts, topk, device.arch, ALIGN_CONDITION, switches))
 
     def rule_cpp(self, arch: str) -> str:
         """Return the same in C++."""
-        return builtin_rule.rule_cpp(arch, zeroing=False)
+        return builtin_rule.rule_cpp(arch, builtin_rule.ALIGN_SWITCHES)
 
 
 PROVIDER: Final = Provider(AlignFacts(), work="moesort_tune.providers.work.align")
