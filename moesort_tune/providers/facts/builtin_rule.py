@@ -9,7 +9,7 @@ BUILTIN_RULE: Final = "the builtin rule"
 
 
 class Switches(NamedTuple):
-    """What the rule takes on NVIDIA GPUs, by numbers of pairs (tokens * topk).
+    """Switches of the rule on NVIDIA GPUs, by numbers of pairs (tokens * topk).
 
     wave_pairs: wave up to so many. pairs, pairs_per_expert: then oneshot up to
     `pairs + pairs_per_expert * num_experts`. zeroing_topk: the largest topk for which oneshot is taken at every token
