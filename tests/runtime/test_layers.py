@@ -146,13 +146,20 @@ def test_builtin_rule_decides_without_a_table(shipped_table: Path, topk: int, mo
     assert dispatcher.explain(last, 128, topk, moe_buf).reason is Reason.OWN_RULE
 
 
-def test_builtin_rule_takes_oneshot_beside_zeroing_for_few_slots(shipped_table: Path) -> None:
-    """Protects calls with a moe_buf: zeroing hides the sort of up to four slots a token, as far as oneshot goes."""
+@pytest.mark.parametrize(
+    ("topk", "tokens", "decided"),
+    [(4, (16, 17, 634, 635, 1300, 1301), (3, 1, 1, 2, 2, 1)), (2, (32, 33, 1269), (3, 1, 1))],
+)
+def test_builtin_rule_takes_oneshot_where_zeroing_hides_it(
+    shipped_table: Path, topk: int, tokens: tuple[int, ...], decided: tuple[int, ...]
+) -> None:
+    """Protects calls with a moe_buf and few slots a token, as far as oneshot goes; then multiphase is left."""
     assert shipped_table.exists()
     dispatcher = runtime.get(arch="sm_80", compute_units=108)
-    limit = PROVIDER.facts.limits(128, 4, DeviceLimits("sm_80", 108, 32, ARCHITECTURES["sm_80"].lds_bytes))["oneshot"]
-    decided = [dispatcher.policy(tokens, 128, 4, True) for tokens in (16, 17, limit, limit + 1)]
-    assert decided == [3, 1, 1, 2]
+    device = DeviceLimits("sm_80", 108, 32, ARCHITECTURES["sm_80"].lds_bytes)
+    limit = PROVIDER.facts.limits(128, topk, device)["oneshot"]
+    asked = (*tokens, limit, limit + 1)
+    assert tuple(dispatcher.policy(count, 128, topk, True) for count in asked) == (*decided, 1, 2)
 
 
 def test_row_claims_nothing_beyond_what_was_measured(

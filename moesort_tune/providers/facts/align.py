@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from moesort_tune.domain.candidates import Steps, build_steps
+from moesort_tune.domain.candidates import Steps
 from moesort_tune.domain.device import DeviceLimits
 from moesort_tune.domain.vocabulary import ALIGN, ALIGN_CONDITION, Condition, Operation
 from moesort_tune.providers.facts import builtin_rule
@@ -21,7 +21,7 @@ class AlignFacts(BuiltinFacts):
         """Return the builtin rule without a moe_buf, with switches of its own, whatever `condition` says."""
         del condition
         switches = builtin_rule.ALIGN_SWITCHES
-        return build_steps(builtin_rule.compute_rule_lasts(num_experts, topk, device.arch, ALIGN_CONDITION, switches))
+        return builtin_rule.compute_rule_steps(num_experts, topk, device.arch, ALIGN_CONDITION, switches)
 
     def rule_cpp(self, arch: str) -> str:
         """Return the same in C++."""

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from moesort_tune.domain.candidates import Limits, Steps, build_steps
+from moesort_tune.domain.candidates import Limits, Steps
 from moesort_tune.domain.device import DeviceLimits
 from moesort_tune.domain.vocabulary import MAX_TOKENS, MULTIPHASE, ONESHOT, WAVE, Candidate, Condition
 from moesort_tune.providers.facts import builtin_rule
@@ -37,7 +37,7 @@ class BuiltinFacts:
 
     def rule(self, num_experts: int, topk: int, device: DeviceLimits, condition: Condition) -> Steps:
         """Return the rule of builtin_rule.py."""
-        return build_steps(builtin_rule.compute_rule_lasts(num_experts, topk, device.arch, condition))
+        return builtin_rule.compute_rule_steps(num_experts, topk, device.arch, condition)
 
     def rule_cpp(self, arch: str) -> str:
         """Return the same in C++."""

@@ -2,32 +2,43 @@
 
 from typing import Final, NamedTuple
 
-from moesort_tune.domain.candidates import Limits
+from moesort_tune.domain.candidates import Steps, build_steps
 from moesort_tune.domain.vocabulary import MAX_TOKENS, MULTIPHASE, ONESHOT, WAVE, Condition
 
 BUILTIN_RULE: Final = "the builtin rule"
+
+
+class Hidden(NamedTuple):
+    """Where zeroing takes longer than oneshot's sort, beside which it runs.
+
+    topk: up to which this holds at every token count. later_topk, later_tokens: up to which topk it holds past so many
+    tokens.
+    """
+
+    topk: int
+    later_topk: int
+    later_tokens: int
 
 
 class Switches(NamedTuple):
     """Switches of the rule on NVIDIA GPUs, by numbers of pairs (tokens * topk).
 
     wave_pairs: wave up to so many. pairs, pairs_per_expert: then oneshot up to
-    `pairs + pairs_per_expert * num_experts`. zeroing_topk: the largest topk for which oneshot is taken at every token
-    count of a call with a moe_buf, where zeroing takes longer than its sort, beside which it runs; 0 for none.
+    `pairs + pairs_per_expert * num_experts`. hidden: where a call with a moe_buf takes oneshot beyond that.
     """
 
     wave_pairs: int
     pairs: int
     pairs_per_expert: int
-    zeroing_topk: int
+    hidden: Hidden | None = None
 
 
-SORTING_SWITCHES: Final = Switches(64, 1000, 12, 4)
-"""Fitted on an H100 (2026-11-26) to the 3,169 points of the shipped table, 8 to 512 experts: mean regret 1.005 with and
-without a moe_buf, worst 1.15 (32/4 at 673 tokens) with one and 1.11 without. On ten shapes wave took 0.70 to 0.80 of
-oneshot's time up to 32 pairs, 0.83 to 0.95 up to 64, and 0.97 to 1.09 up to 128, all that it takes there."""
+SORTING_SWITCHES: Final = Switches(64, 1000, 12, Hidden(2, 4, 1300))
+"""Fitted on an H100 (2026-11-26) to the 3,169 points of the shipped table, 8 to 512 experts: mean regret 1.003 with a
+moe_buf and 1.005 without, worst 1.11 with and without. On ten shapes wave took 0.70 to 0.80 of oneshot's time up to 32
+pairs, 0.83 to 0.95 up to 64, and 0.97 to 1.09 up to 128, all that it takes there."""
 
-ALIGN_SWITCHES: Final = Switches(128, 1750, 9, 0)
+ALIGN_SWITCHES: Final = Switches(128, 1750, 9)
 """Of the align form, fitted likewise to its 988 points: mean regret 1.001, worst 1.07 (128/4 at 701 tokens)."""
 
 _AMD_TOKENS: Final = 1024
@@ -38,16 +49,21 @@ _AMD_WAVE_PAIRS: Final = 64
 """By the same: with one word of pairs wave executes 239 instructions to oneshot's 349, with two about 415 to 354."""
 
 
-def compute_rule_lasts(
+def compute_rule_steps(
     num_experts: int, topk: int, arch: str, condition: Condition, switches: Switches = SORTING_SWITCHES
-) -> Limits:
-    """Return the largest token count for which the rule takes each kernel in turn, whatever its limit is."""
+) -> Steps:
+    """Return from how many tokens on the rule takes which kernel, whatever the kernels' limits are."""
     if not _is_nvidia(arch):
-        return {WAVE.name: _AMD_WAVE_PAIRS // topk, ONESHOT.name: _AMD_TOKENS, MULTIPHASE.name: MAX_TOKENS}
+        return build_steps({WAVE.name: _AMD_WAVE_PAIRS // topk, ONESHOT.name: _AMD_TOKENS, MULTIPHASE.name: MAX_TOKENS})
+    wave = switches.wave_pairs // topk
     oneshot = (switches.pairs + switches.pairs_per_expert * num_experts) // topk
-    if condition.moe_buf and topk <= switches.zeroing_topk:
-        oneshot = MAX_TOKENS
-    return {WAVE.name: switches.wave_pairs // topk, ONESHOT.name: oneshot, MULTIPHASE.name: MAX_TOKENS}
+    hidden = switches.hidden if condition.moe_buf else None
+    if hidden is None or topk > hidden.later_topk:
+        return build_steps({WAVE.name: wave, ONESHOT.name: oneshot, MULTIPHASE.name: MAX_TOKENS})
+    if topk <= hidden.topk or oneshot >= hidden.later_tokens:
+        return build_steps({WAVE.name: wave, ONESHOT.name: MAX_TOKENS})
+    between = build_steps({WAVE.name: wave, ONESHOT.name: oneshot, MULTIPHASE.name: hidden.later_tokens})
+    return [*between, (hidden.later_tokens + 1, ONESHOT.name)]
 
 
 def rule_cpp(arch: str, switches: Switches = SORTING_SWITCHES) -> str:
@@ -61,9 +77,9 @@ def rule_cpp(arch: str, switches: Switches = SORTING_SWITCHES) -> str:
   return tokens <= {_AMD_TOKENS} ? 1 : 2;
 }}
 """
-    zeroes = switches.zeroing_topk > 0
-    named = signature if zeroes else signature.replace("moe_buf", "/*moe_buf*/")
-    few_slots = f"  if (moe_buf && topk <= {switches.zeroing_topk}) return 1;\n" if zeroes else ""
+    hidden = switches.hidden
+    named = signature if hidden else signature.replace("moe_buf", "/*moe_buf*/")
+    few_slots = "" if hidden is None else f"  if (moe_buf && {_format_hidden(hidden)}) return 1;\n"
     return f"""\
 {named} {{
   if (tokens <= {switches.wave_pairs} / topk) return 0;
@@ -71,6 +87,11 @@ def rule_cpp(arch: str, switches: Switches = SORTING_SWITCHES) -> str:
   return tokens <= ({switches.pairs} + {switches.pairs_per_expert}LL * num_experts) / topk ? 1 : 2;
 }}
 """
+
+
+def _format_hidden(hidden: Hidden) -> str:
+    later = f"(topk <= {hidden.later_topk} && tokens > {hidden.later_tokens})"
+    return f"(topk <= {hidden.topk} || {later})"
 
 
 def _is_nvidia(arch: str) -> bool:
