@@ -45,6 +45,17 @@ def test_alignment_is_exact_for_ordinary_shapes(
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("tokens", [1, 256, 2256, 4096])
+@pytest.mark.parametrize(("num_experts", "topk"), [(32, 32), (160, 16), (257, 32)])
+def test_alignment_is_exact_for_prefills_with_many_slots(
+    align_kernels: AlignKernels, kernel: KernelName, tokens: int, num_experts: int, topk: int
+) -> None:
+    """Protects up to 131072 pairs, and rows that name every expert: the largest sizes of vLLM's own test."""
+    for block_size in (32, 128):
+        align_cases.make_uniform(tokens, topk, num_experts, block_size).check(align_kernels, kernel)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("block_size", [1, 5, 16, 64, 128])
 @pytest.mark.parametrize("beside", [-1, 0, 1])
 @pytest.mark.parametrize("framework", ["vllm", "sglang"])
