@@ -102,10 +102,12 @@ def test_both_modes_of_other_ranks_experts_are_exact(
 
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_permuted_map_names_the_blocks(align_kernels: AlignKernels, kernel: KernelName) -> None:
-    """Protects maps in any order: blocks stay in the order of topk_ids, and have the ids of the map."""
-    case = align_cases.make_uniform(60, 4, 40)
+    """Protects maps in any order, and with one id for two experts: blocks stay in the order of topk_ids."""
     permuted = np.random.default_rng(1).permutation(40).astype(np.int32)
-    replace(case, inputs=replace(case.inputs, expert_map=permuted)).check(align_kernels, kernel)
+    for ignore in (False, True):
+        case = align_cases.make_uniform(60, 4, 40, ignore_invalid_experts=ignore)
+        for expert_map in (permuted, permuted // 2, permuted // 2 - 1):
+            replace(case, inputs=replace(case.inputs, expert_map=expert_map)).check(align_kernels, kernel)
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
