@@ -47,7 +47,10 @@ class AlignRequest(NamedTuple):
 
 
 def check_request(request: AlignRequest) -> None:
-    """Raise ArgumentError for the first argument that is not as AlignRequest says; Problem checks rows and topk."""
+    """Raise ArgumentError for the first argument that is not as AlignRequest says; Problem checks rows and topk.
+
+    A launch checks the memory, whose addresses it reads anyway; this is paid for at each call.
+    """
     ids = request.topk_ids
     if not isinstance(ids, torch.Tensor) or not (ids.is_cpu or ids.is_cuda):
         raise ArgumentError(f"topk_ids must be on a CPU or on a CUDA or ROCm GPU, got {_format(ids)}")
@@ -65,9 +68,14 @@ def check_request(request: AlignRequest) -> None:
             raise ArgumentError(
                 f"scatter_idx must have an element for each of {ids.numel()} pairs, got {request.scatter_idx.numel()}"
             )
-    _check_first_id(request)
+    if request.first_id:
+        _check_first_id(request)
     check_policy(request.dispatch_policy)
     _check_room(request)
+
+
+def check_memory(request: AlignRequest) -> None:
+    """Raise ArgumentError for the first tensor that has elements and no memory which holds them."""
     for name in _TENSORS:
         tensor = getattr(request, name)
         if tensor is not None:
@@ -80,8 +88,8 @@ _OUTPUTS = ("sorted_token_ids", "expert_ids", "num_tokens_post_pad")
 
 def check_ids(ids: torch.Tensor) -> None:
     """Raise ArgumentError unless topk_ids is as AlignRequest says, on any device."""
-    check_layout("topk_ids", ids)
-    if ids.dtype not in (_INT32, _INT64) or ids.dim() != 2 or not ids.is_contiguous():
+    if ids.is_nested or ids.dtype not in (_INT32, _INT64) or ids.dim() != 2 or not ids.is_contiguous():
+        check_layout("topk_ids", ids)
         raise ArgumentError(
             f"topk_ids must be a contiguous int32 or int64 tensor of shape [rows, topk], got {_format(ids)}"
         )
@@ -105,9 +113,10 @@ def check_map(expert_map: torch.Tensor | None, num_experts: int, device: torch.d
 
 
 def _check_first_id(request: AlignRequest) -> None:
-    if request.first_id not in (0, -1):
+    """Raise ArgumentError unless a first_id other than 0 is SGLang's."""
+    if request.first_id != -1:
         raise ArgumentError(f"first_id must be 0, or -1 for ids that begin with it, got {request.first_id}")
-    if request.first_id and request.expert_map is not None:
+    if request.expert_map is not None:
         raise ArgumentError("expert_map must not be given with first_id=-1, whose ids are those of one rank already")
 
 
