@@ -6,7 +6,7 @@ __device__ __forceinline__ int32_t at(const Ids32& topk_ids, uint32_t index) {
   return topk_ids.read(at<kTokens>(topk_ids.ids, index));
 }
 
-// An expert's id on this rank, and whether its pairs get rows.
+// An expert's id on this rank, and whether its pairs get rows. `expert` counts from the lowest id on.
 struct MappedExpert {
   bool enabled;
   int32_t id;
@@ -41,6 +41,7 @@ __device__ __forceinline__ void write_tail(const SortingArguments& arguments, ui
     at<kTokens>(arguments.sorted_expert_ids, tile) = arguments.tail_expert;
 }
 
+// A pair's own number if it has a row, where the caller asks for it.
 template <Tokens kTokens>
 __device__ __forceinline__ void write_place(const SortingArguments& arguments, uint32_t place, bool has_row) {
   if (arguments.scatter_idx != nullptr) at<kTokens>(arguments.scatter_idx, place) = has_row ? place : kNoRow;

@@ -28,12 +28,12 @@ struct Ids32 {
 struct SortingArguments {
   // Inputs; expert_map is null when absent.
   Ids32 topk_ids;             // [rows, topk]
-  const int32_t* expert_map;  // [num_experts], the id that a block's expert has on this rank, -1 if it is on another
+  const int32_t* expert_map;  // [num_experts], the id of each expert on this rank, -1 if it is on another
 
   // Outputs; scatter_idx is null when absent.
   int32_t* sorted_token_ids;   // [capacity_rows], filled whole
   int32_t* sorted_expert_ids;  // [capacity_tiles], filled whole
-  int32_t* num_valid_ids;      // [1]
+  int32_t* num_valid_ids;      // [1], rows used, padding included
   int32_t* scatter_idx;        // [rows * topk], optional: its own place if the pair has a row, else -1
 
   uint32_t* workspace;  // multiphase: what its launches hand on

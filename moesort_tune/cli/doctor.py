@@ -23,7 +23,7 @@ from moesort_tune.doctor.diagnosis import State, find_problems
 from moesort_tune.doctor.found_tables import find_tables
 from moesort_tune.doctor.gap_probe import ProbedGap, probe_launch_gap
 from moesort_tune.doctor.hip_python import build_command, choose_requirement, install
-from moesort_tune.sorting.revision import KERNEL_FILES, compute_kernels_revision
+from moesort_tune.sorting.revision import KERNEL_FILES, compute_align_revision, compute_kernels_revision
 from moesort_tune.tables.errors import format_path
 
 EPILOG = """\b
@@ -137,7 +137,11 @@ def _probe() -> State:
     with console.status("looking at this machine", spinner="line") as status:
         return probing.probe(
             tables=find_tables(),
-            kernels=Kernels(KERNEL_FILES, {arch: compute_kernels_revision(arch) for arch in ARCHITECTURES}),
+            kernels=Kernels(
+                KERNEL_FILES,
+                {arch: compute_kernels_revision(arch) for arch in ARCHITECTURES},
+                {arch: compute_align_revision(arch) for arch in ARCHITECTURES},
+            ),
             notify=lambda text: status.update(f"{text} (the first time takes a while)"),
         )
 
@@ -158,6 +162,7 @@ def build_report(state: State, gap: ProbedGap | None = None) -> dict[str, Any]:
     return {
         **describe_versions(),
         "revisions": found["revisions"],
+        "align_revisions": found["align_revisions"],
         "runtimes": found["runtimes"],
         "devices": [
             {"runtime": runtime.name, **asdict(device)} for runtime in state.runtimes for device in runtime.devices

@@ -68,6 +68,7 @@ def _list_sections(state: State) -> Iterator[tuple[str, Rows]]:
     yield "Python packages", _format_packages(state)
     yield "Tables", [row for table in state.tables for row in _format_table(table)]
     yield "Revision of the kernels", _format_revisions(state.revisions)
+    yield "Revision of the align form", _format_revisions(state.align_revisions)
     yield "Environment", [("cache", _format_cache(state)), *_list_variables(state)]
 
 

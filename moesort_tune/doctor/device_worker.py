@@ -32,10 +32,14 @@ NEEDED_CALLS = (
 
 @dataclass(frozen=True)
 class Kernels:
-    """A sweep's kernels. files: in the kernels' folder; revisions: {arch: revision of the builtin kernels}."""
+    """A sweep's kernels. files: in the kernels' folder; revisions: {arch: revision of the builtin kernels}.
+
+    align_revisions: those of the align form.
+    """
 
     files: tuple[str, ...] = ()
     revisions: Mapping[str, str] = field(default_factory=dict)
+    align_revisions: Mapping[str, str] = field(default_factory=dict)
 
 
 def main(runtime: str, kernels: str = "{}") -> None:

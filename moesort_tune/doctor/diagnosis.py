@@ -135,6 +135,7 @@ class State:
     aiter: Package | None = None
     tables: tuple[TableState, ...] = ()
     revisions: Mapping[str, str] = field(default_factory=dict)
+    align_revisions: Mapping[str, str] = field(default_factory=dict)
 
     def get_runtime(self, name: str) -> RuntimeState:
         """Return the state of runtime 'amd', 'cuda' or 'host'."""

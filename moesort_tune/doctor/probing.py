@@ -44,6 +44,7 @@ def probe(tables: tuple[TableState, ...], kernels: Kernels, notify: Callable[[st
         aiter=installed.find_aiter(),
         tables=tables,
         revisions=kernels.revisions,
+        align_revisions=kernels.align_revisions,
     )
 
 

@@ -1,14 +1,14 @@
 """Define `moesort_tune.moe_align_block_size`, what feeds the grouped GEMMs of vLLM and SGLang, as torch operators."""
 
-from os import PathLike, fspath
+from os import PathLike
 from typing import Any, Final, cast
 
 import torch
 
-from moesort_tune.domain.vocabulary import AUTOMATIC
+from moesort_tune.domain.vocabulary import AUTOMATIC, MAX_EXPERTS
 from moesort_tune.operator.align_device import get_align_device
-from moesort_tune.operator.align_request import AlignRequest, check_ids, check_map, check_request, convert_integer
-from moesort_tune.operator.arguments import ArgumentError
+from moesort_tune.operator.align_request import AlignRequest, check_ids, check_map, check_request, check_sizes
+from moesort_tune.operator.arguments import ArgumentError, check_layout, convert_integer, convert_table, format_value
 from moesort_tune.operator.watched import is_watched
 from moesort_tune.sorting.align import AlignProblem, Framework
 
@@ -42,7 +42,8 @@ def moe_align_block_size(  # noqa: PLR0917 - the arguments of vLLM, in its order
 ) -> tuple[torch.Tensor, ...]:
     """Sort (token, slot) pairs by expert and pad each expert to whole blocks of block_size rows, on the current stream.
 
-    topk_ids: int32 or int64 [rows, topk]; block_size: 1 to 1024; num_experts: all, also those of other ranks.
+    topk_ids: int32 or int64 [rows, topk]; block_size: 1 to 1024; num_experts: all, also those of other ranks, at most
+    1024, or 1023 beside SGLang's id -1.
     expert_map: int32 [num_experts], the id of each expert on this rank or -1. Pairs of experts with -1 get rows in
     blocks of expert -1, or with ignore_invalid_experts none. Ids that are no expert's never get a row.
     pad_sorted_ids: let sorted_token_ids have a multiple of block_size elements.
@@ -79,9 +80,9 @@ def moe_align_block_size(  # noqa: PLR0917 - the arguments of vLLM, in its order
         bool(return_scatter_idx),
         framework,
         convert_integer("dispatch_policy", dispatch_policy),
-        _convert_table(table),
+        convert_table(table),
     )
-    if is_watched() or not _is_plain(topk_ids):
+    if _goes_through_torch(topk_ids):
         return tuple(torch.ops.moesort_tune.moe_align_block_size.default(*asked))
     return tuple(_align(*asked))
 
@@ -105,7 +106,8 @@ def fill_aligned(  # noqa: PLR0917 - the arguments of vLLM's operator, in its or
 
     sorted_token_ids, expert_ids: int32, contiguous, with room for the rows of any ids: of P pairs and E experts
     (P + min(P, E) * (block_size - 1)) // block_size blocks. num_tokens_post_pad: int32 [1]. scatter_idx: int32 with an
-    element for each pair. first_id: the lowest id, 0, or -1 for SGLang, whose num_experts counts it.
+    element for each pair. first_id: the lowest id, 0, or -1 for SGLang, whose num_experts counts it and which has no
+    expert_map.
 
     Whatever is wrong is raised before anything is launched; see moe_align_block_size.
     """
@@ -121,26 +123,30 @@ def fill_aligned(  # noqa: PLR0917 - the arguments of vLLM's operator, in its or
         convert_integer("first_id", first_id),
         bool(ignore_invalid_experts),
         convert_integer("dispatch_policy", dispatch_policy),
-        _convert_table(table),
+        convert_table(table),
     )
-    if is_watched() or not _is_plain(topk_ids):
+    if _goes_through_torch(topk_ids):
         torch.ops.moesort_tune.fill_aligned.default(*request)
         return
     _fill(*request)
 
 
-def _convert_table(table: str | PathLike[str] | None) -> str | None:
-    if table is not None and (not isinstance(table, (str, PathLike)) or not fspath(table)):
-        raise ArgumentError(f"table must be None or the path of a file or a folder, got {table!r}")
-    return None if table is None else fspath(table)
+def _goes_through_torch(ids: torch.Tensor) -> bool:
+    """Return whether torch's dispatcher does a call. Raise ArgumentError for what it would fail at by itself."""
+    if not is_watched() and _is_plain(ids):
+        return False
+    if isinstance(ids, torch.Tensor):
+        check_layout("topk_ids", ids)
+    return True
 
 
 def _is_plain(ids: torch.Tensor) -> bool:
-    """Return whether kernels can read the ids where they lie: they are of no subclass, not fake, not on `meta`."""
+    """Return whether kernels can read the ids where they lie: of no subclass, not fake, not on `meta`, not negated."""
     if not isinstance(ids, torch.Tensor):
         return True  # to be refused
     try:
-        return type(ids) is torch.Tensor and (ids.data_ptr() != 0 or not (ids.numel() or ids.is_meta))
+        has_memory = ids.data_ptr() != 0 or not (ids.numel() or ids.is_meta)
+        return type(ids) is torch.Tensor and has_memory and not ids.is_neg()
     except RuntimeError:  # there is no storage to ask
         return False
 
@@ -171,8 +177,9 @@ def _allocate(*arguments: Any) -> tuple[AlignProblem, list[torch.Tensor]]:
     """Return the sizes of a call, and tensors for its outputs on any device. Raise ArgumentError, ProblemError."""
     topk_ids, block_size, num_experts, expert_map, pad, ignore, return_scatter_idx, framework, _, _ = arguments
     if not isinstance(topk_ids, torch.Tensor):
-        raise ArgumentError(f"topk_ids must be a tensor, got {topk_ids!r:.60} of type {type(topk_ids).__name__}")
+        raise ArgumentError(f"topk_ids must be a tensor, got {format_value(topk_ids)}")
     check_ids(topk_ids)
+    check_sizes(num_experts, block_size, max_experts=MAX_EXPERTS - (framework == "sglang" and not ignore))
     check_map(expert_map, num_experts, topk_ids.device)
     rows, topk = topk_ids.shape
     problem = AlignProblem(

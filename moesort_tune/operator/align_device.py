@@ -8,7 +8,7 @@ import torch
 from moesort_tune.device import hip, torch_streams
 from moesort_tune.domain.candidates import choose_legal
 from moesort_tune.domain.vocabulary import KernelName
-from moesort_tune.operator.align_request import AlignRequest
+from moesort_tune.operator.align_request import AlignRequest, check_memory
 from moesort_tune.operator.policies import KERNELS
 from moesort_tune.operator.torch_device import NotReadyError, OpenDevices, Plans, TorchDevice, open_hip_device
 from moesort_tune.providers.facts.align import PROVIDER
@@ -110,7 +110,7 @@ class PlannedAlign:
         request: AlignRequest,
         workspace: torch.Tensor | None,
     ) -> None:
-        """Enqueue one alignment of the request's tensors. Raise HipError."""
+        """Enqueue one alignment of the request's tensors. Raise ArgumentError where one has no memory, HipError."""
         expert_map, scatter_idx = request.expert_map, request.scatter_idx
         ids = request.topk_ids.data_ptr()
         addresses = [
@@ -121,6 +121,8 @@ class PlannedAlign:
             0 if scatter_idx is None else scatter_idx.data_ptr(),
             0 if workspace is None else workspace.data_ptr(),
         ]
+        if not ids or addresses.count(0) != (expert_map is None) + (scatter_idx is None) + (workspace is None):
+            check_memory(request)  # what has no elements may have no address
         for launch in launches:
             launch.ids.value = ids
             launch.others[:] = addresses

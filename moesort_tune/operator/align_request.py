@@ -1,13 +1,18 @@
 """Check what an alignment is asked to do before anything is launched: dtypes, shapes, layouts, devices and room."""
 
-import operator
 from typing import Any, NamedTuple
 
 import torch
 
-from moesort_tune.domain.vocabulary import AUTOMATIC
-from moesort_tune.operator.arguments import ArgumentError, format_dtype
-from moesort_tune.operator.policies import POLICIES, describe_policies
+from moesort_tune.domain.vocabulary import AUTOMATIC, MAX_EXPERTS, MAX_UNIT_SIZE
+from moesort_tune.operator.arguments import (
+    ArgumentError,
+    check_has_memory,
+    check_layout,
+    check_policy,
+    format_dtype,
+    format_value,
+)
 
 _INT32, _INT64 = torch.int32, torch.int64
 
@@ -18,9 +23,11 @@ MAX_ELEMENTS = (1 << 31) - 1
 class AlignRequest(NamedTuple):
     """The arguments of one alignment into given tensors, in the order of the torch operator's schema.
 
-    topk_ids: int32 or int64 [rows, topk]. num_experts: ids from first_id on, which is 0, or -1 in SGLang.
+    topk_ids: int32 or int64 [rows, topk]. num_experts: ids from first_id on, which is 0, or -1 in SGLang. block_size:
+    1 to 1024.
     sorted_token_ids, expert_ids: int32 of one dimension, filled to their end. num_tokens_post_pad: int32 [1].
-    expert_map: int32 [num_experts] or None. scatter_idx: int32 with an element for each pair, or None.
+    expert_map: int32 [num_experts] or None; None where first_id is -1. scatter_idx: int32 with an element for each
+    pair, or None.
     ignore_invalid_experts: whether pairs of experts that expert_map has -1 for get no row.
     All contiguous and on one device, a CPU or a GPU.
     """
@@ -40,11 +47,15 @@ class AlignRequest(NamedTuple):
 
 
 def check_request(request: AlignRequest) -> None:
-    """Raise ArgumentError for the first argument that is not as AlignRequest says; Problem checks the sizes."""
+    """Raise ArgumentError for the first argument that is not as AlignRequest says; Problem checks rows and topk.
+
+    A launch checks the memory, whose addresses it reads anyway; this is paid for at each call.
+    """
     ids = request.topk_ids
     if not isinstance(ids, torch.Tensor) or not (ids.is_cpu or ids.is_cuda):
         raise ArgumentError(f"topk_ids must be on a CPU or on a CUDA or ROCm GPU, got {_format(ids)}")
     check_ids(ids)
+    check_sizes(request.num_experts, request.block_size)
     outputs = request.sorted_token_ids, request.expert_ids, request.num_tokens_post_pad
     for name, output in zip(_OUTPUTS, outputs, strict=True):
         _check_int32(name, output, ids.device)
@@ -57,20 +68,39 @@ def check_request(request: AlignRequest) -> None:
             raise ArgumentError(
                 f"scatter_idx must have an element for each of {ids.numel()} pairs, got {request.scatter_idx.numel()}"
             )
-    if request.dispatch_policy not in POLICIES:
-        raise ArgumentError(f"dispatch_policy must be {describe_policies()}, got {request.dispatch_policy}")
+    if request.first_id:
+        _check_first_id(request)
+    check_policy(request.dispatch_policy)
     _check_room(request)
 
 
+def check_memory(request: AlignRequest) -> None:
+    """Raise ArgumentError for the first tensor that has elements and no memory which holds them."""
+    for name in _TENSORS:
+        tensor = getattr(request, name)
+        if tensor is not None:
+            check_has_memory(name, tensor)
+
+
+_TENSORS = ("topk_ids", "sorted_token_ids", "expert_ids", "num_tokens_post_pad", "expert_map", "scatter_idx")
 _OUTPUTS = ("sorted_token_ids", "expert_ids", "num_tokens_post_pad")
 
 
 def check_ids(ids: torch.Tensor) -> None:
     """Raise ArgumentError unless topk_ids is as AlignRequest says, on any device."""
-    if ids.dtype not in (_INT32, _INT64) or ids.dim() != 2 or not ids.is_contiguous():
+    if ids.is_nested or ids.dtype not in (_INT32, _INT64) or ids.dim() != 2 or not ids.is_contiguous():
+        check_layout("topk_ids", ids)
         raise ArgumentError(
             f"topk_ids must be a contiguous int32 or int64 tensor of shape [rows, topk], got {_format(ids)}"
         )
+
+
+def check_sizes(num_experts: int, block_size: int, *, max_experts: int = MAX_EXPERTS) -> None:
+    """Raise ArgumentError unless the kernels take so many experts and rows of a block."""
+    if not 1 <= num_experts <= max_experts:
+        raise ArgumentError(f"num_experts must be 1 to {max_experts}, got {num_experts}")
+    if not 1 <= block_size <= MAX_UNIT_SIZE:
+        raise ArgumentError(f"block_size must be 1 to {MAX_UNIT_SIZE}, got {block_size}")
 
 
 def check_map(expert_map: torch.Tensor | None, num_experts: int, device: torch.device) -> None:
@@ -82,16 +112,12 @@ def check_map(expert_map: torch.Tensor | None, num_experts: int, device: torch.d
         raise ArgumentError(f"expert_map must have the shape [{num_experts}], got {list(expert_map.shape)}")
 
 
-def convert_integer(name: str, value: Any) -> int:
-    """Return an integer of another package as Python's own. Raise ArgumentError for what is no integer."""
-    if type(value) is int:
-        return value
-    try:
-        if isinstance(value, (bool, torch.Tensor)):
-            raise TypeError
-        return operator.index(value)
-    except TypeError:
-        raise ArgumentError(f"{name} must be an integer, got {value!r:.60} of type {type(value).__name__}") from None
+def _check_first_id(request: AlignRequest) -> None:
+    """Raise ArgumentError unless a first_id other than 0 is SGLang's."""
+    if request.first_id != -1:
+        raise ArgumentError(f"first_id must be 0, or -1 for ids that begin with it, got {request.first_id}")
+    if request.expert_map is not None:
+        raise ArgumentError("expert_map must not be given with first_id=-1, whose ids are those of one rank already")
 
 
 def _check_int32(name: str, tensor: Any, device: torch.device) -> None:
@@ -104,7 +130,7 @@ def _check_int32(name: str, tensor: Any, device: torch.device) -> None:
 def _check_room(request: AlignRequest) -> None:
     """Raise ArgumentError unless the outputs hold the rows of any ids: each expert that has pairs may have one over."""
     pairs, block_size = request.topk_ids.numel(), request.block_size
-    blocks = (pairs + min(pairs, request.num_experts) * (block_size - 1)) // max(1, block_size)
+    blocks = (pairs + min(pairs, request.num_experts) * (block_size - 1)) // block_size
     needed = {"sorted_token_ids": blocks * block_size, "expert_ids": blocks}
     for name, elements in needed.items():
         output = getattr(request, name)
@@ -117,6 +143,6 @@ def _check_room(request: AlignRequest) -> None:
 
 def _format(value: Any) -> str:
     if not isinstance(value, torch.Tensor):
-        return f"{value!r:.60} of type {type(value).__name__}"
+        return format_value(value)
     layout = "" if value.layout is not torch.strided or value.is_contiguous() else f" with strides {[*value.stride()]}"
     return f"{format_dtype(value.dtype)} of shape {list(value.shape)}{layout} on {value.device}"

@@ -1,7 +1,11 @@
-"""Check the torch operator's arguments before anything is launched: each tensor's dtype, shape, layout and device."""
+"""Check moe_sorting's arguments before anything is launched: each tensor's dtype, shape, layout and device.
+
+What all operators ask of an integer, a table, a policy and a tensor's memory is here too.
+"""
 
 import operator
 from collections.abc import Iterator
+from os import PathLike, fspath
 from typing import Any, NamedTuple
 
 import torch
@@ -54,10 +58,10 @@ def convert_types(request: Request) -> Request:
     for name in _TENSORS:
         tensor = getattr(request, name)
         if not isinstance(tensor, torch.Tensor) and not (tensor is None and name in _OPTIONAL):
-            raise ArgumentError(f"{name} must be a tensor, got {_format_value(tensor)}")
+            raise ArgumentError(f"{name} must be a tensor, got {format_value(tensor)}")
     if not isinstance(request.moe_buf_dtype, torch.dtype):
-        raise ArgumentError(f"moe_buf_dtype must be a torch.dtype, got {_format_value(request.moe_buf_dtype)}")
-    integers = {name: _convert_integer(name, getattr(request, name)) for name in _INTEGERS}
+        raise ArgumentError(f"moe_buf_dtype must be a torch.dtype, got {format_value(request.moe_buf_dtype)}")
+    integers = {name: _convert_optional(name, getattr(request, name)) for name in _INTEGERS}
     return request._replace(**integers)  # type: ignore[arg-type]
 
 
@@ -82,18 +86,31 @@ def _is_typed(request: Request) -> bool:
     )
 
 
-def _convert_integer(name: str, value: Any) -> int | None:
-    if value is None and name in _OPTIONAL:
-        return None
+def _convert_optional(name: str, value: Any) -> int | None:
+    return None if value is None and name in _OPTIONAL else convert_integer(name, value)
+
+
+def convert_integer(name: str, value: Any) -> int:
+    """Return an integer of another package as Python's own. Raise ArgumentError for what is no integer."""
+    if type(value) is int:
+        return value
     try:
         if isinstance(value, (bool, torch.Tensor)):
             raise TypeError
         return operator.index(value)
     except TypeError:
-        raise ArgumentError(f"{name} must be an integer, got {_format_value(value)}") from None
+        raise ArgumentError(f"{name} must be an integer, got {format_value(value)}") from None
 
 
-def _format_value(value: Any) -> str:
+def convert_table(table: str | PathLike[str] | None) -> str | None:
+    """Return the path of a table as text. Raise ArgumentError for what is neither None nor a path."""
+    if table is not None and (not isinstance(table, (str, PathLike)) or not fspath(table)):
+        raise ArgumentError(f"table must be None or the path of a file or a folder, got {table!r}")
+    return None if table is None else fspath(table)
+
+
+def format_value(value: Any) -> str:
+    """Return a value with its type, for messages."""
     return f"{value!r:.60} of type {type(value).__name__}"
 
 
@@ -138,27 +155,37 @@ def _is_plain(tensor: torch.Tensor) -> bool:
 def check_layouts(request: Request) -> None:
     """Raise ArgumentError for the first tensor that is sparse, nested or of another layout than a plain array."""
     for name, tensor in _list_tensors(request):
-        if tensor.is_nested or tensor.layout is not torch.strided:
-            got = "a nested one" if tensor.is_nested else str(tensor.layout)
-            raise ArgumentError(f"{name} must be a dense tensor (torch.strided), got {got}; make it dense first")
+        check_layout(name, tensor)
+
+
+def check_layout(name: str, tensor: torch.Tensor) -> None:
+    """Raise ArgumentError for a tensor that is sparse, nested or of another layout than a plain array."""
+    if tensor.is_nested or tensor.layout is not torch.strided:
+        got = "a nested one" if tensor.is_nested else str(tensor.layout)
+        raise ArgumentError(f"{name} must be a dense tensor (torch.strided), got {got}; make it dense first")
 
 
 def check_memory(request: Request) -> None:
     """Raise ArgumentError for the first tensor that has elements and no memory which holds them."""
     check_layouts(request)
     for name, tensor in _list_tensors(request):
-        if tensor.numel() and not _has_memory(tensor):
-            raise ArgumentError(
-                f"{name} must have memory of its own, got {list(tensor.shape)} elements without any (a tensor that "
-                "stands for another one, or whose storage was resized to 0); pass a copy that holds the values"
-            )
+        check_has_memory(name, tensor)
+
+
+def check_has_memory(name: str, tensor: torch.Tensor) -> None:
+    """Raise ArgumentError for a tensor that has elements and no memory which holds them."""
+    if not _has_memory(tensor):
+        raise ArgumentError(
+            f"{name} must have memory of its own, got {list(tensor.shape)} elements without any (a tensor that "
+            "stands for another one, or whose storage was resized to 0); pass a copy that holds the values"
+        )
 
 
 def _has_memory(tensor: torch.Tensor) -> bool:
     try:
-        return bool(tensor.data_ptr())
+        return tensor.data_ptr() != 0 or not tensor.numel()
     except RuntimeError:  # there is no storage to ask
-        return False
+        return not tensor.numel()
 
 
 def check(request: Request) -> None:
@@ -204,6 +231,11 @@ def _check_device(name: str, tensor: torch.Tensor, device: torch.device) -> None
 def _check_numbers(dispatch_policy: int, model_dim: int | None) -> None:
     if model_dim is not None and model_dim < 0:
         raise ArgumentError(f"model_dim must be None or at least 0, got {model_dim}")
+    check_policy(dispatch_policy)
+
+
+def check_policy(dispatch_policy: int) -> None:
+    """Raise ArgumentError unless it is the number of a kernel, or 0."""
     if dispatch_policy not in POLICIES:
         raise ArgumentError(f"dispatch_policy must be {describe_policies()}, got {dispatch_policy}")
 

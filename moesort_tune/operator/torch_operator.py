@@ -1,6 +1,6 @@
 """Define `moesort_tune.moe_sorting`: MoE token sorting as a torch operator, the kernel chosen by a measured table."""
 
-from os import PathLike, fspath
+from os import PathLike
 from typing import Any, Final, Literal
 
 import torch
@@ -14,6 +14,7 @@ from moesort_tune.operator.arguments import (
     check_layouts,
     check_memory,
     check_tensors,
+    convert_table,
     convert_types,
 )
 from moesort_tune.operator.first_encounter import Learned, ShapeKey
@@ -68,8 +69,6 @@ def moe_sorting(
     """
     if on_miss not in (None, "measure"):
         raise ArgumentError(f"on_miss must be None or 'measure', got {on_miss!r}")
-    if table is not None and (not isinstance(table, (str, PathLike)) or not fspath(table)):
-        raise ArgumentError(f"table must be None or the path of a file or a folder, got {table!r}")
     asked = Request(
         topk_ids,
         topk_weights,
@@ -80,7 +79,7 @@ def moe_sorting(
         local_expert_mask,
         num_local_tokens,
         dispatch_policy,
-        None if table is None else fspath(table),
+        convert_table(table),
         on_miss is not None,
         return_local_topk_ids,
         output_aux,

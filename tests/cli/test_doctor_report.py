@@ -21,7 +21,7 @@ from moesort_tune.doctor.bundle import BundleError
 from moesort_tune.doctor.diagnosis import Failure, MeasuredDevice, RuntimeState, State, TableState
 from moesort_tune.doctor.found_tables import find_tables
 from moesort_tune.doctor.gap_probe import ModeGap, ProbedGap
-from moesort_tune.sorting.revision import compute_kernels_revision
+from moesort_tune.sorting.revision import compute_align_revision, compute_kernels_revision
 from tests.doctor import states
 from tests.tables import examples
 
@@ -153,6 +153,7 @@ def test_json_has_what_scripts_read(run: Any) -> None:
     keys = {"revisions", "runtimes", "devices", "compilers", "hip_python", "torch", "aiter", "tables", "problems"}
     assert keys <= report.keys()
     assert report["revisions"] == states.REVISIONS
+    assert report["align_revisions"] == states.ALIGN_REVISIONS
     assert [(device["runtime"], device["arch"]) for device in report["devices"]] == [
         ("amd", "gfx942"),
         ("host", "host"),
@@ -179,6 +180,7 @@ def test_doctor_reports_on_this_machine(tmp_path: Path) -> None:
     answer = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
     report = json.loads(answer.stdout)
     assert report["revisions"]["gfx950"] == compute_kernels_revision("gfx950")
+    assert report["align_revisions"]["gfx950"] == compute_align_revision("gfx950")
     archs = [device["arch"] for device in report["devices"] if device["runtime"] == "host"]
     assert archs == ["host"], report["problems"]
     assert report["hip_python"]["version"]

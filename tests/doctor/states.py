@@ -20,6 +20,8 @@ AMD = RuntimeState("amd", "/opt/rocm/lib/libamdhip64.so", "7.2.53211", "6.16.6",
 
 REVISIONS = {"gfx942": "5c1e000000000000", "host": "40d6000000000000"}
 
+ALIGN_REVISIONS = {"gfx942": "a11f000000000000", "host": "a11e000000000000"}
+
 BARE = State(
     machine=Machine(),
     runtimes=(ABSENT_AMD, ABSENT_CUDA, HOST),
@@ -31,6 +33,7 @@ BARE = State(
     cache=CacheState("/cache"),
     hip_python=Package("rocm-bindings-hip", "10.0.0.0.1.2", "/site/rocm"),
     revisions=REVISIONS,
+    align_revisions=ALIGN_REVISIONS,
 )
 """A laptop without any GPU, freshly set up."""
 

@@ -31,7 +31,7 @@ def checked_tensors(torch_device: torch.device, monkeypatch: pytest.MonkeyPatch)
 
     def know(tensors: Iterable[object]) -> None:
         for tensor in tensors:
-            if isinstance(tensor, torch.Tensor) and tensor.numel() and tensor.data_ptr() not in known:
+            if isinstance(tensor, torch.Tensor) and tensor.numel() and tensor.data_ptr() not in (0, *known):
                 hip.call("hipHostRegister", tensor.data_ptr(), tensor.nbytes, 0)
                 known[tensor.data_ptr()] = tensor
 

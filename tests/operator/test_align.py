@@ -135,7 +135,20 @@ WRONG: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "ids of one dimension": ({"topk_ids": torch.zeros(4, dtype=torch.int32)}, ArgumentError, r"\[rows, topk\]"),
     "ids that are no tensor": ({"topk_ids": [[0]]}, ArgumentError, "topk_ids must be a tensor"),
     "experts that are no integer": ({"num_experts": 8.0}, ArgumentError, "num_experts must be an integer, got 8.0"),
-    "block of nothing": ({"block_size": 0}, ProblemError, "unit_size must be 1 to 1024, got 0"),
+    "block of nothing": ({"block_size": 0}, ArgumentError, "block_size must be 1 to 1024, got 0"),
+    "block too large": ({"block_size": 1025}, ArgumentError, "block_size must be 1 to 1024, got 1025"),
+    "no experts": ({"num_experts": 0}, ArgumentError, "num_experts must be 1 to 1024, got 0"),
+    "too many experts": ({"num_experts": 1025}, ArgumentError, "num_experts must be 1 to 1024, got 1025"),
+    "too many experts beside -1": (
+        {"num_experts": 1024, "framework": "sglang"}, ArgumentError, "num_experts must be 1 to 1023, got 1024"
+    ),
+    "more slots than experts": ({"num_experts": 1}, ProblemError, "topk must be 1 to 1, got 2"),
+    "ids with gaps": (
+        {"topk_ids": torch.zeros(2, 4, dtype=torch.int32)[:, ::2]}, ArgumentError, r"strides \[4, 2\]"
+    ),
+    "sparse ids": (
+        {"topk_ids": torch.ones(2, 2, dtype=torch.int32).to_sparse()}, ArgumentError, "topk_ids must be a dense tensor"
+    ),
     "map of another length": (
         {"expert_map": torch.zeros(7, dtype=torch.int32)}, ArgumentError, r"expert_map must have the shape \[8\]"
     ),
@@ -162,6 +175,96 @@ def test_wrong_argument_is_named(torch_device: torch.device, name: str) -> None:
     ids = torch.zeros(2, 2, dtype=torch.int32, device=torch_device)
     with pytest.raises(error, match=message):
         moe_align_block_size(**{"topk_ids": ids, "block_size": 16, "num_experts": 8, **changed, **tensors})
+
+
+@pytest.mark.filterwarnings("ignore:.*nested tensors")
+@pytest.mark.parametrize("layout", [torch.strided, torch.jagged])
+def test_nested_ids_are_refused(torch_device: torch.device, layout: torch.layout) -> None:
+    """Protects against torch's internal error: a nested tensor has no shape to ask for."""
+    nested = torch.nested.nested_tensor([torch.zeros(2, dtype=torch.int32)] * 2, layout=layout, device=torch_device)
+    with pytest.raises(ArgumentError, match=r"topk_ids must be a dense tensor .* got a nested one"):
+        moe_align_block_size(nested, 16, 8)
+    with pytest.raises(ArgumentError, match=r"topk_ids must be a dense tensor .* got a nested one"):
+        fill_two_rows(torch_device, topk_ids=nested)
+
+
+def fill_two_rows(device: torch.device, **changed: Any) -> dict[str, torch.Tensor]:
+    """Call fill_aligned for two rows of two slots, 8 experts and blocks of 16, and return the outputs."""
+    ids = torch.tensor([[0, 3], [3, 7]], dtype=torch.int32, device=device)
+    lengths = {"sorted_token_ids": 64, "expert_ids": 4, "num_tokens_post_pad": 1}
+    outputs = {name: ids.new_full((length,), CANARY) for name, length in lengths.items()}
+    fill_aligned(**{"topk_ids": ids, "num_experts": 8, "block_size": 16, **outputs, **changed})
+    return outputs
+
+
+def make_without_storage(elements: int, device: torch.device) -> torch.Tensor:
+    """Return an int32 tensor whose memory was given back."""
+    tensor = torch.zeros(elements, dtype=torch.int32, device=device)
+    tensor.untyped_storage().resize_(0)
+    return tensor
+
+
+WRONG_TO_FILL: dict[str, tuple[Any, str]] = {
+    "first_id": (1, "first_id must be 0, or -1 for ids that begin with it, got 1"),
+    "block_size": (-4, "block_size must be 1 to 1024, got -4"),
+    "num_experts": (1 << 40, "num_experts must be 1 to 1024, got 1099511627776"),
+    "sorted_token_ids": (None, "sorted_token_ids must be a contiguous int32 tensor, got None"),
+    "num_tokens_post_pad": (torch.zeros(2, dtype=torch.int32), "num_tokens_post_pad must have 1 element, got 2"),
+    "scatter_idx": (torch.zeros(3, dtype=torch.int32), "scatter_idx must have an element for each of 4 pairs, got 3"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_TO_FILL)
+def test_wrong_argument_to_fill_is_named(torch_device: torch.device, name: str) -> None:
+    """Protects the caller's memory: whatever is wrong is said before anything is launched."""
+    value, message = WRONG_TO_FILL[name]
+    changed = value.to(torch_device) if isinstance(value, torch.Tensor) else value
+    with pytest.raises(ArgumentError, match=message):
+        fill_two_rows(torch_device, **{name: changed})
+
+
+@pytest.mark.parametrize(
+    ("name", "elements"),
+    [("sorted_token_ids", 64), ("expert_ids", 4), ("num_tokens_post_pad", 1), ("scatter_idx", 4), ("expert_map", 8)],
+)
+def test_tensor_without_memory_is_refused(torch_device: torch.device, name: str, elements: int) -> None:
+    """Protects the process: a kernel that writes to address 0 would end every later call on a GPU."""
+    assert fill_two_rows(torch_device)["expert_ids"].tolist() == [0, 3, 7, -1]
+    with pytest.raises(ArgumentError, match=f"{name} must have memory of its own, got .*{elements}.* elements"):
+        fill_two_rows(torch_device, **{name: make_without_storage(elements, torch_device)})
+
+
+def test_ids_without_memory_are_refused(torch_device: torch.device) -> None:
+    """Protects the process likewise, on the way through torch's dispatcher."""
+    ids = make_without_storage(4, torch_device).view(2, 2)
+    with pytest.raises(ArgumentError, match="topk_ids must have memory of its own"):
+        moe_align_block_size(ids, 16, 8)
+    with pytest.raises(ArgumentError, match="topk_ids must have memory of its own"):
+        fill_two_rows(torch_device, topk_ids=ids)
+
+
+def test_map_beside_sglangs_ids_is_refused(torch_device: torch.device) -> None:
+    """Protects against a map that is read from the id -1 on: those ids are of one rank already."""
+    expert_map = torch.zeros(8, dtype=torch.int32, device=torch_device)
+    with pytest.raises(ArgumentError, match="expert_map must not be given with first_id=-1"):
+        fill_two_rows(torch_device, first_id=-1, expert_map=expert_map)
+
+
+def test_lazily_negated_ids_are_read_as_what_they_stand_for(torch_device: torch.device) -> None:
+    """Protects against the numbers that lie in memory."""
+    negated = torch._neg_view(torch.tensor([[0, -3], [-3, -7]], dtype=torch.int32, device=torch_device))
+    assert moe_align_block_size(negated, 16, 8)[1][:3].tolist() == [0, 3, 7]
+    assert fill_two_rows(torch_device, topk_ids=negated)["expert_ids"].tolist() == [0, 3, 7, -1]
+
+
+def test_equal_calls_give_equal_outputs(torch_device: torch.device) -> None:
+    """Protects the promise of a stable order where the table changes the kernel between two calls."""
+    ids = torch.from_numpy(align_cases.make_repeats(align_cases.make_uniform(60, 2, 32)).inputs.topk_ids)
+    first, *others = [
+        moe_align_block_size(ids.to(torch_device), 64, 32, dispatch_policy=policy) for policy in (1, 1, 2, 2, 0)
+    ]
+    for other in others:
+        assert all(torch.equal(one, another) for one, another in zip(first, other, strict=True))
 
 
 def test_kernel_that_does_not_take_the_problem_is_refused(torch_device: torch.device) -> None:

@@ -45,6 +45,17 @@ def test_alignment_is_exact_for_ordinary_shapes(
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("tokens", [1, 256, 2256, 4096])
+@pytest.mark.parametrize(("num_experts", "topk"), [(32, 32), (160, 16), (257, 32)])
+def test_alignment_is_exact_for_prefills_with_many_slots(
+    align_kernels: AlignKernels, kernel: KernelName, tokens: int, num_experts: int, topk: int
+) -> None:
+    """Protects up to 131072 pairs, and rows that name every expert: the largest sizes of vLLM's own test."""
+    for block_size in (32, 128):
+        align_cases.make_uniform(tokens, topk, num_experts, block_size).check(align_kernels, kernel)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("block_size", [1, 5, 16, 64, 128])
 @pytest.mark.parametrize("beside", [-1, 0, 1])
 @pytest.mark.parametrize("framework", ["vllm", "sglang"])
@@ -91,10 +102,12 @@ def test_both_modes_of_other_ranks_experts_are_exact(
 
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_permuted_map_names_the_blocks(align_kernels: AlignKernels, kernel: KernelName) -> None:
-    """Protects maps in any order: blocks stay in the order of topk_ids, and have the ids of the map."""
-    case = align_cases.make_uniform(60, 4, 40)
+    """Protects maps in any order, and with one id for two experts: blocks stay in the order of topk_ids."""
     permuted = np.random.default_rng(1).permutation(40).astype(np.int32)
-    replace(case, inputs=replace(case.inputs, expert_map=permuted)).check(align_kernels, kernel)
+    for ignore in (False, True):
+        case = align_cases.make_uniform(60, 4, 40, ignore_invalid_experts=ignore)
+        for expert_map in (permuted, permuted // 2, permuted // 2 - 1):
+            replace(case, inputs=replace(case.inputs, expert_map=expert_map)).check(align_kernels, kernel)
 
 
 @pytest.mark.parametrize("kernel", KERNELS)

@@ -32,6 +32,10 @@ VLLM_CASES: dict[str, Callable[[], AlignCase]] = {
     "experts of other ranks": lambda: set_map(make_uniform(65, 6, 128, 16)),
     "experts of other ranks dropped": lambda: set_map(make_uniform(65, 6, 128, 16, ignore_invalid_experts=True)),
     "ids that are no expert's": lambda: make_bad_ids(make_uniform(30, 4, 16, 16)),
+    "every expert in each row": lambda: make_uniform(2256, 32, 32, 128, pad_sorted_ids=True),
+    "wide ids of no expert and of other ranks": lambda: set_wide(
+        set_map(make_bad_ids(make_uniform(1024, 4, 256, 32, ignore_invalid_experts=True)))
+    ),
 }
 
 SGLANG_CASES: dict[str, Callable[[], AlignCase]] = {
