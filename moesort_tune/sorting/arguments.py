@@ -23,6 +23,21 @@ def compute_divisor(value: int) -> Divisor:
     return Divisor(value, -(-(1 << (31 + shift)) // value), shift)
 
 
+_SIZES_AND_LAUNCH = (
+    ("rows", ctypes.c_int32),
+    ("num_experts", Divisor),
+    ("topk", Divisor),
+    ("unit_size", Divisor),
+    ("sorting_workgroups", ctypes.c_int32),
+    ("chunk_tokens", ctypes.c_int32),
+    ("pass_tokens", ctypes.c_int32),
+    ("chunks", ctypes.c_int32),
+    ("chunk_groups", ctypes.c_int32),
+    ("chunks_per_group", ctypes.c_int32),
+)
+"""The last fields of both forms."""
+
+
 class SortingArguments(ctypes.Structure):
     """One launch's arguments; the meaning of each field is in hip_kernels/arguments.h."""
 
@@ -41,16 +56,7 @@ class SortingArguments(ctypes.Structure):
         ("reverse_sorted", ctypes.c_void_p),
         ("workspace", ctypes.c_void_p),
         ("moe_buf_bytes", ctypes.c_uint64),
-        ("rows", ctypes.c_int32),
-        ("num_experts", Divisor),
-        ("topk", Divisor),
-        ("unit_size", Divisor),
-        ("sorting_workgroups", ctypes.c_int32),
-        ("chunk_tokens", ctypes.c_int32),
-        ("pass_tokens", ctypes.c_int32),
-        ("chunks", ctypes.c_int32),
-        ("chunk_groups", ctypes.c_int32),
-        ("chunks_per_group", ctypes.c_int32),
+        *_SIZES_AND_LAUNCH,
     )
 
 
@@ -70,14 +76,5 @@ class AlignArguments(ctypes.Structure):
         ("capacity_tiles", ctypes.c_int32),
         ("tail_expert", ctypes.c_int32),
         ("drops_other_ranks", ctypes.c_int32),
-        ("rows", ctypes.c_int32),
-        ("num_experts", Divisor),
-        ("topk", Divisor),
-        ("unit_size", Divisor),
-        ("sorting_workgroups", ctypes.c_int32),
-        ("chunk_tokens", ctypes.c_int32),
-        ("pass_tokens", ctypes.c_int32),
-        ("chunks", ctypes.c_int32),
-        ("chunk_groups", ctypes.c_int32),
-        ("chunks_per_group", ctypes.c_int32),
+        *_SIZES_AND_LAUNCH,
     )
