@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from rich import box
-from rich.console import Console, ConsoleOptions, RenderableType
+from rich.console import Console, ConsoleOptions, JustifyMethod, RenderableType
 from rich.measure import Measurement
 from rich.table import Table as Grid
 from rich.text import Text
@@ -25,6 +25,9 @@ NOISY: Final = 0.05
 """Noise from which on a row is marked."""
 
 NOISY_MARK: Final = "!"
+
+_BETWEEN: Final = 2
+"""Columns of the terminal between two columns of the grid."""
 
 _WIDE: Final = 190
 """Columns of a terminal from which on everything about a row fits beside its choice."""
@@ -53,7 +56,12 @@ class Pieces:
 
     def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
         """Return the width of the widest piece and that of all in one line."""
-        return Measurement(self.widest, sum(piece.cell_len for piece in self.pieces)).with_maximum(options.max_width)
+        return Measurement(self.widest, self.length).with_maximum(options.max_width)
+
+    @property
+    def length(self) -> int:
+        """The width of all pieces in one line."""
+        return sum(piece.cell_len for piece in self.pieces)
 
     @property
     def widest(self) -> int:
@@ -81,7 +89,7 @@ def print_rows(console: Console, arch: str, entry: Entry) -> None:
     halves = [[*choice, *limits]] if console.width >= _WIDE else [choice, [choice[0], *limits]]
     for columns in halves:
         console.print()
-        console.print(_build_grid(entry.rows, columns))
+        console.print(_build_grid(entry.rows, columns, console.width))
 
 
 def list_columns(arch: str, entry: Entry) -> tuple[list[Column], list[Column]]:
@@ -97,20 +105,33 @@ def _has_text(cell: RenderableType) -> bool:
     return bool(cell.pieces if isinstance(cell, Pieces) else str(cell))
 
 
-def _build_grid(rows: Sequence[Row], columns: Sequence[Column]) -> Grid:
+def _build_grid(rows: Sequence[Row], columns: Sequence[Column], width: int) -> Grid:
+    """Return the rows in columns whose widths are chosen here: rich would cut figures off where texts can wrap."""
     grid = Grid(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
-    for column in columns:
-        cells = map(column.format, rows)
-        widest = max((cell.widest for cell in cells if isinstance(cell, Pieces)), default=None)
-        grid.add_column(
-            column.heading,
-            justify="right" if column.is_figure else "left",
-            no_wrap=column.is_figure,
-            min_width=widest,
-        )
-    for row in rows:
-        grid.add_row(*(column.format(row) for column in columns))
+    cells = [[column.format(row) for row in rows] for column in columns]
+    widths = _share_width([_measure(*pair) for pair in zip(columns, cells, strict=True)], width)
+    for column, chosen in zip(columns, widths, strict=True):
+        justify: JustifyMethod = "right" if column.is_figure else "left"
+        grid.add_column(column.heading, justify=justify, no_wrap=column.is_figure, width=chosen)
+    for row in zip(*cells, strict=True):
+        grid.add_row(*row)
     return grid
+
+
+def _measure(column: Column, cells: Sequence[RenderableType]) -> Measurement:
+    """Return the least width of a column, at which nothing is broken, and that of its cells in one line."""
+    heading = max(map(len, column.heading.split("\n")))
+    least = max((cell.widest if isinstance(cell, Pieces) else len(str(cell)) for cell in cells), default=0)
+    most = max((cell.length if isinstance(cell, Pieces) else len(str(cell)) for cell in cells), default=0)
+    return Measurement(max(heading, least), max(heading, most))
+
+
+def _share_width(columns: Sequence[Measurement], width: int) -> list[int]:
+    """Return a width for each column: the least, and of what is left a share by what it could use."""
+    left = width - sum(column.minimum + _BETWEEN for column in columns)
+    wanted = sum(column.span for column in columns)
+    share = min(1.0, max(0, left) / wanted) if wanted else 0.0
+    return [column.minimum + int(column.span * share) for column in columns]
 
 
 def _list_choice_columns(entry: Entry) -> list[Column]:
@@ -153,7 +174,7 @@ def _list_limit_columns(arch: str, entry: Entry) -> list[Column]:
         Column("limits,\nnot measured", lambda row: list_limits(row, measured=False)),
         Column(facts.rule_name if facts else "own rule", format_rule),
         Column("may\nlose", lambda row: _format_expected_loss(row.evidence), is_figure=True),
-        Column(f"{AITER_RULE}\nat worst", lambda row: _format_loss(row.evidence), is_figure=True),
+        Column(f"{AITER_RULE}\nat worst".replace(" ", "\n", 1), lambda row: _format_loss(row.evidence), is_figure=True),
     ]
 
 

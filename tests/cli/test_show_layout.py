@@ -71,12 +71,12 @@ def test_show_fits_the_terminal_and_breaks_nothing(columns: int, capsys: pytest.
 
 
 def test_show_in_a_pipe_has_a_line_for_each_row(capsys: pytest.CaptureFixture[str]) -> None:
-    """Protects grep: 257/9 has seven choices and nine ties."""
+    """Protects grep: 32/4 has seven choices and seven ranges of ties, and a row in each of seven entries."""
     assert run(["show", str(get_tables_folder() / "sm_90.yaml")]) == 0
-    rows = [line for line in capsys.readouterr().out.splitlines() if re.match(r" *257/9 ", line)]
-    assert len(rows) == 3
-    assert "1-9 wave | 10-479 oneshot | 480-1767 multiphase | 1768-2048 oneshot | 2049-3072 multiphase |" in rows[0]
-    assert "wave=oneshot 8-9, 11, 13; oneshot=multiphase 461-467, 472-479, 1537-1655," in rows[0]
+    rows = [line for line in capsys.readouterr().out.splitlines() if re.match(r" *32/4 ", line)]
+    assert len(rows) == 7
+    assert "1-32 wave | 33-383 oneshot | 384-1507 multiphase | 1508-4096 oneshot | 4097-10783 multiphase |" in rows[0]
+    assert "wave=oneshot 17-32; oneshot=multiphase 213-256, 316-383, 385-416, 1271-1507," in rows[0]
 
 
 def test_show_says_where_measurements_begin_and_end(capsys: pytest.CaptureFixture[str]) -> None:

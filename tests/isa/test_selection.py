@@ -9,6 +9,7 @@ import pytest
 from moesort_tune.device.architectures import AMD_ARCHITECTURES
 from moesort_tune.sorting.launches import KERNELS
 from tests.isa.conftest import HOURGLASS_VARIABLE
+from tests.isa.test_emulated_align import SHARP
 from tests.isa.test_hourglass import CASES
 from tests.isa.tinygrad_emulator import FOLDER
 
@@ -26,6 +27,8 @@ def test_hourglass_leaves_only_the_sharp_cases(short: bool) -> None:
         check=True,
     ).stdout
     names = [line for line in collected.splitlines() if "::" in line]
-    sharp = len(CASES) * len(KERNELS) * len(AMD_ARCHITECTURES)
-    assert sum("test_hourglass" in name for name in names) == sharp
+    each = len(KERNELS) * len(AMD_ARCHITECTURES)
+    assert sum("test_hourglass" in name for name in names) == len(CASES) * each
+    assert sum("test_sharp_alignment" in name for name in names) == len(SHARP) * each
+    sharp = (len(CASES) + len(SHARP)) * each
     assert len(names) == sharp if short else len(names) > 5 * sharp
