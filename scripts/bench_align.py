@@ -21,7 +21,7 @@ from typing import Any
 import click
 import numpy as np
 from bench_gpu import KERNELS, LAUNCHES, Bench, prepare_empty_kernel
-from bench_rivals import SHAPES, TOKENS, open_rivals, parse_points
+from bench_rivals import SHAPES, TOKENS, check_kernels, open_rivals, parse_points
 from rivals.gpu import Rivals
 from rivals.plans import Sizes
 from rivals.sources import RivalsError, find_folder
@@ -29,10 +29,8 @@ from rivals.summary import STABLE, VLLM, compute_geometric_mean
 
 from moesort_tune.measure.timers import Work
 from moesort_tune.sorting.align import AlignInputs, AlignProblem, align_block_size
-from moesort_tune.sorting.align_kernels import AlignKernels, PreparedAlign
-from moesort_tune.sorting.check import check_outputs
+from moesort_tune.sorting.align_kernels import AlignKernels
 from moesort_tune.sorting.inputs import SortingInputs, make_inputs
-from moesort_tune.sorting.launches import KernelTooLargeError
 from moesort_tune.sorting.reference import moe_sorting
 
 
@@ -88,25 +86,10 @@ class AlignBench:
         problem = AlignProblem(sizes.tokens, sizes.topk, sizes.num_experts, sizes.unit_size)
         ids = AlignInputs(inputs.topk_ids.astype(np.int64) if self._wide else inputs.topk_ids)
         with self._kernels.prepare(problem, ids) as prepared, self._prepare_rivals(sizes, inputs) as rivals:
-            works = {"empty": self._empty.launch, **self._check_ours(prepared, ids), **rivals}
+            ours = check_kernels(prepared, align_block_size(ids, problem), self._stream)
+            works = {"empty": self._empty.launch, **ours, **rivals}
             times = self._bench.measure(works)
         return Point(sizes, seed, times, compute_ratios(times))
-
-    def _check_ours(self, prepared: PreparedAlign, inputs: AlignInputs) -> dict[str, Work]:
-        """Return the work of each of our kernels that takes the problem, each run and checked once."""
-        works: dict[str, Work] = {}
-        expected = align_block_size(inputs, prepared.problem)
-        for kernel in KERNELS:
-            try:
-                prepared.prepare_launches(kernel)
-            except KernelTooLargeError:
-                continue
-            prepared.spoil()
-            prepared.launch(kernel, self._stream)
-            self._stream.synchronize()
-            check_outputs(prepared.read_outputs(), expected, kernel=kernel, shape=str(prepared.problem))
-            works[kernel] = lambda stream, kernel=kernel: prepared.launch(kernel, stream)  # type: ignore[misc]
-        return works
 
     @contextmanager
     def _prepare_rivals(self, sizes: Sizes, inputs: SortingInputs) -> Iterator[dict[str, Work]]:

@@ -26,6 +26,8 @@ from rivals.summary import MEMSET, WITH_BUFFER, Summary
 
 from moesort_tune.device import hip
 from moesort_tune.measure.timers import Work
+from moesort_tune.sorting.align import AlignedOutputs
+from moesort_tune.sorting.align_kernels import PreparedAlign
 from moesort_tune.sorting.check import check_outputs
 from moesort_tune.sorting.inputs import make_inputs
 from moesort_tune.sorting.kernels import PreparedSort
@@ -63,28 +65,34 @@ class RivalsBench:
             works: dict[str, Work] = {
                 "empty": self._empty.launch,
                 MEMSET: lambda stream: stream.memset(buffer, 0, nbytes),
-                **self._check_ours(plain, expected, ""),
-                **self._check_ours(zeroing, expected, WITH_BUFFER),
+                **check_kernels(plain, expected, self._stream),
+                **check_kernels(zeroing, expected, self._stream, WITH_BUFFER),
             }
             for name, rival in rivals.items():
                 rival.check(self._stream, expected)
                 works[name] = rival.launch
             return self._bench.measure(works)
 
-    def _check_ours(self, prepared: PreparedSort, expected: SortedOutputs, ending: str) -> dict[str, Work]:
-        """Return the work of each of our kernels that takes the problem, each run and checked once."""
-        works: dict[str, Work] = {}
-        for kernel in KERNELS:
-            try:
-                prepared.prepare_launches(kernel)
-            except KernelTooLargeError:
-                continue
-            prepared.spoil()
-            prepared.launch(kernel, self._stream)
-            self._stream.synchronize()
-            check_outputs(prepared.read_outputs(), expected, kernel=kernel, shape=str(prepared.problem))
-            works[kernel + ending] = lambda stream, kernel=kernel: prepared.launch(kernel, stream)  # type: ignore[misc]
-        return works
+
+def check_kernels(
+    prepared: PreparedSort | PreparedAlign,
+    expected: SortedOutputs | AlignedOutputs,
+    stream: hip.Stream,
+    ending: str = "",
+) -> dict[str, Work]:
+    """Return the work of each of our kernels that takes the problem, each run and checked once. ending: of its name."""
+    works: dict[str, Work] = {}
+    for kernel in KERNELS:
+        try:
+            prepared.prepare_launches(kernel)
+        except KernelTooLargeError:
+            continue
+        prepared.spoil()
+        prepared.launch(kernel, stream)
+        stream.synchronize()
+        check_outputs(prepared.read_outputs(), expected, kernel=kernel, shape=str(prepared.problem))
+        works[kernel + ending] = lambda stream, kernel=kernel: prepared.launch(kernel, stream)  # type: ignore[misc]
+    return works
 
 
 def open_rivals(device: hip.Device, folder: Path) -> Rivals:

@@ -12,6 +12,7 @@ from moesort_tune.device.architectures import ARCHITECTURES
 from moesort_tune.domain.presets import MODELS
 from moesort_tune.domain.settings import NamedRouting
 from moesort_tune.domain.suggestions import suggest
+from moesort_tune.domain.vocabulary import DEFAULT_TIMING, TIMINGS
 from moesort_tune.numerals import parse_integer, parse_number, quote
 from moesort_tune.providers.facts import registry
 from moesort_tune.sweep.fleet.options import ALL, AUTO_ADDRESS, ENGINES, Devices, EngineName, Fleet
@@ -222,3 +223,21 @@ SECONDS: Final = FloatRange(0, min_open=True)
 POINT_LIMIT: Final = FloatRange(0, 1_000_000, min_open=True)
 """Seconds to wait for a worker, limited because poll() counts milliseconds in 31 bits."""
 COMPUTE_UNITS: Final = IntRange(1, 1 << 16)
+
+add_timing_option: Final = click.option(
+    "--timing",
+    type=click.Choice(TIMINGS),
+    default=DEFAULT_TIMING,
+    show_default=True,
+    help="Replay graphs, or launch one by one.",
+)
+"""Decorator that adds --timing."""
+
+add_margin_option: Final = click.option(
+    "--margin",
+    type=MARGIN,
+    default=0.02,
+    show_default=True,
+    help="A kernel wins only by more than this share; less is a tie.",
+)
+"""Decorator that adds --margin."""

@@ -54,10 +54,6 @@ class Pieces:
             line += piece
         yield _strip(line)
 
-    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
-        """Return the width of the widest piece and that of all in one line."""
-        return Measurement(self.widest, self.length).with_maximum(options.max_width)
-
     @property
     def length(self) -> int:
         """The width of all pieces in one line."""

@@ -13,7 +13,6 @@ from moesort_tune.cli.parameters import (
     ARCH,
     CONDITIONS,
     INTEGERS,
-    MARGIN,
     MODEL_SHAPES,
     POINT_LIMIT,
     ROUTING,
@@ -24,6 +23,8 @@ from moesort_tune.cli.parameters import (
     IntRange,
     ProviderChoice,
     add_fleet_options,
+    add_margin_option,
+    add_timing_option,
     build_fleet,
     identify_trace,
 )
@@ -36,11 +37,9 @@ from moesort_tune.domain.shape import Shape
 from moesort_tune.domain.vocabulary import (
     ALIGN,
     ALIGN_CONDITION,
-    DEFAULT_TIMING,
     DEFAULT_UNIT_SIZE,
     MAX_EXPERTS,
     MAX_UNIT_SIZE,
-    TIMINGS,
     Condition,
     Operation,
 )
@@ -109,13 +108,7 @@ Examples:
 )
 @click.option("--from-misses", type=FilePath(), help="Shapes from a file of MOESORT_TUNE_MISSES.")
 @click.option("--tokens", type=TOKENS, help="Range to search. Default: 1:16384, on host 1:512.")
-@click.option(
-    "--timing",
-    type=click.Choice(TIMINGS),
-    default=DEFAULT_TIMING,
-    show_default=True,
-    help="Replay graphs, or launch one by one.",
-)
+@add_timing_option
 @click.option(
     "--unit-size",
     type=IntRange(1, MAX_UNIT_SIZE),
@@ -152,13 +145,7 @@ Examples:
     help="Or zipf:EXPONENT, dirichlet:CONCENTRATION, trace:FILE (see docs/operator.md).",
 )
 @click.option("--cold", is_flag=True, help="Flush the last-level cache before each launch (with --timing eager).")
-@click.option(
-    "--margin",
-    type=MARGIN,
-    default=0.02,
-    show_default=True,
-    help="A kernel wins only by more than this share; less is a tie.",
-)
+@add_margin_option
 @click.option("--time-budget", type=SECONDS, help="Seconds for all. Default: none, on host 12 a row.")
 @click.option(
     "--point-limit",

@@ -9,7 +9,6 @@ from rich.console import Console
 
 from moesort_tune.cli.output import print_json, print_result
 from moesort_tune.cli.parameters import (
-    MARGIN,
     POINT_LIMIT,
     ROUTING,
     SEED,
@@ -18,12 +17,14 @@ from moesort_tune.cli.parameters import (
     Parameter,
     ProviderChoice,
     add_fleet_options,
+    add_margin_option,
+    add_timing_option,
     build_fleet,
     identify_trace,
 )
 from moesort_tune.domain.settings import NamedRouting
 from moesort_tune.domain.shape import Shape
-from moesort_tune.domain.vocabulary import DEFAULT_PROVIDER, DEFAULT_TIMING, SORTING, TIMINGS
+from moesort_tune.domain.vocabulary import DEFAULT_PROVIDER, SORTING
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.providers.facts.registry import find_operation
 from moesort_tune.sweep.fleet.opening import format_left_out
@@ -91,13 +92,7 @@ Examples:
     device_help="Numbers of devices, or all: one of each kind.", engine_help="This machine's GPUs, or Ray's."
 )
 @click.option("--kernels", "provider", type=ProviderChoice(), default=DEFAULT_PROVIDER, show_default=True)
-@click.option(
-    "--timing",
-    type=click.Choice(TIMINGS),
-    default=DEFAULT_TIMING,
-    show_default=True,
-    help="Replay graphs, or launch one by one.",
-)
+@add_timing_option
 @click.option("--points", type=IntRange(1, MAX_POINTS), help="Token counts for each shape. Default: 8, on host 4.")
 @click.option(
     "--settings",
@@ -113,13 +108,7 @@ Examples:
     multiple=True,
     help="Also under zipf:EXPONENT, dirichlet:CONCENTRATION, trace:FILE. Repeatable.",
 )
-@click.option(
-    "--margin",
-    type=MARGIN,
-    default=0.02,
-    show_default=True,
-    help="A kernel wins only by more than this share; less is a tie.",
-)
+@add_margin_option
 @click.option("--seed", type=SEED, default=1, show_default=True, help="Of points and inputs.")
 @click.option(
     "--point-limit",

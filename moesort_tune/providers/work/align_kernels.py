@@ -11,7 +11,7 @@ from moesort_tune.domain.vocabulary import KernelName
 from moesort_tune.measure.timers import Work
 from moesort_tune.providers.facts.align import PROVIDER
 from moesort_tune.providers.work.base import Point, limits_of
-from moesort_tune.providers.work.points import make_variant
+from moesort_tune.providers.work.points import launch_each, make_variant
 from moesort_tune.sorting.align import AlignedOutputs, AlignInputs, AlignProblem, align_block_size
 from moesort_tune.sorting.align_kernels import AlignKernels, PreparedAlign
 from moesort_tune.sorting.check import WrongOutputError, check_outputs
@@ -89,13 +89,7 @@ class PreparedAlignPoint:
 
     def work(self, kernel: KernelName, variant: int) -> Work:
         """Prepare the launches of one alignment, and return a function that enqueues them."""
-        launches = self._aligned[variant].prepare_launches(kernel)
-
-        def launch_all(stream: hip.Stream) -> None:
-            for launch in launches:
-                launch.launch(stream)
-
-        return launch_all
+        return launch_each(self._aligned[variant].prepare_launches(kernel))
 
     def _align(self, variant: int) -> AlignedOutputs:
         if variant not in self._expected:

@@ -11,7 +11,7 @@ from moesort_tune.domain.vocabulary import KernelName
 from moesort_tune.measure.timers import Work
 from moesort_tune.providers.facts.builtin import PROVIDER
 from moesort_tune.providers.work.base import Point, limits_of
-from moesort_tune.providers.work.points import ExpectedOutputs, build_problem, make_variant
+from moesort_tune.providers.work.points import ExpectedOutputs, build_problem, launch_each, make_variant
 from moesort_tune.sorting.inputs import SortingInputs
 from moesort_tune.sorting.kernels import PreparedSort, SortingKernels
 
@@ -81,10 +81,4 @@ class PreparedBuiltin:
 
     def work(self, kernel: KernelName, variant: int) -> Work:
         """Prepare the launches of one sort, and return a function that enqueues them."""
-        launches = self._sorts[variant].prepare_launches(kernel)
-
-        def launch_all(stream: hip.Stream) -> None:
-            for launch in launches:
-                launch.launch(stream)
-
-        return launch_all
+        return launch_each(self._sorts[variant].prepare_launches(kernel))

@@ -4,7 +4,7 @@ import functools
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from moesort_tune.domain.shape import Shape
 from moesort_tune.providers.work.base import Point
@@ -13,6 +13,10 @@ from moesort_tune.sorting.inputs import Routing, SortingInputs, make_inputs, mak
 from moesort_tune.sorting.problem import Problem
 from moesort_tune.sorting.reference import SortedOutputs, moe_sorting
 from moesort_tune.sorting.traces import read_trace
+
+if TYPE_CHECKING:
+    from moesort_tune.device import hip
+    from moesort_tune.measure.timers import Work
 
 ELEMENT_BYTES: Final = {"bfloat16": 2, "float16": 2, "float32": 4}
 
@@ -107,6 +111,16 @@ class ExpectedOutputs:
 
 make_variant: Final = KeptInputs(KEPT_BYTES).get
 """Return one of a point's inputs, from the seed of its settings. A point is checked first and timed later."""
+
+
+def launch_each(launches: Sequence["hip.PreparedLaunch"]) -> "Work":
+    """Return a function that enqueues prepared launches, one after another."""
+
+    def launch_all(stream: "hip.Stream") -> None:
+        for launch in launches:
+            launch.launch(stream)
+
+    return launch_all
 
 
 def _draw(drawing: Drawing) -> SortingInputs:
