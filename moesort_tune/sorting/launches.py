@@ -322,7 +322,7 @@ def _compute_reserved_lds(sorting: int, zeroing: int, limits: DeviceLimits) -> i
 
     The sort decides how long such a launch takes, and is quicker where no workgroup that zeroes runs on its compute
     units, as long as enough of these are left for zeroing. (On an H100 with a moe_buf, 512 to 9216 tokens of eight
-    shapes: oneshot 0.85 of its time in the geometric mean, multiphase 0.89. At 16384 tokens, where the sort takes
+    shapes: oneshot 0.86 of its time in the geometric mean, multiphase 0.89. At 16384 tokens, where the sort takes
     nearly all units, multiphase took 1.03 to 1.17 of it.) No AMD GPU was timed.
     """
     if not zeroing or not limits.arch.startswith("sm_") or 4 * sorting > MOST_SORTING_QUARTERS * limits.compute_units:
