@@ -50,6 +50,7 @@ class Reporter:
     """The record of this process, and the thread that writes it.
 
     Until something was counted the thread ends after each write, so that a process that only forks does so without it.
+    What is described may change without a touch; the last write sees that too.
     """
 
     def __init__(self, folder: Path, describe: Describe) -> None:
@@ -58,6 +59,7 @@ class Reporter:
         self._process = describe_process()
         self._written: Record | None = None
         self._has_warned = False
+        self._is_touched = False
         self._is_changed = False
         self._changing = threading.RLock()
         self._stopping = threading.Event()
@@ -70,15 +72,15 @@ class Reporter:
     def touch(self) -> None:
         """Have the record written soon. Wait for nothing that may hang, and raise nothing."""
         with self._changing:
-            self._is_changed = True
+            self._is_touched = self._is_changed = True
             if self._thread is None:
                 self._start()
 
     def stop(self, seconds: float = EXIT_SECONDS) -> None:
-        """Write once more what has changed, and end; wait for at most `seconds`."""
+        """Write once more what has changed, touched or not, and end; wait for at most `seconds`."""
         self._stopping.set()
         with self._changing:
-            if self._thread is None and self._is_changed:
+            if self._thread is None and self._is_touched:
                 self._start()
             thread = self._thread
         if thread is not None:
@@ -98,7 +100,7 @@ class Reporter:
             self._write()
             with self._changing:
                 is_idle = self._written is not None and not self._written.calls and not self._is_changed
-                if is_last or is_idle:
+                if is_last or (is_idle and not self._stopping.is_set()):
                     self._thread = None
                     return
             self._stopping.wait(WRITE_SECONDS)

@@ -53,6 +53,14 @@ def wait_for(state: str, folder: Path) -> Record:
     raise AssertionError(f"no record has the state {state}")
 
 
+def wait_for_no_thread() -> None:
+    """Wait until no thread writes."""
+    deadline = time.monotonic() + 20
+    while any("audit" in thread.name for thread in threading.enumerate()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def test_record_is_written_when_something_happens(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Protects servers that are killed: what was counted is in the file soon, without an orderly end."""
     monkeypatch.setattr(reporter, "WRITE_SECONDS", 0.02)
@@ -70,10 +78,7 @@ def test_thread_ends_when_nothing_happens(folder: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(reporter, "WRITE_SECONDS", 0.01)
     reporter.start(describe_as(["started"]))
     wait_for("started", folder)
-    deadline = time.monotonic() + 20
-    while any("audit" in thread.name for thread in threading.enumerate()):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_for_no_thread()
 
 
 def test_last_change_is_written_at_the_end(folder: Path) -> None:
@@ -85,6 +90,40 @@ def test_last_change_is_written_at_the_end(folder: Path) -> None:
     reporter.touch()
     reporter.stop()
     assert wait_for("ended", folder)
+
+
+def test_change_that_nobody_told_of_is_written_at_the_end(folder: Path) -> None:
+    """Protects the proof from who takes a wrapper off: no touch tells of it, and the idle thread has ended."""
+    state = ["started"]
+    reporter.start(describe_as(state))
+    wait_for("started", folder)
+    wait_for_no_thread()
+    state.append("replaced")
+    reporter.stop()
+    assert wait_for("replaced", folder)
+
+
+def test_change_after_the_look_of_a_thread_that_goes_idle_is_written_at_the_end(folder: Path) -> None:
+    """Protects the end of a process that comes between that look and the end of the thread."""
+    state = ["started"]
+    looked, goes_on = threading.Event(), threading.Event()
+
+    def describe(process: Process, written: str) -> Record:
+        record = describe_as(state)(process, written)
+        if written and state[-1] == "started":
+            looked.set()
+            goes_on.wait(20)
+        return record
+
+    reporter.start(describe)
+    assert looked.wait(20)
+    state.append("replaced")
+    stopping = threading.Thread(target=reporter.stop)
+    stopping.start()
+    stopping.join(0.2)
+    goes_on.set()
+    stopping.join(20)
+    assert wait_for("replaced", folder)
 
 
 def test_each_function_has_a_record_of_its_own(folder: Path) -> None:
