@@ -255,7 +255,7 @@ def choose_operation(name: str | None, kernels: str | None) -> Operation:
     own = registry.find_operation(str(kernels))
     if name is not None and own != presets.OPERATIONS[name]:
         raise click.UsageError(
-            f"--kernels {kernels} compute {own}, and --operation {name} is {presets.OPERATIONS[name]}; leave one away"
+            f"--kernels {kernels} compute {own}, and --operation {name} is {presets.OPERATIONS[name]}; leave one out"
         )
     return own
 
@@ -300,13 +300,13 @@ def check_align(job: SweepJob) -> None:
     if job.settings.ep > 1:
         raise click.UsageError(
             f"{ALIGN} is not swept by ranks: an expert map changes one load of a pair, so a row decides for calls with"
-            " a map too; leave --ep away"
+            " a map too; leave --ep out"
         )
     for name, condition in presets.CONDITIONS.items():
         if condition != ALIGN_CONDITION and condition in (job.conditions or ()):
             raise click.UsageError(
                 f"{ALIGN} has no condition {name}: it zeroes no moe_buf, and a row decides for calls with an expert map"
-                " too; leave --condition away"
+                " too; leave --condition out"
             )
 
 

@@ -209,7 +209,7 @@ def _plan_groups(job: SweepJob, workers: Sequence[Worker], listener: Listener) -
     archs = sorted({group[0].facts.arch for group in groups})
     if job.table is not None and len(archs) > 1:
         raise MoesortTuneError(
-            f"the cards are of {' and '.join(archs)}, which have a table each; choose with --arch, or leave --out away"
+            f"the cards are of {' and '.join(archs)}, which have a table each; choose with --arch, or do without --out"
         )
     readers = {arch: SamplesReader(get_samples_path(job.locate_table(arch))) for arch in archs}
     return [_Group(group, _open_sinks(job, group[0], readers[group[0].facts.arch])) for group in groups]

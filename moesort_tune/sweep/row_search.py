@@ -128,7 +128,7 @@ class Listener(Protocol):
         """Announce that 'checking' or 'timing' begins."""
 
     def report_point(self, key: RowKey, tokens: int, point: MeasuredPoint) -> None:
-        """Report a point that was measured or known."""
+        """Report a point that was measured or known, once for each time that its row is begun."""
 
     def report_row(self, key: RowKey, row: Row) -> None:
         """Report a row that is in the table."""
@@ -333,8 +333,9 @@ class RowSearch:
     def _visit(self, tokens: int, seconds: float) -> MeasuredPoint:
         """Make a token count one that the row rests on, and return its point, measured in about so many seconds."""
         point = self.points[tokens] = self._known.find(tokens) or self._measure(tokens, seconds)
-        self.visited += [] if tokens in self.visited else [tokens]
-        self._listener.report_point(self._key, tokens, point)
+        if tokens not in self.visited:  # a row under a time budget is searched from its beginning more than once
+            self.visited.append(tokens)
+            self._listener.report_point(self._key, tokens, point)
         return point
 
     def confirm(self) -> None:

@@ -44,7 +44,7 @@ def run(*arguments: str) -> Result:
         (["--time-budget", "0"], "0.0 is not in the range x>0"),
         (["--timing", "cold"], "'cold' is not one of"),
         (["--operation", "sorting", "--kernels", "align"], "--kernels align compute moe_align_block_size, and"),
-        (["--operation", "align", "--kernels", "builtin"], "--operation align is moe_align_block_size; leave one away"),
+        (["--operation", "align", "--kernels", "builtin"], "--operation align is moe_align_block_size; leave one out"),
         (["--operation", "align", "--kernels", "aiter"], "--kernels aiter compute moe_sorting, and --operation align"),
         (["--operation", "align", "--condition", "masked"], "moe_align_block_size has no condition masked: it zeroes"),
         (["--kernels", "align", "--condition", "without-moe-buf,with-moe-buf"], "has no condition with-moe-buf"),

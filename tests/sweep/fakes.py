@@ -118,6 +118,7 @@ class ListListener:
     """Keep warnings."""
 
     warnings: list[str] = field(default_factory=list)
+    reported: list[tuple[RowKey, int]] = field(default_factory=list)
 
     def announce_opening(self, provider: str) -> None:
         """Ignore it."""
@@ -140,8 +141,9 @@ class ListListener:
     def announce_point(self, key: RowKey, tokens: int, doing: str) -> None:
         """Ignore it."""
 
-    def report_point(self, key: RowKey, tokens: int, point: MeasuredPoint) -> None:
-        """Ignore it."""
+    def report_point(self, key: RowKey, tokens: int, point: MeasuredPoint) -> None:  # noqa: ARG002 - its place only
+        """Keep its place."""
+        self.reported.append((key, tokens))
 
     def report_row(self, key: RowKey, row: Row) -> None:
         """Ignore it."""

@@ -198,13 +198,18 @@ def test_every_row_has_a_first_answer_before_any_is_refined() -> None:
 
 
 def test_resumed_sweep_goes_on_where_the_budget_ended() -> None:
-    """What was measured in a first budget counts, whatever asked for it, and a second one makes the rows surer."""
+    """What was measured in a first budget counts, whatever asked for it, and a second one makes the rows surer.
+
+    Both count a point once, however often its row goes on.
+    """
 
     def run(sink: ListSink) -> tuple[SweepResult, FakeWorker]:
-        worker = make_crossing_worker()
+        worker, listener = make_crossing_worker(), ListListener()
         plan = make_plan(tokens=TokenRange(33, 512), time_budget_s=2.5)
-        sweep = Sweep(plan, workers=[worker], sinks=[sink], listener=ListListener(), clock=TickingClock())
-        return sweep.run(), worker
+        sweep = Sweep(plan, workers=[worker], sinks=[sink], listener=listener, clock=TickingClock())
+        result = sweep.run()
+        assert sorted((key.shape, tokens) for key, tokens in listener.reported) == sorted(set(worker.timed))
+        return result, worker
 
     sink = ListSink()
     first, worker = run(sink)
