@@ -60,9 +60,8 @@ def _describe_file() -> str:
 
 def _describe_align() -> str:
     """Return what the variable asks for, and of which frameworks that are installed."""
-    if not align_switch.is_enabled():
-        value = os.environ.get(align_switch.VARIABLE) or "not set"
-        return f"{value}, so vLLM and SGLang align by themselves"
+    if os.environ.get(align_switch.VARIABLE) != "1":
+        return f"{align_switch.describe_value()}; vLLM and SGLang align by themselves"
     found = [one.title for one in align_switch.FRAMEWORKS.values() if importlib.util.find_spec(one.package)]
     return f"on, for {' and '.join(found) or 'vLLM and SGLang, of which neither is installed'}"
 

@@ -36,10 +36,19 @@ these, this module alone holds the names."""
 FRAMEWORKS: Final = {framework.package: framework for framework in (VLLM, SGLANG)}
 
 
+_VALUES: Final = ("", "0", "1")
+
+
 @functools.cache
 def is_enabled() -> bool:
     """Return whether MOESORT_TUNE_ALIGN asks for it."""
     value = os.environ.get(VARIABLE, "")
-    if value not in ("", "0", "1"):
-        _log.warning("%s is %r, which says nothing: set it to 1 or 0", VARIABLE, value)
+    if value not in _VALUES:
+        _log.warning("%s is %s", VARIABLE, describe_value())
     return value == "1"
+
+
+def describe_value() -> str:
+    """Return the value of MOESORT_TUNE_ALIGN in words."""
+    value = os.environ.get(VARIABLE, "")
+    return (value or "not set") if value in _VALUES else f"{value!r}, which says nothing: set it to 1 or 0"

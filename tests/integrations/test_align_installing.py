@@ -371,7 +371,10 @@ def test_status_says_what_the_variables_ask_for(tmp_path: Path) -> None:
 
     assert run() == [
         "MOESORT_TUNE_TABLE: not set, so AITER is not steered",
-        "MOESORT_TUNE_ALIGN: not set, so vLLM and SGLang align by themselves",
+        "MOESORT_TUNE_ALIGN: not set; vLLM and SGLang align by themselves",
+    ]
+    assert run(MOESORT_TUNE_ALIGN="yes")[1:] == [
+        "MOESORT_TUNE_ALIGN: 'yes', which says nothing: set it to 1 or 0; vLLM and SGLang align by themselves",
     ]
     with_both = environment["PYTHONPATH"] + f":{ALIGN_STAND_IN}"
     assert run(MOESORT_TUNE_TABLE=str(tmp_path), MOESORT_TUNE_ALIGN="1", PYTHONPATH=with_both) == [
