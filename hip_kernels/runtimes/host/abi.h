@@ -3,9 +3,11 @@
 // preprocessor line may stand inside SHARED_WITH_MODULES.
 #ifdef MOESORT_HOST_TEXT
 #define SHARED_WITH_MODULES(...) #__VA_ARGS__
-#else
-#pragma once
+#elif !defined(MOESORT_HOST_CODE)
+#define MOESORT_HOST_CODE
 #define SHARED_WITH_MODULES(...) __VA_ARGS__
+#else
+#define SHARED_WITH_MODULES(...)
 #endif
 
 // clang-format off

@@ -27,7 +27,7 @@ std::mutex& program_mutex() {
   return instance;
 }
 
-std::shared_ptr<Program> find_program(const void* handle) {
+std::shared_ptr<Program> find_rtc_program(const void* handle) {
   const std::lock_guard<std::mutex> lock(program_mutex());
   return handles<Program>().find(handle);
 }
@@ -48,7 +48,7 @@ hiprtcResult create(void** handle, const char* source, const char* name, int cou
 }
 
 hiprtcResult compile_program(const void* handle, int count, const char* const* given) {
-  const auto program = find_program(handle);
+  const auto program = find_rtc_program(handle);
   if (program == nullptr) return HIPRTC_ERROR_INVALID_PROGRAM;
   if (count < 0 || (count != 0 && given == nullptr)) return HIPRTC_ERROR_INVALID_INPUT;
   std::vector<std::string> options;
@@ -68,7 +68,7 @@ hiprtcResult compile_program(const void* handle, int count, const char* const* g
 
 // Sizes count the log's final zero, as hiprtc's do.
 hiprtcResult give_log(const void* handle, char* text, std::size_t* bytes) {
-  const auto program = find_program(handle);
+  const auto program = find_rtc_program(handle);
   if (program == nullptr) return HIPRTC_ERROR_INVALID_PROGRAM;
   const std::string& log = program->result.log;
   if (bytes != nullptr) *bytes = log.size() + 1;
@@ -77,7 +77,7 @@ hiprtcResult give_log(const void* handle, char* text, std::size_t* bytes) {
 }
 
 hiprtcResult give_code(const void* handle, char* code, std::size_t* bytes) {
-  const auto program = find_program(handle);
+  const auto program = find_rtc_program(handle);
   if (program == nullptr || !program->result.compiled) return HIPRTC_ERROR_INVALID_PROGRAM;
   const std::string& image = program->result.image;
   if (bytes != nullptr) *bytes = image.size();

@@ -21,7 +21,7 @@ int open_log() {
   return file;
 }
 
-std::string text(const Index3& size) {
+std::string product(const Index3& size) {
   return std::to_string(size.x) + "x" + std::to_string(size.y) + "x" + std::to_string(size.z);
 }
 
@@ -35,8 +35,8 @@ int launch_log() {
 void log_launch(const KernelLaunch& launch) {
   const int file = launch_log();
   if (file < 0) return;
-  const std::string line = std::string(launch.kernel->name) + " " + text(launch.grid) + " " + text(launch.block) + " " +
-                           std::to_string(launch.lds_bytes) + "\n";
+  const std::string line = std::string(launch.kernel->name) + " " + product(launch.grid) + " " + product(launch.block) +
+                           " " + std::to_string(launch.lds_bytes) + "\n";
   if (write(file, line.data(), line.size()) < 0)
     record_configuration_error("MOESORT_HOST_LAUNCH_LOG: cannot write '" + settings().launch_log + "'");
 }

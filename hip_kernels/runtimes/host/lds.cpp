@@ -5,16 +5,14 @@
 #include <cstring>
 #include <new>
 
+#include "memory.h"
 #include "settings.h"
 
 namespace moesort_host {
 namespace {
 
-constexpr int kJunk = 0xdb;             // nothing may rely on LDS being zero
-constexpr std::size_t kAlignment = 16;  // the widest access of a kernel
-constexpr std::size_t kPages = 65536;   // a multiple of every page size
-
-std::size_t round_up(std::size_t bytes, std::size_t unit) { return (bytes + unit - 1) / unit * unit; }
+constexpr std::size_t kLdsAlignment = 16;  // the widest access of a kernel
+constexpr std::size_t kPages = 65536;      // a multiple of every page size
 
 }  // namespace
 
@@ -32,7 +30,7 @@ Lds::~Lds() {
 }
 
 void* Lds::renew(std::size_t bytes) {
-  char* const lds = mapping_ + (capacity_ - round_up(bytes, kAlignment));
+  char* const lds = mapping_ + (capacity_ - round_up(bytes, kLdsAlignment));
   std::memset(lds, kJunk, bytes);
   if (written_ != nullptr) std::memset(written_, 0, bytes);
   return lds;

@@ -12,13 +12,10 @@
 namespace moesort_host {
 namespace {
 
-constexpr int kJunk = 0xdb;  // nothing may rely on memory being zero
 constexpr std::size_t kPage = 4096;
 constexpr std::size_t kSurelyFree = 16 << 20;  // not worth asking the system for
 constexpr std::size_t kRedZone = kPage;        // on both sides; it traps, so that a wild access does not go unseen
 constexpr std::size_t kAlignment = 256;        // of a pointer, as HIP promises
-
-std::size_t round_up(std::size_t bytes, std::size_t unit) { return (bytes + unit - 1) / unit * unit; }
 
 constexpr std::size_t kNear = 1 << 20;   // bytes from an allocation that a wrong address is told relative to it
 constexpr std::size_t kMaxFreed = 4096;  // allocations of which checking mode remembers that they were freed

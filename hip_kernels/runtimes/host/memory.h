@@ -10,6 +10,10 @@
 
 namespace moesort_host {
 
+constexpr int kJunk = 0xdb;  // nothing may rely on memory or LDS being zero
+
+inline std::size_t round_up(std::size_t bytes, std::size_t unit) { return (bytes + unit - 1) / unit * unit; }
+
 enum class MemoryKind { kDevice, kPinnedHost, kRegisteredHost };
 
 struct Allocation {
