@@ -192,6 +192,7 @@ std::vector<std::string> compile_command(const std::vector<std::string>& compile
   append(&command, {"-shared", "-fPIC", "-fvisibility=hidden", "-fno-exceptions", "-fno-rtti", "-fno-strict-aliasing",
                     "-Wno-attributes", "-g1", "-fdebug-prefix-map=" + folder + "=."});
   if (settings().checked) append(&command, check_options(clang));
+  if (settings().checked) command.push_back("-O1");
   append(&command, {kPreprocessedFile, "-o", kObjectFile, "-Wl,-Bsymbolic", "-Wl,-z,defs"});
   return command;
 }
