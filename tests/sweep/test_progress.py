@@ -27,27 +27,27 @@ SHAPE = Shape(128, 4)
 class NotingListener(ListListener):
     """Keep every event, warnings apart."""
 
-    reported: list[tuple[object, ...]] = field(default_factory=list)
+    events: list[tuple[object, ...]] = field(default_factory=list)
 
     def announce_rows(self, keys: Sequence[RowKey], *_: object) -> None:
         """Keep it."""
-        self.reported.append(("planned", *(key.shape for key in keys)))
+        self.events.append(("planned", *(key.shape for key in keys)))
 
     def announce_row(self, key: RowKey, points: int, card: Card = "") -> None:  # noqa: ARG002 - there is one
         """Keep it."""
-        self.reported.append(("row_started", key.shape, points))
+        self.events.append(("row_started", key.shape, points))
 
     def announce_point(self, key: RowKey, tokens: int, doing: str) -> None:
         """Keep it."""
-        self.reported.append((doing, key.shape, tokens))
+        self.events.append((doing, key.shape, tokens))
 
     def report_point(self, key: RowKey, tokens: int, point: MeasuredPoint) -> None:
         """Keep it."""
-        self.reported.append(("point_done", key.shape, tokens, point.verdict.winner))
+        self.events.append(("point_done", key.shape, tokens, point.verdict.winner))
 
     def report_row(self, key: RowKey, row: Row) -> None:  # noqa: ARG002 - the row has its shape
         """Keep it."""
-        self.reported.append(("row_done", row.shape))
+        self.events.append(("row_done", row.shape))
 
 
 def make_plan(last: int, **changes: object) -> SweepPlan:
@@ -68,7 +68,7 @@ def test_sweep_tells_what_it_does_as_it_does_it() -> None:
     run_sweep(time_two_kernels(lambda _, __: 4.0, lambda _, __: 6.0), make_plan(4), listener)
     rungs = (1, 2, 3, 4)
     timed = [[("timing", SHAPE, tokens), ("point_done", SHAPE, tokens, "oneshot")] for tokens in rungs]
-    assert listener.reported == [
+    assert listener.events == [
         ("planned", SHAPE),
         *[("checking", SHAPE, tokens) for tokens in rungs if tokens != 3],
         ("row_started", SHAPE, len(rungs) + BISECTION_POINTS),
