@@ -1,6 +1,6 @@
 """The builtin kernels on a device: a problem's buffers, its prepared launches, its outputs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 import numpy as np
@@ -26,14 +26,17 @@ OPTIONAL_OUTPUTS = ("local_topk_ids", "m_indices", "reverse_sorted")
 
 
 class SortingKernels:
-    """The builtin kernels, loaded on `device`. revision: see sorting.revision."""
+    """The builtin kernels, loaded on `device`. files: of KERNEL_FILES, whose kernels can be launched.
 
-    def __init__(self, device: hip.Device) -> None:
+    revision: see sorting.revision.
+    """
+
+    def __init__(self, device: hip.Device, files: Sequence[str] = KERNEL_FILES) -> None:
         self.device = device
         self.limits = device.properties.limits
         self.revision = compute_kernels_revision(self.limits.arch)
         with ExitStack() as resources:
-            self._kernels = load_form(device, self.revision, resources)
+            self._kernels = load_form(device, self.revision, resources, files=files)
             self._resources = resources.pop_all()
 
     def close(self) -> None:
@@ -67,23 +70,28 @@ class SortingKernels:
 
 
 def load_form(
-    device: hip.Device, revision: str, resources: ExitStack, form: Form = SORTING_FORM
+    device: hip.Device,
+    revision: str,
+    resources: ExitStack,
+    form: Form = SORTING_FORM,
+    *,
+    files: Sequence[str] = KERNEL_FILES,
 ) -> dict[str, hip.Kernel]:
     """Load all variants of every kernel: a prebuilt code object of this revision, else compiled now.
 
-    resources: owns the modules.
+    resources: owns the modules. files: those to load.
     """
     arch = device.properties.arch
     prebuilt = code_objects.find_prebuilt(arch, revision, form)
     codes = (
-        [prebuilt] * len(KERNEL_FILES)
+        [prebuilt] * len(files)
         if prebuilt
-        else [compiler.get_code(compiler.Unit(file, arch, form.definition)) for file in KERNEL_FILES]
+        else [compiler.get_code(compiler.Unit(file, arch, form.definition)) for file in files]
     )
     kernels: dict[str, hip.Kernel] = {}
-    for code, names in zip(codes, SOURCES.values(), strict=True):
+    for file, code in zip(files, codes, strict=True):
         module = resources.enter_context(device.load(code))
-        kernels |= {name: module.get_kernel(name) for name in names}
+        kernels |= {name: module.get_kernel(name) for name in SOURCES[file]}
     return kernels
 
 

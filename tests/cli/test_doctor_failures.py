@@ -1,6 +1,7 @@
 """Failures in the middle of the work, injected into the host runtime: one sentence, with what to do."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from moesort_tune.device import cache
 from moesort_tune.device.remedies import REMEDIES, Symptom
 from tests.processes import MARK, find_processes
 
@@ -134,5 +136,6 @@ def test_doctor_knows_that_everything_was_compiled(tmp_path: Path) -> None:
     """Protects read-only images from a report that something must be written."""
     assert run_program(*SWEEP, "--out", "first.yaml", folder=tmp_path).returncode == 0
     assert '"is_compiled": true' in run_program("doctor", "--json", folder=tmp_path).stdout
-    fresh = run_program("doctor", "--json", folder=tmp_path, MOESORT_TUNE_CACHE="empty").stdout
+    shutil.copytree(cache.open_folder() / "runtimes", tmp_path / "other" / "runtimes")
+    fresh = run_program("doctor", "--json", folder=tmp_path, MOESORT_TUNE_CACHE="other").stdout
     assert '"is_compiled": true' not in fresh

@@ -132,14 +132,14 @@ def test_launches_one_by_one_are_decided_by_rows_that_were_swept_so(
 ) -> None:
     """Protects the reports on eager launches: rows of `--timing eager` decide there, as they do in a deployment."""
     swept.set(CLOCK=OTHER_CROSSING)
-    options = ("--settings", "eager,cold", "--points", "16", "--json")
-    assert run(["verify", str(swept.table), *options]) == 0
+    options = ("--points", "16", "--json", "--settings")
+    assert run(["verify", str(swept.table), *options, "eager"]) == 0
     before = read_worst_regrets(capsys)
     assert swept.sweep("--experts", "8,128", "--topk", "2,4", "--timing", "eager") == 0
     capsys.readouterr()
-    assert run(["verify", str(swept.table), *options]) == 0
+    assert run(["verify", str(swept.table), *options, "eager,cold"]) == 0
     after = read_worst_regrets(capsys)
-    assert min(before["as swept"], before["eager"], before["cold"], after["as swept"]) > 1.1
+    assert min(before["as swept"], before["eager"], after["as swept"]) > 1.1
     assert max(after["eager"], after["cold"]) <= 1.02
 
 

@@ -73,7 +73,8 @@ def test_every_process_is_steered_until_it_is_switched_off(
     assert run(python, program).stdout == "not steered\nnot steered\n"
     assert "removed" in manage(python, "uninstall")
     assert "nothing to remove" in manage(python, "uninstall")
-    assert run(python, program, MOESORT_TUNE_TABLE=table).stdout == "not steered\nnot steered\n"
+    code = "import sys; print('moesort_tune' in sys.modules)"
+    assert run(python, "-c", code, MOESORT_TUNE_TABLE=table).stdout == "False\n"
 
 
 def test_other_programs_are_not_slowed_down_or_disturbed(python: Path) -> None:

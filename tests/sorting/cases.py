@@ -1,5 +1,6 @@
 """Sorting problems with an edge each, used by the kernel tests on every runtime."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -31,16 +32,24 @@ class Case:
 
     def run(self, kernels: SortingKernels, kernel: KernelName) -> SortedOutputs:
         """Sort on the device, into outputs full of junk; the zeroed buffer is checked here."""
+        ((_, outputs),) = self.run_all(kernels, [kernel])
+        return outputs
+
+    def run_all(
+        self, kernels: SortingKernels, names: Sequence[KernelName]
+    ) -> Iterator[tuple[KernelName, SortedOutputs]]:
+        """Sort by each of these kernels, into the same outputs; see `run`."""
         stream = kernels.device.create_stream()
         with (
             kernels.prepare(self.problem, self.inputs, self.optional_outputs) as prepared,
             hip.PinnedMemory(PIECE_BYTES) as memory,
         ):
-            prepared.spoil()
-            prepared.launch(kernel, stream)
-            stream.synchronize()
-            assert prepared.is_moe_buf_zero(memory), "moe_buf holds bytes that are not zero"
-            return prepared.read_outputs()
+            for kernel in names:
+                prepared.spoil()
+                prepared.launch(kernel, stream)
+                stream.synchronize()
+                assert prepared.is_moe_buf_zero(memory), "moe_buf holds bytes that are not zero"
+                yield kernel, prepared.read_outputs()
 
 
 def fit(case: Case, kernel: KernelName, device: DeviceLimits) -> Case:

@@ -3,6 +3,7 @@
 Prints `checked N sorts`; a wrong output ends it with an error.
 """
 
+import functools
 import sys
 from collections.abc import Callable
 
@@ -10,6 +11,7 @@ from moesort_tune.device import hip
 from moesort_tune.sorting.check import check_outputs
 from moesort_tune.sorting.kernels import SortingKernels
 from moesort_tune.sorting.launches import KERNELS
+from moesort_tune.sorting.revision import KERNEL_FILES
 from tests.sorting import cases
 from tests.sorting.cases import Case
 
@@ -39,15 +41,38 @@ LARGE: dict[str, Callable[[], Case]] = {
 
 def main(names: list[str]) -> None:
     """Sort and check the named cases, or all of EDGES."""
-    kernels = SortingKernels(hip.open_device())
-    sorts = 0
+    sort = Sort()
     for name in names or list(EDGES):
-        edge = (EDGES | LARGE)[name]()
+        if name in LARGE:
+            sort.check_at_once(name)
+        else:
+            sort.check_one_by_one(name)
+    print(f"checked {sort.done} sorts")
+
+
+class Sort:
+    """The kernels, each compiled when it is first needed. done: sorts that were right."""
+
+    def __init__(self) -> None:
+        self.done = 0
+        self._device = hip.open_device()
+        self._load = functools.cache(lambda *files: SortingKernels(self._device, files))
+
+    def check_one_by_one(self, name: str) -> None:
+        """Sort by one kernel after the other, in buffers of their own. A wrong one ends it before others are loaded."""
+        edge = EDGES[name]()
         for kernel in KERNELS:
+            kernels = self._load(f"{kernel}.hip")
             case = cases.fit(edge, kernel, kernels.limits)
             check_outputs(case.run(kernels, kernel), case.expected, kernel=kernel, shape=name)
-            sorts += 1
-    print(f"checked {sorts} sorts")
+            self.done += 1
+
+    def check_at_once(self, name: str) -> None:
+        """Sort by all kernels in the same buffers, which take long to make."""
+        case = LARGE[name]()
+        for kernel, outputs in case.run_all(self._load(*KERNEL_FILES), KERNELS):
+            check_outputs(outputs, case.expected, kernel=kernel, shape=name)
+            self.done += 1
 
 
 if __name__ == "__main__":
