@@ -169,9 +169,10 @@ std::vector<std::string> preprocess_command(const std::vector<std::string>& comp
   return command;
 }
 
-// Every access becomes a call (checks_text.h). A call in tail position would leave no place to return to.
+// Every access becomes a call (checks_text.h), so that higher levels of optimization only cost time. A call in tail
+// position would leave no place to return to.
 std::vector<std::string> check_options(bool clang) {
-  std::vector<std::string> options = {"-fsanitize=kernel-address", "-fno-optimize-sibling-calls"};
+  std::vector<std::string> options = {"-O1", "-fsanitize=kernel-address", "-fno-optimize-sibling-calls"};
   for (const char* setting : {"asan-instrumentation-with-call-threshold=0", "asan-stack=0", "asan-globals=0"}) {
     options.push_back(clang ? "-mllvm" : "--param");
     options.push_back(clang ? std::string("-") + setting : setting);
@@ -192,7 +193,6 @@ std::vector<std::string> compile_command(const std::vector<std::string>& compile
   append(&command, {"-shared", "-fPIC", "-fvisibility=hidden", "-fno-exceptions", "-fno-rtti", "-fno-strict-aliasing",
                     "-Wno-attributes", "-g1", "-fdebug-prefix-map=" + folder + "=."});
   if (settings().checked) append(&command, check_options(clang));
-  if (settings().checked) command.push_back("-O1");
   append(&command, {kPreprocessedFile, "-o", kObjectFile, "-Wl,-Bsymbolic", "-Wl,-z,defs"});
   return command;
 }
