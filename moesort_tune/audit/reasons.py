@@ -37,7 +37,8 @@ UNSEEN_POLICY: Final = INCONCLUSIVE + "the policy was not seen"
 NO_KERNEL: Final = INCONCLUSIVE + "no kernel of AITER's sort was called"
 
 TAKEN: Final = "taken"
-"""A call of a framework's moe_align_block_size that this package's kernels did."""
+"""Begins the counted reasons of calls of moe_align_block_size that this package's kernels did. The rest is why the
+table took the kernel."""
 
 LEFT: Final = "left to the framework"
 """Begins the counted reasons of calls of moe_align_block_size that the framework's own function did."""
@@ -92,7 +93,6 @@ _OF_WORDS: Final = {
     NOT_SORTED: Use.NOTHING_TO_DECIDE,
     REPLACED: Use.REPLACED,
     REPLACED_BEFORE: Use.REPLACED,
-    TAKEN: Use.TAKEN,
 }
 
 
@@ -100,6 +100,8 @@ def classify(reason: str) -> Use:
     """Return what a counted reason means; INCONCLUSIVE for one that this version does not know."""
     if reason in _OF_WORDS:
         return _OF_WORDS[reason]
+    if reason.startswith(TAKEN):
+        return Use.TAKEN
     if reason.startswith(LEFT):
         return Use.LEFT
     if reason.startswith(LEFT_ALONE) or reason.endswith(POLICY):

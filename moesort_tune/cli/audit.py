@@ -60,7 +60,7 @@ def audit(folder: Path | None, log: Path | None, at_least: float, as_json: bool)
     framework's, or inconclusive. Calls under graph capture are counted once, however often the graph is replayed.
 
     Calls of moe_align_block_size, which MOESORT_TUNE_ALIGN=1 has the kernels of this package do in vLLM and SGLang, are
-    reported apart: as taken, or as left to the framework and why.
+    reported apart: as taken and by which kind of row, or as left to the framework and why.
 
     The exit status is 1 where a row decides less than --at-least of a process's sorts, or less of its calls are
     taken, where a process could not be steered, and where no process has sorted anything.
@@ -161,12 +161,16 @@ def _format_shape(calls: Calls) -> str:
     return ", ".join([f"{calls.num_experts}/{calls.topk}", *unusual])
 
 
+_SPEAKING = (Use.TAKEN, Use.LEFT)
+"""Uses whose counted reasons begin with them."""
+
+
 def _format_calls(calls: Calls) -> str:
     first, last = calls.tokens
     tokens = f", {first}-{last} tokens" if last else ""
     captured = f" ({calls.captured} under capture)" if calls.captured else ""
     use = classify(calls.reason)
-    meaning = calls.reason if str(use) == calls.reason or use is Use.LEFT else f"{use} ({calls.reason})"
+    meaning = calls.reason if str(use) == calls.reason or use in _SPEAKING else f"{use} ({calls.reason})"
     why = f": {calls.why}" if calls.why and use is not Use.EXACT else ""
     return f"{format_count(calls.calls, 'call', 'calls')}{captured}{tokens}: {meaning}{why}"
 

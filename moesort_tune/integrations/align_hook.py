@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable, Mapping
 from types import ModuleType
-from typing import Any
+from typing import Any, Final
 
 import torch
 
@@ -16,11 +16,15 @@ from moesort_tune.integrations.call_log import CallLog, Counted
 from moesort_tune.integrations.calls import Signature
 from moesort_tune.operator.arguments import ArgumentError
 from moesort_tune.operator.torch_device import NotReadyError
+from moesort_tune.runtime.lookup import Reason
 from moesort_tune.sorting.launches import KernelTooLargeError
 from moesort_tune.sorting.problem import ProblemError
 
 _OF_THIS_CALL = (ArgumentError, ProblemError, KernelTooLargeError)
 """Errors that say nothing about the next call."""
+
+_TAKEN: Final = {reason: f"{TAKEN}: {reason}" for reason in Reason}
+"""What is counted, by why the table took the kernel."""
 
 _NOT_READY = "the kernels were not loaded before capture"
 
@@ -58,19 +62,19 @@ class AlignHook:
         alignment = None
         try:
             alignment = replacement.read(signature, args, kwargs)
-            self._fill(alignment)
+            reason = self._fill(alignment)
         except LeftToFramework as left:
             self._count(alignment, f"{LEFT}: {left.reason}", left.why)
         except Exception as error:
             self._calls.report(f"{self._framework.title} does an alignment by itself", error)
             self._count(alignment, LEFT_UNEXPECTED, f"{type(error).__name__}: {error}")
         else:
-            self._count(alignment, TAKEN)
+            self._count(alignment, _TAKEN[reason])
             return None
         return original(*args, **kwargs)
 
-    def _fill(self, alignment: Alignment) -> None:
-        """Enqueue the sort. Raise LeftToFramework before anything is enqueued."""
+    def _fill(self, alignment: Alignment) -> Reason:
+        """Enqueue the sort, and return why its kernel was taken. Raise LeftToFramework before anything is enqueued."""
         _check_tensors(alignment)
         ids = alignment.topk_ids
         device, kind = ids.device, (ids.device, ids.dtype)
@@ -94,6 +98,10 @@ class AlignHook:
             self._refused[device] = LeftToFramework("the kernels cannot be used", f"{device}: {error}")
             raise self._refused[device] from error
         self._ready.add(kind)
+        reason: Reason = self._operator.find_reason(
+            ids, alignment.num_experts, expert_map=alignment.expert_map, first_id=alignment.first_id
+        )
+        return reason
 
     def _count(self, alignment: Alignment | None, reason: str, why: str = "") -> None:
         """Count a call. alignment: None where its arguments could not be read."""

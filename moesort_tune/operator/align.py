@@ -6,10 +6,11 @@ from typing import Any, Final, cast
 import torch
 
 from moesort_tune.domain.vocabulary import AUTOMATIC, MAX_EXPERTS
-from moesort_tune.operator.align_device import get_align_device
+from moesort_tune.operator.align_device import get_align_device, is_masked
 from moesort_tune.operator.align_request import AlignRequest, check_ids, check_map, check_request, check_sizes
 from moesort_tune.operator.arguments import ArgumentError, check_layout, convert_integer, convert_table, format_value
 from moesort_tune.operator.watched import is_watched
+from moesort_tune.runtime.lookup import Reason
 from moesort_tune.sorting.align import AlignProblem, Framework
 
 __all__ = ["fill_aligned", "moe_align_block_size"]
@@ -129,6 +130,17 @@ def fill_aligned(  # noqa: PLR0917 - the arguments of vLLM's operator, in its or
         torch.ops.moesort_tune.fill_aligned.default(*request)
         return
     _fill(*request)
+
+
+def find_reason(
+    topk_ids: torch.Tensor, num_experts: int, *, expert_map: torch.Tensor | None = None, first_id: int = 0
+) -> Reason:
+    """Return why fill_aligned takes its kernel for such a call without dispatch_policy and table; count nothing.
+
+    topk_ids, num_experts, expert_map, first_id: as fill_aligned took them on this device before.
+    """
+    device, (rows, topk) = get_align_device(topk_ids.device), topk_ids.shape
+    return device.find_reason(rows, num_experts, topk, masked=is_masked(expert_map, first_id))
 
 
 def _goes_through_torch(ids: torch.Tensor) -> bool:

@@ -52,7 +52,8 @@ def test_every_reason_of_the_dispatcher_has_a_meaning(reason: Reason) -> None:
         (REPLACED, Use.REPLACED),
         (FAILED, Use.INCONCLUSIVE),
         (NO_KERNEL, Use.INCONCLUSIVE),
-        ("taken", Use.TAKEN),
+        ("taken: exact row", Use.TAKEN),
+        ("taken: nearest experts", Use.TAKEN),
         ("left to the framework: not supported by the kernels", Use.LEFT),
         ("left to the framework: the caller's own policy", Use.LEFT),
         ("a reason of a later version", Use.INCONCLUSIVE),
@@ -113,11 +114,11 @@ def test_each_function_is_judged_by_itself() -> None:
         f"no process has called {ALIGN}: send a request of more tokens, and see that the model's layers run one of the "
         "framework's kernels that need it"
     ]
-    aligned_only = judge_all([make(1, {"taken": 9}, function=ALIGN), make(1)], 0.9)
+    aligned_only = judge_all([make(1, {"taken: exact row": 9}, function=ALIGN), make(1)], 0.9)
     (fault,) = aligned_only.faults
     assert fault.startswith("no process has sorted anything through AITER's moe_sorting")
-    assert judge_all([make(1, {"taken": 9}, function=ALIGN)], 0.9).passed
-    (fault,) = judge_all([make(1, {"taken": 1, "left to the framework: x": 3}, function=ALIGN)], 0.9).faults
+    assert judge_all([make(1, {"taken: exact row": 9}, function=ALIGN)], 0.9).passed
+    (fault,) = judge_all([make(1, {"taken: exact row": 1, "left to the framework: x": 3}, function=ALIGN)], 0.9).faults
     assert (
         fault
         == f"process 1 on worker: the kernels of moesort-tune do 1 of its 4 calls of {ALIGN} (25.0%), less than 0.9"

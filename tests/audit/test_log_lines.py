@@ -37,10 +37,10 @@ def test_number_of_a_process_that_is_used_again_is_another_process() -> None:
 def test_functions_of_one_process_are_counted_apart() -> None:
     """Protects the sums: a process may sort by AITER and align by its framework's function."""
     tally = Tally()
-    tally.add(Asked(128, 4, Condition()), "taken")
+    tally.add(Asked(128, 4, Condition()), "taken: exact row")
     lines = [make_line(Tally(), 2), format_counts(tally, "moe_align_block_size of vLLM")]
     found = [(one.function, one.counts) for one in read_log(lines).counts]
-    assert found == [("moe_sorting", {"exact row": 2}), ("moe_align_block_size of vLLM", {"taken": 1})]
+    assert found == [("moe_sorting", {"exact row": 2}), ("moe_align_block_size of vLLM", {"taken: exact row": 1})]
 
 
 def test_line_within_json_is_read() -> None:

@@ -9,13 +9,18 @@ from typing import Any
 
 import torch
 
+from moesort_tune.audit import reasons
 from moesort_tune.integrations.align_switch import SGLANG, VLLM
+from moesort_tune.runtime.lookup import Reason
 from moesort_tune.sorting.align import AlignedOutputs, align_block_size
 from moesort_tune.sorting.check import check_outputs
 from tests.integrations.reference_operators import runs
 from tests.sorting.align_cases import AlignCase
 
 ALIGN_STAND_IN = Path(__file__).parent / "align_stand_in"
+
+TAKEN = f"{reasons.TAKEN}: {Reason.OWN_RULE}"
+"""What is counted of calls that the kernels do where no table is named."""
 
 CANARY = -77
 """What lies behind outputs."""

@@ -124,7 +124,9 @@ def frameworks(
     align_switch.is_enabled.cache_clear()
     there = Frameworks(torch_device)
     there.forget()
+    reset()
     yield there
     align.uninstall()
     there.forget()
+    reset()
     align_switch.is_enabled.cache_clear()

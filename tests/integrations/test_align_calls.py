@@ -13,7 +13,7 @@ from moesort_tune.integrations import align, align_hook, sglang, vllm
 from moesort_tune.integrations.align_switch import SGLANG, VLLM
 from moesort_tune.operator import align as operator
 from moesort_tune.operator.torch_device import NotReadyError
-from tests.integrations.align_frameworks import Frameworks
+from tests.integrations.align_frameworks import TAKEN, Frameworks
 from tests.sorting.align_cases import AlignCase, make_bad_ids, make_uniform, set_map, set_wide
 
 pytestmark = pytest.mark.gpu
@@ -78,7 +78,7 @@ def test_vllms_tensors_are_filled_and_nothing_behind_them(
     """Protects vLLM's memory and results: every element of its own lengths is right, and its kernel is not called."""
     frameworks.call_vllm(VLLM_CASES[name]())
     assert frameworks.theirs == []
-    assert reasons() == {"taken": 1}
+    assert reasons() == {TAKEN: 1}
 
 
 @pytest.mark.parametrize("name", SGLANG_CASES)
@@ -87,7 +87,7 @@ def test_sglangs_function_returns_what_it_did(frameworks: Frameworks, name: str)
     sglang.register()
     frameworks.call_sglang(SGLANG_CASES[name]())
     assert frameworks.theirs == []
-    assert align.counts() == {SGLANG.function: {"taken": 1}}
+    assert align.counts() == {SGLANG.function: {TAKEN: 1}}
 
 
 def test_counts_of_inactive_blocks_stay_sglangs(frameworks: Frameworks) -> None:
@@ -199,7 +199,7 @@ def test_kernels_are_not_loaded_under_capture(
     frameworks.call_vllm(case)
     frameworks.call_vllm(set_wide(case))
     assert frameworks.theirs == [32, 32]
-    assert reasons() == {f"{LEFT}the kernels were not loaded before capture": 2, "taken": 2}
+    assert reasons() == {f"{LEFT}the kernels were not loaded before capture": 2, TAKEN: 2}
 
 
 def test_compiler_sees_the_frameworks_operator(frameworks: Frameworks, reasons: Callable[[], dict[str, int]]) -> None:

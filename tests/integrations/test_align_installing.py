@@ -19,7 +19,11 @@ from moesort_tune.audit.record import Record, read
 from moesort_tune.cli.main import run as run_command
 from moesort_tune.integrations import align, align_switch, import_hook, plugin, sglang, startup, vllm
 from moesort_tune.integrations.align_switch import FRAMEWORKS, SGLANG, VLLM
-from tests.integrations.align_frameworks import ALIGN_STAND_IN, Frameworks
+from moesort_tune.operator.align_device import get_align_device
+from moesort_tune.operator.torch_device import reset
+from moesort_tune.tables import store
+from moesort_tune.tables.schema import Kernels
+from tests.integrations.align_frameworks import ALIGN_STAND_IN, TAKEN, Frameworks
 from tests.integrations.conftest import MakeTable
 from tests.sorting.align_cases import make_uniform
 from tests.tables import examples
@@ -34,12 +38,12 @@ def take_two(topk_ids: Any, num_experts: Any) -> None:
     del topk_ids, num_experts
 
 
-def call(frameworks: Frameworks, package: str, tokens: int = 8) -> None:
+def call(frameworks: Frameworks, package: str, tokens: int = 8, experts: int = 32) -> None:
     """Align a few tokens by a framework's function."""
     if package == "vllm":
-        frameworks.call_vllm(make_uniform(tokens, 4, 32, 16))
+        frameworks.call_vllm(make_uniform(tokens, 4, experts, 16))
     else:
-        frameworks.call_sglang(make_uniform(tokens, 4, 32, 16, framework="sglang"))
+        frameworks.call_sglang(make_uniform(tokens, 4, experts, 16, framework="sglang"))
 
 
 @pytest.fixture
@@ -94,7 +98,7 @@ def test_framework_is_wrapped_whenever_it_is_imported(frameworks: Frameworks, pa
     REGISTER[package]()  # a framework may do so again
     call(frameworks, package)
     assert frameworks.theirs == []
-    assert align.counts() == {FRAMEWORKS[package].function: {"taken": 1}}
+    assert align.counts() == {FRAMEWORKS[package].function: {TAKEN: 1}}
 
 
 def test_function_that_others_have_kept_is_wrapped_and_restored(frameworks: Frameworks) -> None:
@@ -122,7 +126,7 @@ def test_module_that_is_reloaded_is_wrapped_again(frameworks: Frameworks) -> Non
     importlib.reload(frameworks.vllm)
     call(frameworks, "vllm")
     assert frameworks.theirs == []
-    assert align.counts() == {VLLM.function: {"taken": 1}}
+    assert align.counts() == {VLLM.function: {TAKEN: 1}}
 
 
 @pytest.mark.parametrize(
@@ -180,10 +184,37 @@ def test_audit_counts_the_calls_of_each_framework(
     assert f", {function}, started " in lines[0]
     assert f"the calls of {function} are counted here, and done where the kernels support them" in lines[1]
     assert lines[2:] == [
-        "  32/4  9 calls, 8-8 tokens: taken",
+        f"  32/4  9 calls, 8-8 tokens: {TAKEN}",
         "  taken: 9 of 9 calls (100.0%)",
         f"1 process, of which 1 called {function}: the kernels of moesort-tune do 9 of 9 calls (100.0%)",
     ]
+
+
+@pytest.mark.parametrize("package", REGISTER)
+def test_audit_says_which_rows_decide(
+    *,
+    frameworks: Frameworks,
+    monkeypatch: pytest.MonkeyPatch,
+    folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    package: str,
+) -> None:
+    """Protects the proof that a table is in use: exact rows, and guesses from those of other shapes, are told apart."""
+    kernels = get_align_device(frameworks.device).kernels
+    device = examples.device(compute_units=kernels.limits.compute_units, lds_bytes=kernels.limits.lds_bytes)
+    of_kernels = Kernels(provider="align", revision=kernels.revision)
+    entry = examples.align_entry([examples.row(32, 4, switch=21)], device=device, kernels=of_kernels)
+    store.save(tmp_path / "table.yaml", examples.table(entry, arch=kernels.limits.arch))
+    monkeypatch.setenv("MOESORT_TUNE_TABLE", str(tmp_path / "table.yaml"))
+    reset()  # of the dispatchers
+    REGISTER[package]()
+    call(frameworks, package)
+    call(frameworks, package, experts=24)
+    assert align.counts() == {FRAMEWORKS[package].function: {"taken: exact row": 1, "taken: nearest experts": 1}}
+    reporter.stop_all()
+    assert run_command(["audit", str(folder)]) == 0
+    assert "  taken: 2 of 2 calls (100.0%, 1 of them by a guess)" in capsys.readouterr().out
 
 
 VERSIONS = {"vllm": "0.33.0", "sglang": "0.5.23"}
@@ -267,8 +298,8 @@ def test_table_without_aiter_is_no_fault_where_alignments_are_taken(
     monkeypatch.setenv("MOESORT_TUNE_TABLE", str(make_table(examples.row(128, 4, switch=21), provider="builtin")))
     with caplog.at_level(logging.WARNING, logger="moesort_tune"):
         vllm.register()
-    call(frameworks, "vllm")
     assert caplog.records == []
+    call(frameworks, "vllm")
     assert [record.function for record in read_records(folder)] == [VLLM.function]
 
 
@@ -341,7 +372,7 @@ def test_every_process_aligns_by_the_start_up_file_alone(tmp_path: Path) -> None
         return done.stdout.splitlines()
 
     assert run() == ["not taken"]
-    assert run("spawn", "fork", MOESORT_TUNE_ALIGN="1") == ["{'moe_align_block_size of vLLM': {'taken': 1}}"] * 3
+    assert run("spawn", "fork", MOESORT_TUNE_ALIGN="1") == [str({VLLM.function: {TAKEN: 1}})] * 3
     records = [read(file) for file in (tmp_path / "audit").iterdir()]
     assert len({record.process.pid for record in records}) == 3
     assert {sum(calls.calls for calls in record.calls) for record in records} == {1}

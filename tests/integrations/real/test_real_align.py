@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from moesort_tune.integrations.align_switch import SGLANG, VLLM
-from tests.integrations.align_frameworks import ALIGN_STAND_IN
+from tests.integrations.align_frameworks import ALIGN_STAND_IN, TAKEN
 from tests.integrations.real.align_scenarios import SGLANG_CASES, VLLM_CASES
 from tests.integrations.real.child import run_scenario
 
@@ -70,7 +70,7 @@ def test_vllms_layers_reach_the_function_through_its_module(vllm: Path) -> None:
 def test_vllms_own_function_is_exact_through_the_hook(vllm: Path, tmp_path: Path) -> None:
     """Protects vLLM's results and memory: its own allocation and lengths, every element, and canaries behind them."""
     answers = run_scenario("align_in_vllm", tmp_path, vllm=vllm)
-    assert answers.pop("counts") == {VLLM.function: {"taken": len(VLLM_CASES)}}
+    assert answers.pop("counts") == {VLLM.function: {TAKEN: len(VLLM_CASES)}}
     assert answers == {key: {"canaries gone": 0, "theirs": 0} for key in VLLM_CASES}
 
 
@@ -104,7 +104,7 @@ def test_sglangs_own_function_is_exact_through_the_hook(sglang: Path, tmp_path: 
     answers = run_scenario("align_in_sglang", tmp_path, sglang=sglang)
     assert answers.pop("counts") == {
         SGLANG.function: {
-            "taken": len(SGLANG_CASES),
+            TAKEN: len(SGLANG_CASES),
             "left to the framework: unknown argument write_inactive_prefix_count": 1,
         }
     }
