@@ -1,9 +1,11 @@
 """Draw docs/pictures: `show` on terminals of three widths, `show --plot` and `report`, all of the shipped table.
 
-Needs the extras plot and report, and Debian's chromium.
+Needs the extras plot and report, and Debian's chromium. drawn-from.sha256 holds the table's digest, in the form of
+sha256sum, so that a test notices when the table is another one.
 """
 
 import fcntl
+import hashlib
 import io
 import os
 import pty
@@ -85,6 +87,8 @@ def main() -> None:
         ):
             subprocess.run([*PROGRAM, *arguments], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
         take_screenshot(page, PICTURES / "report.png", 1250, 1060)
+    digest = hashlib.sha256((ROOT / TABLE).read_bytes()).hexdigest()
+    (PICTURES / "drawn-from.sha256").write_text(f"{digest}  {TABLE}\n")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The pages name what there is: links lead somewhere, and no variable, field or reason is left out or made up."""
 
+import hashlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,12 @@ def list_markdown_files() -> list[Path]:
     """Return the repository's Markdown."""
     folders = ("docs", "hip_kernels", "moesort_tune")
     return sorted([*REPOSITORY.glob("*.md"), *(path for name in folders for path in (REPOSITORY / name).rglob("*.md"))])
+
+
+def test_pictures_are_of_the_shipped_table() -> None:
+    """Protects readers from figures of an earlier table: `python scripts/draw_docs_pictures.py` draws them anew."""
+    digest, table = (DOCS / "pictures" / "drawn-from.sha256").read_text().split()
+    assert hashlib.sha256((REPOSITORY / table).read_bytes()).hexdigest() == digest
 
 
 def read_prose(page: Path) -> str:
