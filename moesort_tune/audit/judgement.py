@@ -6,7 +6,7 @@ from typing import NamedTuple
 import msgspec
 
 from moesort_tune.audit.log_lines import LogContent, LoggedCounts
-from moesort_tune.audit.reasons import DECIDED, TAKEN, Use, classify
+from moesort_tune.audit.reasons import DECIDED, GUESSED, RULED, Use, classify
 from moesort_tune.audit.record import SUFFIX, Calls, Process, Record, RecordError, read, to_text
 from moesort_tune.audit.tally import SORTING
 from moesort_tune.errors import MoesortTuneError
@@ -31,13 +31,14 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True):
     """A process, one of its functions, and the sums. sorts: calls in which there was something to decide.
 
     decided: of these, by a row, or taken by this package's kernels. guessed: of these, by other rows than the shape's
-    own.
+    own. ruled: of those taken, by a rule, since no row was usable.
     """
 
     record: Record
     sorts: int
     decided: int
     guessed: int
+    ruled: int
 
     @property
     def share(self) -> float | None:
@@ -141,12 +142,12 @@ def _explain_no_sorts(function: str) -> str:
 
 def _judge_process(record: Record) -> Judged:
     uses = [(classify(calls.reason), calls.calls) for calls in record.calls]
-    choices = [(classify(calls.reason.removeprefix(f"{TAKEN}: ")), calls.calls) for calls in record.calls]
     return Judged(
         record=record,
         sorts=sum(calls for use, calls in uses if use is not Use.NOTHING_TO_DECIDE),
         decided=sum(calls for use, calls in uses if use in DECIDED),
-        guessed=sum(calls for use, calls in choices if use is Use.GUESS),
+        guessed=sum(calls.calls for calls in record.calls if calls.reason in GUESSED),
+        ruled=sum(calls.calls for calls in record.calls if calls.reason in RULED),
     )
 
 

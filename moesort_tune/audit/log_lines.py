@@ -18,7 +18,7 @@ _LINE: Final = re.compile(
 _COUNT: Final = re.compile(r"(\d{1,15}) (.+)")
 
 _WARNING: Final = re.compile(
-    r"(the table does not decide a sort|the kernels of moesort-tune do not do an alignment)[^\n]*"
+    r"(the table does not decide a sort|the kernels of moesort-tune do not do an alignment|no usable table, so)[^\n]*"
 )
 
 _FAULT: Final = re.compile(r"(moesort-tune does nothing in this process|(AITER|vLLM|SGLang) is left as it is)[^\n]*")

@@ -96,12 +96,26 @@ _OF_WORDS: Final = {
 }
 
 
+def format_taken(reason: Reason) -> str:
+    """Return the counted reason of a call that was taken, and whose kernel the table took for this reason."""
+    return f"{TAKEN}: {reason}"
+
+
+GUESSED: Final = frozenset(
+    text for reason, use in _OF_REASONS.items() if use is Use.GUESS for text in (reason.value, format_taken(reason))
+)
+"""The reasons of calls that rows of other shapes decided."""
+
+RULED: Final = frozenset(format_taken(reason) for reason, use in _OF_REASONS.items() if use is Use.WRONG_KEY)
+"""The reasons of calls that were taken, and whose kernel a rule took: no row was usable for it."""
+
+
 def classify(reason: str) -> Use:
     """Return what a counted reason means; INCONCLUSIVE for one that this version does not know."""
     if reason in _OF_WORDS:
         return _OF_WORDS[reason]
     if reason.startswith(TAKEN):
-        return Use.TAKEN
+        return Use.NOTHING_TO_DECIDE if reason == format_taken(Reason.NO_TOKENS) else Use.TAKEN
     if reason.startswith(LEFT):
         return Use.LEFT
     if reason.startswith(LEFT_ALONE) or reason.endswith(POLICY):

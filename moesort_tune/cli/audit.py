@@ -46,7 +46,7 @@ Examples:
     default=DEFAULT_AT_LEAST,
     show_default=True,
     metavar="SHARE",
-    help="Share of each process's sorts that the table has to decide.",
+    help="Share of each process's sorts that the table has to decide, and of its alignments that have to be taken.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def audit(folder: Path | None, log: Path | None, at_least: float, as_json: bool) -> int:
@@ -101,6 +101,7 @@ def _build_report(judgement: Judgement, at_least: float) -> dict[str, Any]:
             "sorts": one.sorts,
             "decided": one.decided,
             "guessed": one.guessed,
+            "ruled": one.ruled,
             "share": one.share,
             "uses": _sum_uses(one),
         }
@@ -127,19 +128,21 @@ def _format_process(one: Judged) -> Iterator[str]:
     record = one.record
     yield _format_heading(record)
     yield f"  {record.state}" + (f", as of {record.written}" if record.written else "")
-    width = max((len(_format_shape(calls)) for calls in record.calls), default=0)
-    for calls in record.calls:
-        yield f"  {_format_shape(calls):<{width}}  {_format_calls(calls)}"
+    shapes = [_format_shape(calls, zeroes=not one.is_alignment) for calls in record.calls]
+    width = max(map(len, shapes), default=0)
+    for shape, calls in zip(shapes, record.calls, strict=True):
+        yield f"  {shape:<{width}}  {_format_calls(calls)}"
     if one.share is not None:
         yield f"  {'taken' if one.is_alignment else 'decided by the table'}: {_format_sums([one], one.record.function)}"
 
 
 def _format_sums(processes: list[Judged], function: str) -> str:
     """Return the sums of processes that report this function."""
-    decided, guessed = sum(one.decided for one in processes), sum(one.guessed for one in processes)
+    decided, guessed, ruled = (sum(getattr(one, name) for one in processes) for name in ("decided", "guessed", "ruled"))
     sorts = sum(one.sorts for one in processes)
-    guesses = f", {guessed} of them by a guess" if guessed else ""
-    share = f" ({decided / sorts:.1%}{guesses})" if sorts else ""
+    apart = f", {guessed} of them by a guess" if guessed else ""
+    apart += f", {ruled} of them by a rule, not by a row" if ruled else ""
+    share = f" ({decided / sorts:.1%}{apart})" if sorts else ""
     calls = ("sort", "sorts") if function == SORTING else ("call", "calls")
     return f"{decided} of {format_count(sorts, *calls)}{share}"
 
@@ -154,10 +157,11 @@ def _format_heading(record: Record) -> str:
     return ", ".join(part for part in about if part) + command
 
 
-def _format_shape(calls: Calls) -> str:
+def _format_shape(calls: Calls, *, zeroes: bool) -> str:
+    """Return '128/4, masked'. zeroes: the function zeroes a moe_buf unless a call says otherwise."""
     if calls.num_experts is None:
         return "unknown or other shapes"
-    unusual = Condition(calls.moe_buf, calls.masked).list_unusual()
+    unusual = Condition(calls.moe_buf or not zeroes, calls.masked).list_unusual()
     return ", ".join([f"{calls.num_experts}/{calls.topk}", *unusual])
 
 

@@ -30,6 +30,7 @@ from moesort_tune.cli.parameters import (
 )
 from moesort_tune.cli.plan_text import print_plan
 from moesort_tune.cli.progress import show_progress
+from moesort_tune.cli.table_text import format_count
 from moesort_tune.domain import presets
 from moesort_tune.domain.presets import MODELS, list_default_shapes
 from moesort_tune.domain.settings import NamedRouting, Settings
@@ -207,14 +208,16 @@ def build_job(
 ) -> SweepJob:
     """Return the job that the options describe. Raise click.UsageError, and MoesortTuneError for a bad file."""
     of_models = [shape for shapes in models for shape in shapes]
-    named = [*pair_options(experts, topk), *of_models, *(read_misses(from_misses) if from_misses else [])]
+    chosen = choose_operation(operation, kernels)
+    missed = choose_misses(from_misses, chosen) if from_misses else []
+    named = [*pair_options(experts, topk), *of_models, *missed]
     routing = identify_trace(routing)
     if routing.shape is not None:
         named = check_trace_shapes(routing, named)
     job = SweepJob(
         arch=arch,
         fleet=build_fleet(engine, devices, address),
-        providers=list_providers(kernels, choose_operation(operation, kernels)),
+        providers=list_providers(kernels, chosen),
         shapes=drop_repeats(named) or None,
         tokens=tokens,
         settings=check_usage(lambda: Settings(**settings, routing=routing.routing, trace=routing.trace)),
@@ -229,6 +232,22 @@ def build_job(
     )
     check_grid(job)
     return job
+
+
+def choose_misses(path: Path, operation: Operation) -> list[Shape]:
+    """Return the shapes of a file of misses whose kernels compute the operation; print how many others are in it.
+
+    Raise a MoesortTuneError where all are others, and for a bad file.
+    """
+    shapes = read_misses(path, operation)
+    others = len(read_misses(path)) - len(shapes)
+    if others:
+        name = next(name for name, other in presets.OPERATIONS.items() if other != operation)
+        what = f"{path} holds {format_count(others, 'shape', 'shapes')} that kernels of another operation missed"
+        if not shapes:
+            raise MoesortTuneError(f"{what}, and none of {operation}; use --operation {name}")
+        print_remark(f"{what}, left out here; --operation {name} sweeps what is left out")
+    return shapes
 
 
 def check_trace_shapes(routing: NamedRouting, named: list[Shape]) -> list[Shape]:

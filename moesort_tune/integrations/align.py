@@ -3,7 +3,7 @@
     from moesort_tune.integrations import align
     align.install("vllm")
     ...
-    align.counts()  # {'moe_align_block_size of vLLM': {'taken': 70}}
+    align.counts()  # {'moe_align_block_size of vLLM': {'taken: exact row': 70}}
     align.uninstall()
 
 No framework is imported here. Its functions are wrapped when somebody else imports them.
@@ -92,7 +92,7 @@ class _Installation:
             state=escape(fault or self._describe_state()),
             is_faulty=bool(fault),
             table=escape(os.environ.get(TABLE_VARIABLE) or "") or None,
-            kernels="builtin",
+            kernels="align",
             software={"moesort_tune": __version__} | ({self.framework.package: version} if version else {}),
             calls=[Calls.of(kind, count) for kind, count in self.tally.list_counts()],
         )

@@ -46,8 +46,8 @@ class Alignment(NamedTuple):
     @property
     def asked(self) -> Asked:
         """The shape of the call, with the number of the model's experts."""
-        masked = self.expert_map is not None
-        return Asked(self.num_experts + self.first_id, self.topk_ids.shape[-1], Condition(masked=masked))
+        condition = Condition(moe_buf=False, masked=self.expert_map is not None)
+        return Asked(self.num_experts + self.first_id, self.topk_ids.shape[-1], condition)
 
 
 class Replacement(NamedTuple):

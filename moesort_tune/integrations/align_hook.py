@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import torch
 
-from moesort_tune.audit.reasons import LEFT, LEFT_UNEXPECTED, TAKEN
+from moesort_tune.audit.reasons import LEFT, LEFT_UNEXPECTED, format_taken
 from moesort_tune.audit.tally import Asked, Tally
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.integrations.align_calls import Alignment, LeftToFramework, Replacement
@@ -23,7 +23,7 @@ from moesort_tune.sorting.problem import ProblemError
 _OF_THIS_CALL = (ArgumentError, ProblemError, KernelTooLargeError)
 """Errors that say nothing about the next call."""
 
-_TAKEN: Final = {reason: f"{TAKEN}: {reason}" for reason in Reason}
+_TAKEN: Final = {reason: format_taken(reason) for reason in Reason}
 """What is counted, by why the table took the kernel."""
 
 _NOT_READY = "the kernels were not loaded before capture"
@@ -64,12 +64,15 @@ class AlignHook:
             alignment = replacement.read(signature, args, kwargs)
             reason = self._fill(alignment)
         except LeftToFramework as left:
-            self._count(alignment, f"{LEFT}: {left.reason}", left.why)
+            why = left.why
+            self._count(alignment, f"{LEFT}: {left.reason}", lambda: why)
         except Exception as error:
             self._calls.report(f"{self._framework.title} does an alignment by itself", error)
-            self._count(alignment, LEFT_UNEXPECTED, f"{type(error).__name__}: {error}")
+            text = f"{type(error).__name__}: {error}"
+            self._count(alignment, LEFT_UNEXPECTED, lambda: text)
         else:
-            self._count(alignment, _TAKEN[reason])
+            taken = alignment
+            self._count(taken, _TAKEN[reason], lambda: "" if reason is Reason.EXACT else self._explain(taken))
             return None
         return original(*args, **kwargs)
 
@@ -98,23 +101,24 @@ class AlignHook:
             self._refused[device] = LeftToFramework("the kernels cannot be used", f"{device}: {error}")
             raise self._refused[device] from error
         self._ready.add(kind)
-        reason: Reason = self._operator.find_reason(
-            ids, alignment.num_experts, expert_map=alignment.expert_map, first_id=alignment.first_id
-        )
+        reason: Reason = self._operator.find_reason(ids, alignment.num_experts, alignment.first_id)
         return reason
 
-    def _count(self, alignment: Alignment | None, reason: str, why: str = "") -> None:
-        """Count a call. alignment: None where its arguments could not be read."""
+    def _explain(self, alignment: Alignment) -> str:
+        return str(self._operator.explain(alignment.topk_ids, alignment.num_experts, alignment.first_id))
+
+    def _count(self, alignment: Alignment | None, reason: str, why: Callable[[], str]) -> None:
+        """Count a call. alignment: None where its arguments could not be read. why: returns a sentence about it."""
         self._calls.add(lambda: _describe(alignment, reason, why))
 
 
-def _describe(alignment: Alignment | None, reason: str, why: str) -> Counted:
+def _describe(alignment: Alignment | None, reason: str, why: Callable[[], str]) -> Counted:
     ids = None if alignment is None else alignment.topk_ids
     if alignment is None or not isinstance(ids, torch.Tensor) or ids.ndim != 2:
-        return Counted(reason, lambda: why, None, 0, captured=False)
+        return Counted(reason, why, None, 0, captured=False)
     asked = alignment.asked
     is_shape = asked.num_experts > 0 and asked.topk > 0
-    return Counted(reason, lambda: why, asked if is_shape else None, ids.shape[0], _is_captured(ids))
+    return Counted(reason, why, asked if is_shape else None, ids.shape[0], _is_captured(ids))
 
 
 def _is_captured(ids: torch.Tensor) -> bool:

@@ -1,19 +1,22 @@
 """Define `moesort_tune.moe_align_block_size`, what feeds the grouped GEMMs of vLLM and SGLang, as torch operators."""
 
 from os import PathLike
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 
 import torch
 
 from moesort_tune.domain.vocabulary import AUTOMATIC, MAX_EXPERTS
-from moesort_tune.operator.align_device import get_align_device, is_masked
+from moesort_tune.operator.align_device import count_experts, get_align_device
 from moesort_tune.operator.align_request import AlignRequest, check_ids, check_map, check_request, check_sizes
 from moesort_tune.operator.arguments import ArgumentError, check_layout, convert_integer, convert_table, format_value
 from moesort_tune.operator.watched import is_watched
+from moesort_tune.runtime.explanation import Explanation
 from moesort_tune.runtime.lookup import Reason
-from moesort_tune.sorting.align import AlignProblem, Framework
+from moesort_tune.sorting.align import AlignProblem, FrameworkName
 
 __all__ = ["fill_aligned", "moe_align_block_size"]
+
+Input = TypeVar("Input", bound=torch.Tensor | None)
 
 _SCHEMA: Final = (
     "moe_align_block_size(Tensor topk_ids, int block_size, int num_experts, Tensor? expert_map, bool pad_sorted_ids,"
@@ -37,7 +40,7 @@ def moe_align_block_size(  # noqa: PLR0917 - the arguments of vLLM, in its order
     ignore_invalid_experts: bool = False,
     return_scatter_idx: bool = False,
     *,
-    framework: Framework = "vllm",
+    framework: FrameworkName = "vllm",
     dispatch_policy: int = AUTOMATIC,
     table: str | PathLike[str] | None = None,
 ) -> tuple[torch.Tensor, ...]:
@@ -45,8 +48,8 @@ def moe_align_block_size(  # noqa: PLR0917 - the arguments of vLLM, in its order
 
     topk_ids: int32 or int64 [rows, topk]; block_size: 1 to 1024; num_experts: all, also those of other ranks, at most
     1024, or 1023 beside SGLang's id -1.
-    expert_map: int32 [num_experts], the id of each expert on this rank or -1. Pairs of experts with -1 get rows in
-    blocks of expert -1, or with ignore_invalid_experts none. Ids that are no expert's never get a row.
+    expert_map: int32 [num_experts], the id of each expert on this rank, 0 to 1023, or -1. Pairs of experts with -1 get
+    rows in blocks of expert -1, or with ignore_invalid_experts none. Ids that are no expert's never get a row.
     pad_sorted_ids: let sorted_token_ids have a multiple of block_size elements.
     framework: 'vllm', or 'sglang', whose ids begin with -1 for pairs that belong elsewhere: these get rows in blocks of
     expert -1 unless ignore_invalid_experts, and there are neither expert_map nor pad_sorted_ids.
@@ -72,10 +75,10 @@ def moe_align_block_size(  # noqa: PLR0917 - the arguments of vLLM, in its order
     if return_scatter_idx and expert_map is not None and not ignore_invalid_experts:
         raise ArgumentError("return_scatter_idx with an expert_map needs ignore_invalid_experts")
     asked = (
-        topk_ids,
+        _resolve(topk_ids),
         convert_integer("block_size", block_size),
         convert_integer("num_experts", num_experts),
-        expert_map,
+        _resolve(expert_map),
         bool(pad_sorted_ids),
         bool(ignore_invalid_experts),
         bool(return_scatter_idx),
@@ -110,16 +113,26 @@ def fill_aligned(  # noqa: PLR0917 - the arguments of vLLM's operator, in its or
     element for each pair. first_id: the lowest id, 0, or -1 for SGLang, whose num_experts counts it and which has no
     expert_map.
 
-    Whatever is wrong is raised before anything is launched; see moe_align_block_size.
+    No tensor may overlap another, which is not checked. Whatever else is wrong is raised before anything is launched;
+    see moe_align_block_size.
     """
+    outputs = {
+        "sorted_token_ids": sorted_token_ids,
+        "expert_ids": expert_ids,
+        "num_tokens_post_pad": num_tokens_post_pad,
+        "scatter_idx": scatter_idx,
+    }
+    for name, output in outputs.items():
+        if _is_negated(output):
+            raise ArgumentError(f"{name} must not be a lazily negated tensor, to which nothing can be written as it is")
     request = AlignRequest(
-        topk_ids,
+        _resolve(topk_ids),
         convert_integer("num_experts", num_experts),
         convert_integer("block_size", block_size),
         sorted_token_ids,
         expert_ids,
         num_tokens_post_pad,
-        expert_map,
+        _resolve(expert_map),
         scatter_idx,
         convert_integer("first_id", first_id),
         bool(ignore_invalid_experts),
@@ -132,15 +145,21 @@ def fill_aligned(  # noqa: PLR0917 - the arguments of vLLM's operator, in its or
     _fill(*request)
 
 
-def find_reason(
-    topk_ids: torch.Tensor, num_experts: int, *, expert_map: torch.Tensor | None = None, first_id: int = 0
-) -> Reason:
+def find_reason(topk_ids: torch.Tensor, num_experts: int, first_id: int = 0) -> Reason:
     """Return why fill_aligned takes its kernel for such a call without dispatch_policy and table; count nothing.
 
-    topk_ids, num_experts, expert_map, first_id: as fill_aligned took them on this device before.
+    topk_ids, num_experts, first_id: as fill_aligned took them on this device before.
     """
-    device, (rows, topk) = get_align_device(topk_ids.device), topk_ids.shape
-    return device.find_reason(rows, num_experts, topk, masked=is_masked(expert_map, first_id))
+    rows, topk = topk_ids.shape
+    dispatcher = get_align_device(topk_ids.device).get_dispatcher(None)
+    return dispatcher.reason(rows, count_experts(num_experts, first_id), topk)
+
+
+def explain(topk_ids: torch.Tensor, num_experts: int, first_id: int = 0) -> Explanation:
+    """Return the decision of such a call with its reason and rows; see find_reason."""
+    rows, topk = topk_ids.shape
+    dispatcher = get_align_device(topk_ids.device).get_dispatcher(None)
+    return dispatcher.explain(rows, count_experts(num_experts, first_id), topk)
 
 
 def _goes_through_torch(ids: torch.Tensor) -> bool:
@@ -153,14 +172,24 @@ def _goes_through_torch(ids: torch.Tensor) -> bool:
 
 
 def _is_plain(ids: torch.Tensor) -> bool:
-    """Return whether kernels can read the ids where they lie: of no subclass, not fake, not on `meta`, not negated."""
+    """Return whether kernels can read the ids where they lie: of no subclass, not fake, not on `meta`."""
     if not isinstance(ids, torch.Tensor):
         return True  # to be refused
     try:
         has_memory = ids.data_ptr() != 0 or not (ids.numel() or ids.is_meta)
-        return type(ids) is torch.Tensor and has_memory and not ids.is_neg()
+        return type(ids) is torch.Tensor and has_memory
     except RuntimeError:  # there is no storage to ask
         return False
+
+
+def _is_negated(tensor: Any) -> bool:
+    """Return whether a tensor's memory holds the negated values. The compiler asks that by itself, later."""
+    return not torch.compiler.is_compiling() and isinstance(tensor, torch.Tensor) and tensor.is_neg()
+
+
+def _resolve(tensor: Input) -> Input:
+    """Return an input whose memory holds its values: torch may negate lazily."""
+    return tensor.resolve_neg() if tensor is not None and _is_negated(tensor) else tensor
 
 
 def _align(*arguments: Any) -> list[torch.Tensor]:
@@ -195,7 +224,7 @@ def _allocate(*arguments: Any) -> tuple[AlignProblem, list[torch.Tensor]]:
     check_map(expert_map, num_experts, topk_ids.device)
     rows, topk = topk_ids.shape
     problem = AlignProblem(
-        rows, topk, num_experts, block_size, cast(Framework, framework), ignore_invalid_experts=ignore,
+        rows, topk, num_experts, block_size, cast(FrameworkName, framework), ignore_invalid_experts=ignore,
         pad_sorted_ids=pad,
     )  # fmt: skip
     sizes: list[tuple[int, ...]] = [(problem.capacity_rows,), (problem.capacity_blocks,), (1,)]

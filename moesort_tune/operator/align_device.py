@@ -12,7 +12,6 @@ from moesort_tune.operator.align_request import AlignRequest, check_memory
 from moesort_tune.operator.policies import KERNELS
 from moesort_tune.operator.torch_device import NotReadyError, OpenDevices, Plans, TorchDevice, open_hip_device
 from moesort_tune.providers.facts.align import PROVIDER
-from moesort_tune.runtime.lookup import Reason
 from moesort_tune.sorting.align_kernels import AlignKernels
 from moesort_tune.sorting.arguments import AlignArguments
 from moesort_tune.sorting.launches import NEED_WORKSPACE, compute_workspace_bytes
@@ -45,17 +44,13 @@ class AlignDevice(TorchDevice):
         workspace = self.allocate_workspace(planned.workspace_bytes) if kernel in NEED_WORKSPACE else None
         planned.launch(launches, stream, request, workspace)
 
-    def find_reason(self, rows: int, num_experts: int, topk: int, *, masked: bool) -> Reason:
-        """Return why the process's table decides such a call as it does, without counting it."""
-        return self.get_dispatcher(None).reason(rows, num_experts, topk, masked=masked)
-
     def _choose(self, planned: "PlannedAlign", request: AlignRequest) -> KernelName:
         """Return the kernel that the caller or the table names; of the latter only a legal one."""
         if request.dispatch_policy:
             return KERNELS[request.dispatch_policy]
         sort, dispatcher = planned.sort, self.get_dispatcher(request.table)
-        masked = is_masked(request.expert_map, request.first_id)
-        kernel = KERNELS[dispatcher.policy(sort.rows, sort.num_experts, sort.topk, masked=masked)]
+        experts = count_experts(sort.num_experts, request.first_id)
+        kernel = KERNELS[dispatcher.policy(sort.rows, experts, sort.topk)]
         return kernel if sort.rows <= planned.limits[kernel] else choose_legal(kernel, sort.rows, planned.limits)
 
     def _get_plan(self, request: AlignRequest) -> "PlannedAlign":
@@ -75,9 +70,9 @@ class AlignDevice(TorchDevice):
         return self._plans.get(key) or self._plans.add(key, PlannedAlign(self.kernels, request))
 
 
-def is_masked(expert_map: torch.Tensor | None, first_id: int) -> bool:
-    """Return whether a call is one of a table's masked ones: with a map, or with SGLang's id -1."""
-    return expert_map is not None or first_id != 0
+def count_experts(num_experts: int, first_id: int) -> int:
+    """Return the model's experts, by which tables have their rows: SGLang counts the id -1 too."""
+    return max(num_experts + first_id, 1)
 
 
 class PlannedAlign:

@@ -15,7 +15,7 @@ from moesort_tune.sorting.geometry import round_up
 from moesort_tune.sorting.inputs import Int32Array
 from moesort_tune.sorting.problem import Problem
 
-Framework = Literal["vllm", "sglang"]
+FrameworkName = Literal["vllm", "sglang"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class AlignProblem:
     topk: int
     num_experts: int
     block_size: int = DEFAULT_UNIT_SIZE
-    framework: Framework = "vllm"
+    framework: FrameworkName = "vllm"
     ignore_invalid_experts: bool = False
     pad_sorted_ids: bool = False
     tail_expert: int = -1

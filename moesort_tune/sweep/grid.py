@@ -8,9 +8,10 @@ from pathlib import Path
 from moesort_tune.domain.presets import CONDITIONS, MODELS, list_model_shapes
 from moesort_tune.domain.shape import Shape, make_shape
 from moesort_tune.domain.suggestions import suggest
-from moesort_tune.domain.vocabulary import MAX_TOKENS, Condition
+from moesort_tune.domain.vocabulary import MAX_TOKENS, Condition, Operation
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.numerals import parse_integer, quote
+from moesort_tune.providers.facts.registry import find_operation
 from moesort_tune.regular_files import open_regular
 from moesort_tune.sorting.problem import Problem, ProblemError
 from moesort_tune.sweep.search import TokenRange
@@ -83,23 +84,29 @@ def drop_repeats(shapes: Iterable[Shape]) -> list[Shape]:
     return list(dict.fromkeys(shapes))
 
 
-def read_misses(path: Path) -> list[Shape]:
+def read_misses(path: Path, operation: Operation | None = None) -> list[Shape]:
     """Return the shapes that a dispatcher was asked for and did not find, from the file of MOESORT_TUNE_MISSES.
 
-    The file is CSV with at least the columns num_experts and topk. Raise a MoesortTuneError that names file
-    and line.
+    The file is CSV with at least the columns num_experts and topk. operation: only the shapes of kernels that compute
+    it, and those of which the column kernels does not tell. Raise a MoesortTuneError that names file and line.
     """
     try:
         with io.TextIOWrapper(open_regular(path), encoding="utf-8", newline="") as file:
             reader = csv.DictReader(file)
-            shapes = [_parse_miss(path, reader.line_num, row) for row in reader]
+            found = [(_parse_miss(path, reader.line_num, row), _find_operation(row)) for row in reader]
     except OSError as error:
         raise MoesortTuneError(f"cannot read misses from {path}: {error.strerror}; name a file of misses") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise MoesortTuneError(f"cannot read misses from {path}: {error}") from error
-    if not shapes:
+    if not found:
         raise MoesortTuneError(f"{path} holds no misses, so there is nothing to sweep")
-    return drop_repeats(shapes)
+    return drop_repeats(shape for shape, own in found if operation is None or own in (None, operation))
+
+
+def _find_operation(row: dict[str, str]) -> Operation | None:
+    """Return what the kernels of a miss compute, None where the file does not say."""
+    kernels = row.get("kernels")
+    return find_operation(kernels) if kernels else None
 
 
 def _parse_miss(path: Path, line: int, row: dict[str, str]) -> Shape:

@@ -176,6 +176,23 @@ def test_dry_run_takes_the_shapes_of_misses(tmp_path: Path) -> None:
     assert [(row["num_experts"], row["topk"]) for row in plan["rows"]] == [(8, 2), (96, 4)]
 
 
+def test_misses_are_of_the_operation_that_is_swept(tmp_path: Path) -> None:
+    """Protects whoever uses the hook: its misses need a sweep of its own kernels, and are not taken for others'."""
+    misses = tmp_path / "misses.csv"
+    misses.write_text("num_experts,topk,arch,compute_units,kernels,tokens\n96,4,gfx942,304,align,7\n")
+    options = ("--from-misses", str(misses), "--dry-run", "--json", "--arch", "gfx942")
+    assert str(run(*options).exception) == (
+        f"{misses} holds 1 shape that kernels of another operation missed, and none of moe_sorting; use --operation"
+        " align"
+    )
+    with misses.open("a") as file:
+        file.write("64,6,gfx942,304,builtin,7\n")
+    for operation, shape in (("align", (96, 4)), ("sorting", (64, 6))):
+        result = run(*options, "--operation", operation)
+        assert {(row["num_experts"], row["topk"]) for row in json.loads(result.stdout)["rows"]} == {shape}
+        assert "holds 1 shape that kernels of another operation missed, left out here" in result.stderr
+
+
 def test_help_has_examples() -> None:
     """A person learns the command from its help."""
     result = run("--help")

@@ -257,6 +257,16 @@ def test_lazily_negated_ids_are_read_as_what_they_stand_for(torch_device: torch.
     assert fill_two_rows(torch_device, topk_ids=negated)["expert_ids"].tolist() == [0, 3, 7, -1]
 
 
+def test_lazily_negated_map_is_read_and_outputs_are_refused(torch_device: torch.device) -> None:
+    """Protects experts and results from the signs that lie in memory."""
+    expert_map = torch._neg_view(torch.tensor([0, -7], dtype=torch.int32, device=torch_device))
+    ids = torch.tensor([[0, 1]], dtype=torch.int32, device=torch_device)
+    assert moe_align_block_size(ids, 2, 2, expert_map)[1].tolist() == [0, 7]
+    output = torch._neg_view(torch.zeros(64, dtype=torch.int32, device=torch_device))
+    with pytest.raises(ArgumentError, match="sorted_token_ids must not be a lazily negated tensor"):
+        fill_two_rows(torch_device, sorted_token_ids=output)
+
+
 def test_equal_calls_give_equal_outputs(torch_device: torch.device) -> None:
     """Protects the promise of a stable order where the table changes the kernel between two calls."""
     ids = torch.from_numpy(align_cases.make_repeats(align_cases.make_uniform(60, 2, 32)).inputs.topk_ids)

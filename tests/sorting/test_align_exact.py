@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from moesort_tune.device import hip
 from moesort_tune.domain.vocabulary import KernelName
-from moesort_tune.sorting.align import AlignInputs, AlignProblem, Framework, align_block_size
+from moesort_tune.sorting.align import AlignInputs, AlignProblem, FrameworkName, align_block_size
 from moesort_tune.sorting.align_kernels import AlignKernels
 from moesort_tune.sorting.check import check_outputs
 from moesort_tune.sorting.geometry import compute_limits
@@ -60,7 +60,7 @@ def test_alignment_is_exact_for_prefills_with_many_slots(
 @pytest.mark.parametrize("beside", [-1, 0, 1])
 @pytest.mark.parametrize("framework", ["vllm", "sglang"])
 def test_alignment_is_exact_beside_a_whole_block(
-    align_kernels: AlignKernels, kernel: KernelName, block_size: int, beside: int, framework: Framework
+    align_kernels: AlignKernels, kernel: KernelName, block_size: int, beside: int, framework: FrameworkName
 ) -> None:
     """Protects the last row of a block, and where the tail begins: one expert has a block, one more or one less."""
     rows = max(1, block_size + beside)
@@ -119,7 +119,7 @@ def test_scatter_idx_is_not_needed(align_kernels: AlignKernels, kernel: KernelNa
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("framework", ["vllm", "sglang"])
 def test_sglang_gives_rows_to_the_id_below_zero(
-    align_kernels: AlignKernels, kernel: KernelName, framework: Framework
+    align_kernels: AlignKernels, kernel: KernelName, framework: FrameworkName
 ) -> None:
     """Protects SGLang's convention: pairs of -1 fill the first blocks, of expert -1; vLLM drops them."""
     ids = np.array([[-1, 1], [0, -1]], np.int32)
@@ -176,7 +176,7 @@ def draw_case(draw: st.DrawFn) -> AlignCase:
     topk = draw(st.integers(1, min(num_experts, 12)))
     rows = draw(st.integers(0, 400))
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    framework: Framework = draw(st.sampled_from(["vllm", "sglang"]))
+    framework: FrameworkName = draw(st.sampled_from(["vllm", "sglang"]))
     problem = AlignProblem(
         rows,
         topk,
