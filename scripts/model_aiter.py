@@ -10,13 +10,14 @@ estimates for the machine code of AITER commit e4048607, scripts/aiter_model/pub
 docs/modelled.md explains the method.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import click
 from aiter_model.decisions import list_decisions, list_policies, rate
 from aiter_model.fit import Errors, Model, compute_errors, join, leave_out
 from aiter_model.gaps import GapRange, find_range, fit_modes
-from aiter_model.points import REPLAY, Cycles, Point, Shape, read_points
+from aiter_model.points import REPLAY, UNNAMED, Cycles, Point, Shape, read_points
 from aiter_model.table import Chooser, build_table
 
 from moesort_tune.shipped import get_tables_folder
@@ -57,7 +58,11 @@ def list_fit_lines(points: Sequence[Point], cycles: Cycles) -> Iterator[str]:
     replayed = select_replayed(points)
     model = fit_modes(points, cycles)[REPLAY]
     errors = compute_errors(model, replayed, cycles)
-    yield f"fit to {len(replayed)} published times of replayed graphs ({', '.join(sorted({p.gpu for p in replayed}))}):"
+    gpus = Counter(point.gpu for point in replayed)
+    named = ", ".join(
+        f"{count} of {gpu if gpu != UNNAMED else 'a GPU that is not named'}" for gpu, count in gpus.items()
+    )
+    yield f"fit to {len(replayed)} published times of replayed graphs ({named}):"
     gap = f"{model.gap_us:.2f} us for multiphase"
     yield f"  t = cycles / {model.clock_ghz:.2f} GHz + {model.constant_us:.2f} us, + {gap}"
     yield f"  {errors.rms_us:.2f} us rms, {errors.mean_ratio:.1%} mean"
@@ -135,7 +140,7 @@ def format_error(points: Sequence[Point], cycles: Cycles, gaps: GapRange) -> str
     errors = compute_errors(fit_modes(points, cycles)[REPLAY], replayed, cycles)
     outs = [left_out.rms_us for _, left_out in leave_out(replayed, cycles, lambda point: point.shape.num_experts)]
     return (
-        f"Its error: {errors.rms_us:.2f} us rms at the {len(replayed)} published times of MI350X that it is fitted to,"
+        f"Its error: {errors.rms_us:.2f} us rms at the {len(replayed)} published times that it is fitted to,"
         f" {measure_one_left_out(points, cycles).mean_ratio:.1%} mean\n"
         f"# leaving one out, {min(outs):.2f} to {max(outs):.2f} us rms leaving out an expert count. The launch gap lies"
         f" between {gaps.low_us:.1f} and {gaps.high_us:.1f} us by\n# timing mode"

@@ -24,7 +24,7 @@ _OF_THIS_CALL = (ArgumentError, ProblemError, KernelTooLargeError)
 """Errors that say nothing about the next call."""
 
 _TAKEN: Final = {reason: format_taken(reason) for reason in Reason}
-"""What is counted, by why the table took the kernel."""
+"""The counted reason, by why the table took the kernel."""
 
 _NOT_READY = "the kernels were not loaded before capture"
 

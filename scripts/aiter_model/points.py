@@ -29,8 +29,15 @@ class Shape(NamedTuple):
         return f"{self.num_experts}/{self.topk}"
 
 
+UNNAMED: Final = "not named"
+"""The GPU of times whose source does not say it."""
+
+
 class Point(NamedTuple):
-    """A published time. mode: points of one mode were timed alike. source: who published it, and when."""
+    """A published time. mode: points of one mode were timed alike. gpu: as its source names it, or UNNAMED.
+
+    source: who published it, and when.
+    """
 
     mode: str
     gpu: str
