@@ -1,6 +1,7 @@
 """Fixtures of every test session: a cache of its own sources' builds, and the checking mode of the host runtime."""
 
 import os
+import signal
 
 import pytest
 
@@ -8,6 +9,10 @@ from moesort_tune.device import hip, libraries
 from moesort_tune.sorting.kernels import SortingKernels
 
 pytest_plugins = ["tests.opt_in"]
+
+# In the background of a script SIGINT is ignored, and so it would be in every program that a test interrupts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Kernel tests on the host runtime find every access outside an allocation and every read of what nobody wrote.
 os.environ.setdefault("MOESORT_HOST_CHECK", "1")

@@ -203,7 +203,7 @@ def test_audit_says_which_rows_decide(
     capsys: pytest.CaptureFixture[str],
     package: str,
 ) -> None:
-    """Protects the proof that a table is in use: exact rows and guesses from those of other shapes are distinguished."""
+    """Protects the proof that a table is in use: exact rows and guesses from those of other shapes are kept apart."""
     kernels = get_align_device(frameworks.device).kernels
     device = examples.device(compute_units=kernels.limits.compute_units, lds_bytes=kernels.limits.lds_bytes)
     of_kernels = Kernels(provider="align", revision=kernels.revision)
