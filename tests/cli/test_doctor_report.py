@@ -84,6 +84,10 @@ MODES = (
     [
         (ProbedGap("amd", 0, "AMD Instinct MI300X", MODES), "2.30 us for each further launch (1: 9.40 us, 2: 11.70 us"),
         (ProbedGap("amd", 0, "AMD Instinct MI300X", failure="the process died"), "not measured  the process died"),
+        (
+            ProbedGap("amd", 0, "AMD Instinct MI300X", MODES[:2], failures={"eager": "the host is too busy"}),
+            "launched one by one   not measured: the host is too busy",
+        ),
     ],
 )
 def test_report_has_the_launch_gap_that_was_asked_for(
