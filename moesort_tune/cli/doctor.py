@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 from rich.console import Console
 
 from moesort_tune import __version__
@@ -70,8 +71,7 @@ def doctor(
     MOESORT_TUNE_TABLE. Before it asks, it prints the report, the tables, and the first lines of samples. Your home
     folder and the machines' names are left out.
     """
-    if as_json and bundle:
-        raise click.UsageError("--bundle writes the JSON report into the bundle; leave out --json")
+    _check_usage(as_json=as_json, is_probed=is_probed, bundle=bundle, yes=yes, installs=install_hip_python)
     replaces = check_target(bundle, list_own_files()) if bundle else False
     state = _probe()
     if install_hip_python:
@@ -88,6 +88,22 @@ def doctor(
     console = create_console()
     for line in format_report(state, describe_versions(), gap):
         console.print(line, markup=True, soft_wrap=True)
+
+
+def _check_usage(*, as_json: bool, is_probed: bool, bundle: Path | None, yes: bool, installs: bool) -> None:
+    """Raise UsageError for an option that nothing would come of."""
+    source = click.get_current_context().get_parameter_source("ordinal")
+    is_device_named = source is not ParameterSource.DEFAULT
+    if installs:
+        given = {"--json": as_json, "--probe": is_probed, "--bundle": bundle, "--yes": yes, "--device": is_device_named}
+        if names := [name for name, is_given in given.items() if is_given]:
+            raise click.UsageError(f"--install-hip-python makes no report; leave out {', '.join(names)}")
+    if as_json and bundle:
+        raise click.UsageError("--bundle writes the JSON report into the bundle; leave out --json")
+    if is_device_named and not (is_probed or bundle):
+        raise click.UsageError("--device is the device that --probe or --bundle measures; add one of them")
+    if yes and not bundle:
+        raise click.UsageError("--yes answers the question of --bundle; add --bundle")
 
 
 def _install_hip_python(state: State) -> None:

@@ -309,3 +309,22 @@ def test_bundle_says_what_is_left_out_and_packs_samples_without_a_table(bundle: 
     with zipfile.ZipFile(tmp_path / "b.zip") as archive:
         assert archive.namelist() == ["doctor.json", "host.samples.csv"]
         assert archive.read("host.samples.csv") == b"tokens,host\n1,host-1\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--install-hip-python", "--bundle", "q.zip"], "leave out --bundle"),
+        (["--install-hip-python", "--json", "--device", "0"], "leave out --json, --device"),
+        (["--device", "5"], "--probe or --bundle"),
+        (["--yes"], "add --bundle"),
+    ],
+)
+def test_option_that_nothing_would_come_of_is_bad_usage(
+    monkeypatch: pytest.MonkeyPatch, options: list[str], words: str
+) -> None:
+    """Protects from options that are ignored in silence."""
+    monkeypatch.setattr(probing, "probe", lambda **_: pytest.fail("it was probed"))
+    refused = CliRunner().invoke(doctor, options)
+    assert refused.exit_code == 2
+    assert words in " ".join(refused.output.split())
