@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 from rich.console import Console
 
 from moesort_tune import __version__
@@ -17,12 +18,13 @@ from moesort_tune.device import releases
 from moesort_tune.device.architectures import ARCHITECTURES
 from moesort_tune.device.child import make_printable
 from moesort_tune.doctor import probing
-from moesort_tune.doctor.bundle import BundleError, Files, collect_files, write_bundle
+from moesort_tune.doctor.bundle import BundleError, Contents, check_target, collect_files, find_homes, write_bundle
 from moesort_tune.doctor.device_worker import Kernels
 from moesort_tune.doctor.diagnosis import State, find_problems
-from moesort_tune.doctor.found_tables import find_tables
+from moesort_tune.doctor.found_tables import find_samples, find_tables, list_own_files
 from moesort_tune.doctor.gap_probe import ProbedGap, probe_launch_gap
 from moesort_tune.doctor.hip_python import build_command, choose_requirement, install
+from moesort_tune.errors import escape_unprintable
 from moesort_tune.sorting.revision import KERNEL_FILES, compute_align_revision, compute_kernels_revision
 from moesort_tune.tables.errors import format_path
 
@@ -66,17 +68,19 @@ def doctor(
     their own that is replayed, and launched one by one. multiphase pays the difference for each launch after its first.
 
     --bundle packs this report with the figures of --probe, and the tables and samples of ./tables and of
-    MOESORT_TUNE_TABLE. It prints all text before it asks. Your home folder and the machines' names are left out.
+    MOESORT_TUNE_TABLE. Before it asks, it prints the report, the tables, and the first lines of samples. Your home
+    folder and the machines' names are left out.
     """
-    if as_json and bundle:
-        raise click.UsageError("--bundle writes the JSON report into the bundle; leave out --json")
+    _check_usage(as_json=as_json, is_probed=is_probed, bundle=bundle, yes=yes, installs=install_hip_python)
+    replaces = check_target(bundle, list_own_files()) if bundle else False
     state = _probe()
     if install_hip_python:
         _install_hip_python(state)
         return
     gap = _measure_gap(state, ordinal) if is_probed or bundle else None
     if bundle:
-        _pack(bundle, collect_files(build_report(state, gap), state.tables, Path.home()), yes=yes)
+        contents = collect_files(build_report(state, gap), state.tables, find_samples(), find_homes())
+        _pack(bundle, contents, yes=yes, replaces=replaces)
         return
     if as_json:
         print_json(build_report(state, gap))
@@ -84,6 +88,22 @@ def doctor(
     console = create_console()
     for line in format_report(state, describe_versions(), gap):
         console.print(line, markup=True, soft_wrap=True)
+
+
+def _check_usage(*, as_json: bool, is_probed: bool, bundle: Path | None, yes: bool, installs: bool) -> None:
+    """Raise UsageError for an option that nothing would come of."""
+    source = click.get_current_context().get_parameter_source("ordinal")
+    is_device_named = source is not ParameterSource.DEFAULT
+    if installs:
+        given = {"--json": as_json, "--probe": is_probed, "--bundle": bundle, "--yes": yes, "--device": is_device_named}
+        if names := [name for name, is_given in given.items() if is_given]:
+            raise click.UsageError(f"--install-hip-python makes no report; leave out {', '.join(names)}")
+    if as_json and bundle:
+        raise click.UsageError("--bundle writes the JSON report into the bundle; leave out --json")
+    if is_device_named and not (is_probed or bundle):
+        raise click.UsageError("--device is the device that --probe or --bundle measures; add one of them")
+    if yes and not bundle:
+        raise click.UsageError("--yes answers the question of --bundle; add --bundle")
 
 
 def _install_hip_python(state: State) -> None:
@@ -97,12 +117,16 @@ def _install_hip_python(state: State) -> None:
         install(command)
 
 
-def _pack(path: Path, files: Files, *, yes: bool) -> None:
-    """Print what a bundle holds, and write it if the user agrees."""
+def _pack(path: Path, contents: Contents, *, yes: bool, replaces: bool) -> None:
+    """Print what a bundle holds, and write it if the user agrees. replaces: an earlier zip file."""
+    files = contents.files
     for name, data in files.items():
         print_result(format_file(name, data))
     print_result(f"{len(files)} files, {sum(map(len, files.values()))} bytes")
-    if not yes and not _confirm(f"Write them into {format_path(path)}?"):
+    for reason in contents.left_out:
+        print_remark(f"left out: {escape_unprintable(reason)}")
+    place = f"{format_path(path)}, replacing the zip file that is there" if replaces else format_path(path)
+    if not yes and not _confirm(f"Write them into {place}?"):
         print_remark("nothing was written")
         return
     write_bundle(path, files)

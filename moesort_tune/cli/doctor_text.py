@@ -77,7 +77,10 @@ def _list_gaps(gap: ProbedGap) -> Iterator[tuple[str, Rows]]:
     title = f"Launch gap of {gap.runtime} {gap.ordinal}, {escape(gap.device)}"
     yield (
         title,
-        [(LAUNCH_MODES_IN_WORDS[mode.mode], _format_gap(mode)) for mode in gap.modes]
+        [
+            *((LAUNCH_MODES_IN_WORDS[mode.mode], _format_gap(mode)) for mode in gap.modes),
+            *((LAUNCH_MODES_IN_WORDS[mode], f"not measured: {reason}") for mode, reason in gap.failures.items()),
+        ]
         or [("not measured", gap.failure)],
     )
 

@@ -22,6 +22,18 @@ def find_tables() -> tuple[TableState, ...]:
     return tuple(states.values())
 
 
+def list_own_files() -> list[Path]:
+    """Return the tables of MOESORT_TUNE_TABLE and of ./tables, readable or not, and all samples found there."""
+    tables = [path for origin, path in _list_files() if origin != "shipped"]
+    return [*tables, *find_samples()]
+
+
+def find_samples() -> list[Path]:
+    """Return the samples in ./tables and in a folder MOESORT_TUNE_TABLE, also those that have no table yet."""
+    folders = dict.fromkeys([Path("tables"), Path(os.environ.get(TABLE_VARIABLE) or "tables")])
+    return [samples for folder in folders for samples in sorted(folder.glob("*.samples.csv"))]
+
+
 def _resolve(path: Path) -> Path:
     try:
         return path.resolve()

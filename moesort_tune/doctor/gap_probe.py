@@ -1,6 +1,6 @@
 """The launch gap of this machine's device: what each further launch costs, measured in a process of its own."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -36,13 +36,17 @@ class ModeGap:
 
 @dataclass(frozen=True)
 class ProbedGap:
-    """The launch gap of one device, in every mode. failure: why it was not measured, '' where it was."""
+    """The launch gap of one device, in every mode that could be measured.
+
+    failure: why nothing was measured, '' where the device was tried. failures: why a mode was not measured.
+    """
 
     runtime: str
     ordinal: int
     device: str
     modes: tuple[ModeGap, ...] = ()
     failure: str = ""
+    failures: dict[LaunchMode, str] = field(default_factory=dict)
 
 
 def find_device(state: State, ordinal: int) -> DeviceState | None:

@@ -36,7 +36,7 @@ def main(runtime: RuntimeName, ordinal: str) -> None:
 
 
 def probe_device(runtime: RuntimeName, ordinal: int) -> ProbedGap:
-    """Return the launch gap of a device. Raise HipError, CompileError, TimingError."""
+    """Return the launch gap of a device. Raise HipError, CompileError."""
     device = hip.open_device(runtime, ordinal)
     with ExitStack() as resources:
         stream = resources.enter_context(device.create_stream())
@@ -45,8 +45,9 @@ def probe_device(runtime: RuntimeName, ordinal: int) -> ProbedGap:
         sentinels = capture_long_graph(stopwatch, [sentinel.launch], OF_SENTINEL)
         resources.push(sentinels.graph)
         _ramp_up(lambda: stopwatch.measure_us(repeat(sentinel.launch, 200)), runtime)
-        gaps = measure_launch_gaps(stopwatch, sentinel, sentinels)
-        return ProbedGap(runtime, ordinal, device.properties.name, tuple(map(ModeGap.of, gaps)))
+        measured = measure_launch_gaps(stopwatch, sentinel, sentinels)
+        modes = tuple(map(ModeGap.of, measured.gaps))
+        return ProbedGap(runtime, ordinal, device.properties.name, modes, failures=dict(measured.failures))
 
 
 def _ramp_up(measure_us: Callable[[], float], runtime: RuntimeName) -> None:

@@ -5,12 +5,12 @@
 
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import linear_regression
 from typing import Final
 
 from moesort_tune.domain.vocabulary import LAUNCH_MODES, LaunchMode
-from moesort_tune.measure.engine import Engine, WarmUp
+from moesort_tune.measure.engine import Engine, TimingError, WarmUp
 from moesort_tune.measure.sentinel import Sentinel
 from moesort_tune.measure.statistics import Interval
 from moesort_tune.measure.stopping import StoppingRule
@@ -37,14 +37,29 @@ class LaunchGap:
         return linear_regression(list(self.times_us), [time.median for time in self.times_us.values()]).slope
 
 
-def measure_launch_gaps(stopwatch: Stopwatch, sentinel: Sentinel, sentinels: LongGraph) -> tuple[LaunchGap, ...]:
-    """Return the launch gap of each mode, measured on the stopwatch's stream. Raise HipError, TimingError.
+@dataclass(frozen=True)
+class MeasuredGaps:
+    """The launch gaps of a device. failures: why a mode has none."""
 
+    gaps: tuple[LaunchGap, ...] = ()
+    failures: Mapping[LaunchMode, str] = field(default_factory=dict)
+
+
+def measure_launch_gaps(stopwatch: Stopwatch, sentinel: Sentinel, sentinels: LongGraph) -> MeasuredGaps:
+    """Return the launch gap of each mode, measured on the stopwatch's stream. Raise HipError.
+
+    A mode that cannot be timed costs the others nothing: a busy host is no hindrance to one long graph.
     sentinel, sentinels: watch the device's clock, and keep the device busy while the host launches.
     """
     with closing(Sentinel(stopwatch.device, steps=0)) as empty:
         works = {count: repeat(empty.launch, count) for count in COUNTS}
-        return tuple(_measure_mode(mode, works, stopwatch, sentinel, sentinels) for mode in LAUNCH_MODES)
+        gaps, failures = list[LaunchGap](), dict[LaunchMode, str]()
+        for mode in LAUNCH_MODES:
+            try:
+                gaps.append(_measure_mode(mode, works, stopwatch, sentinel, sentinels))
+            except TimingError as error:
+                failures[mode] = str(error)
+        return MeasuredGaps(tuple(gaps), failures)
 
 
 def _measure_mode(

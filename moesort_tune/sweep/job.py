@@ -28,7 +28,7 @@ from moesort_tune.sweep.search import DEFAULT_MAX_POINTS, TokenRange
 from moesort_tune.sweep.table_sink import TableSink, check_folder, check_table
 from moesort_tune.sweep.worker.devices import open_worker
 from moesort_tune.sweep.worker.errors import WorkerRefusedError, WorkerStartError
-from moesort_tune.sweep.worker.messages import DeviceFacts, Worker
+from moesort_tune.sweep.worker.messages import DeviceFacts, NoLaunchGaps, Worker
 from moesort_tune.tables.keeping import RowKeptError
 
 DEFAULT_TOKENS = TokenRange(*vocabulary.DEFAULT_TOKENS)
@@ -242,8 +242,8 @@ def _open_sinks(job: SweepJob, worker: Worker, reader: SamplesReader) -> list[Ta
 def _record_launch_gaps(group: _Group, listener: Listener) -> None:
     """Measure what each further launch costs one of the cards, for the table; a sweep can do without it."""
     gaps = group.workers[0].measure_launch_gaps()
-    if gaps is None:
-        listener.warn("what each further launch costs was not measured, since the device's clock keeps changing")
+    if isinstance(gaps, NoLaunchGaps):
+        listener.warn(f"the table does not get what each further launch costs ({gaps.reason})")
         return
     listener.announce_launch_gaps(gaps)
     for sink in group.sinks:

@@ -84,6 +84,10 @@ MODES = (
     [
         (ProbedGap("amd", 0, "AMD Instinct MI300X", MODES), "2.30 us for each further launch (1: 9.40 us, 2: 11.70 us"),
         (ProbedGap("amd", 0, "AMD Instinct MI300X", failure="the process died"), "not measured  the process died"),
+        (
+            ProbedGap("amd", 0, "AMD Instinct MI300X", MODES[:2], failures={"eager": "the host is too busy"}),
+            "launched one by one   not measured: the host is too busy",
+        ),
     ],
 )
 def test_report_has_the_launch_gap_that_was_asked_for(
@@ -271,3 +275,56 @@ def test_bundle_and_json_exclude_each_other(bundle: Any) -> None:
     refused = bundle("b.zip", "--json")
     assert refused.exit_code == 2
     assert "leave out --json" in refused.output
+
+
+def test_bundle_never_replaces_a_table_and_says_that_it_replaces_a_bundle(bundle: Any, tmp_path: Path) -> None:
+    """Protects results: a yes to the question is one to the file that it names."""
+    refused = bundle("t.yaml", answer="y\n")
+    assert isinstance(refused.exception, BundleError)
+    assert (tmp_path / "t.yaml").read_text() == examples.EXAMPLE
+    replacing = "replacing the zip file that is there"
+    assert replacing not in bundle("b.zip", answer="y\n").output
+    assert replacing in bundle("b.zip", answer="n\n").output
+
+
+def test_bundle_that_cannot_be_written_is_refused_before_the_probe(
+    bundle: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Protects the time of the probe and the reader of pages of text."""
+    monkeypatch.setattr(probing, "probe", lambda **_: pytest.fail("it was probed"))
+    refused = bundle("nowhere/b.zip")
+    assert isinstance(refused.exception, BundleError)
+    assert "cannot write nowhere/b.zip" in str(refused.exception)
+
+
+def test_bundle_says_what_is_left_out_and_packs_samples_without_a_table(bundle: Any, tmp_path: Path) -> None:
+    """Protects the report of an interrupted sweep beside a table that cannot be read."""
+    (tmp_path / "t.yaml").unlink()
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables" / "host.samples.csv").write_text("tokens,host\n1,alices-node\n")
+    answer = bundle("b.zip", "--yes")
+    assert answer.exit_code == 0, answer.output
+    assert "left out: " in answer.stderr
+    assert "t.yaml does not exist" in answer.stderr
+    with zipfile.ZipFile(tmp_path / "b.zip") as archive:
+        assert archive.namelist() == ["doctor.json", "host.samples.csv"]
+        assert archive.read("host.samples.csv") == b"tokens,host\n1,host-1\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--install-hip-python", "--bundle", "q.zip"], "leave out --bundle"),
+        (["--install-hip-python", "--json", "--device", "0"], "leave out --json, --device"),
+        (["--device", "5"], "--probe or --bundle"),
+        (["--yes"], "add --bundle"),
+    ],
+)
+def test_option_that_nothing_would_come_of_is_bad_usage(
+    monkeypatch: pytest.MonkeyPatch, options: list[str], words: str
+) -> None:
+    """Protects from options that are ignored in silence."""
+    monkeypatch.setattr(probing, "probe", lambda **_: pytest.fail("it was probed"))
+    refused = CliRunner().invoke(doctor, options)
+    assert refused.exit_code == 2
+    assert words in " ".join(refused.output.split())

@@ -80,7 +80,9 @@ def test_further_launches_cost_time_in_every_mode(device: hip.Device, works: Wor
     """Protects the launch gap from a device that would merge, skip or overlap the empty kernels of one stream."""
     assert works
     stopwatch, sentinel = Stopwatch(device, device.create_stream()), Sentinel(device)
-    for gap in measure_launch_gaps(stopwatch, sentinel, capture_long_graph(stopwatch, [sentinel.launch])):
+    measured = measure_launch_gaps(stopwatch, sentinel, capture_long_graph(stopwatch, [sentinel.launch]))
+    assert not measured.failures
+    for gap in measured.gaps:
         one, two, four = (gap.times_us[count].median for count in (1, 2, 4))
         assert one < two < four, gap.mode
         assert gap.gap_us > 0.1, gap.mode

@@ -7,6 +7,7 @@ import pytest
 from moesort_tune.device import hip
 from moesort_tune.domain.settings import Settings
 from moesort_tune.domain.shape import Shape
+from moesort_tune.measure import launch_gap
 from moesort_tune.measure.engine import TimingError
 from moesort_tune.measure.sentinel import Sentinel
 from moesort_tune.measure.stopping import StoppingRule
@@ -15,7 +16,7 @@ from moesort_tune.sorting.inputs import make_inputs
 from moesort_tune.sorting.kernels import OPTIONAL_OUTPUTS, SortingKernels
 from moesort_tune.sorting.problem import Problem
 from moesort_tune.sweep.worker.bench import Bench
-from moesort_tune.sweep.worker.messages import MeasureRequest, WorkerSpec
+from moesort_tune.sweep.worker.messages import GapRequest, MeasureRequest, NoLaunchGaps, WorkerSpec
 from tests.live_objects import count_live_objects
 from tests.runtimes.host_process import Host, run_on_host
 from tests.sweep.kernels import KERNELS
@@ -41,6 +42,20 @@ def test_point_leaves_nothing_on_the_device(bench: Bench, settings: Settings) ->
     """A sweep of thousands of points takes as much of the device as its largest point."""
     before = count_live_objects()
     bench.answer(MeasureRequest(SHAPE, 4, settings, KERNELS, QUICK))
+    assert count_live_objects() == before
+
+
+def test_launch_gap_that_cannot_be_timed_says_why_and_leaves_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Protects the reader of a sweep's warning from a cause that is not the real one."""
+
+    def refuse(*_: object) -> None:
+        raise TimingError("the host is too busy")
+
+    monkeypatch.setattr(launch_gap, "EagerTimer", refuse)
+    before = count_live_objects()
+    assert bench.answer(GapRequest()) == NoLaunchGaps("replay: the host is too busy; eager: the host is too busy")
     assert count_live_objects() == before
 
 

@@ -8,7 +8,7 @@ from moesort_tune.device import hip
 from moesort_tune.domain.shape import Shape
 from moesort_tune.domain.vocabulary import KernelName
 from moesort_tune.errors import MoesortTuneError
-from moesort_tune.measure.engine import Engine, Measurement, TimingError, WarmUp
+from moesort_tune.measure.engine import Engine, Measurement, WarmUp
 from moesort_tune.measure.launch_gap import measure_launch_gaps
 from moesort_tune.measure.sentinel import Sentinel
 from moesort_tune.measure.statistics import round_value
@@ -31,6 +31,7 @@ from moesort_tune.sweep.worker.messages import (
     LimitRequest,
     Measured,
     MeasureRequest,
+    NoLaunchGaps,
     Request,
     WorkerSpec,
 )
@@ -116,13 +117,12 @@ class Bench:
         self._check(request)
         return None
 
-    def _measure_launch_gaps(self) -> LaunchGaps | None:
-        """Return what each further launch costs, None where the clock is too restless for its few rounds."""
-        try:
-            gaps = measure_launch_gaps(self._stopwatch, self._sentinel, self._sentinels)
-        except TimingError:
-            return None
-        return LaunchGaps(**{gap.mode: round_value(max(gap.gap_us, 0.0)) for gap in gaps})
+    def _measure_launch_gaps(self) -> LaunchGaps | NoLaunchGaps:
+        """Return what each further launch costs, or the reasons of the modes that could not be timed."""
+        measured = measure_launch_gaps(self._stopwatch, self._sentinel, self._sentinels)
+        if measured.failures:
+            return NoLaunchGaps("; ".join(f"{mode}: {reason}" for mode, reason in measured.failures.items()))
+        return LaunchGaps(**{gap.mode: round_value(max(gap.gap_us, 0.0)) for gap in measured.gaps})
 
     def _check(self, request: CheckRequest) -> None:
         point = _build_point(request)

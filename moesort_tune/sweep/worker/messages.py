@@ -120,10 +120,17 @@ class MeasureRequest:
 
 @dataclass(frozen=True)
 class GapRequest:
-    """Ask for what each further launch costs on the device. Answer: LaunchGaps, None for restless times."""
+    """Ask for what each further launch costs on the device. Answer: LaunchGaps, or NoLaunchGaps."""
 
     def __str__(self) -> str:
         return "the launch gap"
+
+
+@dataclass(frozen=True)
+class NoLaunchGaps:
+    """The answer to a GapRequest where a mode could not be measured: a table keeps all of them or none."""
+
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -150,7 +157,7 @@ class Refusal:
 
 
 Request: TypeAlias = LimitRequest | CheckRequest | MeasureRequest | GapRequest
-Answer: TypeAlias = Limits | Measured | LaunchGaps | Refusal | None
+Answer: TypeAlias = Limits | Measured | LaunchGaps | NoLaunchGaps | Refusal | None
 
 
 class Worker(Protocol):
@@ -169,8 +176,8 @@ class Worker(Protocol):
     def measure(self, request: MeasureRequest) -> Measured:
         """Check and time kernels. Raise WorkerRefusedError, WorkerLostError."""
 
-    def measure_launch_gaps(self) -> LaunchGaps | None:
-        """Return what each further launch costs, None for restless times. Raise WorkerRefusedError, WorkerLostError."""
+    def measure_launch_gaps(self) -> LaunchGaps | NoLaunchGaps:
+        """Return what each further launch costs, or why it is not known. Raise WorkerRefusedError, WorkerLostError."""
 
     def close(self) -> None:
         """Release the device."""

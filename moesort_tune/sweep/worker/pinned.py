@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from moesort_tune.domain.candidates import Limits
 from moesort_tune.domain.shape import Shape
 from moesort_tune.sweep.worker.client import ProcessWorker
-from moesort_tune.sweep.worker.messages import CheckRequest, DeviceFacts, Measured, MeasureRequest
+from moesort_tune.sweep.worker.messages import CheckRequest, DeviceFacts, Measured, MeasureRequest, NoLaunchGaps
 from moesort_tune.tables.schema import LaunchGaps
 
 Result = TypeVar("Result")
@@ -54,8 +54,8 @@ class PinnedWorker:
         """Check and time kernels. Raise WorkerRefusedError, WorkerLostError."""
         return self._enqueue(self.worker.measure, request).result()
 
-    def measure_launch_gaps(self) -> LaunchGaps | None:
-        """Return what each further launch costs, None for restless times. Raise WorkerRefusedError, WorkerLostError."""
+    def measure_launch_gaps(self) -> LaunchGaps | NoLaunchGaps:
+        """Return what each further launch costs, or why it is not known. Raise WorkerRefusedError, WorkerLostError."""
         return self._enqueue(self.worker.measure_launch_gaps).result()
 
     def close(self) -> None:

@@ -14,6 +14,7 @@ from moesort_tune.sweep.worker.messages import (
     LimitRequest,
     Measured,
     MeasureRequest,
+    NoLaunchGaps,
     Request,
 )
 from moesort_tune.tables.schema import LaunchGaps
@@ -40,10 +41,10 @@ class RequestingWorker(ABC):
         """Check and time kernels. Raise WorkerRefusedError, WorkerLostError."""
         return require(Measured, self.request(request))
 
-    def measure_launch_gaps(self) -> LaunchGaps | None:
-        """Return what each further launch costs, None for restless times. Raise WorkerRefusedError, WorkerLostError."""
+    def measure_launch_gaps(self) -> LaunchGaps | NoLaunchGaps:
+        """Return what each further launch costs, or why it is not known. Raise WorkerRefusedError, WorkerLostError."""
         answer = self.request(GapRequest())
-        return None if answer is None else require(LaunchGaps, answer)
+        return answer if isinstance(answer, NoLaunchGaps) else require(LaunchGaps, answer)
 
 
 def require(kind: type[Kind], answer: object) -> Kind:
