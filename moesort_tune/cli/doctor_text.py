@@ -20,7 +20,7 @@ from moesort_tune.doctor.diagnosis import (
     select_known_devices,
 )
 from moesort_tune.doctor.gap_probe import ModeGap, ProbedGap
-from moesort_tune.runtime.search import REQUIRE_VARIABLE
+from moesort_tune.runtime.search import REQUIRE_VARIABLE, TABLE_VARIABLE
 
 _KIB, _GIB = 1 << 10, 1 << 30
 
@@ -155,9 +155,18 @@ def _format_table(table: TableState) -> Rows:
     if table.refused:
         return [(table.origin, f"refused: {table.refused}"), *digest]
     units = ", ".join(map(str, table.compute_units))
-    products = ", ".join(dict.fromkeys(device.product for device in table.devices))
-    measured = products and f", measured on {products}"
-    return [(table.origin, f"{table.path}: {table.arch}, {units} compute units{measured}"), *digest]
+    parts = [f"{units} compute units", *_list_evidence(table)]
+    return [(table.origin, f"{table.path}: {table.arch}, {', '.join(parts)}"), *digest]
+
+
+def _list_evidence(table: TableState) -> Iterator[str]:
+    """Yield what is behind the table's figures, by product, and where it is used if not in its place."""
+    for evidence, words in (("measured", "measured on"), ("published", "published on"), ("modelled", "modelled for")):
+        products = dict.fromkeys(device.product for device in table.devices if device.evidence == evidence)
+        if products:
+            yield f"{words} {', '.join(products)}"
+    if not table.is_used_where_found:
+        yield f"so used only where {TABLE_VARIABLE} or a call names the file"
 
 
 def _list_variables(state: State) -> Iterator[tuple[str, str]]:

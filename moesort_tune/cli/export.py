@@ -66,8 +66,8 @@ def _select_entries(path: Path, table: Table, wanted: Wanted) -> list[Entry]:
     usable, _ = find_usable(table, wanted)
     sources = [Source(path, "", entry) for entry in order_by_date(usable)]
     one_revision = wanted.revision is None
-    return [
-        source.entry
-        for units in sorted({entry.device.compute_units for entry in usable})
-        for source in select_sources(table.arch, sources, units, one_revision=one_revision).sources
-    ]
+    selected: list[Entry] = []
+    for units in sorted({entry.device.compute_units for entry in usable}):
+        of_size = select_sources(table.arch, sources, units, one_revision=one_revision).sources
+        selected += [source.entry for source in of_size if source.entry not in selected]
+    return selected

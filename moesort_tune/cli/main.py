@@ -16,6 +16,7 @@ import click
 
 from moesort_tune import __version__
 from moesort_tune.cli import streams
+from moesort_tune.cli.interruption import InterruptedWorkError
 from moesort_tune.domain.suggestions import suggest
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.numerals import quote
@@ -159,7 +160,7 @@ def _wants_debug(arguments: Sequence[str]) -> bool:
 def _report_failure(error: Exception | KeyboardInterrupt, debug: bool) -> int:
     """Print the failure and return the exit status."""
     if isinstance(error, click.Abort | KeyboardInterrupt):
-        print("interrupted", file=sys.stderr)
+        print(_format_interruption(error), file=sys.stderr)
         return 130
     if debug and not isinstance(error, click.ClickException):
         traceback.print_exception(error)
@@ -170,6 +171,12 @@ def _report_failure(error: Exception | KeyboardInterrupt, debug: bool) -> int:
         return error.exit_code
     print(f"Error: {_format_failure(error)}", file=sys.stderr)
     return 1
+
+
+def _format_interruption(error: click.Abort | KeyboardInterrupt) -> str:
+    """Return that the program was interrupted, and what the command says of it, which click puts into the cause."""
+    said = error.__cause__ if isinstance(error, click.Abort) else error
+    return f"interrupted; {said}" if isinstance(said, InterruptedWorkError) else "interrupted"
 
 
 def _format_failure(error: Exception) -> str:

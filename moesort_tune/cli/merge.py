@@ -28,9 +28,9 @@ def merge(first: Path, second: Path, out: Path, replace: bool, as_json: bool) ->
     """Combine FIRST and SECOND in one table, which replaces --out.
 
     Where both have a row for the same device, kernels, timing, condition and shape, keep a measured one before a
-    learned one and that before a modelled one, then the one that covers the token range of the other and more, then the
-    later one, and of two of the same day that of SECOND. Report each such row. Refuse rows that were measured with
-    different settings (unit_size, model_dim, dtype, routing, ep, cold) without --replace.
+    published one, that before a learned one, and that before a modelled one; then the one that covers the token range
+    of the other and more, then the later one, and of two of the same day that of SECOND. Report each such row. Refuse
+    rows that were measured with different settings (unit_size, model_dim, dtype, routing, ep, cold) without --replace.
     """
     merged = merge_tables(store.load(first), store.load(second), replace=replace)
     store.save(out, merged.table)

@@ -26,13 +26,16 @@ BAR_WIDTH: Final = 10
 class LineProgress:
     """Print one line when a row begins, the row when it is done, and what is left.
 
-    print_row: prints a finished row as a result.
+    print_row: prints a finished row as a result. archs: of the devices, each once. has_measured: a point was measured
+    by this very sweep, and not by an earlier one.
     """
 
     def __init__(self, console: Console, print_row: Callable[[str], None]) -> None:
         self._console = console
         self._print_row = print_row
         self._tally = Tally(0, 1)
+        self.archs: list[str] = []
+        self.has_measured = False
 
     def announce_opening(self, provider: str) -> None:
         """Print what may take long."""
@@ -41,6 +44,7 @@ class LineProgress:
 
     def announce_device(self, facts: DeviceFacts, cards: Sequence[Card] = ()) -> None:
         """Print the device, and its cards."""
+        self.archs += [] if facts.arch in self.archs else [facts.arch]
         text = f"{facts.name}, {facts.arch}, {facts.compute_units} compute units ({facts.runtime} runtime)"
         names = f"{format_count(len(cards), 'card', 'cards')}: {text}: {', '.join(cards)}"
         self._print_line(names if cards else f"device: {text}")
@@ -85,6 +89,7 @@ class LineProgress:
     def report_point(self, key: RowKey, tokens: int, point: MeasuredPoint) -> None:  # noqa: ARG002 - only counted
         """Count the point; lines for all of them would be too many."""
         self._tally.count_point(key)
+        self.has_measured |= point.day is None
 
     def report_row(self, key: RowKey, row: Row) -> None:
         """Print the row, and what is left."""

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
+from moesort_tune.cli.interruption import InterruptedWorkError
 from moesort_tune.cli.output import print_json, print_remark, print_result
 from moesort_tune.cli.parameters import (
     ARCH,
@@ -29,7 +30,7 @@ from moesort_tune.cli.parameters import (
     identify_trace,
 )
 from moesort_tune.cli.plan_text import print_plan
-from moesort_tune.cli.progress import show_progress
+from moesort_tune.cli.progress import LineProgress, show_progress
 from moesort_tune.cli.table_text import format_count
 from moesort_tune.domain import presets
 from moesort_tune.domain.presets import MODELS, list_default_shapes
@@ -57,6 +58,7 @@ from moesort_tune.sweep.job import (
     get_default_tokens,
     run_job,
 )
+from moesort_tune.sweep.samples import get_samples_path
 from moesort_tune.sweep.search import TokenRange
 
 Parsed = TypeVar("Parsed")
@@ -177,9 +179,21 @@ def sweep(dry_run: bool, as_json: bool, **options: Any) -> None:
         print_plan(job, as_json)
         return
     with show_progress(rows_are_results=not as_json) as listener:
-        results = run_job(job, listener)
+        results = run_until_interrupted(job, listener)
     print_results(results, as_json)
     raise_for_missing_rows(results)
+
+
+def run_until_interrupted(job: SweepJob, listener: LineProgress) -> list[JobResult]:
+    """Return the job's results. Raise InterruptedWorkError for ctrl-C once a point was measured."""
+    try:
+        return run_job(job, listener)
+    except KeyboardInterrupt:
+        if not listener.has_measured:
+            raise
+        samples = " and ".join(str(get_samples_path(job.locate_table(arch))) for arch in listener.archs)
+        kept = f"{samples} holds what was measured; the same command with --resume goes on from there"
+        raise InterruptedWorkError(kept) from None
 
 
 def build_job(

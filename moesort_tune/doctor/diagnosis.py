@@ -79,11 +79,15 @@ class CompilerState:
 
 @dataclass(frozen=True)
 class MeasuredDevice:
-    """A device that a table has an entry of. device_id: '' where the table does not say it."""
+    """A device that a table has an entry of. device_id: '' where the table does not say it.
+
+    evidence: of the entry's figures; what a serving process learned was measured too.
+    """
 
     name: str
     compute_units: int
     device_id: str = ""
+    evidence: Literal["measured", "published", "modelled"] = "measured"
 
     @property
     def product(self) -> str:
@@ -98,7 +102,7 @@ class TableState:
     origin: 'MOESORT_TUNE_TABLE', './tables' or 'shipped'.
     revisions: of its entries, where the revision of the same provider's kernels on this machine is known.
     own_revisions: of those kernels on this machine. devices: of its entries, each once.
-    digest: SHA-256 of the file, '' where it cannot be read.
+    digest: SHA-256 of the file, '' where it cannot be read. is_named: MOESORT_TUNE_TABLE names this very file.
     """
 
     path: str
@@ -110,6 +114,12 @@ class TableState:
     own_revisions: tuple[str, ...] = ()
     devices: tuple[MeasuredDevice, ...] = ()
     digest: str = ""
+    is_named: bool = False
+
+    @property
+    def is_used_where_found(self) -> bool:
+        """Whether it decides in its place: figures that nobody measured serve only where their file is named."""
+        return self.is_named or not self.devices or any(device.evidence == "measured" for device in self.devices)
 
 
 @dataclass(frozen=True)
@@ -300,7 +310,7 @@ def _check_tables(state: State) -> Iterator[Problem]:
         else:
             yield from _check_products(table, select_known_devices(state.best) if state.best else ())
     wanted = {device.arch for device in select_known_devices(state.best)} if state.best else set()
-    for arch in sorted(wanted - {table.arch for table in state.tables}):
+    for arch in sorted(wanted - {table.arch for table in state.tables if table.is_used_where_found}):
         yield Problem("table", f"there is none for {arch} yet", REMEDIES["no table"], False)
 
 
@@ -315,7 +325,8 @@ def _check_products(table: TableState, attached: Iterable[DeviceState]) -> Itera
     """Yield a note for each attached product, of whose size the table has entries of other products alone."""
     own = {device.product: device for device in attached if device.arch == table.arch and device.product}
     for product, device in own.items():
-        alike = [one for one in table.devices if one.compute_units == device.compute_units]
+        measured = [one for one in table.devices if one.evidence == "measured"]
+        alike = [one for one in measured if one.compute_units == device.compute_units]
         if alike and not any(_is_same_product(one, device) for one in alike):
             there = " and ".join(sorted({one.product for one in alike}))
             what = f"{table.path} was measured on {there}, and this is {product}"

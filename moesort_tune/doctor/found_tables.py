@@ -8,10 +8,11 @@ from moesort_tune.doctor.diagnosis import MeasuredDevice, TableState
 from moesort_tune.providers.facts.registry import BrokenProviderError, UnknownProviderError
 from moesort_tune.providers.work.base import revision_of
 from moesort_tune.runtime.search import TABLE_VARIABLE, compute_digest
+from moesort_tune.runtime.selection import is_measured
 from moesort_tune.shipped import get_tables_folder
 from moesort_tune.tables.errors import TableError, format_path
 from moesort_tune.tables.files import is_folder, load_bytes, read
-from moesort_tune.tables.schema import Device, Table
+from moesort_tune.tables.schema import Entry, Table
 
 
 def find_tables() -> tuple[TableState, ...]:
@@ -73,18 +74,22 @@ def _read_state(path: Path, origin: str) -> TableState:
         compute_units=tuple(sorted({entry.device.compute_units for entry in table.tables})),
         revisions=revisions,
         own_revisions=own_revisions,
-        devices=tuple(dict.fromkeys(_describe_device(entry.device) for entry in table.tables)),
+        devices=tuple(dict.fromkeys(_describe_device(entry) for entry in table.tables)),
         digest=digest,
+        is_named=origin == TABLE_VARIABLE and path == Path(os.environ.get(TABLE_VARIABLE, "")),
     )
 
 
-def _describe_device(device: Device) -> MeasuredDevice:
-    return MeasuredDevice(device.name, device.compute_units, device.id or "")
+def _describe_device(entry: Entry) -> MeasuredDevice:
+    device = entry.device
+    evidence = "measured" if entry.evidence == "learned" else entry.evidence
+    return MeasuredDevice(device.name, device.compute_units, device.id or "", evidence)
 
 
 def _list_revisions(table: Table) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return TableState's revisions and own_revisions."""
-    measured = {(entry.kernels.provider, entry.kernels.revision) for entry in table.tables if entry.kernels.revision}
+    """Return TableState's revisions and own_revisions, of measured entries: others serve whatever kernels run."""
+    entries = [entry for entry in table.tables if is_measured(entry) and entry.kernels.revision]
+    measured = {(entry.kernels.provider, entry.kernels.revision) for entry in entries}
     own = {provider: _find_own_revision(provider, table.arch) for provider, _ in measured}
     comparable = sorted(revision for provider, revision in measured if revision and own[provider])
     return tuple(comparable), tuple(sorted(filter(None, own.values())))

@@ -2,7 +2,8 @@
 
 Precedence, from the strongest: architecture, provider, kernels' revision, timing and operation must match; then the
 nearest compute units, an exact row for the shape, the condition of the call (moe_buf before mask), the product, the
-earlier place, the later date. Figures that nobody measured serve only where no entry was measured.
+earlier place, the later date. Figures that nobody measured here serve only where no entry was measured, and modelled
+ones only where there are no published ones.
 """
 
 from collections.abc import Iterable, Sequence
@@ -73,9 +74,10 @@ def _find_fault(table: Table, entry: Entry, wanted: Wanted) -> str | None:
 def select_sources(arch: str, sources: Sequence[Source], compute_units: int | None, *, one_revision: bool) -> Selected:
     """Return the sources whose compute units are nearest to the device's, the most where those are not known.
 
-    one_revision: nobody said which kernels run, so only those of the first measured source count.
+    one_revision: nobody said which kernels run, so only those of the first source of the best evidence count.
     """
-    best = [source for source in sources if is_measured(source.entry)] or sources
+    strongest = max((_rate_evidence(source.entry) for source in sources), default=0)
+    best = [source for source in sources if _rate_evidence(source.entry) == strongest]
     known = sorted({source.entry.device.compute_units for source in best})
     if not known:
         return Selected([], [])
@@ -85,11 +87,12 @@ def select_sources(arch: str, sources: Sequence[Source], compute_units: int | No
     for source in sources:
         entry = source.entry
         if source not in best:
-            why = f"a measured entry comes before {entry.evidence} figures"
+            why = _explain_weaker(entry, best[0].entry)
         elif entry.device.compute_units != used:
             why = f"the one with {used} compute units is nearer to this device"
         elif one_revision and entry.kernels.revision != revision:
-            why = f"the sweep of revision {revision} is newer or comes first"
+            figures = "sweep" if is_measured(entry) else f"{entry.evidence} entry"
+            why = f"the {figures} of revision {revision} is newer or comes first"
         else:
             selected.sources.append(source)
             continue
@@ -125,6 +128,17 @@ def order_by_date(entries: Sequence[Entry]) -> list[Entry]:
 def is_measured(entry: Entry) -> bool:
     """Return whether the figures were measured with the kernels of their revision, by a sweep or in serving."""
     return entry.evidence in ("measured", "learned")
+
+
+def _rate_evidence(entry: Entry) -> int:
+    """Return what the figures weigh beside those of other entries: published times say more than a model."""
+    return 2 if is_measured(entry) else int(entry.evidence == "published")
+
+
+def _explain_weaker(entry: Entry, stronger: Entry) -> str:
+    if is_measured(stronger):
+        return f"a measured entry comes before {entry.evidence} figures"
+    return f"{stronger.evidence} figures come before {entry.evidence} ones"
 
 
 def _find_doubt(arch: str, known: Sequence[int], used: int, compute_units: int | None) -> str | None:

@@ -278,8 +278,8 @@ def find_card_points(
 ) -> dict[int, dict[Card, MeasuredPoint]]:
     """Return the points of this shape that were measured whole under the same conditions, by token count and card.
 
-    any_seed: also those that differ in seed or margin. Of each count a card has the latest. Verdicts are those of the
-    times, by the margin at hand.
+    any_seed: also those that differ in seed or margin. Of each count a card has the latest, as find_points_of_origin
+    says. Verdicts are those of the times, by the margin at hand.
     """
     signature = conditions.format_signature()
     by_card: dict[Card, list[Sample]] = {}
@@ -298,20 +298,29 @@ def find_card_points(
 def find_points_of_origin(
     origin: Origin, samples: Iterable[Sample], *, shape: Shape, limits: Limits, rule: StoppingRule
 ) -> dict[int, MeasuredPoint]:
-    """Return the points of this shape and origin that were measured whole, the latest of each, judged by `rule`."""
+    """Return the points of this shape and origin that were measured whole, judged by `rule`.
+
+    Of each token count the latest that is settled, else the latest: one that ended at a limit, as in a sweep that had
+    little time, says less than a settled one before it, unless it is that one's confirmation.
+    """
     same = [
         sample
         for sample in samples
         if (sample.num_experts, sample.topk) == (shape.num_experts, shape.topk) and get_origin(sample) == origin
     ]
     points: dict[int, MeasuredPoint] = {}
+    latest: dict[int, MeasuredPoint] = {}
     for lines in _group_measurements(same):
         tokens = lines[0].tokens
         of_kernel = {line.kernel: line for line in lines}
         order = list_legal_kernels(tokens, limits)
         if set(of_kernel) == set(order) and (comparisons := _build_comparisons(of_kernel, order)) is not None:
             inside = [of_kernel[kernel] for kernel in order]
-            points[tokens] = _build_point_of_lines(inside, comparisons, rule, before=points.get(tokens))
+            before, kept = latest.get(tokens), points.get(tokens)
+            point = latest[tokens] = _build_point_of_lines(inside, comparisons, rule, before=before)
+            confirms_kept = point.confirmed and before is kept
+            if kept is None or point.settled or not kept.settled or confirms_kept:
+                points[tokens] = point
     return points
 
 

@@ -11,7 +11,7 @@ from moesort_tune.domain.vocabulary import SORTING, Operation
 from moesort_tune.errors import MoesortTuneError
 from moesort_tune.measure.engine import Measurement
 from moesort_tune.measure.stopping import StoppingRule
-from moesort_tune.sweep.card_points import RowPoints, combine_points
+from moesort_tune.sweep.card_points import RowPoints, combine_cards, combine_points
 from moesort_tune.sweep.cards import Card, get_card
 from moesort_tune.sweep.expected_loss import Gap, list_gaps
 from moesort_tune.sweep.records import CardPoints, MeasuredPoint, build_point
@@ -281,7 +281,9 @@ class RowSearch:
 
     def build_row(self) -> Row:
         """Return the row that follows from the points, those of earlier sweeps included."""
-        self.points = {**self._find_kept(), **self._find_visited()}
+        by_card = self._find_kept()
+        visited = self._find_visited()
+        self.points = {**self._combine(by_card), **visited, **self._find_settled_before(by_card, visited)}
         key = self._key
         return build_row(self._shape, self._limits, self.points, condition=key.condition, operation=key.operation)
 
@@ -315,10 +317,29 @@ class RowSearch:
         row = build_row(self._shape, self._limits, points, condition=self._key.condition)
         self._gaps = list(list_gaps(points, lambda tokens: row.choose_kernel(tokens, tuple(self._limits))))
 
-    def _find_kept(self) -> dict[int, MeasuredPoint]:
+    def _find_kept(self) -> dict[int, CardPoints]:
         """Return earlier points that this search does not replace: those outside of its range, all where it was cut."""
-        kept = combine_points(self._sink.find_kept(self._shape, self._limits), self._known.left_out)
-        return {t: point for t, point in kept.items() if not (self.finished and t in self._plan.tokens)}
+        kept = self._sink.find_kept(self._shape, self._limits)
+        return {t: by_card for t, by_card in kept.items() if not (self.finished and t in self._plan.tokens)}
+
+    def _combine(self, by_card: Mapping[int, CardPoints]) -> dict[int, MeasuredPoint]:
+        return combine_points(by_card, self._known.left_out)
+
+    def _find_settled_before(
+        self, kept: Mapping[int, CardPoints], points: Mapping[int, MeasuredPoint]
+    ) -> dict[int, MeasuredPoint]:
+        """Return what a search that was cut leaves in place of its own `points`, which ended at a limit.
+
+        These are points that an earlier sweep settled, with those that other cards settled in this one.
+        """
+        found = {}
+        for tokens in kept.keys() & {tokens for tokens, point in points.items() if not point.settled}:
+            own = {card: point for card, point in self._known.by_tokens.get(tokens, {}).items() if point.settled}
+            before = {card: point for card, point in kept[tokens].items() if point.settled and card not in own}
+            both = {card: point for card, point in (own | before).items() if card not in self._known.left_out}
+            if before.keys() & both.keys():
+                found[tokens] = combine_cards(list(both.values()))
+        return found
 
     def _search(self) -> bool:
         """Search to the end; return False where the deadline came before it."""
@@ -345,12 +366,16 @@ class RowSearch:
         is a tie, which may give the policy other stretches, and so may what other sweeps measure meanwhile.
         """
         self.confirmed = True
+        again: list[int] = []
         for _ in range(MAX_CONFIRMATIONS):
-            self.points = {**self._find_kept(), **self.points}
-            doubtful = [tokens for tokens in self._witnesses() if not self.points[tokens].confirmed]
+            kept = self._find_kept()
+            self.points = {**self._combine(kept), **self.points, **self._find_settled_before(kept, self.points)}
+            witnesses = [tokens for tokens in self._witnesses() if tokens not in again]
+            doubtful = [tokens for tokens in witnesses if not self.points[tokens].confirmed]
             if not doubtful or self._within.left <= 0:
                 return
             tokens = doubtful[0]
+            again.append(tokens)
             self.points[tokens] = self._measure_again(tokens)
             self.visited += [] if tokens in self.visited else [tokens]
 

@@ -420,13 +420,17 @@ class Sweep:
         return "no other of its kind was left to measure it too"
 
     def report_cut(self) -> None:
-        """Warn of the rows whose search the time budget cut, and of what their choices are expected to lose."""
+        """Warn of the rows whose search the time budget cut, and of what their choices are expected to lose.
+
+        Rows that got no answer at all count among them.
+        """
         cut = [state for state in self._states if state.key in self._result.written and not _is_finished(state)]
         if not cut:
             return
         worst = max(cut, key=lambda state: self._get_loss(state.key))
+        count = len(cut) + len(self._result.unfinished)
         self.listener.warn(
-            f"the time budget ended before {len(cut)} of {len(self._states)} rows were searched to their end: what lies"
+            f"the time budget ended before {count} of {len(self._states)} rows were searched to their end: what lies"
             f" between the points of unlike winners counts as a tie, and choices are expected to lose up to"
             f" {self._get_loss(worst.key):.1%} ({worst.key}); raise --time-budget, or go on with --resume"
         )

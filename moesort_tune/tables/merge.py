@@ -51,8 +51,8 @@ def merge_entry(table: Table, entry: Entry) -> Table:
 def merge_tables(first: Table, second: Table, *, replace: bool = False) -> Merged:
     """Return both tables as one.
 
-    Where both have a row, keep a measured one before a learned one and that before a modelled one, then the one that
-    covers the other's token range and more, then the later one, then that of `second`.
+    Where both have a row, keep a measured one before a published one, that before a learned one, and that before a
+    modelled one; then the one that covers the other's token range and more, then the later one, then that of `second`.
     replace: keep that of `second` in any case. Raise TableError for tables of different architectures, and without
     `replace` for rows of one shape that were measured with different settings.
     """

@@ -72,6 +72,26 @@ def test_report_names_products_of_devices_and_tables(run: Any) -> None:
     assert device["device_id"] == "0x74b5"
 
 
+@pytest.mark.parametrize(
+    ("evidence", "is_named", "words"),
+    [
+        (
+            "modelled",
+            False,
+            "modelled for MI300X (0x74a1), so used only where MOESORT_TUNE_TABLE or a call names the file",
+        ),
+        ("modelled", True, "modelled for MI300X (0x74a1)"),
+        ("published", True, "published on MI300X (0x74a1)"),
+    ],
+)
+def test_report_says_what_is_behind_a_table(run: Any, evidence: Any, is_named: bool, words: str) -> None:
+    """Protects the reader from taking a model for a measurement."""
+    devices = (MeasuredDevice("AMD Instinct MI300X", 304, "0x74a1", evidence),)
+    table = TableState("t.yaml", "./tables", "gfx942", (304,), devices=devices, is_named=is_named)
+    text = run(replace(states.CONTAINER, tables=(table,))).stdout
+    assert f"t.yaml: gfx942, 304 compute units, {words}\n" in text
+
+
 MODES = (
     ModeGap("graph", 2.01, {1: 2.0, 2: 4.0, 4: 8.03}),
     ModeGap("replay", 2.3, {1: 9.4, 2: 11.7, 4: 16.3}),

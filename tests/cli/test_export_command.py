@@ -276,6 +276,24 @@ def test_published_figures_are_exported_where_nothing_was_measured(tmp_path: Pat
         assert [f"{{{switch}, 1}}" in header for switch in (10, 20)] == exported
 
 
+def test_header_says_of_what_kind_its_table_is_and_names_each_entry_once(tmp_path: Path) -> None:
+    """Protects who ships the header from taking a model's figures for measured ones."""
+    one = Kernels(provider="aiter", revision="1")
+    modelled = entry([row(128, 4, 10)], kernels=one, evidence="modelled", device=device(compute_units=80))
+    published = make_published_entry([row(128, 4, 20, evidence=Evidence(source="a page"))])
+    measured = entry([row(128, 4, 30)], kernels=one)
+    for entries, kind in (
+        ((modelled,), "a modelled table, which nobody measured."),
+        ((modelled, published), "published figures."),
+        ((modelled, published, measured), "a measured table."),
+    ):
+        header = run_export(write_table(tmp_path, table(*entries)), "--format", "cpp", "--kernels", "aiter")
+        first, _, about, after, *_ = header.splitlines()
+        assert first.endswith(f"Decides as moesort_tune.runtime does, by {kind}")
+        assert (str(entries[-1].key) in about, after.startswith("#ifndef")) == (True, True)
+        assert [f"{{{switch}, 1}}" in header for switch in (10, 20, 30)].index(True) == len(entries) - 1
+
+
 def test_header_of_a_hostile_name_is_still_only_a_comment(tmp_path: Path) -> None:
     """A device's name comes from a driver: it must not continue a comment or end up as code."""
     one = table(entry(ROWS, device=device(name='MI300X ??/ \\ */ int x = "')))

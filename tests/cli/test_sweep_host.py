@@ -1,6 +1,7 @@
 """`moesort-tune sweep` on the host runtime, against crossings that are known."""
 
 import csv
+import datetime
 import json
 import os
 import signal
@@ -8,15 +9,20 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from moesort_tune.cli import sweep as cli_sweep
 from moesort_tune.cli.main import run
+from moesort_tune.domain.shape import Shape
 from moesort_tune.domain.vocabulary import WAVE as WAVE_CANDIDATE
 from moesort_tune.runtime import Dispatcher
 from moesort_tune.sorting.launches import KERNELS as BUILTIN_KERNELS
 from moesort_tune.sweep import job as jobs
 from moesort_tune.sweep.older_samples import OLDER_COLUMNS
+from moesort_tune.sweep.records import MeasuredPoint
+from moesort_tune.sweep.row_key import RowKey
 from moesort_tune.sweep.samples import COLUMNS, get_samples_path, read_samples
 from moesort_tune.sweep.worker import devices
 from moesort_tune.sweep.worker.client import ProcessWorker
@@ -24,7 +30,8 @@ from moesort_tune.sweep.worker.messages import NoLaunchGaps, WorkerSpec
 from moesort_tune.tables import store
 from moesort_tune.tables.schema import LaunchGaps
 from tests.cli.swept import SMALL, HostMachine, build_clock
-from tests.sweep.kernels import KERNELS, MULTIPHASE, ONESHOT
+from tests.sweep.fakes import FACTS
+from tests.sweep.kernels import KERNELS, MULTIPHASE, ONE, ONESHOT
 from tests.sweep.serving import ANSWERED_POINTS, serve
 
 WAVE = WAVE_CANDIDATE.name
@@ -346,21 +353,47 @@ sys.exit(run(sys.argv[1:]))
 
 
 def test_interrupted_sweep_keeps_its_samples(host: HostMachine) -> None:
-    """Ctrl-C: status 130, the samples measured so far, whole rows only, and no process left behind."""
+    """Ctrl-C: status 130, the samples measured so far and their file's name, whole rows only, and no process left."""
     host.set(CLOCK="", SEED="")
     host.monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
     command = [sys.executable, "-c", UNENDING_SWEEP, "sweep", *SMALL, "--experts", "8", "--topk", "2"]
     samples, expected = get_samples_path(host.table), len(BUILTIN_KERNELS) * ANSWERED_POINTS
-    with subprocess.Popen([*command, "--point-limit", "86400", "--out", str(host.table)]) as process:
+    with subprocess.Popen(
+        [*command, "--point-limit", "86400", "--out", str(host.table)], stderr=subprocess.PIPE, text=True
+    ) as process:
         while process.poll() is None and len(read_samples(samples)) < expected:
             time.sleep(0.01)
         children = list_children(process.pid)
         process.send_signal(signal.SIGINT)
-        assert process.wait() == 130
+        _, printed = process.communicate()
+        assert process.returncode == 130
+    said = f"interrupted; {samples} holds what was measured; the same command with --resume goes on from there"
+    assert printed.splitlines()[-1] == said
     assert len(read_samples(samples)) == expected
     assert not host.table.exists()
     assert children
     assert not [pid for pid in children if is_alive(pid)]
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_interruption_before_the_first_point_names_no_file(
+    host: HostMachine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], resumed: bool
+) -> None:
+    """Protects against the promise of samples that are not there, or that another sweep has measured."""
+
+    def interrupt(_job: jobs.SweepJob, listener: Any) -> None:
+        key = RowKey(Shape(8, 2))
+        listener.announce_device(FACTS)
+        day = datetime.date(2026, 11, 22)
+        listener.announce_rows([key])
+        listener.announce_row(key, 1)
+        if resumed:
+            listener.report_point(key, 1, MeasuredPoint({ONESHOT: 2.0}, ONE, 0.0, day=day))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli_sweep, "run_job", interrupt)
+    assert run(["sweep", *SMALL, "--out", str(host.table)]) == 130
+    assert capsys.readouterr().err.splitlines()[-1] == "interrupted"
 
 
 def list_children(pid: int) -> list[int]:

@@ -188,6 +188,17 @@ def test_table_of_another_product_is_a_note(measured: list[tuple[str, str]], wha
     assert [problem for problem in find_problems(state) if problem.subject == "table"] == expected
 
 
+def test_table_that_nobody_measured_does_not_count_where_only_its_folder_is_known() -> None:
+    """Protects the note that a sweep is missing, and a product from a table that was 'measured on' another."""
+    devices = (MeasuredDevice("AMD Instinct MI325X", 304, "0x74a5", "modelled"),)
+    amd = replace(states.AMD, devices=(replace(states.MI300X_DEVICE, device_id="0x74a1"),))
+    table = TableState("t.yaml", "./tables", "gfx942", (304,), devices=devices)
+    state = replace(states.with_amd(amd), tables=(table,))
+    assert find_one("table", state).what == "there is none for gfx942 yet"
+    named = replace(state, tables=(replace(table, origin="MOESORT_TUNE_TABLE", is_named=True),))
+    assert not any(problem.subject == "table" for problem in find_problems(named))
+
+
 def test_published_table_is_not_called_stale() -> None:
     """Protects tables of published figures, which carry no revision."""
     state = replace(states.BARE, tables=(TableState("p.yaml", "shipped", "host", (4,), ()),))

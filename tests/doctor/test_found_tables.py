@@ -8,7 +8,7 @@ from moesort_tune.doctor.found_tables import find_tables
 from moesort_tune.providers.work import aiter as aiter_work
 from moesort_tune.sorting.revision import compute_kernels_revision
 from moesort_tune.tables import store
-from tests.tables.examples import EXAMPLE, device, entry, table
+from tests.tables.examples import EXAMPLE, device, entry, make_published_entry, table
 
 
 @pytest.mark.parametrize(
@@ -42,3 +42,30 @@ def test_products_of_a_table_are_found(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("MOESORT_TUNE_TABLE", str(tmp_path))
     found = [(one.compute_units, one.product) for one in find_tables()[0].devices]
     assert found == [(304, "MI300X (0x74a1)"), (304, "MI325X (0x74a5)"), (80, "AMD Instinct MI300X")]
+
+
+def test_table_that_nobody_measured_is_used_only_where_its_file_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Protects the state of a copied model against that of a sweep: the runtime refuses it in a folder."""
+    path = tmp_path / "tables" / "gfx942.yaml"
+    path.parent.mkdir()
+    monkeypatch.chdir(tmp_path)
+    for one, evidence, used in (
+        (entry(evidence="modelled"), "modelled", False),
+        (make_published_entry(), "published", False),
+        (entry(evidence="learned"), "measured", True),
+        (entry(), "measured", True),
+    ):
+        store.save(path, table(one))
+        for named, expected in ((None, used), (path.parent, used), (path, True)):
+            monkeypatch.setenv("MOESORT_TUNE_TABLE", str(named or ""))
+            found = find_tables()[0]
+            assert ([device.evidence for device in found.devices], found.is_used_where_found) == ([evidence], expected)
+
+
+def test_modelled_table_is_not_compared_with_the_kernels_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Protects a model, which serves whatever revision runs, from being called measured with other kernels."""
+    store.save(tmp_path / "gfx942.yaml", table(entry(evidence="modelled")))
+    monkeypatch.setenv("MOESORT_TUNE_TABLE", str(tmp_path / "gfx942.yaml"))
+    assert (find_tables()[0].revisions, find_tables()[0].own_revisions) == ((), ())

@@ -139,6 +139,28 @@ def test_measured_entry_comes_before_published_figures() -> None:
     ]
 
 
+def test_published_figures_come_before_modelled_ones() -> None:
+    """Protects the times that somebody took from a model, whose revision and date they cannot have."""
+    modelled = entry(evidence="modelled", kernels=Kernels(provider="aiter", revision="1"))
+    for revision in (None, "1"):
+        selection = select(table(modelled, make_published_entry()), provider="aiter", revision=revision)
+        assert list_entries(selection) == [make_published_entry()]
+        assert selection.not_used == [
+            f"t.yaml: entry of {modelled.key} is not used: published figures come before modelled ones"
+        ]
+
+
+def test_reason_does_not_call_a_model_a_sweep() -> None:
+    """Protects the reader of `show --lookup` from a sweep that never was."""
+    old, new = (
+        entry(evidence="modelled", kernels=Kernels(provider="builtin", revision=revision), sweep=sweep(date=day))
+        for revision, day in (("old", datetime.date(2026, 1, 1)), ("new", datetime.date(2027, 1, 1)))
+    )
+    assert select(table(old, new)).not_used == [
+        f"t.yaml: entry of {old.key} is not used: the modelled entry of revision new is newer or comes first"
+    ]
+
+
 def test_every_entry_that_does_not_serve_is_told_once() -> None:
     """Foreign ones and those that came second, so that nobody wonders where an entry went."""
     foreign = entry(kernels=Kernels(provider="aiter", revision="1"))

@@ -189,6 +189,17 @@ def test_budget_that_ends_after_the_first_answers_leaves_the_unknown_as_a_tie() 
     assert f"expected to lose up to {worst:.1%} (" in listener.warnings[-1]
 
 
+def test_rows_without_an_answer_count_among_those_that_were_cut() -> None:
+    """Protects the figure by which a person judges a budget: a row that is missing was not searched either."""
+    shapes = [*SHAPES, Shape(16, 4), Shape(64, 6)]
+    listener, clock = ListListener(), TickingClock()
+    plan = make_plan(shapes=shapes, tokens=TokenRange(33, 512), time_budget_s=2.5)
+    result = Sweep(plan, workers=[make_crossing_worker()], sinks=[ListSink()], listener=listener, clock=clock).run()
+    assert result.rows
+    assert len(result.rows) + len(result.unfinished) == len(shapes) > len(result.rows)
+    assert "before 4 of 4 rows were searched to their end" in listener.warnings[-1]
+
+
 def test_every_row_has_a_first_answer_before_any_is_refined() -> None:
     """However short the time, no row waits for the details of another."""
     _, _, worker = run_sweep_in_time(20.0)

@@ -44,6 +44,7 @@ class Machine:
     )
     listener: ListListener = field(default_factory=ListListener)
     result: SweepResult = field(default_factory=SweepResult)
+    rule: StoppingRule = field(default_factory=StoppingRule)
 
     def open_sink(self, *, facts: DeviceFacts = FACTS, day: datetime.date = FIRST_DAY, **options: Any) -> TableSink:
         """Return the sink of a sweep; settings by their names, resume and replace as they are."""
@@ -62,7 +63,7 @@ class Machine:
         self.worker.timed.clear()
         self.worker.facts = sink.conditions.facts
         self.listener.warnings.clear()
-        plan = SweepPlan([SHAPE], TokenRange(first, last), (sink.conditions.settings,), StoppingRule(), budget)
+        plan = SweepPlan([SHAPE], TokenRange(first, last), (sink.conditions.settings,), self.rule, budget)
         self.result = Sweep(plan, workers=[self.worker], sinks=[sink], listener=self.listener, clock=clock).run()
 
     def read_entry(self) -> Entry:
@@ -191,6 +192,22 @@ def test_search_that_was_cut_short_costs_no_row(machine: Machine, samples: bool)
     assert samples is any("rows were searched to their end" in warning for warning in machine.listener.warnings)
     assert (row.policy, row.tie, row.evidence.points) == (before.policy, before.tie, before.evidence.points)
     assert bool(machine.result.failed) is not samples
+
+
+def test_cut_sweep_does_not_replace_settled_points_by_unsettled_ones(machine: Machine) -> None:
+    """Protects a finished row from a sweep of little time, also where a later one elsewhere reads all samples again."""
+    whole = machine.sweep(33, 64)
+    machine.rule = StoppingRule(max_rounds=3)  # fewer than a verdict needs
+    row = machine.sweep(33, 64, clock=TickingClock(), budget=1.0, seed=1)
+    assert any("rows were searched to their end" in warning for warning in machine.listener.warnings)
+    assert not any("ended at a limit" in warning for warning in machine.listener.warnings)
+    measured = {tokens for _, tokens in machine.worker.timed}
+    unsettled = {one.tokens for one in read_samples(machine.open_sink().samples) if not one.settled}
+    assert measured & unsettled
+    assert (row.policy, row.tie, row.evidence.noise) == (whole.policy, whole.tie, whole.evidence.noise)
+    machine.rule = StoppingRule()
+    later = machine.sweep(65, 65)
+    assert (later.policy, later.tie) == (whole.policy, whole.tie)
 
 
 def test_resumed_sweep_relabels_nothing(machine: Machine) -> None:

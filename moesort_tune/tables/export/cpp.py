@@ -44,6 +44,7 @@ def to_cpp(arch: str, entries: Iterable[Entry], facts: Facts, name: str = "moeso
     namespace = f"moesort_{arch}_{hashlib.sha256(content.encode()).hexdigest()[:12]}"
     return HEADER.substitute(
         values,
+        evidence=_describe_evidence(data.ordered),
         about="\n".join(f"// {_format_comment(_describe_entry(entry))}" for entry in data.ordered),
         guard=namespace.removeprefix("moesort_").upper(),
         namespace=namespace,
@@ -167,6 +168,14 @@ def _format_flag(value: bool) -> str:
 def _list_device_ids(entry: Entry) -> list[str]:
     """Return the PCI device ids of the entry's product, the measured one first; none of an NVIDIA GPU."""
     return [f"{number:#x}u" for number in map(parse_pci_number, list_alike(entry.device.id or "")) if number]
+
+
+def _describe_evidence(entries: Iterable[Entry]) -> str:
+    """Return of what kind the table is; what a serving process learned was measured too."""
+    kinds = {"measured" if entry.evidence == "learned" else entry.evidence for entry in entries}
+    if kinds == {"modelled"}:
+        return "a modelled table, which nobody measured"
+    return "published figures" if kinds == {"published"} else "a measured table"
 
 
 def _describe_entry(entry: Entry) -> str:

@@ -4,7 +4,7 @@ from string import Template
 from typing import Final
 
 HEADER: Final = Template("""\
-// Which sorting kernel to run: ${policies_in_words}. Decides as moesort_tune.runtime does, by a measured table.
+// Which sorting kernel to run: ${policies_in_words}. Decides as moesort_tune.runtime does, by ${evidence}.
 // Written by `moesort-tune export --format cpp`; do not edit.
 ${about}
 #ifndef MOESORT_${guard}
