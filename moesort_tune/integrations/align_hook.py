@@ -62,7 +62,11 @@ class AlignHook:
         alignment = None
         try:
             alignment = replacement.read(signature, args, kwargs)
-            reason = self._fill(alignment)
+            self._fill(alignment)
+            dispatcher, asked = self._operator.find_dispatcher(
+                alignment.topk_ids, alignment.num_experts, alignment.first_id
+            )
+            reason = dispatcher.reason(*asked)
         except LeftToFramework as left:
             why = left.why
             self._count(alignment, f"{LEFT}: {left.reason}", lambda: why)
@@ -71,13 +75,13 @@ class AlignHook:
             text = f"{type(error).__name__}: {error}"
             self._count(alignment, LEFT_UNEXPECTED, lambda: text)
         else:
-            taken = alignment
-            self._count(taken, _TAKEN[reason], lambda: "" if reason is Reason.EXACT else self._explain(taken))
+            explain = str if reason is Reason.EXACT else lambda: str(dispatcher.explain(*asked))
+            self._count(alignment, _TAKEN[reason], explain)
             return None
         return original(*args, **kwargs)
 
-    def _fill(self, alignment: Alignment) -> Reason:
-        """Enqueue the sort, and return why its kernel was taken. Raise LeftToFramework before anything is enqueued."""
+    def _fill(self, alignment: Alignment) -> None:
+        """Enqueue the sort. Raise LeftToFramework before anything is enqueued."""
         _check_tensors(alignment)
         ids = alignment.topk_ids
         device, kind = ids.device, (ids.device, ids.dtype)
@@ -101,11 +105,6 @@ class AlignHook:
             self._refused[device] = LeftToFramework("the kernels cannot be used", f"{device}: {error}")
             raise self._refused[device] from error
         self._ready.add(kind)
-        reason: Reason = self._operator.find_reason(ids, alignment.num_experts, alignment.first_id)
-        return reason
-
-    def _explain(self, alignment: Alignment) -> str:
-        return str(self._operator.explain(alignment.topk_ids, alignment.num_experts, alignment.first_id))
 
     def _count(self, alignment: Alignment | None, reason: str, why: Callable[[], str]) -> None:
         """Count a call. alignment: None where its arguments could not be read. why: returns a sentence about it."""

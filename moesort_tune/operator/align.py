@@ -7,11 +7,17 @@ import torch
 
 from moesort_tune.domain.vocabulary import AUTOMATIC, MAX_EXPERTS
 from moesort_tune.operator.align_device import count_experts, get_align_device
-from moesort_tune.operator.align_request import AlignRequest, check_ids, check_map, check_request, check_sizes
+from moesort_tune.operator.align_request import (
+    AlignRequest,
+    check_ids,
+    check_map,
+    check_outputs_are_plain,
+    check_request,
+    check_sizes,
+)
 from moesort_tune.operator.arguments import ArgumentError, check_layout, convert_integer, convert_table, format_value
 from moesort_tune.operator.watched import is_watched
-from moesort_tune.runtime.explanation import Explanation
-from moesort_tune.runtime.lookup import Reason
+from moesort_tune.runtime.dispatcher import Dispatcher
 from moesort_tune.sorting.align import AlignProblem, FrameworkName
 
 __all__ = ["fill_aligned", "moe_align_block_size"]
@@ -75,7 +81,7 @@ def moe_align_block_size(  # noqa: PLR0917 - the arguments of vLLM, in its order
     if return_scatter_idx and expert_map is not None and not ignore_invalid_experts:
         raise ArgumentError("return_scatter_idx with an expert_map needs ignore_invalid_experts")
     asked = (
-        _resolve(topk_ids),
+        topk_ids,
         convert_integer("block_size", block_size),
         convert_integer("num_experts", num_experts),
         _resolve(expert_map),
@@ -116,17 +122,8 @@ def fill_aligned(  # noqa: PLR0917 - the arguments of vLLM's operator, in its or
     No tensor may overlap another, which is not checked. Whatever else is wrong is raised before anything is launched;
     see moe_align_block_size.
     """
-    outputs = {
-        "sorted_token_ids": sorted_token_ids,
-        "expert_ids": expert_ids,
-        "num_tokens_post_pad": num_tokens_post_pad,
-        "scatter_idx": scatter_idx,
-    }
-    for name, output in outputs.items():
-        if _is_negated(output):
-            raise ArgumentError(f"{name} must not be a lazily negated tensor, to which nothing can be written as it is")
     request = AlignRequest(
-        _resolve(topk_ids),
+        topk_ids,
         convert_integer("num_experts", num_experts),
         convert_integer("block_size", block_size),
         sorted_token_ids,
@@ -140,26 +137,20 @@ def fill_aligned(  # noqa: PLR0917 - the arguments of vLLM's operator, in its or
         convert_table(table),
     )
     if _goes_through_torch(topk_ids):
-        torch.ops.moesort_tune.fill_aligned.default(*request)
+        torch.ops.moesort_tune.fill_aligned.default(*_resolve_request(request))
         return
     _fill(*request)
 
 
-def find_reason(topk_ids: torch.Tensor, num_experts: int, first_id: int = 0) -> Reason:
-    """Return why fill_aligned takes its kernel for such a call without dispatch_policy and table; count nothing.
+def find_dispatcher(
+    topk_ids: torch.Tensor, num_experts: int, first_id: int = 0
+) -> tuple[Dispatcher, tuple[int, int, int]]:
+    """Return what chooses fill_aligned's kernel for a call without dispatch_policy and table, and what it is asked.
 
     topk_ids, num_experts, first_id: as fill_aligned took them on this device before.
     """
     rows, topk = topk_ids.shape
-    dispatcher = get_align_device(topk_ids.device).get_dispatcher(None)
-    return dispatcher.reason(rows, count_experts(num_experts, first_id), topk)
-
-
-def explain(topk_ids: torch.Tensor, num_experts: int, first_id: int = 0) -> Explanation:
-    """Return the decision of such a call with its reason and rows; see find_reason."""
-    rows, topk = topk_ids.shape
-    dispatcher = get_align_device(topk_ids.device).get_dispatcher(None)
-    return dispatcher.explain(rows, count_experts(num_experts, first_id), topk)
+    return get_align_device(topk_ids.device).get_dispatcher(None), (rows, count_experts(num_experts, first_id), topk)
 
 
 def _goes_through_torch(ids: torch.Tensor) -> bool:
@@ -172,24 +163,31 @@ def _goes_through_torch(ids: torch.Tensor) -> bool:
 
 
 def _is_plain(ids: torch.Tensor) -> bool:
-    """Return whether kernels can read the ids where they lie: of no subclass, not fake, not on `meta`."""
+    """Return whether kernels can read the ids where they lie: of no subclass, not fake, not on `meta`, not negated."""
     if not isinstance(ids, torch.Tensor):
         return True  # to be refused
     try:
         has_memory = ids.data_ptr() != 0 or not (ids.numel() or ids.is_meta)
-        return type(ids) is torch.Tensor and has_memory
+        return type(ids) is torch.Tensor and has_memory and not ids.is_neg()
     except RuntimeError:  # there is no storage to ask
         return False
 
 
-def _is_negated(tensor: Any) -> bool:
-    """Return whether a tensor's memory holds the negated values. The compiler asks that by itself, later."""
-    return not torch.compiler.is_compiling() and isinstance(tensor, torch.Tensor) and tensor.is_neg()
-
-
 def _resolve(tensor: Input) -> Input:
-    """Return an input whose memory holds its values: torch may negate lazily."""
-    return tensor.resolve_neg() if tensor is not None and _is_negated(tensor) else tensor
+    """Return an input whose memory holds its values: torch may negate lazily. The compiler does so by itself."""
+    if isinstance(tensor, torch.Tensor) and not torch.compiler.is_compiling() and tensor.is_neg():
+        return cast(Input, tensor.resolve_neg())
+    return tensor
+
+
+def _resolve_request(request: AlignRequest) -> AlignRequest:
+    """Return the request with its ids resolved, for torch's dispatcher, which cannot where scatter_idx is None.
+
+    Raise ArgumentError for outputs that it would have to resolve. The compiler asks for them by itself.
+    """
+    if not torch.compiler.is_compiling():
+        check_outputs_are_plain(request)
+    return request._replace(topk_ids=_resolve(request.topk_ids))
 
 
 def _align(*arguments: Any) -> list[torch.Tensor]:

@@ -49,8 +49,7 @@ class AlignDevice(TorchDevice):
         if request.dispatch_policy:
             return KERNELS[request.dispatch_policy]
         sort, dispatcher = planned.sort, self.get_dispatcher(request.table)
-        experts = count_experts(sort.num_experts, request.first_id)
-        kernel = KERNELS[dispatcher.policy(sort.rows, experts, sort.topk)]
+        kernel = KERNELS[dispatcher.policy(sort.rows, planned.experts, sort.topk)]
         return kernel if sort.rows <= planned.limits[kernel] else choose_legal(kernel, sort.rows, planned.limits)
 
     def _get_plan(self, request: AlignRequest) -> "PlannedAlign":
@@ -78,14 +77,15 @@ def count_experts(num_experts: int, first_id: int) -> int:
 class PlannedAlign:
     """The launches of one request's sizes by each kernel. Not for two threads at once: it holds a call's arguments.
 
-    limits: the largest token count of each kernel. workspace_bytes: for a kernel that needs a workspace. id_bits: of an
-    id in topk_ids.
+    experts: those by which tables have their rows. limits: the largest token count of each kernel. workspace_bytes: for
+    a kernel that needs a workspace. id_bits: of an id in topk_ids.
     """
 
     def __init__(self, kernels: AlignKernels, request: AlignRequest) -> None:
         """Prepare nothing yet: a kernel's launches are prepared when it is first launched. Raise ProblemError."""
         rows, topk = request.topk_ids.shape
         self.sort = Problem(rows, topk, request.num_experts, request.block_size)
+        self.experts = count_experts(request.num_experts, request.first_id)
         self.limits = PROVIDER.facts.limits(request.num_experts, topk, kernels.limits)
         self.workspace_bytes = compute_workspace_bytes(self.sort, kernels.limits)
         self._kernels = kernels

@@ -74,6 +74,18 @@ def check_request(request: AlignRequest) -> None:
     _check_room(request)
 
 
+def check_outputs_are_plain(request: AlignRequest) -> None:
+    """Raise ArgumentError for the first output that is lazily negated, whatever else it is."""
+    for name in (*_OUTPUTS, "scatter_idx"):
+        output = getattr(request, name)
+        if isinstance(output, torch.Tensor) and output.is_neg():
+            raise _make_negated_error(name)
+
+
+def _make_negated_error(name: str) -> ArgumentError:
+    return ArgumentError(f"{name} must not be a lazily negated tensor, to which nothing can be written as it is")
+
+
 def check_memory(request: AlignRequest) -> None:
     """Raise ArgumentError for the first tensor that has elements and no memory which holds them."""
     for name in _TENSORS:
@@ -123,6 +135,8 @@ def _check_first_id(request: AlignRequest) -> None:
 def _check_int32(name: str, tensor: Any, device: torch.device) -> None:
     if not isinstance(tensor, torch.Tensor) or tensor.dtype is not _INT32 or not tensor.is_contiguous():
         raise ArgumentError(f"{name} must be a contiguous int32 tensor, got {_format(tensor)}")
+    if tensor.is_neg():
+        raise _make_negated_error(name)
     if tensor.device != device:
         raise ArgumentError(f"{name} must be on {device} like topk_ids, got {tensor.device}")
 
