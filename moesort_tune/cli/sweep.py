@@ -49,7 +49,7 @@ from moesort_tune.errors import MoesortTuneError
 from moesort_tune.measure.stopping import StoppingRule
 from moesort_tune.providers.facts import registry
 from moesort_tune.sweep.fleet.options import Devices, EngineName
-from moesort_tune.sweep.grid import check_size, drop_repeats, pair_shapes, read_misses
+from moesort_tune.sweep.grid import check_size, drop_repeats, list_misses, pair_shapes
 from moesort_tune.sweep.job import (
     DEFAULT_REPLICAS,
     POINT_LIMIT_SECONDS,
@@ -192,7 +192,8 @@ def run_until_interrupted(job: SweepJob, listener: LineProgress) -> list[JobResu
         if not listener.has_measured:
             raise
         samples = " and ".join(str(get_samples_path(job.locate_table(arch))) for arch in listener.archs)
-        kept = f"{samples} holds what was measured; the same command with --resume goes on from there"
+        hold = "holds" if len(listener.archs) == 1 else "hold"
+        kept = f"{samples} {hold} what was measured; the same command with --resume goes on from there"
         raise InterruptedWorkError(kept) from None
 
 
@@ -253,8 +254,9 @@ def choose_misses(path: Path, operation: Operation) -> list[Shape]:
 
     Raise a MoesortTuneError where all are others, and for a bad file.
     """
-    shapes = read_misses(path, operation)
-    others = len(read_misses(path)) - len(shapes)
+    misses = list_misses(path)
+    shapes = drop_repeats(miss.shape for miss in misses if miss.operation in (None, operation))
+    others = len({miss.shape for miss in misses}) - len(shapes)
     if others:
         name = next(name for name, other in presets.OPERATIONS.items() if other != operation)
         what = f"{path} holds {format_count(others, 'shape', 'shapes')} that kernels of another operation missed"

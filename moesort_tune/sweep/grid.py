@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from moesort_tune.domain.presets import CONDITIONS, MODELS, list_model_shapes
 from moesort_tune.domain.shape import Shape, make_shape
@@ -84,23 +85,34 @@ def drop_repeats(shapes: Iterable[Shape]) -> list[Shape]:
     return list(dict.fromkeys(shapes))
 
 
-def read_misses(path: Path, operation: Operation | None = None) -> list[Shape]:
-    """Return the shapes that a dispatcher was asked for and did not find, from the file of MOESORT_TUNE_MISSES.
+class Miss(NamedTuple):
+    """A shape that was missed. operation: what the kernels compute that missed it, None where the file does not say."""
 
-    The file is CSV with at least the columns num_experts and topk. operation: only the shapes of kernels that compute
-    it, and those of which the column kernels does not tell. Raise a MoesortTuneError that names file and line.
+    shape: Shape
+    operation: Operation | None
+
+
+def read_misses(path: Path) -> list[Shape]:
+    """Return the shapes of list_misses, each once."""
+    return drop_repeats(miss.shape for miss in list_misses(path))
+
+
+def list_misses(path: Path) -> list[Miss]:
+    """Return what a dispatcher was asked for and did not find, from the file of MOESORT_TUNE_MISSES.
+
+    The file is CSV with at least the columns num_experts and topk. Raise a MoesortTuneError that names file and line.
     """
     try:
         with io.TextIOWrapper(open_regular(path), encoding="utf-8", newline="") as file:
             reader = csv.DictReader(file)
-            found = [(_parse_miss(path, reader.line_num, row), _find_operation(row)) for row in reader]
+            found = [Miss(_parse_miss(path, reader.line_num, row), _find_operation(row)) for row in reader]
     except OSError as error:
         raise MoesortTuneError(f"cannot read misses from {path}: {error.strerror}; name a file of misses") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise MoesortTuneError(f"cannot read misses from {path}: {error}") from error
     if not found:
         raise MoesortTuneError(f"{path} holds no misses, so there is nothing to sweep")
-    return drop_repeats(shape for shape, own in found if operation is None or own in (None, operation))
+    return found
 
 
 def _find_operation(row: dict[str, str]) -> Operation | None:
